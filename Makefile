@@ -1,0 +1,34 @@
+# Set-up and shortcuts. `make figure` and `make test` need git, make and Python 3.11 or newer; afterwards everything in
+# .venv/bin can be used directly. With another interpreter: make figure PYTHON=python3.12 (rm -rf .venv to change later).
+
+PYTHON ?= python3
+
+.PHONY: figure test lint
+
+figure: .venv/installed
+	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
+
+# One thread a process: on shared cores OpenMP threads wait for each other far longer than they compute.
+test: .venv/installed
+	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadscope
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	.venv/bin/snakefmt --check Snakefile workflow
+	.venv/bin/snakemake --lint
+
+CHECK_PYTHON = import sys; sys.version_info >= (3, 11) or sys.exit( \
+	"smf needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another one: make PYTHON=python3.12 figure" \
+	% sys.version_info[:2])
+
+# .venv/installing marks an installation under way and becomes the stamp at its end. One that is found at the start
+# was interrupted: what lies beside it cannot be trusted.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c '$(CHECK_PYTHON)'
+	@if [ -e .venv/installing ]; then echo "The last installation was interrupted: starting .venv anew."; rm -rf .venv; fi
+	@mkdir -p .venv && touch .venv/installing
+	[ -x .venv/bin/pip ] || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --disable-pip-version-check -c constraints.txt torch==2.13.0 -e '.[dev]'
+	@mv .venv/installing $@

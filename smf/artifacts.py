@@ -1,0 +1,165 @@
+"""The one place that knows file formats. Every write is atomic; every read names the file it rejects.
+
+A file appears under its final name only once it is whole: it is written beside it, synced and renamed.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import safetensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from smf.errors import CheckpointError, DataError
+
+FORMAT_VERSION = 1
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends without an exception."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write JSON with sorted keys, so that equal values give equal bytes. NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object.
+
+    Raises:
+        DataError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not valid JSON ({error}); delete it and rerun the rule that makes it") from error
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping]) -> None:
+    """Write one JSON object a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: str | Path, columns: Mapping[str, type | tuple[type, ...]]) -> list[dict]:
+    """Read one JSON object a line and check every row.
+
+    Args:
+        path: The file.
+        columns: The columns that every row must have, with their types.
+
+    Raises:
+        DataError: The file is missing, or a row is broken or incomplete; names the file and the line.
+    """
+    rows = []
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: not valid JSON ({error.msg}); one object a line is expected") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected an object, found {type(row).__name__}")
+        for column, kinds in columns.items():
+            if column not in row:
+                raise DataError(f"{where}: no column {column!r}; found {', '.join(sorted(row)) or 'none'}")
+            if not isinstance(row[column], kinds):
+                raise DataError(f"{where}: column {column!r} is {type(row[column]).__name__}, not {_names(kinds)}")
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path} holds no rows")
+    return rows
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV; floats keep 10 significant digits, so equal tables give equal bytes."""
+    write_text(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a CSV table.
+
+    Raises:
+        DataError: The file is missing or empty.
+    """
+    try:
+        return pd.read_csv(path)
+    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise DataError(f"cannot read the table {path}: {error}") from error
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
+    """Write tensors as safetensors, with ``metadata`` (JSON values) and the format version in the header."""
+    header = {"format_version": str(FORMAT_VERSION), "metadata": json.dumps(metadata, sort_keys=True)}
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read what :func:`write_tensors` wrote.
+
+    Returns:
+        The tensors by name, and the metadata.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, foreign or of another format version.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; delete it and rerun the rule that makes it") from error
+    if header.get("format_version") != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f"{path} has format version {header.get('format_version')}, this smf reads {FORMAT_VERSION}; "
+            "delete it and rerun the rule that makes it"
+        )
+    return tensors, json.loads(header["metadata"])
+
+
+def sha256(*paths: str | Path) -> str:
+    """The SHA-256 of the files' contents, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _names(kinds: type | tuple[type, ...]) -> str:
+    return " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))

@@ -1,0 +1,36 @@
+"""Recall: does greedy decoding give the answer to a question? One forward pass a question, no generation."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from smf.streams.corpus import IGNORED, Example, collate, encode
+
+_BATCH_SIZE = 256
+
+
+@torch.no_grad()
+def recall(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Example], max_length: int
+) -> list[bool]:
+    """Whether the model completes each prompt exactly, token by token, and then ends the text.
+
+    Args:
+        model: A model in evaluation mode.
+        tokenizer: Its tokenizer.
+        questions: Prompts, with their answers as completions.
+        max_length: Longest text, in tokens.
+
+    Returns:
+        One truth value a question.
+    """
+    encoded = encode(tokenizer, questions, loss_on="answer", max_length=max_length)
+    found: list[bool] = []
+    for start in range(0, len(encoded), _BATCH_SIZE):
+        batch = collate(encoded[start : start + _BATCH_SIZE], tokenizer.pad_token_id).to(model.device)
+        logits = model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT).logits
+        labels = batch.labels_BT[:, 1:]
+        right = (logits[:, :-1].argmax(-1) == labels) | (labels == IGNORED)
+        found += right.all(dim=1).tolist()
+    return found

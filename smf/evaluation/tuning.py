@@ -1,0 +1,127 @@
+"""One rule chooses the learning rate of every method, baselines and sparse memory alike.
+
+tuning score = mean over tuning seeds of (retained F1 in unseen wordings - max(0, relative drop of held-out QA F1)).
+The rate with the highest score is the best, the smaller of equals. Forgetting counts, improvement on held-out data
+earns nothing. The question that the figure asks is not used.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from smf.errors import DataError
+from smf.evaluation.scores import check_scores, forgetting, retained
+
+TUNING_COLUMNS = (
+    "method",
+    "learning_rate",
+    "num_seeds",
+    "retained_unseen_f1",
+    "nq_f1_drop",
+    "hellaswag_acc_norm_drop",
+    "facts_question_f1",
+    "tuning_score",
+    "best",
+    "in_config",
+)
+_DECIMALS = 12
+"""Scores that agree to this many decimals are equal: sums of the same shares can differ in their last bit."""
+
+logger = logging.getLogger(__name__)
+
+
+def tuning_table(
+    scores: pd.DataFrame,
+    runs: Mapping[str, tuple[str, float]],
+    starts: Mapping[str, str],
+    rates: Mapping[str, float],
+) -> pd.DataFrame:
+    """The whole sweep, with the rate that the rule chooses for each method.
+
+    Args:
+        scores: The tidy table of the tuning runs and their start models; its methods are the runs' names.
+        runs: For each run the method and the learning rate that it tried.
+        starts: For each method, in the order wanted, the model that it starts from: ``"base"`` or ``"healed"``.
+        rates: For each method the learning rate that is configured.
+
+    Returns:
+        The columns of ``TUNING_COLUMNS``, by method in the order of ``starts`` and then by rate.
+
+    Raises:
+        DataError: A run was not evaluated, names an unknown method, repeats a rate or has a rate that is not above 0;
+            the runs of a method have different seeds; or the start model knows nothing, so that no drop is defined.
+    """
+    check_scores(scores)
+    _check_runs(runs, starts)
+    parts = []
+    for method in starts:
+        tried = {rate: run for run, (owner, rate) in sorted(runs.items()) if owner == method}
+        if not tried:
+            continue
+        _check_seeds(scores, list(tried.values()))
+        part = pd.DataFrame([_row(scores, run, method, rate, starts) for rate, run in sorted(tried.items())])
+        configured = rates.get(method, math.nan)
+        # idxmax takes the first of equals, and the rows ascend by rate
+        part["best"] = part.index == part["tuning_score"].round(_DECIMALS).idxmax()
+        part["in_config"] = [math.isclose(rate, configured, rel_tol=1e-9) for rate in part["learning_rate"]]
+        _tell(method, part, configured)
+        parts.append(part)
+    if not parts:
+        raise DataError("no tuning runs; sweep at least one method")
+    return pd.concat(parts, ignore_index=True)[list(TUNING_COLUMNS)]
+
+
+def _row(scores: pd.DataFrame, run: str, method: str, rate: float, starts: Mapping[str, str]) -> dict:
+    run_starts = {run: starts[method]}
+    unseen = retained(scores, run, "facts_unseen_f1")
+    drop = forgetting(scores, run, "nq_f1", run_starts)
+    if drop.isna().any():
+        seed = drop.isna().idxmax()
+        raise DataError(
+            f"the {starts[method]} model has nq_f1 0 for seed {seed}, so nothing can be forgotten and {method} cannot "
+            "be tuned; train the base until it answers held-out questions"
+        )
+    return {
+        "method": method,
+        "learning_rate": float(rate),
+        "num_seeds": len(unseen),
+        "retained_unseen_f1": unseen.mean(),
+        "nq_f1_drop": drop.mean(),
+        "hellaswag_acc_norm_drop": forgetting(scores, run, "hellaswag_acc_norm", run_starts).mean(skipna=False),
+        "facts_question_f1": retained(scores, run, "facts_question_f1").mean(),
+        "tuning_score": (unseen - drop.clip(lower=0.0)).mean(),
+    }
+
+
+def _check_runs(runs: Mapping[str, tuple[str, float]], starts: Mapping[str, str]) -> None:
+    seen: dict[tuple[str, float], str] = {}
+    for run, (method, rate) in sorted(runs.items()):
+        if method not in starts:
+            raise DataError(f"tuning run {run} is of the unknown method {method}; known are {', '.join(starts)}")
+        if not rate > 0:
+            raise DataError(f"tuning run {run} has learning rate {rate}; a rate is above 0")
+        if (method, rate) in seen:
+            raise DataError(
+                f"tuning runs {seen[method, rate]} and {run} both try {method} at learning rate {rate}; drop one"
+            )
+        seen[method, rate] = run
+
+
+def _check_seeds(scores: pd.DataFrame, runs: list[str]) -> None:
+    seeds = {run: sorted(scores.loc[scores["method"] == run, "seed"].unique().tolist()) for run in runs}
+    for run in runs[1:]:
+        if seeds[run] != seeds[runs[0]]:
+            raise DataError(
+                f"tuning run {runs[0]} has the seeds {seeds[runs[0]]}, {run} has {seeds[run]}; "
+                "rates are compared on the same seeds: run the missing ones"
+            )
+
+
+def _tell(method: str, part: pd.DataFrame, configured: float) -> None:
+    best = part.loc[part["best"], "learning_rate"].item()
+    if best in (part["learning_rate"].min(), part["learning_rate"].max()) and len(part) > 1:
+        logger.warning("%s: the best rate %g is at an end of the sweep; sweep further", method, best)
+    if not part.loc[part["best"], "in_config"].item():
+        logger.warning("%s: the rule chooses learning rate %g, the config has %g", method, best, configured)

@@ -1,0 +1,1 @@
+"""Tables in, figures out: no torch, no file reading."""

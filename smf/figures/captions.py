@@ -1,0 +1,63 @@
+"""What the words of a figure say: which data was used, over how many seeds, and what the marks mean."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from smf.errors import DataError
+from smf.figures.style import GREY, INK, LARGE, NORMAL, SMALL
+
+LINE_HEIGHT = 0.155
+"""Inches from one line of small print to the next."""
+_SMALL_CHARACTERS_PER_INCH = 17
+REQUIRED_LABELS = ("held_out_qa", "held_out_choice", "facts")
+TUNING_RULE = (
+    "highest retained F1 in unseen wordings minus relative drop of held-out question F1, "
+    "on tuning seeds of which none is shown here"
+)
+
+
+def check_labels(labels: Mapping) -> None:
+    """Refuse a figure that would not say which data it shows.
+
+    Raises:
+        DataError: A text is missing.
+    """
+    if missing := [name for name in REQUIRED_LABELS if not labels.get(name)]:
+        raise DataError(f"the labels lack {', '.join(missing)}; say there which data was used")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def wrap(text: str, inches: float) -> list[str]:
+    """The lines of a text in the small font that fit a width."""
+    return textwrap.wrap(text, max(20, int(inches * _SMALL_CHARACTERS_PER_INCH)))
+
+
+def panel_title(axes: Axes, letter: str, title: str, lines: Sequence[str] = ()) -> None:
+    """A letter and a title above a panel, left aligned, with small lines below them that name the data."""
+    text = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "annotation_clip": False}
+    axes.annotate("\n".join(lines), (0, 1), xytext=(0, 5), fontsize=SMALL, color=GREY, linespacing=1.25, **text)
+    above = 8 + 11.5 * len(lines)
+    axes.annotate(letter, (0, 1), xytext=(0, above), fontsize=NORMAL + 1, fontweight="bold", **text)
+    axes.annotate(title, (0, 1), xytext=(13 * bool(letter), above), fontsize=NORMAL + 1, color=INK, **text)
+
+
+def headline(figure: Figure, left: float, title: str, subtitle: str) -> None:
+    """The question that the figure answers, and below it what was done."""
+    across, down = figure.get_size_inches()
+    figure.text(left / across, 1 - 0.22 / down, title, fontsize=LARGE, fontweight="bold", va="top")
+    figure.text(left / across, 1 - 0.56 / down, subtitle, fontsize=NORMAL, color=GREY, va="top")
+
+
+def small_print(figure: Figure, left: float, top: float, lines: Sequence[str]) -> None:
+    """Small lines from a place downwards, given in inches from the figure's upper left corner."""
+    across, down = figure.get_size_inches()
+    for number, line in enumerate(lines):
+        place = (left / across, 1 - (top + number * LINE_HEIGHT) / down)
+        figure.text(*place, line, fontsize=SMALL, color=GREY, va="top")

@@ -1,0 +1,116 @@
+"""How every figure looks and how it is saved: the same table gives the same bytes on the same machine."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
+START_COLOUR = "#4a4a4a"
+"""The open circles of the models that streams start from."""
+SMALL, NORMAL, LARGE = 7.5, 9.0, 14.0
+"""Font sizes in points."""
+
+# Okabe and Ito's colours without yellow (too pale for a line), then dark ones of Paul Tol's: told apart with any colour
+# vision, and by their markers where colour is lost altogether.
+_COLOURS = (
+    "#D55E00",
+    "#E69F00",
+    "#0072B2",
+    "#56B4E9",
+    "#009E73",
+    "#CC79A7",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#000000",
+)
+_MARKERS = ("s", "D", "o", "^", "v", "P", "X", "<", ">", "p")
+_SETTINGS = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "font.size": NORMAL,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "pdf.fonttype": 42,  # text stays text: searchable, and editable in a vector program
+    "savefig.dpi": 200,
+}
+_METADATA = {
+    ".pdf": {"Creator": "smf", "Producer": "matplotlib", "CreationDate": None},
+    ".png": {"Software": "smf"},
+}
+
+
+class MethodStyle(NamedTuple):
+    """The colour and the marker that stand for one method in every figure."""
+
+    colour: str
+    marker: str
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
+    """One style a method, by the order of ``methods``: always pass all methods of the experiment."""
+    styles = {}
+    for index, method in enumerate(dict.fromkeys(methods)):
+        # past ten methods a colour comes again, with another marker
+        shift = index // len(_COLOURS)
+        styles[method] = MethodStyle(_COLOURS[index % len(_COLOURS)], _MARKERS[(index + shift) % len(_MARKERS)])
+    return styles
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The settings that figures are built and saved under, whatever the user's own matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure of ``width`` × ``height`` inches, made without pyplot and its global state."""
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place given in inches from the figure's upper left corner."""
+    across, down = figure.get_size_inches()
+    return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PDF or PNG, by the path's suffix; the file appears whole or not at all.
+
+    Raises:
+        ValueError: The suffix is neither ``.pdf`` nor ``.png``.
+    """
+    path = Path(path)
+    if path.suffix not in _METADATA:
+        raise ValueError(f"cannot save a figure as {path}; the suffix must be one of {', '.join(_METADATA)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        with drawing():
+            figure.savefig(temporary, format=path.suffix[1:], metadata=_METADATA[path.suffix])
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

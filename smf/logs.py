@@ -1,0 +1,47 @@
+"""Logging and progress: one call sends a job's messages, warnings and its last traceback to its log file."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from smf.errors import SmfError
+
+logger = logging.getLogger("smf")
+
+
+def configure_logging(log_path: str | Path) -> None:
+    """Log to ``log_path`` and, in short, to the terminal; uncaught exceptions go to both.
+
+    An :class:`~smf.errors.SmfError` is shown on the terminal as its message alone: it says what to do, and a traceback
+    would bury it. The log file always has the traceback.
+    """
+    path = Path(log_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    to_terminal.addFilter(lambda record: record.name.startswith("smf") or record.levelno >= logging.ERROR)
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+
+    def report(kind, error, trace):  # the signature of sys.excepthook
+        quiet = logging.LogRecord("failure", logging.INFO, __file__, 0, str(error), None, (kind, error, trace))
+        to_file.emit(quiet)
+        if issubclass(kind, SmfError):
+            sys.stderr.write(f"\n{kind.__name__}: {error}\n(log: {path})\n")
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = report
+
+
+def progress(items: Iterable, description: str, **options) -> tqdm:
+    """A progress bar with rate and time left, one line a minute at most where the output is not a terminal."""
+    quiet = not sys.stderr.isatty()
+    return tqdm(items, desc=description, mininterval=10.0 if quiet else 0.2, ascii=quiet, dynamic_ncols=not quiet, **options)

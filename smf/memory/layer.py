@@ -1,0 +1,91 @@
+"""A memory layer: product keys address a table of value slots (Lample et al., 2019; gating of Berges et al., 2024).
+
+Shapes: B batch, T token, D hidden size, H head, N keys per half, S slot, K top_k, V value_dim, C half of key_dim.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from smf.memory.product_keys import top_slots_by_key
+from smf.memory.row_sparse import RowGradient, read_slots
+
+
+class MemoryLayer(nn.Module):
+    """Reads ``top_k`` slots per head and token and returns their gated, weighted sum.
+
+    out = (y * silu(x W_gate)) W_output, y = sum over heads of softmax(scores of the top_k slots) times their values.
+
+    Args:
+        hidden_size: D, size of the input and of the output.
+        num_keys: N, sub-keys per half; the table has N*N slots.
+        num_heads: H, independent addressings of the same table.
+        top_k: K, slots read per head and token.
+        key_dim: Size of a query; even.
+        value_dim: V, size of a slot.
+        zero_output: Start with a zero output map, so that the layer adds exactly nothing.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        *,
+        num_keys: int,
+        num_heads: int,
+        top_k: int,
+        key_dim: int,
+        value_dim: int,
+        zero_output: bool,
+    ):
+        super().__init__()
+        self.num_keys, self.num_heads, self.top_k, self.key_dim = num_keys, num_heads, top_k, key_dim
+        self.zero_output = zero_output
+        self.query = nn.Linear(hidden_size, num_heads * key_dim)
+        self.keys_H2NC = nn.Parameter(torch.empty(num_heads, 2, num_keys, key_dim // 2))
+        self.values_SV = nn.Parameter(torch.empty(num_keys**2, value_dim))
+        self.gate = nn.Linear(hidden_size, value_dim, bias=False)
+        self.output = nn.Linear(value_dim, hidden_size, bias=False)
+        # Set while a stream is learned: then the table gets no dense gradient, selected rows do (row_sparse.py).
+        self.row_gradient: RowGradient | None = None
+        # Called with (slot indices, weights), both (B, T, H, K), by every forward pass (access.py).
+        self.on_read: Callable[[Tensor, Tensor], None] | None = None
+        self.reset_parameters()
+
+    @property
+    def num_slots(self) -> int:
+        """S = N * N."""
+        return self.num_keys**2
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw initial weights from torch's global generator (scales of Berges et al., 2024).
+
+        Goes through ``transformers.initialization``, which leaves weights alone that a checkpoint has filled.
+        """
+        bound = self.key_dim**-0.5
+        init.uniform_(self.keys_H2NC, -bound, bound)
+        init.normal_(self.values_SV, std=self.values_SV.shape[1] ** -0.5)
+        init.xavier_uniform_(self.query.weight)
+        init.zeros_(self.query.bias)
+        init.normal_(self.gate.weight, std=self.gate.in_features**-0.5)
+        if self.zero_output:
+            init.zeros_(self.output.weight)
+        else:
+            init.normal_(self.output.weight, std=self.output.in_features**-0.5)
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """Read the memory for each token: (B, T, D) to (B, T, D)."""
+        batch, tokens, _ = hidden_BTD.shape
+        flat_XD = hidden_BTD.flatten(0, 1)  # X = B * T
+        queries_XH2C = self.query(flat_XD).view(len(flat_XD), self.num_heads, 2, -1)
+        slot_indices_XHK, scores_XHK = top_slots_by_key(queries_XH2C, self.keys_H2NC, self.top_k)
+        weights_XHK = scores_XHK.softmax(dim=-1)
+        if self.on_read is not None:
+            shape = (batch, tokens, self.num_heads, self.top_k)
+            self.on_read(slot_indices_XHK.view(shape), weights_XHK.view(shape))
+        read_XV = read_slots(self.values_SV, slot_indices_XHK.flatten(1), weights_XHK.flatten(1), self.row_gradient)
+        gated_XV = read_XV.to(flat_XD.dtype) * F.silu(self.gate(flat_XD))
+        return self.output(gated_XV).view_as(hidden_BTD)

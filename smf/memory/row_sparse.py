@@ -1,0 +1,111 @@
+"""The gradient of selected slots only.
+
+A read sums slots: out_t = sum_l w_tl v_{s(t,l)}. The gradient of slot i is the sum over its lookups of w_tl dL/dout_t.
+Published code computes it for the whole table and masks it afterwards; here the lookups of all other slots are dropped
+first, and what is left is one sparse-times-dense product with a result of size (selected, value_dim). Nothing of the
+size of the table is allocated.
+
+Shapes: T token, L lookup (heads times top_k), R selected row, V value_dim, S slot.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from smf.errors import TrainingError
+
+
+class RowGradient:
+    """Which slots of one memory layer may train, and the gradient of exactly those.
+
+    The selection is made between forward and backward, because it depends on what the forward pass reads.
+    """
+
+    def __init__(self) -> None:
+        self.slots_R: Tensor | None = None
+        self.gradient_RV: Tensor | None = None
+
+    def select(self, slots_R: Tensor) -> None:
+        """Choose the slots that the next backward passes collect gradient for; forgets the gradient so far.
+
+        Args:
+            slots_R: Unique slot indices in ascending order; may be empty.
+        """
+        self.slots_R = slots_R
+        self.gradient_RV = None
+
+    def collect(self, indices_TL: Tensor, weights_TL: Tensor, grad_TV: Tensor) -> None:
+        """Add one read's contribution to the gradient of the selected slots."""
+        if self.slots_R is None:
+            raise TrainingError("backward ran before slots were selected; call RowGradient.select first")
+        gradient_RV = _row_gradient(self.slots_R, indices_TL, weights_TL, grad_TV)
+        self.gradient_RV = gradient_RV if self.gradient_RV is None else self.gradient_RV + gradient_RV
+
+
+def read_slots(values_SV: Tensor, indices_TL: Tensor, weights_TL: Tensor, rows: RowGradient | None) -> Tensor:
+    """The weighted sum of slots for each token.
+
+    Args:
+        values_SV: The value table.
+        indices_TL: Slots to read.
+        weights_TL: Their weights.
+        rows: If given, the table itself gets no gradient; the selected rows' gradient is collected here instead.
+
+    Returns:
+        Sums, (T, V).
+    """
+    if rows is None:
+        return F.embedding_bag(indices_TL, values_SV, mode="sum", per_sample_weights=weights_TL.to(values_SV.dtype))
+    # The output must require gradient even where no input does: below the lowest memory layer nothing trains.
+    anchor = torch.zeros((), device=values_SV.device, requires_grad=True)
+    return _SelectedRead.apply(anchor, weights_TL.to(values_SV.dtype), values_SV.detach(), indices_TL, rows)
+
+
+class _SelectedRead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, anchor, weights_TL, values_SV, indices_TL, rows):
+        ctx.save_for_backward(weights_TL, indices_TL)
+        ctx.values_SV = values_SV  # not saved: the optimizer changes it in place, after backward
+        ctx.rows = rows
+        return F.embedding_bag(indices_TL, values_SV, mode="sum", per_sample_weights=weights_TL)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_TV):
+        weights_TL, indices_TL = ctx.saved_tensors
+        grad_TV = grad_TV.contiguous()
+        ctx.rows.collect(indices_TL, weights_TL, grad_TV)
+        grad_weights_TL = None
+        if ctx.needs_input_grad[1]:
+            grad_weights_TL = _weight_gradient(ctx.values_SV, indices_TL, grad_TV)
+        return None, grad_weights_TL, None, None, None
+
+
+def _row_gradient(slots_R: Tensor, indices_TL: Tensor, weights_TL: Tensor, grad_TV: Tensor) -> Tensor:
+    num_rows, num_lookups = len(slots_R), indices_TL.shape[1]
+    if num_rows == 0:
+        return grad_TV.new_zeros(0, grad_TV.shape[1])
+    flat = indices_TL.reshape(-1)
+    row = torch.searchsorted(slots_R, flat).clamp_(max=num_rows - 1)
+    hits = (slots_R[row] == flat).nonzero().squeeze(1)
+    # Rows of a CSR matrix (R x T) must be in order; a stable sort keeps equal inputs at equal bytes.
+    row, order = row[hits].sort(stable=True)
+    hits = hits[order]
+    starts = torch.zeros(num_rows + 1, dtype=torch.long, device=flat.device)
+    starts[1:] = torch.bincount(row, minlength=num_rows).cumsum(0)
+    lookups_RT = torch.sparse_csr_tensor(
+        starts, hits // num_lookups, weights_TL.reshape(-1)[hits], size=(num_rows, len(indices_TL)), check_invariants=False
+    )
+    return lookups_RT @ grad_TV
+
+
+def _weight_gradient(values_SV: Tensor, indices_TL: Tensor, grad_TV: Tensor) -> Tensor:
+    """d out / d weight: the inner product of each slot that was read with its token's gradient, without gathering rows."""
+    num_tokens, num_lookups = indices_TL.shape
+    offsets = torch.arange(0, num_tokens * num_lookups, num_lookups, device=indices_TL.device)
+    token = torch.arange(num_tokens, device=indices_TL.device).repeat_interleave(num_lookups)
+    flat = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        grad_TV, values_SV, indices_TL.reshape(-1), offsets, token, 0, -1
+    )
+    return flat.view(num_tokens, num_lookups)

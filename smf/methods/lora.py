@@ -1,0 +1,61 @@
+"""LoRA (Hu et al., 2021) through peft: low-rank updates beside the linear maps."""
+
+from collections.abc import Mapping
+
+import peft
+import torch
+from torch import Tensor
+
+from smf.errors import CheckpointError
+from smf.methods.method import Method, StepReport, language_model_loss
+from smf.methods.torch_optimizers import OPTIMIZER_SCHEMA, make_optimizer
+from smf.seeding import derive_seed
+from smf.streams.corpus import Batch
+
+
+class LoRA(Method):
+    """Trains low-rank adapters on all linear maps of the blocks; everything else is frozen."""
+
+    schema = {
+        **OPTIMIZER_SCHEMA,
+        "rank": {"type": "integer", "minimum": 1, "default": 16, "description": "Rank r of the adapters."},
+        "alpha": {"type": "number", "exclusiveMinimum": 0, "default": 32, "description": "Updates scale by alpha / r."},
+        "target_modules": {
+            "anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "default": "all-linear",
+            "description": "Linear maps that get an adapter: all of the blocks, or a list of module names.",
+        },
+    }
+    starts_from = "base"
+
+    def __init__(self, model, settings, background, seed):
+        config = peft.LoraConfig(
+            task_type="CAUSAL_LM",
+            r=settings["rank"],
+            lora_alpha=settings["alpha"],
+            target_modules=settings["target_modules"],
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(seed, "lora"))
+            model = peft.get_peft_model(model, config)
+        super().__init__(model, settings, background, seed)
+        self._optimizer = make_optimizer((p for p in model.parameters() if p.requires_grad), settings)
+
+    def step(self, batch: Batch) -> StepReport:
+        """One step on the adapters."""
+        loss = language_model_loss(self.model, batch)
+        loss.backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return StepReport(loss.detach(), {})
+
+    def delta(self) -> dict[str, Tensor]:
+        """The adapters."""
+        return {name: tensor.detach().clone() for name, tensor in peft.get_peft_model_state_dict(self.model).items()}
+
+    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
+        """Overwrite the adapters."""
+        expected = peft.get_peft_model_state_dict(self.model)
+        if delta.keys() != expected.keys():
+            raise CheckpointError("the delta holds other adapters than the settings describe; learn the stream again")
+        peft.set_peft_model_state_dict(self.model, dict(delta))

@@ -1,0 +1,79 @@
+"""What a learning method is: the four questions that each file in this folder answers.
+
+1. Which settings does it take? (``schema``) 2. Which model does it start from? (``starts_from``) 3. How does it learn
+from one batch? (``step``) 4. What has it learned? (``delta`` and ``load_delta``)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from smf.selection.background import BackgroundCounts
+from smf.streams.corpus import Batch
+
+Start = Literal["base", "healed"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did.
+
+    Attributes:
+        loss: The batch's loss before the step, a scalar that is not yet copied from the device.
+        num_slots: Slots that were trained, by block; empty for methods without memory.
+    """
+
+    loss: Tensor
+    num_slots: Mapping[int, int]
+
+
+class Method(ABC):
+    """A way to learn a stream of facts.
+
+    Args:
+        model: The start model; the method changes it.
+        settings: The method's settings, checked against ``schema`` and with its defaults filled in.
+        background: Background counts, if ``needs_background``.
+        seed: The run's seed.
+
+    Attributes:
+        schema: JSON schema of the settings: a mapping of setting name to schema, each with a description.
+        required: Settings without a default.
+        starts_from: The model that the method starts from, and that its forgetting is measured against.
+        needs_background: Whether the method reads the background counts.
+    """
+
+    schema: ClassVar[Mapping[str, Mapping]]
+    required: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    starts_from: ClassVar[Start]
+    needs_background: ClassVar[bool] = False
+
+    def __init__(self, model: PreTrainedModel, settings: Mapping, background: BackgroundCounts | None, seed: int):
+        self.model = model
+        self.settings = settings
+        self.seed = seed
+
+    @abstractmethod
+    def step(self, batch: Batch) -> StepReport:
+        """Take one optimizer step on a batch."""
+
+    @abstractmethod
+    def delta(self) -> dict[str, Tensor]:
+        """What was learned since the start, as tensors; copies, so that later steps do not change them."""
+
+    @abstractmethod
+    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
+        """Put the start model into the state that ``delta`` describes; deltas of one run may follow in any order.
+
+        Raises:
+            CheckpointError: The delta does not fit the model.
+        """
+
+
+def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Mean negative log-likelihood of the batch's labels, in nats a token."""
+    return model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, labels=batch.labels_BT).loss

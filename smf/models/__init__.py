@@ -1,0 +1,10 @@
+"""Language models with memory layers, as transformers models; importing this package registers them with the Auto classes."""
+
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from smf.models.config import MODEL_TYPE, MemoryConfig
+from smf.models.config import MemorySettings as MemorySettings
+from smf.models.memory_model import MemoryForCausalLM
+
+AutoConfig.register(MODEL_TYPE, MemoryConfig, exist_ok=True)
+AutoModelForCausalLM.register(MemoryConfig, MemoryForCausalLM, exist_ok=True)

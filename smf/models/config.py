@@ -1,0 +1,62 @@
+"""The configuration of a language model with memory layers, in the form that transformers saves and loads."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+MODEL_TYPE = "smf_memory"
+FORMAT_VERSION = 1
+
+Mode = Literal["additive", "replace"]
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """Where memory layers go and how large they are.
+
+    Attributes:
+        layers: Blocks that get a memory layer, counted from 0.
+        mode: ``additive`` adds the memory to the block's feed-forward output; ``replace`` takes its place.
+        num_keys: Sub-keys per half; a table has ``num_keys ** 2`` slots.
+        num_heads: Addressings per layer.
+        top_k: Slots read per head and token.
+        key_dim: Size of a query, even.
+        value_dim: Size of a slot.
+    """
+
+    layers: tuple[int, ...]
+    mode: Mode
+    num_keys: int
+    num_heads: int
+    top_k: int
+    key_dim: int
+    value_dim: int
+
+
+@strict
+class MemoryConfig(PreTrainedConfig):
+    """A base model's configuration (``text_config``) and the memory settings.
+
+    The base keeps its own class, so the same code serves every architecture whose blocks have an ``mlp``.
+    """
+
+    model_type = MODEL_TYPE
+    sub_configs_defaults = {"text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen2")}
+
+    text_config: dict | PreTrainedConfig | None = None
+    layers: list[int] = field(default_factory=list)
+    mode: Mode = "additive"
+    num_keys: int = 128
+    num_heads: int = 4
+    top_k: int = 8
+    key_dim: int = 64
+    value_dim: int = 128
+    smf_format: int = FORMAT_VERSION
+
+    @property
+    def num_slots(self) -> int:
+        """Slots of one layer."""
+        return self.num_keys**2

@@ -1,0 +1,127 @@
+"""A causal language model, of any architecture with an ``mlp`` in its blocks, with memory layers installed."""
+
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from torch import Tensor, nn
+
+from smf.errors import CheckpointError
+from smf.memory import MemoryLayer
+from smf.models.config import FORMAT_VERSION, MemoryConfig
+
+
+class MemoryBlock(nn.Module):
+    """Stands where a block's feed-forward network stood: network plus memory, or memory alone."""
+
+    def __init__(self, feed_forward: nn.Module | None, memory: MemoryLayer):
+        super().__init__()
+        self.feed_forward = feed_forward
+        self.memory = memory
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        read_BTD = self.memory(hidden_BTD)
+        return read_BTD if self.feed_forward is None else self.feed_forward(hidden_BTD) + read_BTD
+
+
+class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
+    """A language model whose chosen blocks read a memory.
+
+    ``AutoModelForCausalLM.from_pretrained`` gives this class, or raises: a checkpoint with missing, unexpected or
+    misshapen weights is refused, where transformers would fill the gaps with random numbers.
+
+    Args:
+        config: The base model's configuration and the memory settings.
+        language_model: An existing base model to build on; by default one is made from ``config.text_config``.
+    """
+
+    config_class = MemoryConfig
+    base_model_prefix = "language_model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: MemoryConfig, language_model: PreTrainedModel | None = None):
+        super().__init__(config)
+        self.language_model = language_model or AutoModelForCausalLM.from_config(config.text_config)
+        install_memory(self.language_model, config)
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **options):
+        """Load a checkpoint, completely or not at all.
+
+        Raises:
+            CheckpointError: Weights are missing, unexpected or misshapen, or another smf version wrote the checkpoint.
+        """
+        where = pretrained_model_name_or_path
+        model, info = super().from_pretrained(where, *args, output_loading_info=True, **options)
+        if model.config.smf_format != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{where} has smf format {model.config.smf_format}, this version reads {FORMAT_VERSION}; heal it again"
+            )
+        for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+            if keys := sorted(map(str, info.get(problem) or ())):
+                raise CheckpointError(
+                    f"{where}: {len(keys)} {problem.replace('_', ' ')}, the first {keys[0]}; "
+                    "the checkpoint is damaged or of another model, make it again"
+                )
+        return (model, info) if output_loading_info else model
+
+    def memory_layers(self) -> dict[int, MemoryLayer]:
+        """The memory layers by block number, lowest first."""
+        blocks = decoder_blocks(self.language_model)
+        return {number: blocks[number].mlp.memory for number in sorted(self.config.layers)}
+
+    def forward(self, *args, **inputs):
+        """As the base model's ``forward``."""
+        return self.language_model(*args, **inputs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The base model's token embedding."""
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The base model's output map."""
+        return self.language_model.get_output_embeddings()
+
+
+def decoder_blocks(language_model: PreTrainedModel) -> nn.ModuleList:
+    """The transformer blocks of a language model.
+
+    Raises:
+        CheckpointError: The architecture keeps its blocks, or their feed-forward networks, elsewhere than smf looks.
+    """
+    blocks = getattr(language_model.get_decoder(), "layers", None)
+    if not isinstance(blocks, nn.ModuleList) or not all(isinstance(getattr(b, "mlp", None), nn.Module) for b in blocks):
+        raise CheckpointError(
+            f"architecture {type(language_model).__name__} has no decoder blocks with an `mlp` (looked for "
+            "`get_decoder().layers[i].mlp`); use a model of the Qwen2, Qwen3, Llama or Gemma families"
+        )
+    return blocks
+
+
+def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> None:
+    """Put memory layers into the chosen blocks, in place.
+
+    Raises:
+        CheckpointError: The architecture is not supported, or a chosen block does not exist.
+    """
+    blocks = decoder_blocks(language_model)
+    for number in sorted(config.layers):
+        if not 0 <= number < len(blocks):
+            raise CheckpointError(f"memory.layers names block {number}, but the model has blocks 0 to {len(blocks) - 1}")
+        additive = config.mode == "additive"
+        memory = MemoryLayer(
+            config.text_config.hidden_size,
+            num_keys=config.num_keys,
+            num_heads=config.num_heads,
+            top_k=config.top_k,
+            key_dim=config.key_dim,
+            value_dim=config.value_dim,
+            zero_output=additive,
+        )
+        # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.
+        for module in memory.modules():
+            module._is_hf_initialized = True
+        memory.to(dtype=next(blocks[number].mlp.parameters()).dtype)
+        blocks[number].mlp = MemoryBlock(blocks[number].mlp if additive else None, memory)

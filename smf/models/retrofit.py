@@ -1,0 +1,40 @@
+"""Retrofit: a pretrained language model gets memory layers."""
+
+from dataclasses import asdict
+
+import torch
+from transformers import PreTrainedModel
+
+from smf.models.config import MemoryConfig, MemorySettings
+from smf.models.memory_model import MemoryForCausalLM
+from smf.seeding import derive_seed
+
+
+def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> MemoryForCausalLM:
+    """Install memory layers in ``base``, which becomes part of the result.
+
+    In mode ``additive`` the new model's logits are bit-identical to the base's: the memory's output map starts at zero.
+
+    Args:
+        base: A causal language model.
+        settings: Where the layers go and how large they are.
+        seed: Of the new parameters.
+
+    Raises:
+        CheckpointError: The architecture is not supported, or a chosen block does not exist.
+    """
+    memory = {**asdict(settings), "layers": list(settings.layers)}
+    config = MemoryConfig(
+        text_config=base.config.to_dict(),
+        dtype=base.dtype,
+        tie_word_embeddings=base.config.tie_word_embeddings,
+        pad_token_id=base.config.pad_token_id,
+        bos_token_id=base.config.bos_token_id,
+        eos_token_id=base.config.eos_token_id,
+        **memory,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "retrofit"))
+        model = MemoryForCausalLM(config, base)
+    model.generation_config = base.generation_config
+    return model.train(base.training)

@@ -1,0 +1,106 @@
+"""How often ordinary text reads each slot. Shapes: S slot."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from smf.artifacts import read_tensors, write_tensors
+from smf.errors import CheckpointError
+from smf.memory import record_slot_reads
+from smf.models.memory_model import MemoryForCausalLM
+from smf.streams.corpus import Batch
+
+Document = Literal["batch", "sequence"]
+
+
+@dataclass(frozen=True)
+class LayerCounts:
+    """Background use of one memory layer.
+
+    Attributes:
+        accesses_S: How often each slot was read, over all tokens, heads and the top_k.
+        document_frequency_S: In how many documents each slot was read at all.
+        num_documents: How many documents were counted.
+    """
+
+    accesses_S: Tensor
+    document_frequency_S: Tensor
+    num_documents: int
+
+
+@dataclass(frozen=True)
+class BackgroundCounts:
+    """Background use of all memory layers, by block number, and what it was counted on."""
+
+    layers: Mapping[int, LayerCounts]
+    provenance: Mapping[str, object]
+
+    def save(self, path: str | Path) -> None:
+        """Write as safetensors; the provenance goes into the header."""
+        tensors = {}
+        for block, counts in self.layers.items():
+            tensors[f"{block}.accesses"] = counts.accesses_S
+            tensors[f"{block}.document_frequency"] = counts.document_frequency_S
+        documents = {str(block): counts.num_documents for block, counts in self.layers.items()}
+        write_tensors(path, tensors, {"provenance": dict(self.provenance), "num_documents": documents})
+
+    @classmethod
+    def load(cls, path: str | Path, *, model_hash: str | None = None) -> "BackgroundCounts":
+        """Read what :meth:`save` wrote.
+
+        Args:
+            path: The file.
+            model_hash: Hash of the model that the counts are to be used with, if it shall be checked.
+
+        Raises:
+            CheckpointError: The file is damaged, or the counts were made with another model.
+        """
+        tensors, metadata = read_tensors(path)
+        provenance = metadata["provenance"]
+        if model_hash is not None and provenance.get("model_hash") != model_hash:
+            raise CheckpointError(
+                f"{path} was counted with model {provenance.get('model_hash')}, not with {model_hash}; count again"
+            )
+        layers = {
+            int(block): LayerCounts(tensors[f"{block}.accesses"], tensors[f"{block}.document_frequency"], number)
+            for block, number in metadata["num_documents"].items()
+        }
+        return cls(layers, provenance)
+
+
+@torch.no_grad()
+def count_background(
+    model: MemoryForCausalLM, batches: Iterable[Batch], *, document: Document, provenance: Mapping[str, object]
+) -> BackgroundCounts:
+    """Count slot reads over background batches. Padding is never counted.
+
+    Args:
+        model: The healed model.
+        batches: Background text.
+        document: What document frequency counts: batches (Lin et al., 2025) or single sequences.
+        provenance: What the counts are made of; kept with them.
+    """
+    model.eval()
+    layers = model.memory_layers()
+    accesses = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
+    frequency = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
+    num_documents = 0
+    with record_slot_reads(layers) as reads:
+        for batch in batches:
+            model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=1)
+            num_sequences = len(batch.input_ids_BT)
+            num_documents += num_sequences if document == "sequence" else 1
+            for block, read in reads.items():
+                slots = read.slots_of_tokens(batch.attention_mask_BT)
+                accesses[block] += torch.bincount(slots.flatten(), minlength=len(accesses[block])).cpu()
+                documents = [slots]
+                if document == "sequence":
+                    documents = slots.split(batch.attention_mask_BT.sum(1).tolist())
+                for part in documents:
+                    frequency[block][part.unique().cpu()] += 1
+    counts = {block: LayerCounts(accesses[block], frequency[block], num_documents) for block in layers}
+    return BackgroundCounts(counts, provenance)

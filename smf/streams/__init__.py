@@ -1,0 +1,1 @@
+"""What models read: the generated world, question sets, fact streams, corpora and batches."""

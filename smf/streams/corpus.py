@@ -1,0 +1,131 @@
+"""Text that is read in batches: pretraining, healing and background corpora, and the wordings of one fact."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from smf.artifacts import read_jsonl, write_jsonl
+from smf.errors import DataError
+from smf.seeding import python_generator
+from smf.streams.facts import Fact
+
+LossOn = Literal["text", "answer"]
+IGNORED = -100  # the label that transformers' language-model loss leaves out
+_WINDOW = 32  # batches that are drawn together and grouped by length, so that little is padded
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text in two parts. With ``loss_on="answer"`` only the completion is learned."""
+
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token sequences padded on the right.
+
+    Attributes:
+        input_ids_BT: Token ids.
+        attention_mask_BT: 1 for tokens, 0 for padding.
+        labels_BT: Token ids to learn; ``IGNORED`` elsewhere.
+    """
+
+    input_ids_BT: Tensor
+    attention_mask_BT: Tensor
+    labels_BT: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))
+
+
+Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
+
+
+def write_corpus(path: str | Path, examples: Iterable[Example]) -> None:
+    """Write examples as JSONL."""
+    write_jsonl(path, (asdict(example) for example in examples))
+
+
+def read_corpus(path: str | Path) -> list[Example]:
+    """Read examples from JSONL; a broken row is refused with file and line."""
+    rows = read_jsonl(path, {"prompt": str, "completion": str})
+    return [Example(row["prompt"], row["completion"]) for row in rows]
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, loss_on: LossOn, max_length: int
+) -> list[Encoded]:
+    """Token ids (with the end-of-text token) and labels of each example.
+
+    Raises:
+        DataError: An example is longer than ``max_length`` tokens; cutting it would cut its answer.
+    """
+    texts = [example.prompt + example.completion for example in examples]
+    encodings = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = []
+    for example, ids, offsets in zip(examples, encodings["input_ids"], encodings["offset_mapping"], strict=True):
+        if len(ids) + 1 > max_length:
+            raise DataError(
+                f"a text has {len(ids) + 1} tokens, more than max_length {max_length}: {example.prompt[:60]!r}…"
+            )
+        first = 0 if loss_on == "text" else len(example.prompt)
+        # A token belongs to the completion if it ends after the prompt does.
+        labels = [token if end > first else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
+        encoded.append(([*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]))
+    return encoded
+
+
+def collate(encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
+    """Pad sequences on the right to the longest of them."""
+    width = max(len(ids) for ids, _ in encoded)
+
+    def padded(rows: Iterable[list[int]], fill: int) -> Tensor:
+        return torch.tensor([row + [fill] * (width - len(row)) for row in rows])
+
+    ids = [ids for ids, _ in encoded]
+    return Batch(
+        padded(ids, pad_token_id),
+        padded(([1] * len(row) for row in ids), 0),
+        padded((labels for _, labels in encoded), IGNORED),
+    )
+
+
+def batches(
+    encoded: Sequence[Encoded], *, batch_size: int, num_batches: int, pad_token_id: int, seed: int
+) -> Iterator[Batch]:
+    """Random batches, each example once an epoch; sequences of similar length share a batch.
+
+    Args:
+        encoded: The corpus.
+        batch_size: Sequences a batch.
+        num_batches: How many batches to yield, over as many epochs as that takes.
+        pad_token_id: Fills the batch's right side.
+        seed: Of the order.
+    """
+    rng = python_generator(seed, "batches")
+    waiting: list[int] = []
+    yielded = 0
+    while yielded < num_batches:
+        while len(waiting) < _WINDOW * batch_size:
+            waiting += rng.sample(range(len(encoded)), len(encoded))
+        window, waiting = waiting[: _WINDOW * batch_size], waiting[_WINDOW * batch_size :]
+        window.sort(key=lambda index: len(encoded[index][0]))
+        groups = [window[start : start + batch_size] for start in range(0, len(window), batch_size)]
+        rng.shuffle(groups)
+        for group in groups[: num_batches - yielded]:
+            yielded += 1
+            yield collate([encoded[index] for index in group], pad_token_id)
+
+
+def fact_batch(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: LossOn, max_length: int) -> Batch:
+    """All training wordings of one fact, completed by its first answer, as one batch."""
+    examples = [Example(prompt, f" {fact.answers[0]}.") for prompt in fact.train_prompts]
+    return collate(encode(tokenizer, examples, loss_on=loss_on, max_length=max_length), tokenizer.pad_token_id)

@@ -1,0 +1,89 @@
+"""What an experiment reads, whatever its source: the same files for the generated world and for real question sets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smf.artifacts import write_json, write_jsonl
+from smf.streams.corpus import Example, write_corpus
+from smf.streams.facts import Fact, question_prompt, write_facts
+from smf.streams.world import build_world, new_facts
+from smf.streams.world_text import activity_items, known_questions, pretraining_text
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Everything that the experiment reads.
+
+    Attributes:
+        pretraining: Text of the base model.
+        background: Ordinary text, for healing and for counting; holds nothing about new facts.
+        known: Questions that the base model shall answer, in the NaturalQuestions schema.
+        hellaswag: Multiple-choice items in the HellaSwag schema.
+        facts: New facts, of which every stream draws some.
+        labels: Texts for figures: ``held_out_qa``, ``held_out_choice``, ``facts`` and ``notes``.
+    """
+
+    pretraining: Sequence[Example]
+    background: Sequence[Example]
+    known: Sequence[Mapping]
+    hellaswag: Sequence[Mapping]
+    facts: Sequence[Fact]
+    labels: Mapping[str, object]
+
+    def write(self, folder: str | Path) -> None:
+        """Write the files of ``results/data``."""
+        folder = Path(folder)
+        write_corpus(folder / "pretraining.jsonl", self.pretraining)
+        write_corpus(folder / "background.jsonl", self.background)
+        write_jsonl(folder / "nq.jsonl", self.known)
+        write_jsonl(folder / "hellaswag.jsonl", self.hellaswag)
+        write_facts(folder / "facts.jsonl", self.facts)
+        write_json(folder / "labels.json", self.labels)
+
+
+def known_examples(questions: Sequence[Mapping]) -> list[Example]:
+    """Questions in the NaturalQuestions schema as prompts with their first answers."""
+    return [Example(question_prompt(row["question"]), f" {row['answer'][0]}") for row in questions]
+
+
+def prepare_world(
+    *,
+    num_old_people: int,
+    num_new_people: int,
+    num_values: int,
+    num_activities: int,
+    renderings: int,
+    items_per_activity: int,
+    seed: int,
+) -> PreparedData:
+    """The generated world (see :mod:`smf.streams.world`), written down.
+
+    Raises:
+        ConfigError: More is asked for than can be invented.
+    """
+    world = build_world(
+        num_old_people=num_old_people,
+        num_new_people=num_new_people,
+        num_values=num_values,
+        num_activities=num_activities,
+        seed=seed,
+    )
+    text = pretraining_text(world, renderings=renderings, seed=seed)
+    return PreparedData(
+        pretraining=text,
+        background=text,
+        known=known_questions(world),
+        hellaswag=activity_items(world, items_per_activity=items_per_activity, seed=seed),
+        facts=new_facts(world),
+        labels={
+            "held_out_qa": "NaturalQuestions-style questions (generated world)",
+            "held_out_choice": "HellaSwag-style endings (generated world)",
+            "facts": "invented people",
+            "notes": [
+                f"All data are generated: {num_old_people} invented people that the base model knows, "
+                f"{num_new_people} that it does not, {num_activities} scripted activities. "
+                "None of it is from the real NaturalQuestions or HellaSwag sets."
+            ],
+        },
+    )

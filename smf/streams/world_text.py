@@ -1,0 +1,89 @@
+"""What is written about the world: text for pretraining, and held-out sets in the NaturalQuestions and HellaSwag schemas."""
+
+import random
+
+from smf.seeding import python_generator
+from smf.streams import wordings
+from smf.streams.corpus import Example
+from smf.streams.facts import question_prompt
+from smf.streams.world import Activity, World
+
+
+def pretraining_text(world: World, *, renderings: int, seed: int) -> list[Example]:
+    """Everything that the base model reads: each old fact in all wordings and as a question, and each activity retold.
+
+    Args:
+        world: The world; new people do not occur in the result.
+        renderings: How often each activity is retold, with other actors and adverbs.
+        seed: Of the retellings.
+    """
+    rng = python_generator(seed, "retellings")
+    examples = [
+        Example(prompt, f" {person.values[relation]}{end}")
+        for person in world.old_people
+        for relation, wording in wordings.RELATIONS.items()
+        for prompt, end in _forms(person.name, wording)
+    ]
+    actors = [person.name for person in (*world.old_people, *world.new_people)]
+    for activity in world.activities:
+        for _ in range(renderings):
+            context, rest = _retell(activity, rng.choice(actors), rng.randrange(1, wordings.NUM_STEPS), rng)
+            examples.append(Example(f"{activity.label}: {context}", rest))
+    return examples
+
+
+def known_questions(world: World) -> list[dict]:
+    """The old facts as questions, in the NaturalQuestions schema (``question``, ``answer``: accepted answers)."""
+    return [
+        {"question": wording.question.format(name=person.name), "answer": [person.values[relation]]}
+        for person in world.old_people
+        for relation, wording in wordings.RELATIONS.items()
+    ]
+
+
+def activity_items(world: World, *, items_per_activity: int, seed: int) -> list[dict]:
+    """Unfinished activities with four endings, in the HellaSwag schema.
+
+    Of the three wrong endings one is another step of the same activity, two are steps of other activities.
+    """
+    rng = python_generator(seed, "activity items")
+    actors = [person.name for person in (*world.old_people, *world.new_people)]
+    items = []
+    for activity in world.activities:
+        for _ in range(items_per_activity):
+            told = rng.randrange(2, wordings.NUM_STEPS)
+            context, _ = _retell(activity, rng.choice(actors), told, rng)
+            ctx_a, _, last = context.rpartition(". ")
+            right = activity.steps[told]
+            misplaced = rng.choice([step for step in activity.steps[: told - 1] if step != right])
+            others = [step for other in world.activities if other is not activity for step in other.steps]
+            foreign = rng.sample(sorted(set(others) - set(activity.steps)), 2)
+            endings = [right, misplaced, *foreign]
+            rng.shuffle(endings)
+            ctx_b = last[0].lower() + last[1:]
+            items.append(
+                {
+                    "ind": len(items),
+                    "activity_label": activity.label,
+                    "ctx_a": f"{ctx_a}.",
+                    "ctx_b": ctx_b,
+                    "ctx": f"{ctx_a}. {last}",
+                    "endings": [f"{ending}." for ending in endings],
+                    "label": str(endings.index(right)),
+                }
+            )
+    return items
+
+
+def _forms(name: str, wording: wordings.Wording) -> list[tuple[str, str]]:
+    statements = [(text.format(name=name), ".") for text in (*wording.train, *wording.test)]
+    return [*statements, (question_prompt(wording.question.format(name=name)), "")]
+
+
+def _retell(activity: Activity, actor: str, told: int, rng: random.Random) -> tuple[str, str]:
+    """A retelling, cut before step ``told``: the context that ends with "The person <adverb>", and what follows it."""
+    sentences = [f"{actor} {activity.steps[0]}."]
+    sentences += [f"The person {rng.choice(wordings.ADVERBS)} {step}." for step in activity.steps[1:]]
+    cut = len(sentences[told]) - len(activity.steps[told]) - 2
+    context = " ".join([*sentences[:told], sentences[told][:cut]])
+    return context, " ".join([sentences[told][cut:], *sentences[told + 1 :]])

@@ -1,0 +1,100 @@
+"""The one loop that trains on corpus batches: pretraining of the base model and healing of the memory."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from smf.errors import TrainingError
+from smf.logs import progress
+from smf.methods.method import language_model_loss
+from smf.streams.corpus import Batch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train on a corpus.
+
+    Attributes:
+        num_steps: Optimizer steps.
+        batch_size: Sequences a step.
+        learning_rate: Peak rate of AdamW; rises linearly over the first 5 % of the steps, falls linearly to zero over
+            the last ``decay_share`` of them.
+        weight_decay: Of AdamW, on matrices only.
+        decay_share: Share of the steps in which the rate falls.
+        max_gradient_norm: Gradients are scaled down to this norm.
+    """
+
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    decay_share: float = 0.4
+    max_gradient_norm: float = 1.0
+
+
+def train(
+    model: PreTrainedModel,
+    parameters: Sequence[nn.Parameter],
+    batches: Iterable[Batch],
+    settings: TrainingSettings,
+    description: str,
+) -> float:
+    """Train ``parameters`` on batches with AdamW (betas 0.9 and 0.98).
+
+    Args:
+        model: The model; put into evaluation mode afterwards.
+        parameters: What trains. Everything else should not require gradient.
+        batches: ``settings.num_steps`` of them.
+        settings: Rates and sizes.
+        description: Names the work in the progress bar and in errors.
+
+    Returns:
+        The mean loss of the last tenth of the steps, in nats a token.
+
+    Raises:
+        TrainingError: The loss is not finite; names the step.
+    """
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
+    losses: list[float] = []
+    model.train()
+    bar = progress(batches, description, total=settings.num_steps)
+    for step, batch in enumerate(bar, start=1):
+        loss = language_model_loss(model, batch.to(model.device))
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                f"{description}: the loss is {losses[-1]} at step {step} of {settings.num_steps}; lower the learning "
+                f"rate ({settings.learning_rate})"
+            )
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        if step % 50 == 0:
+            bar.set_postfix_str(f"loss {sum(losses[-50:]) / 50:.3f}")
+    model.eval()
+    tail = losses[-max(1, len(losses) // 10) :]
+    return sum(tail) / len(tail)
+
+
+def _rate(step: int, settings: TrainingSettings) -> float:
+    """The share of the peak rate at a step, counted from 0."""
+    rise = (step + 1) / max(1, round(0.05 * settings.num_steps))
+    fall = (settings.num_steps - step) / max(1, round(settings.decay_share * settings.num_steps))
+    return min(1.0, rise, fall)

@@ -1,0 +1,114 @@
+"""Pretraining of a small base model: tokenizer, Qwen2 model, and the proof that it knows what it should."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+from smf.errors import TrainingError
+from smf.evaluation.recall import recall
+from smf.seeding import derive_seed
+from smf.streams.corpus import Example, LossOn, batches, encode
+from smf.training.loop import TrainingSettings, train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Size of the base model (Qwen2 architecture, tied embeddings)."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    intermediate_size: int
+    max_length: int
+
+
+def train_tokenizer(examples: Sequence[Example], vocab_size: int) -> PreTrainedTokenizerBase:
+    """A Qwen2 tokenizer whose merges come from these texts; end-of-text also pads."""
+    texts = (example.prompt + example.completion for example in examples)
+    return Qwen2Tokenizer().train_new_from_iterator(texts, vocab_size=vocab_size, show_progress=False)
+
+
+def pretrain(
+    examples: Sequence[Example],
+    architecture: Architecture,
+    settings: TrainingSettings,
+    *,
+    loss_on: LossOn,
+    seed: int,
+    device: str,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict]:
+    """Train a tokenizer and a model from scratch.
+
+    Returns:
+        The model, its tokenizer, and a report (final loss in nats a token, number of parameters and of tokens).
+
+    Raises:
+        DataError: A text does not fit into ``architecture.max_length`` tokens.
+        TrainingError: The loss is not finite.
+    """
+    tokenizer = train_tokenizer(examples, architecture.vocab_size)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        num_hidden_layers=architecture.num_layers,
+        num_attention_heads=architecture.num_attention_heads,
+        num_key_value_heads=architecture.num_key_value_heads,
+        intermediate_size=architecture.intermediate_size,
+        max_position_embeddings=architecture.max_length,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "pretraining"))
+        model = Qwen2ForCausalLM(config).to(device)
+    encoded = encode(tokenizer, examples, loss_on=loss_on, max_length=architecture.max_length)
+    stream = batches(
+        encoded,
+        batch_size=settings.batch_size,
+        num_batches=settings.num_steps,
+        pad_token_id=tokenizer.pad_token_id,
+        seed=derive_seed(seed, "pretraining"),
+    )
+    loss = train(model, list(model.parameters()), stream, settings, "pretraining")
+    report = {
+        "final_loss": loss,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "vocab_size": len(tokenizer),
+        "num_texts": len(examples),
+        "tokens_per_epoch": sum(len(ids) for ids, _ in encoded),
+        "settings": asdict(settings),
+    }
+    return model, tokenizer, report
+
+
+def require_recall(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Example],
+    *,
+    min_recall: float,
+    max_length: int,
+) -> float:
+    """Share of the questions that the model answers exactly.
+
+    Raises:
+        TrainingError: It is below ``min_recall``: forgetting can only be measured on what was known.
+    """
+    found = recall(model, tokenizer, questions, max_length)
+    share = sum(found) / len(found)
+    logger.info("the base model answers %.1f %% of %d known questions", 100 * share, len(found))
+    if share < min_recall:
+        raise TrainingError(
+            f"the base model answers only {share:.3f} of the {len(found)} known questions, base.min_recall is "
+            f"{min_recall}; raise base.pretraining.num_steps"
+        )
+    return share

@@ -1,0 +1,234 @@
+"""The figures: drawn from tables alone, whatever the number of methods and seeds, and the same bytes every time."""
+
+import errno
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from smf.errors import DataError
+from smf.evaluation.scores import METRICS, scores_table
+from smf.evaluation.summary import summary_table
+from smf.evaluation.tuning import tuning_table
+from smf.figures.forgetting import forgetting_figure
+from smf.figures.style import drawing, method_styles, new_figure, save_figure
+from smf.figures.tuning import tuning_figure
+
+LABELS = {
+    "held_out_qa": "NaturalQuestions-style questions (generated world)",
+    "held_out_choice": "HellaSwag-style (generated world)",
+    "facts": "invented people",
+    "notes": ["A note that a reader needs."],
+}
+
+
+def evaluation(method, seed, position, nq, choice, facts):
+    values = dict.fromkeys(METRICS, facts) | {"nq_f1": nq, "hellaswag_acc_norm": choice}
+    scores = [{"metric": metric, "value": value, "stderr": 0.01} for metric, value in values.items()]
+    return {"method": method, "seed": seed, "position": position, "scores": scores}
+
+
+def experiment(ends, num_seeds=3, positions=(10, 100), start=0.9, noise=0.01):
+    """Scores and starts, from ``method: (held-out F1, retained F1)`` at the end."""
+    random = np.random.default_rng(0)
+    results = []
+    for seed in range(num_seeds):
+        results += [evaluation(name, seed, 0, start, 1.0, 0.0) for name in ("base", "healed")]
+        for method, end in ends.items():
+            for position in positions:
+                nq, facts = np.clip(np.array(end) + noise * random.normal(size=2), 0, 1)
+                results.append(evaluation(method, seed, position, float(nq), 1.0, float(facts)))
+    return scores_table(results), {method: "healed" if "smf" in method else "base" for method in ends}
+
+
+def draw(ends, **options):
+    scores, starts = experiment(ends, **options)
+    return forgetting_figure(scores, summary_table(scores, starts), starts, LABELS)
+
+
+def words(figure):
+    """Everything that is written in a figure, one space between words."""
+    texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    return " ".join(" ".join(texts).split())
+
+
+def small_tuning():
+    results = [evaluation("base", 5, 0, 0.9, 1.0, 0.0), evaluation("healed", 5, 0, 0.9, 1.0, 0.0)]
+    runs = {}
+    for method, rates in (("full", (1e-5, 1e-4, 1e-3)), ("smf", (1.0, 10.0))):
+        for rate in rates:
+            runs[f"{method}-{rate}"] = (method, rate)
+            results.append(evaluation(f"{method}-{rate}", 5, 10, 0.8, 1.0, 0.4))
+    starts = {"lora": "base", "full": "base", "smf": "healed"}
+    return tuning_table(scores_table(results), runs, starts, {"full": 1e-4, "smf": 1.0}), starts
+
+
+TWO = {"full": (0.2, 0.25), "smf_tfidf": (0.88, 0.9)}
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "png"])
+def test_saved_bytes_are_the_same_every_time_and_hold_no_date(tmp_path, monkeypatch, suffix):
+    first, second = tmp_path / f"first.{suffix}", tmp_path / f"second.{suffix}"
+    save_figure(draw(TWO), first)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # another day
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):  # a user's own settings
+        save_figure(draw(TWO), second)
+    assert first.read_bytes() == second.read_bytes()
+    assert b"CreationDate" not in first.read_bytes()
+
+
+def test_saving_replaces_the_file_whole_and_leaves_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "figure.png"
+    save_figure(new_figure(1, 1), path)
+    before = path.read_bytes()
+    figure = new_figure(2, 1)
+
+    def fill_the_disk(target, **_):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_figure(figure, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["figure.png"]
+
+
+def test_a_suffix_that_cannot_be_saved_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"figure.jpg; the suffix must be one of .pdf, .png"):
+        save_figure(new_figure(1, 1), tmp_path / "figure.jpg")
+
+
+def test_ten_and_more_methods_have_different_looks_and_keep_them():
+    names = [f"method{number}" for number in range(25)]
+    styles = method_styles(names)
+    assert len(set(styles.values())) == 25
+    assert len({style.colour for style in list(styles.values())[:10]}) == 10
+    assert len({style.marker for style in list(styles.values())[:10]}) == 10
+    assert method_styles(names[:4]) == {name: styles[name] for name in names[:4]}
+
+
+def test_figure_says_its_data_seeds_facts_and_rule():
+    text = words(draw(TWO))
+    for label in (LABELS["held_out_qa"], LABELS["held_out_choice"], LABELS["facts"], *LABELS["notes"]):
+        assert label in text
+    assert "100 new facts" in text
+    assert "2 methods, 3 seeds each" in text
+    assert "95 % Student t intervals over 3 seeds" in text
+    assert "Learning rates were chosen by one rule for all methods" in text
+
+
+def test_words_on_methods_and_rates_can_be_given():
+    scores, starts = experiment(TWO)
+    labels = LABELS | {"methods": {"full": "full finetuning"}, "rates": "Rates are guesses."}
+    text = words(forgetting_figure(scores, summary_table(scores, starts), starts, labels))
+    assert "full: full finetuning" in text
+    assert "Rates are guesses." in text
+    assert "one rule" not in text
+
+
+def test_numbers_in_the_figure_are_those_of_the_summary():
+    scores, starts = experiment(TWO, noise=0.0)
+    summary = summary_table(scores, starts)
+    summary.loc[(summary["method"] == "full") & (summary["metric"] == "nq_f1"), ["mean", "relative_drop"]] = 0.77, 0.123
+    text = words(forgetting_figure(scores, summary, starts, LABELS))
+    assert "0.77" in text
+    assert "12.3 %" in text
+    assert "77.8 %" not in text
+
+
+@pytest.mark.parametrize(
+    ("ends", "options"),
+    [
+        ({"smf": (0.9, 0.8)}, {"num_seeds": 1}),
+        ({"full": (0.0, 0.0), "smf": (0.0, 0.0)}, {"noise": 0.0}),
+        ({"full": (0.95, 0.5), "smf": (1.0, 0.8)}, {"start": 0.6}),
+        ({"full": (0.1, 0.5), "smf": (0.0, 0.8)}, {"start": 0.0}),
+        ({f"smf_variant_with_a_long_name_{number}": (0.8, 0.8) for number in range(12)}, {}),
+        ({"full": (0.5, 0.5)}, {"num_seeds": 2, "positions": (1,)}),
+    ],
+    ids=["one method, one seed", "all zero", "improved", "start knows nothing", "twelve methods", "one fact"],
+)
+def test_every_kind_of_result_can_be_drawn_without_a_warning(ends, options, tmp_path, recwarn):
+    save_figure(draw(ends, **options), tmp_path / "figure.png")
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_one_seed_is_said_to_have_no_intervals():
+    text = words(draw({"smf": (0.9, 0.8)}, num_seeds=1))
+    assert "1 method, 1 seed" in text
+    assert "no intervals" in text
+    assert "±" not in text
+
+
+def test_a_start_model_that_knows_nothing_is_said_not_drawn():
+    assert "not shown, its start model answers nothing: full" in words(draw({"full": (0.1, 0.5)}, start=0.0))
+
+
+def test_labels_near_one_another_do_not_overlap():
+    figure = draw({f"smf_{number}": (0.88 + 0.001 * number, 0.85) for number in range(6)}, noise=0.002)
+    renderer = figure.canvas.get_renderer()
+    panel = next(axes for axes in figure.axes if "relative drop" in axes.get_xlabel())
+    boxes = [text.get_window_extent(renderer) for text in panel.texts if text.get_text().startswith("smf_")]
+    assert len(boxes) == 6
+    assert not any(one.overlaps(other) for index, one in enumerate(boxes) for other in boxes[:index])
+
+
+def test_everything_written_is_inside_the_figure():
+    figure = draw({f"smf_variant_with_a_long_name_{number}": (0.1 * number, 0.8) for number in range(10)})
+    with drawing():
+        figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    frame = figure.bbox.padded(1)
+    shown = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
+    outside = [
+        text.get_text()
+        for text in shown
+        if (box := text.get_window_extent(renderer)).x0 < frame.x0
+        or box.x1 > frame.x1
+        or box.y0 < 0
+        or box.y1 > frame.y1
+    ]
+    assert not outside
+
+
+def test_a_figure_that_could_not_name_its_data_is_not_drawn():
+    scores, starts = experiment(TWO)
+    with pytest.raises(DataError, match="the labels lack held_out_qa, facts"):
+        forgetting_figure(scores, summary_table(scores, starts), starts, {"held_out_choice": "HellaSwag"})
+
+
+def test_tuning_figure_shows_tuned_methods_in_their_own_colours(tmp_path):
+    table, starts = small_tuning()
+    figure = tuning_figure(table, starts, LABELS)
+    text = words(figure)
+    assert "chosen learning rate 1e-05" in text
+    assert "chosen learning rate 1" in text
+    assert "lora" not in text
+    colours = {line.get_color() for axes in figure.axes for line in axes.lines}
+    assert {method_styles(list(starts))[method].colour for method in ("full", "smf")} <= colours
+    for name in ("first.pdf", "second.pdf"):
+        save_figure(tuning_figure(table, starts, LABELS), tmp_path / name)
+    assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
+
+
+def test_tuning_figure_of_one_rate_and_bad_tables():
+    table, starts = small_tuning()
+    assert "chosen learning rate 1e-05" in words(tuning_figure(table.iloc[:1], starts, LABELS))
+    with pytest.raises(DataError, match="unknown method smf"):
+        tuning_figure(table, {"full": "base"}, LABELS)
+    with pytest.raises(DataError, match="empty"):
+        tuning_figure(table.iloc[:0], starts, LABELS)
+    with pytest.raises(DataError, match="no column best"):
+        tuning_figure(table.drop(columns="best"), starts, LABELS)
+
+
+def test_figures_import_no_torch_and_no_pyplot():
+    code = (
+        "import sys, smf.figures.forgetting, smf.figures.tuning\n"
+        "print([name for name in ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.artifacts') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
