@@ -63,8 +63,8 @@ def read_json(path: str | Path) -> dict:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping]) -> None:
-    """Write one JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Write one JSON object a line. NaN is refused."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 def read_jsonl(path: str | Path, columns: Mapping[str, type | tuple[type, ...]]) -> list[dict]:
@@ -78,7 +78,9 @@ def read_jsonl(path: str | Path, columns: Mapping[str, type | tuple[type, ...]])
         DataError: The file is missing, or a row is broken or incomplete; names the file and the line.
     """
     rows = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    text = _read_text(path)
+    # Not splitlines(): a JSON text may hold U+2028 and other characters that it takes for the end of a line.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
@@ -110,7 +112,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """
     try:
         return pd.read_csv(path)
-    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise DataError(f"cannot read the table {path}: {error}") from error
 
 

@@ -44,4 +44,6 @@ def configure_logging(log_path: str | Path) -> None:
 def progress(items: Iterable, description: str, **options) -> tqdm:
     """A progress bar with rate and time left, one line a minute at most where the output is not a terminal."""
     quiet = not sys.stderr.isatty()
-    return tqdm(items, desc=description, mininterval=10.0 if quiet else 0.2, ascii=quiet, dynamic_ncols=not quiet, **options)
+    return tqdm(
+        items, desc=description, mininterval=10.0 if quiet else 0.2, ascii=quiet, dynamic_ncols=not quiet, **options
+    )

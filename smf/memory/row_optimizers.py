@@ -1,7 +1,9 @@
 """Optimizers that step selected rows of one value table and keep state only for rows that were ever selected.
 
 They follow torch.optim's SGD and AdamW on each selected row, with a step counter per row; a row that is not selected is
-not touched at all, whatever its momentum or the weight decay. Shapes: R selected row, V value_dim, S slot, E row of state.
+not touched at all, whatever its momentum or the weight decay.
+
+Shapes: R selected row, V value_dim, S slot, E row of state.
 """
 
 from abc import ABC, abstractmethod
@@ -112,5 +114,7 @@ class _RowState:
         if needed > capacity:
             extra = max(needed, 2 * capacity) - capacity
             num_moments, _, value_dim = self.moments_MEV.shape
-            self.moments_MEV = torch.cat([self.moments_MEV, self.moments_MEV.new_zeros(num_moments, extra, value_dim)], 1)
+            self.moments_MEV = torch.cat(
+                [self.moments_MEV, self.moments_MEV.new_zeros(num_moments, extra, value_dim)], 1
+            )
             self.steps_E = torch.cat([self.steps_E, self.steps_E.new_zeros(extra)])

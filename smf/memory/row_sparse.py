@@ -2,8 +2,8 @@
 
 A read sums slots: out_t = sum_l w_tl v_{s(t,l)}. The gradient of slot i is the sum over its lookups of w_tl dL/dout_t.
 Published code computes it for the whole table and masks it afterwards; here the lookups of all other slots are dropped
-first, and what is left is one sparse-times-dense product with a result of size (selected, value_dim). Nothing of the
-size of the table is allocated.
+first, and what is left is one weighted sum over the tokens' gradients for each selected slot, of size (selected,
+value_dim). Nothing of the size of the table is allocated.
 
 Shapes: T token, L lookup (heads times top_k), R selected row, V value_dim, S slot.
 """
@@ -89,19 +89,17 @@ def _row_gradient(slots_R: Tensor, indices_TL: Tensor, weights_TL: Tensor, grad_
     flat = indices_TL.reshape(-1)
     row = torch.searchsorted(slots_R, flat).clamp_(max=num_rows - 1)
     hits = (slots_R[row] == flat).nonzero().squeeze(1)
-    # Rows of a CSR matrix (R x T) must be in order; a stable sort keeps equal inputs at equal bytes.
+    # A bag of lookups for each row, one after the other; a stable sort keeps equal inputs at equal bytes.
     row, order = row[hits].sort(stable=True)
     hits = hits[order]
-    starts = torch.zeros(num_rows + 1, dtype=torch.long, device=flat.device)
-    starts[1:] = torch.bincount(row, minlength=num_rows).cumsum(0)
-    lookups_RT = torch.sparse_csr_tensor(
-        starts, hits // num_lookups, weights_TL.reshape(-1)[hits], size=(num_rows, len(indices_TL)), check_invariants=False
-    )
-    return lookups_RT @ grad_TV
+    sizes_R = torch.bincount(row, minlength=num_rows)
+    weights = weights_TL.reshape(-1)[hits]
+    starts_R = sizes_R.cumsum(0) - sizes_R
+    return F.embedding_bag(hits // num_lookups, grad_TV, starts_R, mode="sum", per_sample_weights=weights)
 
 
 def _weight_gradient(values_SV: Tensor, indices_TL: Tensor, grad_TV: Tensor) -> Tensor:
-    """d out / d weight: the inner product of each slot that was read with its token's gradient, without gathering rows."""
+    """The inner product of each slot that was read with its token's gradient, without gathering rows."""
     num_tokens, num_lookups = indices_TL.shape
     offsets = torch.arange(0, num_tokens * num_lookups, num_lookups, device=indices_TL.device)
     token = torch.arange(num_tokens, device=indices_TL.device).repeat_interleave(num_lookups)

@@ -1,14 +1,18 @@
 """Full finetuning: every weight of the base model trains."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError
-from smf.methods.method import Method, StepReport, language_model_loss
+from smf.methods.method import Method, StepReport, language_model_loss, shapes
 from smf.methods.torch_optimizers import OPTIMIZER_SCHEMA, make_optimizer
-from smf.streams.corpus import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from smf.streams.corpus import Batch
 
 
 class FullFinetuning(Method):
@@ -33,11 +37,10 @@ class FullFinetuning(Method):
         """All weights; a tied weight once."""
         return {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
 
-    @torch.no_grad()
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Overwrite all weights."""
         parameters = dict(self.model.named_parameters())
-        if delta.keys() != parameters.keys():
+        if shapes(delta) != shapes(parameters):
             raise CheckpointError("the delta holds other weights than the model; it was made from another base")
         for name, parameter in parameters.items():
-            parameter.copy_(delta[name])
+            parameter.data.copy_(delta[name])

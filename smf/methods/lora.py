@@ -1,16 +1,18 @@
 """LoRA (Hu et al., 2021) through peft: low-rank updates beside the linear maps."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import peft
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError
-from smf.methods.method import Method, StepReport, language_model_loss
+from smf.methods.method import Method, StepReport, language_model_loss, shapes
 from smf.methods.torch_optimizers import OPTIMIZER_SCHEMA, make_optimizer
-from smf.seeding import derive_seed
-from smf.streams.corpus import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from smf.streams.corpus import Batch
 
 
 class LoRA(Method):
@@ -29,6 +31,11 @@ class LoRA(Method):
     starts_from = "base"
 
     def __init__(self, model, settings, background, seed):
+        import peft
+        import torch
+
+        from smf.seeding import derive_seed
+
         config = peft.LoraConfig(
             task_type="CAUSAL_LM",
             r=settings["rank"],
@@ -51,11 +58,15 @@ class LoRA(Method):
 
     def delta(self) -> dict[str, Tensor]:
         """The adapters."""
+        import peft
+
         return {name: tensor.detach().clone() for name, tensor in peft.get_peft_model_state_dict(self.model).items()}
 
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Overwrite the adapters."""
+        import peft
+
         expected = peft.get_peft_model_state_dict(self.model)
-        if delta.keys() != expected.keys():
+        if shapes(delta) != shapes(expected):
             raise CheckpointError("the delta holds other adapters than the settings describe; learn the stream again")
         peft.set_peft_model_state_dict(self.model, dict(delta))

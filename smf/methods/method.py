@@ -2,18 +2,25 @@
 
 1. Which settings does it take? (``schema``) 2. Which model does it start from? (``starts_from``) 3. How does it learn
 from one batch? (``step``) 4. What has it learned? (``delta`` and ``load_delta``)
+
+The workflow reads ``schema``, ``starts_from`` and ``needs_background`` at every start. So the methods here import
+torch, transformers and peft where they use them: a dry run then does not wait for them.
 """
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-from transformers import PreTrainedModel
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
-from smf.selection.background import BackgroundCounts
-from smf.streams.corpus import Batch
+    from smf.selection.background import BackgroundCounts
+    from smf.streams.corpus import Batch
 
 Start = Literal["base", "healed"]
 
@@ -77,3 +84,8 @@ class Method(ABC):
 def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the batch's labels, in nats a token."""
     return model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, labels=batch.labels_BT).loss
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """The shape of each tensor: what a delta and the model that it is for have in common."""
+    return {name: tensor.shape for name, tensor in tensors.items()}

@@ -4,18 +4,20 @@ Each step: forward (reads all accessed slots), count what the batch's real token
 selected rows alone, step these rows. Keys, queries, gates and the base model are frozen.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError, ConfigError
-from smf.memory import RowGradient, record_slot_reads
-from smf.memory.row_optimizers import RowAdamW, RowOptimizer, RowSGD
 from smf.methods.method import Method, StepReport, language_model_loss
-from smf.seeding import torch_generator
-from smf.selection.select import SELECTORS, Selection, count_reads, select_slots
-from smf.streams.corpus import Batch
+from smf.selection.names import SELECTORS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from smf.memory.row_optimizers import RowOptimizer
+    from smf.streams.corpus import Batch
 
 
 class SparseMemoryFinetuning(Method):
@@ -25,8 +27,8 @@ class SparseMemoryFinetuning(Method):
         "selector": {
             "enum": list(SELECTORS),
             "default": "tfidf",
-            "description": "Score that picks slots: tfidf (Lin et al.), kl (Goyal et al.), tf, random among the accessed "
-            "slots; none trains every accessed slot.",
+            "description": "Score that picks slots: tfidf (Lin et al.), kl (Goyal et al.), tf, random among those "
+            "accessed; none trains every accessed slot.",
         },
         "top_t": {
             "type": "integer",
@@ -62,6 +64,12 @@ class SparseMemoryFinetuning(Method):
     needs_background = True
 
     def __init__(self, model, settings, background, seed):
+        import torch
+
+        from smf.memory import RowGradient
+        from smf.seeding import torch_generator
+        from smf.selection.select import Selection
+
         super().__init__(model, settings, background, seed)
         if background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
@@ -81,6 +89,11 @@ class SparseMemoryFinetuning(Method):
 
     def step(self, batch: Batch) -> StepReport:
         """One step on the slots that the selector picks for this batch."""
+        import torch
+
+        from smf.memory import record_slot_reads
+        from smf.selection.select import count_reads, select_slots
+
         with record_slot_reads(self._layers) as reads:
             loss = language_model_loss(self.model, batch)
         counts = count_reads(reads, batch.attention_mask_BT)
@@ -101,7 +114,6 @@ class SparseMemoryFinetuning(Method):
             tensors[f"{block}.values"] = self._layers[block].values_SV[slots.to(self.model.device)].cpu()
         return tensors
 
-    @torch.no_grad()
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Write the slots; slots that an earlier delta wrote get their original values back first."""
         expected = {f"{block}.{part}" for block in self._layers for part in ("slots", "values")}
@@ -111,7 +123,14 @@ class SparseMemoryFinetuning(Method):
                 "learn the stream again"
             )
         for block, layer in self._layers.items():
-            table_SV = layer.values_SV
+            slots, values = delta[f"{block}.slots"], delta[f"{block}.values"]
+            if values.shape != (len(slots), layer.values_SV.shape[1]) or (slots >= layer.num_slots).any():
+                raise CheckpointError(
+                    f"the delta's slots of block {block} do not fit a table of {tuple(layer.values_SV.shape)}; "
+                    "learn the stream again"
+                )
+        for block, layer in self._layers.items():
+            table_SV = layer.values_SV.data
             if block in self._originals:
                 slots, values = self._originals[block]
                 table_SV[slots] = values
@@ -121,6 +140,8 @@ class SparseMemoryFinetuning(Method):
 
 
 def _row_optimizer(values_SV: Tensor, settings: Mapping) -> RowOptimizer:
+    from smf.memory.row_optimizers import RowAdamW, RowSGD
+
     rates = {"learning_rate": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings["optimizer"] == "adamw":
         return RowAdamW(values_SV, **rates)

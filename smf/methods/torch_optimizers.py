@@ -1,9 +1,13 @@
 """The settings and the optimizer that the dense methods share."""
 
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 OPTIMIZER_SCHEMA = {
     "optimizer": {
@@ -23,6 +27,8 @@ OPTIMIZER_SCHEMA = {
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping) -> torch.optim.Optimizer:
     """The torch optimizer that the settings name."""
+    import torch
+
     rates = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings["optimizer"] == "sgd":
         return torch.optim.SGD(parameters, momentum=settings["momentum"], **rates)

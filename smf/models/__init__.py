@@ -1,4 +1,4 @@
-"""Language models with memory layers, as transformers models; importing this package registers them with the Auto classes."""
+"""Language models with memory layers; importing this package registers them with transformers' Auto classes."""
 
 from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -6,18 +6,13 @@ import tempfile
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
 from smf.artifacts import sha256
 from smf.errors import CheckpointError
-
-MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+from smf.model_folder import MODEL_FILES
+from smf.models.memory_model import require_all_weights
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
@@ -30,6 +25,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     with tempfile.TemporaryDirectory(dir=folder) as name:
         model.save_pretrained(name, max_shard_size="1TB")
         tokenizer.save_pretrained(name)
+        (folder / "model.safetensors").unlink(missing_ok=True)  # old weights must not stand beside a new configuration
         for file in sorted(MODEL_FILES, key=lambda file: file == "model.safetensors"):
             with open(Path(name) / file, "rb+") as handle:
                 os.fsync(handle.fileno())
@@ -43,11 +39,12 @@ def load_model(folder: str | Path, device: str) -> PreTrainedModel:
         CheckpointError: The folder is missing or incomplete, or its weights do not fit its configuration.
     """
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
         raise CheckpointError(f"cannot load a language model from {folder}: {error}") from error
-    if missing := sorted(map(str, info["missing_keys"])):
-        raise CheckpointError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}")
+    require_all_weights(folder, info)  # transformers would fill what is missing or misshapen with random numbers
     return model.eval().to(device)
 
 

@@ -1,7 +1,9 @@
 """A causal language model, of any architecture with an ``mlp`` in its blocks, with memory layers installed."""
 
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from collections.abc import Collection, Mapping
+
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
 
 from smf.errors import CheckpointError
 from smf.memory import MemoryLayer
@@ -22,6 +24,14 @@ class MemoryBlock(nn.Module):
         return read_BTD if self.feed_forward is None else self.feed_forward(hidden_BTD) + read_BTD
 
 
+class _BaseGenerationConfig(GenerationConfig):
+    """Takes the defaults of generation from the base: the memory's ``top_k`` is not the ``top_k`` of sampling."""
+
+    @classmethod
+    def from_model_config(cls, model_config: MemoryConfig) -> GenerationConfig:
+        return GenerationConfig.from_model_config(model_config.text_config)
+
+
 class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
     """A language model whose chosen blocks read a memory.
 
@@ -34,6 +44,7 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
     """
 
     config_class = MemoryConfig
+    generation_config_class = _BaseGenerationConfig
     base_model_prefix = "language_model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -54,17 +65,13 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
             CheckpointError: Weights are missing, unexpected or misshapen, or another smf version wrote the checkpoint.
         """
         where = pretrained_model_name_or_path
+        options["ignore_mismatched_sizes"] = True  # transformers would refuse without naming the weight; we do below
         model, info = super().from_pretrained(where, *args, output_loading_info=True, **options)
         if model.config.smf_format != FORMAT_VERSION:
             raise CheckpointError(
                 f"{where} has smf format {model.config.smf_format}, this version reads {FORMAT_VERSION}; heal it again"
             )
-        for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if keys := sorted(map(str, info.get(problem) or ())):
-                raise CheckpointError(
-                    f"{where}: {len(keys)} {problem.replace('_', ' ')}, the first {keys[0]}; "
-                    "the checkpoint is damaged or of another model, make it again"
-                )
+        require_all_weights(where, info)
         return (model, info) if output_loading_info else model
 
     def memory_layers(self) -> dict[int, MemoryLayer]:
@@ -72,9 +79,15 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         blocks = decoder_blocks(self.language_model)
         return {number: blocks[number].mlp.memory for number in sorted(self.config.layers)}
 
-    def forward(self, *args, **inputs):
-        """As the base model's ``forward``."""
-        return self.language_model(*args, **inputs)
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, logits_to_keep=0, **inputs):
+        """As the base model's ``forward``; ``generate`` only gives those inputs that it finds named here."""
+        return self.language_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            logits_to_keep=logits_to_keep,
+            **inputs,
+        )
 
     def get_input_embeddings(self) -> nn.Module:
         """The base model's token embedding."""
@@ -83,6 +96,24 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         """The base model's output map."""
         return self.language_model.get_output_embeddings()
+
+
+def require_all_weights(where: object, info: Mapping[str, Collection]) -> None:
+    """Refuse a model that did not get exactly the weights of its configuration.
+
+    Args:
+        where: The checkpoint.
+        info: What transformers tells about the loading.
+
+    Raises:
+        CheckpointError: Weights are missing, unexpected or misshapen; names the first.
+    """
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(map(str, info[problem])):
+            raise CheckpointError(
+                f"{where}: {len(keys)} {problem.replace('_', ' ')}, the first {keys[0]}; "
+                "the checkpoint is damaged or of another model, make it again"
+            )
 
 
 def decoder_blocks(language_model: PreTrainedModel) -> nn.ModuleList:
@@ -109,7 +140,9 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
     blocks = decoder_blocks(language_model)
     for number in sorted(config.layers):
         if not 0 <= number < len(blocks):
-            raise CheckpointError(f"memory.layers names block {number}, but the model has blocks 0 to {len(blocks) - 1}")
+            raise CheckpointError(
+                f"memory.layers names block {number}, but the model has blocks 0 to {len(blocks) - 1}"
+            )
         additive = config.mode == "additive"
         memory = MemoryLayer(
             config.text_config.hidden_size,

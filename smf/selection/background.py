@@ -15,6 +15,8 @@ from smf.models.memory_model import MemoryForCausalLM
 from smf.streams.corpus import Batch
 
 Document = Literal["batch", "sequence"]
+_PART_SIZE = 32
+"""Sequences in one forward pass. A batch is a random sample of text; as a whole it would be mostly padding."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class BackgroundCounts:
             CheckpointError: The file is damaged, or the counts were made with another model.
         """
         tensors, metadata = read_tensors(path)
+        if not {"provenance", "num_documents"} <= metadata.keys():
+            raise CheckpointError(f"{path} holds no background counts; give the file that count_background writes")
         provenance = metadata["provenance"]
         if model_hash is not None and provenance.get("model_hash") != model_hash:
             raise CheckpointError(
@@ -90,7 +94,7 @@ def count_background(
     frequency = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
     num_documents = 0
     with record_slot_reads(layers) as reads:
-        for batch in batches:
+        for batch in (batch.to(model.device) for batch in batches):
             model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=1)
             num_sequences = len(batch.input_ids_BT)
             num_documents += num_sequences if document == "sequence" else 1

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from smf.memory import SlotReads
 from smf.selection.background import BackgroundCounts
+from smf.selection.names import ALL_ACCESSED
 from smf.selection.scores import SCORES, BatchCounts, KLBackground, ScoreInputs
-
-ALL_ACCESSED = "none"
-SELECTORS = (*SCORES, ALL_ACCESSED)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,14 @@ class Batch:
         """The same batch on another device."""
         return Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))
 
+    def split_by_length(self, size: int) -> Iterator["Batch"]:
+        """The same sequences, shortest first, in parts of at most ``size``, each cut to its longest sequence."""
+        lengths_B = self.attention_mask_BT.sum(1)
+        for rows in lengths_B.argsort(stable=True).split(size):
+            width = int(lengths_B[rows].max())
+            parts = (self.input_ids_BT, self.attention_mask_BT, self.labels_BT)
+            yield Batch(*(part[rows, :width] for part in parts))
+
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
 
@@ -99,9 +107,15 @@ def collate(encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
 
 
 def batches(
-    encoded: Sequence[Encoded], *, batch_size: int, num_batches: int, pad_token_id: int, seed: int
+    encoded: Sequence[Encoded],
+    *,
+    batch_size: int,
+    num_batches: int,
+    pad_token_id: int,
+    seed: int,
+    group_by_length: bool = True,
 ) -> Iterator[Batch]:
-    """Random batches, each example once an epoch; sequences of similar length share a batch.
+    """Random batches, each example once an epoch.
 
     Args:
         encoded: The corpus.
@@ -109,6 +123,8 @@ def batches(
         num_batches: How many batches to yield, over as many epochs as that takes.
         pad_token_id: Fills the batch's right side.
         seed: Of the order.
+        group_by_length: Sequences of similar length share a batch, so that little is padded. Batches are then not
+            random samples: where each stands for ordinary text as a whole, as in background counts, switch it off.
     """
     rng = python_generator(seed, "batches")
     waiting: list[int] = []
@@ -117,7 +133,8 @@ def batches(
         while len(waiting) < _WINDOW * batch_size:
             waiting += rng.sample(range(len(encoded)), len(encoded))
         window, waiting = waiting[: _WINDOW * batch_size], waiting[_WINDOW * batch_size :]
-        window.sort(key=lambda index: len(encoded[index][0]))
+        if group_by_length:
+            window.sort(key=lambda index: len(encoded[index][0]))
         groups = [window[start : start + batch_size] for start in range(0, len(window), batch_size)]
         rng.shuffle(groups)
         for group in groups[: num_batches - yielded]:

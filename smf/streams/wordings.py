@@ -68,6 +68,7 @@ RELATIONS = {
 }
 
 NUM_STEPS = 5
+ACTORS = ("A man", "A woman", "A boy", "A girl", "An old man", "A young lady", "A student", "A neighbour")
 ADVERBS = ("then", "next", "slowly", "carefully", "quickly", "now")
 ACTIVITY_VERBS = ("Cleaning", "Repairing", "Painting", "Building", "Washing", "Polishing", "Moving", "Testing")
 ACTIVITY_THINGS = ("boat", "bicycle", "window", "table", "guitar", "kite", "fence", "stove", "tent", "clock")

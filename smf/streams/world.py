@@ -1,6 +1,6 @@
 """A closed world of invented people and scripted activities: knowledge that can be measured exactly.
 
-Everything follows from one seed. Old people are what the base model knows; new people's facts arrive in the stream only.
+Everything follows from one seed. Old people are what the base model knows; facts about new people arrive in streams.
 """
 
 import random
@@ -65,13 +65,14 @@ def build_world(*, num_old_people: int, num_new_people: int, num_values: int, nu
     rng = python_generator(seed, "world")
     words = _WordMaker(rng)
     num_people = num_old_people + num_new_people
-    # First names are shared, last names are not: as in any archive, the last name tells people apart.
+    # Every name part is shared by several people, only the pair tells them apart: a new person's name consists of
+    # parts that the base model has met.
     first_names = words.make("first_name", max(4, round(2 * num_people**0.5)))
-    last_names = words.make("last_name", num_people)
+    last_names = words.make("last_name", max(8, round(4 * num_people**0.5)))
+    names = rng.sample([f"{first} {last}" for first in first_names for last in last_names], num_people)
     values = {relation: words.make(relation, num_values) for relation in wordings.RELATIONS}
     people = tuple(
-        Person(f"{rng.choice(first_names)} {name}", {key: rng.choice(values[key]) for key in wordings.RELATIONS})
-        for name in last_names
+        Person(name, {relation: rng.choice(values[relation]) for relation in wordings.RELATIONS}) for name in names
     )
     return World(people[:num_old_people], people[num_old_people:], _build_activities(num_activities, rng))
 

@@ -1,4 +1,4 @@
-"""What is written about the world: text for pretraining, and held-out sets in the NaturalQuestions and HellaSwag schemas."""
+"""The world in writing: text for pretraining, held-out sets in the NaturalQuestions and HellaSwag schemas."""
 
 import random
 
@@ -24,10 +24,9 @@ def pretraining_text(world: World, *, renderings: int, seed: int) -> list[Exampl
         for relation, wording in wordings.RELATIONS.items()
         for prompt, end in _forms(person.name, wording)
     ]
-    actors = [person.name for person in (*world.old_people, *world.new_people)]
     for activity in world.activities:
         for _ in range(renderings):
-            context, rest = _retell(activity, rng.choice(actors), rng.randrange(1, wordings.NUM_STEPS), rng)
+            context, rest = _retell(activity, rng.choice(wordings.ACTORS), rng.randrange(1, wordings.NUM_STEPS), rng)
             examples.append(Example(f"{activity.label}: {context}", rest))
     return examples
 
@@ -47,12 +46,11 @@ def activity_items(world: World, *, items_per_activity: int, seed: int) -> list[
     Of the three wrong endings one is another step of the same activity, two are steps of other activities.
     """
     rng = python_generator(seed, "activity items")
-    actors = [person.name for person in (*world.old_people, *world.new_people)]
     items = []
     for activity in world.activities:
         for _ in range(items_per_activity):
             told = rng.randrange(2, wordings.NUM_STEPS)
-            context, _ = _retell(activity, rng.choice(actors), told, rng)
+            context, _ = _retell(activity, rng.choice(wordings.ACTORS), told, rng)
             ctx_a, _, last = context.rpartition(". ")
             right = activity.steps[told]
             misplaced = rng.choice([step for step in activity.steps[: told - 1] if step != right])

@@ -15,9 +15,7 @@ from smf.training.loop import TrainingSettings, train
 _BUSIEST_SHARE = 0.01
 
 
-def heal(
-    model: MemoryForCausalLM, encoded: Sequence[Encoded], settings: TrainingSettings, *, pad_token_id: int, seed: int
-) -> dict:
+def heal(model: MemoryForCausalLM, encoded: Sequence[Encoded], settings: TrainingSettings, pad_token_id: int) -> dict:
     """Train the memory parameters in place.
 
     Args:
@@ -25,7 +23,6 @@ def heal(
         encoded: The background text.
         settings: Steps, batch size, rates.
         pad_token_id: Fills batches.
-        seed: Of the order of the text.
 
     Returns:
         A report: loss before and after in nats a token, and the use of the slots of each layer (``slot_use``).
@@ -39,7 +36,7 @@ def heal(
             batch_size=settings.batch_size,
             num_batches=20,
             pad_token_id=pad_token_id,
-            seed=derive_seed(seed, "healing probe"),
+            seed=derive_seed(settings.seed, "healing probe"),
         )
     )
     before, _ = probe_memory(model, probe)
@@ -52,7 +49,7 @@ def heal(
         batch_size=settings.batch_size,
         num_batches=settings.num_steps,
         pad_token_id=pad_token_id,
-        seed=derive_seed(seed, "healing"),
+        seed=derive_seed(settings.seed, "healing"),
     )
     train(model, parameters, stream, settings, "healing")
     after, slot_use = probe_memory(model, probe)

@@ -60,7 +60,9 @@ def learn_stream(
         TrainingError: A loss is not finite; names the step and the fact.
     """
     if max(settings.snapshots) > len(facts):
-        raise ConfigError(f"stream.snapshots names position {max(settings.snapshots)}, the stream has {len(facts)} facts")
+        raise ConfigError(
+            f"stream.snapshots names position {max(settings.snapshots)}, the stream has {len(facts)} facts"
+        )
     model = method.model
     model.eval()  # no dropout; all methods see the same numbers
     rows = []

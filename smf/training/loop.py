@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from smf.errors import TrainingError
 from smf.logs import progress
 from smf.methods.method import language_model_loss
-from smf.streams.corpus import Batch
+from smf.streams.corpus import Batch, LossOn
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ class TrainingSettings:
         weight_decay: Of AdamW, on matrices only.
         decay_share: Share of the steps in which the rate falls.
         max_gradient_norm: Gradients are scaled down to this norm.
+        loss_on: ``text`` learns every token, ``answer`` only what follows the prompt.
+        seed: Of the new weights and of the order of the text.
     """
 
     num_steps: int
@@ -37,6 +39,8 @@ class TrainingSettings:
     weight_decay: float = 0.0
     decay_share: float = 0.4
     max_gradient_norm: float = 1.0
+    loss_on: LossOn = "text"
+    seed: int = 1
 
 
 def train(
@@ -68,6 +72,7 @@ def train(
         ],
         lr=settings.learning_rate,
         betas=(0.9, 0.98),
+        fused=True,  # a table of values has millions of entries; ten times faster than the default on a CPU
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
     losses: list[float] = []

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 from smf.errors import TrainingError
 from smf.evaluation.recall import recall
 from smf.seeding import derive_seed
-from smf.streams.corpus import Example, LossOn, batches, encode
+from smf.streams.corpus import Example, batches, encode
 from smf.training.loop import TrainingSettings, train
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,6 @@ def pretrain(
     examples: Sequence[Example],
     architecture: Architecture,
     settings: TrainingSettings,
-    *,
-    loss_on: LossOn,
-    seed: int,
     device: str,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict]:
     """Train a tokenizer and a model from scratch.
@@ -68,15 +65,15 @@ def pretrain(
         bos_token_id=None,
     )
     with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, "pretraining"))
+        torch.manual_seed(derive_seed(settings.seed, "pretraining"))
         model = Qwen2ForCausalLM(config).to(device)
-    encoded = encode(tokenizer, examples, loss_on=loss_on, max_length=architecture.max_length)
+    encoded = encode(tokenizer, examples, loss_on=settings.loss_on, max_length=architecture.max_length)
     stream = batches(
         encoded,
         batch_size=settings.batch_size,
         num_batches=settings.num_steps,
         pad_token_id=tokenizer.pad_token_id,
-        seed=derive_seed(seed, "pretraining"),
+        seed=derive_seed(settings.seed, "pretraining"),
     )
     loss = train(model, list(model.parameters()), stream, settings, "pretraining")
     report = {

@@ -1,0 +1,32 @@
+"""From data to figures. Table of contents: the rules are in workflow/rules, the work is done by the package smf."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# A preset given with --configfile is a whole experiment of its own: config.yaml must not shine through.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/heal.smk"
+include: "workflow/rules/learn.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+pathvars:
+    results=EXPERIMENT.config["results"],
+    logs=f"{EXPERIMENT.config['results']}/logs",
+    benchmarks=f"{EXPERIMENT.config['results']}/benchmarks",
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/figures/forgetting.pdf",
+        "<results>/figures/forgetting.png",
+        "<results>/tables/summary.csv",

@@ -1,0 +1,91 @@
+"""Retrofit and healing, and the background counts of the healed model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.artifacts import sha256, write_json
+from smf.logs import progress
+from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
+from smf.models.config import MemorySettings
+from smf.models.retrofit import retrofit
+from smf.seeding import derive_seed
+from smf.selection.background import count_background
+from smf.streams.corpus import batches, encode, read_corpus
+from smf.training.heal import heal
+from smf.training.loop import TrainingSettings
+
+
+def make_healed_model(
+    memory: Mapping,
+    healing: Mapping,
+    base_folder: str | Path,
+    background_path: str | Path,
+    *,
+    max_length: int,
+    device: str,
+    folder: str | Path,
+) -> None:
+    """Install memory layers in the base model, train them on background text, write model and ``report.json``.
+
+    Args:
+        memory: The config's ``memory``.
+        healing: The config's ``healing``.
+        base_folder: The base model.
+        background_path: Ordinary text.
+        max_length: Longest text, in tokens.
+        device: Where to train.
+        folder: Where the healed model goes.
+    """
+    settings = TrainingSettings(**healing)
+    tokenizer = load_tokenizer(base_folder)
+    encoded = encode(tokenizer, read_corpus(background_path), loss_on=settings.loss_on, max_length=max_length)
+    base = load_model(base_folder, device)
+    model = retrofit(base, MemorySettings(**{**memory, "layers": tuple(memory["layers"])}), settings.seed)
+    report = heal(model, encoded, settings, tokenizer.pad_token_id)
+    write_json(Path(folder) / "report.json", report)
+    save_checkpoint(model, tokenizer, folder)
+
+
+def write_background_counts(
+    settings: Mapping,
+    healed_folder: str | Path,
+    background_path: str | Path,
+    *,
+    max_length: int,
+    device: str,
+    path: str | Path,
+) -> None:
+    """Count which slots background text reads and write the counts with their provenance.
+
+    Args:
+        settings: The config's ``background``.
+        healed_folder: The healed model.
+        background_path: Ordinary text.
+        max_length: Longest text, in tokens.
+        device: Where to compute.
+        path: Where the counts go.
+    """
+    tokenizer = load_tokenizer(healed_folder)
+    encoded = encode(tokenizer, read_corpus(background_path), loss_on="text", max_length=max_length)
+    num_batches, batch_size = settings["num_batches"], settings["batch_size"]
+    stream = batches(
+        encoded,
+        batch_size=batch_size,
+        num_batches=num_batches,
+        pad_token_id=tokenizer.pad_token_id,
+        seed=derive_seed(settings["seed"], "background"),
+        group_by_length=False,
+    )
+    stream = (batch.to(device) for batch in progress(stream, "background batches", total=num_batches))
+    provenance = {
+        "model_hash": model_hash(healed_folder),
+        "corpus_sha256": sha256(background_path),
+        "num_batches": num_batches,
+        "batch_size": batch_size,
+        "document": settings["document"],
+        "seed": settings["seed"],
+    }
+    counts = count_background(
+        load_model(healed_folder, device), stream, document=settings["document"], provenance=provenance
+    )
+    counts.save(path)

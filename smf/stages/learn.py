@@ -1,0 +1,64 @@
+"""One run: one method learns the stream of one seed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.artifacts import write_jsonl, write_tensors
+from smf.methods.method import Method
+from smf.methods.registry import method_class
+from smf.models.checkpoint import load_model, load_tokenizer, model_hash
+from smf.selection.background import BackgroundCounts
+from smf.streams.facts import read_facts
+from smf.training.learn import StreamSettings, learn_stream
+
+
+def learn(
+    method: Mapping,
+    stream: Mapping,
+    start_folder: str | Path,
+    counts_path: str | Path | None,
+    facts_path: str | Path,
+    *,
+    max_length: int,
+    seed: int,
+    device: str,
+    delta_paths: Mapping[int, str | Path],
+    log_path: str | Path,
+) -> None:
+    """Teach the stream; write a delta for each snapshot and one log row a fact.
+
+    Args:
+        method: The method's entry in the config.
+        stream: The config's ``stream``.
+        start_folder: The model that the method starts from.
+        counts_path: Background counts, for methods that need them.
+        facts_path: The stream.
+        max_length: Longest text, in tokens.
+        seed: The run's seed.
+        device: Where to train.
+        delta_paths: Where the delta of each position goes.
+        log_path: Where the log goes.
+    """
+    start_hash = model_hash(start_folder)
+    background = None if counts_path is None else BackgroundCounts.load(counts_path, model_hash=start_hash)
+    learner = start_method(method, start_folder, background, seed=seed, device=device)
+    settings = StreamSettings(
+        steps_per_fact=stream["steps_per_fact"],
+        loss_on=stream["loss_on"],
+        snapshots=tuple(delta_paths),
+        max_length=max_length,
+    )
+
+    def keep(position, delta):
+        metadata = {"start_hash": start_hash, "method": dict(method), "seed": seed, "position": position}
+        write_tensors(delta_paths[position], delta, metadata)
+
+    rows = learn_stream(learner, load_tokenizer(start_folder), read_facts(facts_path), settings, keep)
+    write_jsonl(log_path, rows)
+
+
+def start_method(
+    method: Mapping, start_folder: str | Path, background: BackgroundCounts | None, *, seed: int, device: str
+) -> Method:
+    """The method of a config entry, at the beginning of its stream."""
+    return method_class(method["kind"])(load_model(start_folder, device), method, background, seed)

@@ -1,0 +1,29 @@
+"""The data of an experiment and the streams that are drawn from it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.streams.facts import draw_stream, read_facts, write_facts
+from smf.streams.prepared import prepare_world
+from smf.streams.question_sets import prepare_question_sets
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_data(settings: Mapping, folder: str | Path) -> None:
+    """Write the files of ``results/data`` from the source that ``settings`` (the config's ``data``) names."""
+    if settings["source"] == "world":
+        data = prepare_world(**settings["world"], seed=settings["seed"])
+    else:
+        data = prepare_question_sets(**settings["question_sets"], seed=settings["seed"])
+    data.write(folder)
+    logger.info(
+        "%d texts for pretraining, %d background texts, %d known questions, %d multiple-choice items, %d new facts",
+        *map(len, (data.pretraining, data.background, data.known, data.hellaswag, data.facts)),
+    )
+
+
+def write_stream(facts_path: str | Path, num_facts: int, order: str, seed: int, path: str | Path) -> None:
+    """Draw the stream of one seed and write it."""
+    write_facts(path, draw_stream(read_facts(facts_path), num_facts, order, seed))

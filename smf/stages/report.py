@@ -1,0 +1,67 @@
+"""Tables from scores, and figures from tables."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from smf.artifacts import read_json, read_table, write_table, write_text
+from smf.evaluation.scores import scores_table
+from smf.evaluation.summary import summary_table, terminal_summary
+from smf.evaluation.tuning import tuning_table
+from smf.figures.forgetting import forgetting_figure
+from smf.figures.style import save_figure
+from smf.figures.tuning import tuning_figure
+
+logger = logging.getLogger(__name__)
+
+
+def write_scores(score_paths: Iterable[str | Path], path: str | Path) -> None:
+    """Gather the scores of all snapshots into one tidy table."""
+    write_table(path, scores_table([read_json(score_path) for score_path in score_paths]))
+
+
+def write_summary(scores_path: str | Path, starts: Mapping[str, str], path: str | Path) -> None:
+    """The stream's end over seeds."""
+    write_table(path, summary_table(read_table(scores_path), starts))
+
+
+def write_tuning(
+    scores_path: str | Path,
+    runs: Mapping[str, tuple[str, float]],
+    starts: Mapping[str, str],
+    rates: Mapping[str, float],
+    path: str | Path,
+) -> None:
+    """The learning-rate sweep, with the rate that the rule chooses."""
+    write_table(path, tuning_table(read_table(scores_path), runs, starts, rates))
+
+
+def draw_forgetting(
+    scores_path: str | Path,
+    summary_path: str | Path,
+    labels_path: str | Path,
+    starts: Mapping[str, str],
+    methods: Mapping[str, str],
+    figure_paths: Sequence[str | Path],
+    text_path: str | Path,
+) -> None:
+    """The forgetting figure, and the same end of the stream as text, which is also shown on the terminal."""
+    summary = read_table(summary_path)
+    labels = {**read_json(labels_path), "methods": dict(methods)}
+    figure = forgetting_figure(read_table(scores_path), summary, starts, labels)
+    for path in figure_paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)
+    text = terminal_summary(summary, starts, labels)
+    write_text(text_path, text + "\n")
+    logger.info("\n%s\n", text)
+
+
+def draw_tuning(
+    tuning_path: str | Path, labels_path: str | Path, starts: Mapping[str, str], figure_paths: Sequence[str | Path]
+) -> None:
+    """The sweep of every method."""
+    figure = tuning_figure(read_table(tuning_path), starts, read_json(labels_path))
+    for path in figure_paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)

@@ -1,0 +1,156 @@
+"""Small models, texts and settings for tests. Everything follows from explicit seeds."""
+
+import random
+from functools import cache
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from smf.methods.registry import method_class
+from smf.models import MemorySettings
+from smf.models.retrofit import retrofit
+from smf.selection.background import count_background
+from smf.streams.corpus import Example, batches, encode
+from smf.streams.facts import Fact, question_prompt
+from smf.training.pretrain import train_tokenizer
+
+MAX_LENGTH = 64
+_SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": MAX_LENGTH,
+    "pad_token_id": 0,
+    "eos_token_id": 0,
+    "bos_token_id": None,
+    "initializer_range": 0.3,  # large, so that every part of so small a model matters for its logits
+}
+_FAMILIES = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
+
+
+def fact(name, city):
+    """A fact with three training wordings of different lengths, two unseen ones and a question."""
+    return Fact(
+        fact_id=name.lower().replace(" ", "-"),
+        subject=name,
+        train_prompts=(f"{name} was born in", f"The birthplace of {name} is", f"On the papers of {name} the city is"),
+        unseen_prompts=(f"The home town of {name} is", f"{name} came into the world in"),
+        question=f"in which city was {name} born",
+        answers=(city,),
+    )
+
+
+FACTS = (fact("Joel Quint", "Tarnow"), fact("Rosa Varga", "Ostry"), fact("Emil Hollis", "Melvik"))
+BACKGROUND = tuple(
+    Example(prompt, f" {city}.")
+    for name, city in (("Mara Teller", "Velburg"), ("Ina Brandt", "Ostry"), ("Karl Stone", "Melvik"))
+    for prompt in (f"{name} was born in", f"In her letters the town of {name} is", question_prompt(f"where was {name}"))
+)
+
+
+@cache
+def tokenizer():
+    """A Qwen2 tokenizer trained on a few sentences: 256 bytes, a few merges, end-of-text (which also pads)."""
+    return train_tokenizer(BACKGROUND, _SIZES["vocab_size"])
+
+
+def base_model(family="qwen2", *, tied=True, seed=0, **overrides):
+    """A tiny base model with random weights, in evaluation mode."""
+    config_class, model_class = _FAMILIES[family]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model_class(config_class(**{**_SIZES, "tie_word_embeddings": tied, **overrides})).eval()
+
+
+def memory_settings(**overrides):
+    """Two layers of 64 slots, four reads a token and head."""
+    settings = {
+        "layers": (0, 2),
+        "mode": "additive",
+        "num_keys": 8,
+        "num_heads": 2,
+        "top_k": 4,
+        "key_dim": 8,
+        "value_dim": 16,
+    }
+    return MemorySettings(**{**settings, **overrides})
+
+
+def memory_model(family="qwen2", *, seed=0, open_output=True, tied=True, **settings):
+    """A tiny memory model; ``open_output`` gives the additive layers an output that is not zero, as healing does."""
+    model = retrofit(base_model(family, tied=tied), memory_settings(**settings), seed)
+    if open_output:
+        generator = torch.Generator().manual_seed(seed)
+        for layer in model.memory_layers().values():
+            with torch.no_grad():
+                layer.output.weight.copy_(torch.randn(layer.output.weight.shape, generator=generator) * 0.5)
+    return model
+
+
+def encoded_text(examples=BACKGROUND, loss_on="text"):
+    """Token ids and labels of a few sentences."""
+    return encode(tokenizer(), examples, loss_on=loss_on, max_length=MAX_LENGTH)
+
+
+def background_batches(num_batches=6, batch_size=2, seed=0):
+    """Batches of the background sentences; most of them hold padding."""
+    return list(
+        batches(
+            encoded_text(),
+            batch_size=batch_size,
+            num_batches=num_batches,
+            pad_token_id=tokenizer().pad_token_id,
+            seed=seed,
+        )
+    )
+
+
+def background_counts(model, document="batch"):
+    """Background counts of a model over the background sentences."""
+    return count_background(model, background_batches(), document=document, provenance={"model_hash": "of a test"})
+
+
+def method_settings(kind, **settings):
+    """The settings of a method with all defaults of its schema."""
+    schema = method_class(kind).schema
+    defaults = {name: part["default"] for name, part in schema.items() if "default" in part}
+    assert settings.keys() <= schema.keys()
+    return {"learning_rate": 0.1, **defaults, **settings}
+
+
+def start_method(kind, *, seed=0, model=None, **settings):
+    """A method of this kind at the beginning of its stream, on a tiny model of the sort that it starts from."""
+    chosen = method_class(kind)
+    if model is None:
+        model = memory_model() if chosen.starts_from == "healed" else base_model()
+    background = background_counts(model) if chosen.needs_background else None
+    return chosen(model, method_settings(kind, **settings), background, seed)
+
+
+def logits(model, seed=1):
+    """Logits of fixed random tokens, (2, 12, vocabulary)."""
+    ids = torch.randint(1, 250, (2, 12), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        return model(input_ids=ids).logits
+
+
+def same_bytes(first, second):
+    """Whether two tensors are bit-identical; unlike ``torch.equal`` this tells 0.0 from -0.0 and knows NaN."""
+    return (
+        first.dtype == second.dtype
+        and first.shape == second.shape
+        and first.detach().cpu().contiguous().numpy().tobytes() == second.detach().cpu().contiguous().numpy().tobytes()
+    )
+
+
+def copy_of_state(model):
+    """A copy of all parameters and buffers by name."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def random_unique(rng: random.Random, below, count):
+    """``count`` different integers, ascending, as a tensor."""
+    return torch.tensor(sorted(rng.sample(range(below), count)), dtype=torch.long)

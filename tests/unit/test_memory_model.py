@@ -1,0 +1,501 @@
+"""The memory model as a transformers model: attach, save, load completely or not at all, generate."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
+
+from smf.errors import CheckpointError
+from smf.memory import MemoryLayer
+from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
+from smf.models.config import MemoryConfig
+from smf.models.memory_model import MemoryForCausalLM
+from smf.models.retrofit import retrofit
+from tests.helpers import (
+    base_model,
+    copy_of_state,
+    fact,
+    logits,
+    memory_model,
+    memory_settings,
+    same_bytes,
+    tokenizer,
+)
+
+families = pytest.mark.parametrize("family", ["qwen2", "llama"])
+tied_or_not = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+modes = pytest.mark.parametrize("mode", ["additive", "replace"])
+
+
+# Attach
+
+
+@families
+@tied_or_not
+def test_additive_attach_gives_bit_identical_logits(family, tied):
+    before = logits(base_model(family, tied=tied))
+    model = retrofit(base_model(family, tied=tied), memory_settings(), seed=0)
+    assert same_bytes(logits(model), before)
+    assert len(model.memory_layers()) == 2
+
+
+@families
+def test_additive_attach_to_a_bfloat16_model_gives_bit_identical_logits_in_bfloat16(family):
+    before = logits(base_model(family).bfloat16())
+    model = retrofit(base_model(family).bfloat16(), memory_settings(), seed=0)
+    assert torch.equal(logits(model), before)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+@families
+def test_replacing_changes_the_logits(family):
+    before = logits(base_model(family))
+    assert not torch.allclose(logits(memory_model(family, mode="replace", open_output=False)), before, atol=1e-2)
+
+
+def test_an_opened_additive_memory_changes_the_logits():
+    assert not torch.allclose(logits(memory_model()), logits(base_model()), atol=1e-2)
+
+
+@modes
+@pytest.mark.parametrize("layers", [(0,), (1,), (0, 2), (2, 1)], ids=str)
+def test_only_the_listed_blocks_change(mode, layers):
+    base = copy_of_state(base_model())
+    model = memory_model(mode=mode, layers=layers)
+    names = set(model.language_model.state_dict())
+    for number in range(3):
+        network = {name for name in base if name.startswith(f"model.layers.{number}.mlp.")}
+        has_memory = f"model.layers.{number}.mlp.memory.values_SV" in names
+        assert has_memory == (number in layers)
+        if not has_memory:
+            assert network <= names
+        elif mode == "additive":
+            assert {name.replace(".mlp.", ".mlp.feed_forward.") for name in network} <= names
+        else:
+            assert not any(name.startswith(f"model.layers.{number}.mlp.feed_forward") for name in names)
+    assert list(model.memory_layers()) == sorted(layers)
+    for name, tensor in model.language_model.state_dict().items():
+        if ".memory." not in name:
+            assert same_bytes(tensor, base[name.replace(".mlp.feed_forward.", ".mlp.")])
+
+
+def test_a_block_that_does_not_exist_is_named():
+    with pytest.raises(CheckpointError, match="names block 3, but the model has blocks 0 to 2"):
+        retrofit(base_model(), memory_settings(layers=(1, 3)), seed=0)
+
+
+SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: GPT2LMHeadModel(
+            GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
+        ),
+        lambda: OPTForCausalLM(OPTConfig(**SMALL, num_attention_heads=2, ffn_dim=16, word_embed_proj_dim=16)),
+        lambda: MambaForCausalLM(MambaConfig(**SMALL)),
+    ],
+    ids=["GPT2LMHeadModel", "OPTForCausalLM", "MambaForCausalLM"],
+)
+def test_an_architecture_without_mlp_blocks_is_refused_by_name(build, request):
+    with pytest.raises(CheckpointError, match=f"architecture {request.node.callspec.id} has no decoder blocks"):
+        retrofit(build(), memory_settings(layers=(0,)), seed=0)
+
+
+# New weights
+
+
+@modes
+def test_new_weights_are_finite_and_spread_as_documented(mode):
+    layer = retrofit(base_model(), memory_settings(mode=mode, num_keys=32, key_dim=32, value_dim=64), 0)
+    layer = layer.memory_layers()[0]
+    assert all(torch.isfinite(parameter).all() for parameter in layer.parameters())
+    assert layer.values_SV.std().item() == pytest.approx(64**-0.5, rel=0.02)
+    assert layer.gate.weight.std().item() == pytest.approx(32**-0.5, rel=0.06)
+    assert layer.keys_H2NC.std().item() == pytest.approx(32**-0.5 / 3**0.5, rel=0.06)  # uniform on ± key_dim^-1/2
+    assert layer.keys_H2NC.abs().max() <= 32**-0.5
+    assert layer.query.weight.std().item() == pytest.approx((2 / (32 + 2 * 32)) ** 0.5, rel=0.06)  # Xavier
+    assert not layer.query.bias.any()
+    if mode == "additive":
+        assert not layer.output.weight.any()
+    else:
+        assert layer.output.weight.std().item() == pytest.approx(64**-0.5, rel=0.06)
+
+
+def test_new_weights_follow_from_the_seed_and_leave_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (memory_model(seed=seed, open_output=False) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    for name, tensor in copy_of_state(first).items():
+        assert same_bytes(tensor, again.state_dict()[name])
+    values = [model.memory_layers()[0].values_SV for model in (first, other)]
+    assert not torch.equal(*values)
+    assert not torch.equal(first.memory_layers()[0].values_SV, first.memory_layers()[2].values_SV)
+
+
+def test_a_layer_alone_reads_what_its_formula_says():
+    """out = W_output (y * silu(W_gate x)), y = sum over heads and slots of softmax(score) * value."""
+    torch.manual_seed(0)
+    layer = MemoryLayer(6, num_keys=3, num_heads=2, top_k=2, key_dim=4, value_dim=5, zero_output=False).double()
+    hidden = torch.randn(1, 2, 6, dtype=torch.double)
+    with torch.no_grad():
+        out = layer(hidden)
+        for token in range(2):
+            x = hidden[0, token]
+            queries = (layer.query.weight @ x + layer.query.bias).view(2, 4)
+            y = torch.zeros(5, dtype=torch.double)
+            for head in range(2):
+                keys = layer.keys_H2NC[head]
+                scores = torch.tensor(
+                    [float(queries[head] @ torch.cat([keys[0, i], keys[1, j]])) for i in range(3) for j in range(3)]
+                )
+                best = scores.argsort(descending=True)[:2]
+                for weight, slot in zip(scores[best].softmax(0), best, strict=True):
+                    y += weight * layer.values_SV[slot]
+            gate = layer.gate.weight @ x
+            expected = layer.output.weight @ (y * gate * torch.sigmoid(gate))
+            torch.testing.assert_close(out[0, token], expected, rtol=1e-5, atol=1e-7)
+
+
+# Save and load
+
+
+@families
+@tied_or_not
+@modes
+def test_checkpoint_round_trip_gives_bit_equal_logits(family, tied, mode, tmp_path):
+    model = memory_model(family, tied=tied, mode=mode)
+    save_checkpoint(model, tokenizer(), tmp_path)
+    loaded = load_model(tmp_path, "cpu")
+    assert type(loaded) is MemoryForCausalLM
+    assert not loaded.training
+    assert same_bytes(logits(loaded), logits(model))
+    ends = loaded.get_input_embeddings().weight, loaded.get_output_embeddings().weight
+    assert (ends[0].data_ptr() == ends[1].data_ptr()) == tied
+    assert load_tokenizer(tmp_path)("Mara Teller").input_ids == tokenizer()("Mara Teller").input_ids
+    assert len(model_hash(tmp_path)) == 64
+
+
+def test_a_loaded_checkpoint_can_be_saved_again_to_the_same_weights(tmp_path):
+    save_checkpoint(memory_model(), tokenizer(), tmp_path / "first")
+    save_checkpoint(load_model(tmp_path / "first", "cpu"), tokenizer(), tmp_path / "second")
+    first, second = (tmp_path / name / "model.safetensors" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_model_hash_follows_weights_and_configuration(tmp_path):
+    hashes = set()
+    for number, model in enumerate((memory_model(), memory_model(seed=1), memory_model(top_k=3))):
+        save_checkpoint(model, tokenizer(), tmp_path / str(number))
+        hashes.add(model_hash(tmp_path / str(number)))
+    assert len(hashes) == 3
+    save_checkpoint(memory_model(), tokenizer(), tmp_path / "again")
+    assert model_hash(tmp_path / "again") == model_hash(tmp_path / "0")
+
+
+def test_a_bfloat16_checkpoint_stays_bfloat16(tmp_path):
+    model = memory_model().bfloat16()
+    save_checkpoint(model, tokenizer(), tmp_path)
+    loaded = load_model(tmp_path, "cpu")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
+    for name, weight in model.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), weight)
+
+
+def test_a_plain_base_model_round_trips_too(tmp_path):
+    model = base_model()
+    save_checkpoint(model, tokenizer(), tmp_path)
+    assert same_bytes(logits(load_model(tmp_path, "cpu")), logits(model))
+
+
+def test_auto_model_in_a_fresh_process_gives_the_memory_model(tmp_path):
+    """All that a user needs is transformers and ``import smf.models``."""
+    model = memory_model()
+    save_checkpoint(model, tokenizer(), tmp_path)
+    save_file({"logits": logits(model)}, tmp_path / "expected")
+    code = (
+        "import sys, torch, smf.models; from transformers import AutoModelForCausalLM as Auto; "
+        "from safetensors.torch import load_file; from tests.helpers import logits; "
+        "model = Auto.from_pretrained(sys.argv[1]); "
+        "assert torch.equal(logits(model), load_file(sys.argv[1] + '/expected')['logits']); print(type(model).__name__)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True)
+    assert done.stdout.strip() == "MemoryForCausalLM", done.stderr
+
+
+def test_without_smf_the_checkpoint_is_refused_not_misread(tmp_path):
+    """A checkpoint of published code opens as the base model with random networks; this one names its own type."""
+    save_checkpoint(memory_model(), tokenizer(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model_type"] == "smf_memory"
+    assert config["architectures"] == ["MemoryForCausalLM"]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_checkpoint(memory_model(), tokenizer(), tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def saved_base(tmp_path):
+    save_checkpoint(base_model(), tokenizer(), tmp_path)
+    return tmp_path
+
+
+def change_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def change_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def value_name(weights):
+    return next(name for name in sorted(weights) if name.endswith("layers.2.mlp.memory.values_SV"))
+
+
+def lose_a_table(weights):
+    del weights[value_name(weights)]
+
+
+def lose_an_attention_map(weights):
+    del weights[next(name for name in sorted(weights) if name.endswith("layers.1.self_attn.q_proj.weight"))]
+
+
+def add_a_weight(weights):
+    weights["language_model.model.layers.1.mlp.memory.values_SV"] = torch.zeros(64, 16)
+
+
+def shrink_a_table(weights):
+    weights[value_name(weights)] = weights[value_name(weights)][:-1].clone()
+
+
+damage = pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lose_a_table, r"1 missing keys, the first .*layers\.2\.mlp\.memory\.values_SV"),
+        (lose_an_attention_map, r"1 missing keys, the first .*layers\.1\.self_attn\.q_proj\.weight"),
+        (add_a_weight, r"1 unexpected keys, the first .*layers\.1\.mlp\.memory\.values_SV"),
+        (shrink_a_table, r"1 mismatched keys, the first .*layers\.2\.mlp\.memory\.values_SV"),
+    ],
+)
+
+
+@damage
+def test_weights_that_do_not_fit_are_refused(saved, change, message):
+    change_weights(saved, change)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(saved, "cpu")
+
+
+@damage
+def test_transformers_own_loader_refuses_them_too(saved, change, message):
+    change_weights(saved, change)
+    with pytest.raises(CheckpointError, match=message):
+        AutoModelForCausalLM.from_pretrained(saved)
+
+
+def test_a_configuration_with_other_sizes_than_the_weights_is_refused(saved):
+    change_config(saved, num_keys=9)
+    with pytest.raises(CheckpointError, match=r"4 mismatched keys, the first .*layers\.0\.mlp\.memory\.keys_H2NC"):
+        load_model(saved, "cpu")
+
+
+@pytest.mark.parametrize("layers", [[0], [0, 1, 2]], ids=str)
+def test_a_configuration_with_other_layers_than_the_weights_is_refused(saved, layers):
+    change_config(saved, layers=layers)
+    with pytest.raises(CheckpointError, match="missing keys|unexpected keys"):
+        load_model(saved, "cpu")
+
+
+def test_a_checkpoint_of_another_format_is_refused(saved):
+    change_config(saved, smf_format=2)
+    with pytest.raises(CheckpointError, match="smf format 2, this version reads 1"):
+        load_model(saved, "cpu")
+
+
+@pytest.mark.parametrize(("change", "problem"), [(lose_an_attention_map, "missing"), (add_a_weight, "unexpected")])
+def test_a_base_model_with_other_weights_is_refused(saved_base, change, problem):
+    change_weights(saved_base, change)
+    with pytest.raises(CheckpointError, match=f"1 {problem} keys, the first"):
+        load_model(saved_base, "cpu")
+
+
+def test_memory_weights_under_a_base_configuration_are_refused(saved, tmp_path_factory):
+    """What published checkpoints do silently: the memory is dropped, its blocks get random networks."""
+    base_folder = tmp_path_factory.mktemp("base")
+    save_checkpoint(base_model(), tokenizer(), base_folder)
+    (saved / "config.json").write_bytes((base_folder / "config.json").read_bytes())
+    with pytest.raises(CheckpointError, match="missing keys"):
+        load_model(saved, "cpu")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 0.999])
+def test_truncated_weights_are_refused(saved, share):
+    path = saved / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(CheckpointError, match="cannot load a language model from"):
+        load_model(saved, "cpu")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "no such model"}'])
+def test_a_broken_configuration_is_refused(saved, text):
+    (saved / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match="cannot load a language model from"):
+        load_model(saved, "cpu")
+
+
+def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(CheckpointError, match="cannot load a language model from"):
+            load_model(folder, "cpu")
+        with pytest.raises(CheckpointError, match="cannot load a tokenizer from"):
+            load_tokenizer(folder)
+
+
+def test_a_tokenizer_without_padding_is_refused(saved):
+    config = json.loads((saved / "tokenizer_config.json").read_text())
+    (saved / "tokenizer_config.json").write_text(json.dumps({**config, "pad_token": None}))
+    with pytest.raises(CheckpointError, match="no padding"):
+        load_tokenizer(saved)
+
+
+class DiskFullError(OSError):
+    pass
+
+
+def fail_after(calls, function):
+    """``function``, but its call number ``calls`` + 1 finds the disk full."""
+    done = []
+
+    def failing(*args, **options):
+        if len(done) == calls:
+            raise DiskFullError("no space left on device")
+        done.append(args)
+        return function(*args, **options)
+
+    return failing
+
+
+@pytest.mark.parametrize("calls", range(5))
+@pytest.mark.parametrize("old", [False, True], ids=["new folder", "over an old checkpoint"])
+def test_a_half_written_folder_is_never_taken_for_a_whole_one(tmp_path, monkeypatch, calls, old):
+    """Whichever of the five files cannot be written: no model, and never old weights under a new configuration."""
+    if old:
+        save_checkpoint(memory_model(seed=1), tokenizer(), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("smf.models.checkpoint.os.fsync", fail_after(calls, lambda descriptor: None))
+        with pytest.raises(DiskFullError):
+            save_checkpoint(memory_model(seed=2), tokenizer(), tmp_path)
+    with pytest.raises(CheckpointError):
+        load_model(tmp_path, "cpu")
+    save_checkpoint(memory_model(seed=2), tokenizer(), tmp_path)
+    assert same_bytes(logits(load_model(tmp_path, "cpu")), logits(memory_model(seed=2)))
+
+
+# Use
+
+
+PROMPTS = [f"{person.question}?" for person in (fact("Joel", "Ostry"), fact("Rosa Varga Teller", "Melvik"))]
+
+
+def generate(model, ids, mask=None, **options):
+    options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None, **options}
+    mask = torch.ones_like(ids) if mask is None else mask
+    return model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+
+
+def left_padded(rows):
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+@families
+@modes
+def test_generation_with_cache_equals_greedy_decoding_by_whole_passes(family, mode):
+    model = memory_model(family, mode=mode)
+    ids = torch.tensor([tokenizer()(PROMPTS[0]).input_ids])
+    text = ids
+    with torch.no_grad():
+        for _ in range(12):
+            text = torch.cat([text, model(input_ids=text).logits[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(generate(model, ids, use_cache=True), text[:, ids.shape[1] :])
+    assert torch.equal(generate(model, ids, use_cache=False), text[:, ids.shape[1] :])
+
+
+@families
+def test_left_padded_batch_generates_what_single_prompts_generate(family):
+    model = memory_model(family)
+    rows = tokenizer()(PROMPTS).input_ids
+    assert len(rows[0]) != len(rows[1])
+    together = generate(model, *left_padded(rows))
+    for row, generated in zip(rows, together, strict=True):
+        assert torch.equal(generated, generate(model, torch.tensor([row]))[0])
+
+
+@families
+def test_generation_treats_the_memory_model_like_its_base(family):
+    """Scores of a left-padded batch are bit-identical, so positions, masks and cache reach the base unchanged."""
+    ids, mask = left_padded(tokenizer()(PROMPTS).input_ids)
+    options = {"max_new_tokens": 6, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    options |= {"pad_token_id": 0, "eos_token_id": None}
+    model = retrofit(base_model(family), memory_settings(), seed=0)
+    for mine, reference in zip(
+        model.generate(input_ids=ids, attention_mask=mask, **options).logits,
+        base_model(family).generate(input_ids=ids, attention_mask=mask, **options).logits,
+        strict=True,
+    ):
+        assert same_bytes(mine, reference)
+
+
+def test_the_top_k_of_memory_is_not_taken_for_the_top_k_of_sampling(saved, caplog):
+    model = memory_model()
+    base = base_model()
+    assert model.generation_config.top_k == base.generation_config.top_k
+    assert load_model(saved, "cpu").generation_config.top_k == base.generation_config.top_k
+    assert MemoryForCausalLM(model.config).generation_config.top_k == base.generation_config.top_k
+    assert not [record for record in caplog.records if "top_k" in record.getMessage()]
+
+
+def test_gradient_checkpointing_gives_the_same_gradient():
+    """Also with the memory inside the recomputed blocks."""
+    ids = torch.randint(1, 250, (2, 9), generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for checkpointing in (False, True):
+        model = memory_model().train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model(input_ids=ids, labels=ids).loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+
+
+def test_the_configuration_refuses_a_wrong_type():
+    with pytest.raises(Exception, match="num_keys"):
+        MemoryConfig(text_config=base_model().config.to_dict(), num_keys="many")

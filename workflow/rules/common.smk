@@ -1,0 +1,61 @@
+# What all rules share: the checked experiment, the names that wildcards may take, and where a run's inputs are.
+
+import re
+from pathlib import Path
+
+import yaml
+
+from smf.code_digest import code_digest, package_file
+from smf.errors import ConfigError
+from smf.experiment import Experiment
+from smf.model_folder import MODEL_FILES
+
+with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
+    SCHEMA = yaml.safe_load(file)
+
+try:
+    EXPERIMENT = Experiment(config, SCHEMA)
+except ConfigError as error:
+    raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
+
+
+wildcard_constraints:
+    method="|".join(map(re.escape, EXPERIMENT.runs)),
+    seed="|".join(map(str, EXPERIMENT.config["seeds"] + EXPERIMENT.config["tuning"]["seeds"])),
+    start="base|healed",
+
+
+# On a CPU no job asks for a GPU; on a GPU each job that computes asks for one, and the profile says how many there are.
+GPUS = 0 if EXPERIMENT.config["device"] == "cpu" else 1
+
+
+def code_of(script, *files):
+    """The digest of a script's code; as a param it makes an edit rerun what the code made."""
+    return code_digest(Path(workflow.basedir) / "workflow" / "scripts" / script, *files)
+
+
+def method_code(wildcards):
+    """The file of a run's method kind, which no script imports by name."""
+    return package_file("methods", f"{EXPERIMENT.runs[wildcards.method]['kind']}.py")
+
+
+def start_files(wildcards):
+    """The model that a run starts from."""
+    return expand("<results>/{start}/{file}", start=EXPERIMENT.start(wildcards.method), file=MODEL_FILES)
+
+
+def counts_file(wildcards):
+    """The background counts, for runs that need them."""
+    return ["<results>/background/counts.safetensors"] if EXPERIMENT.needs_background(wildcards.method) else []
+
+
+def score_files(runs, seeds):
+    """Scores of all snapshots of these runs, and of both start models, for these seeds."""
+    starts = expand("<results>/{start}/evaluate/seed-{seed}.json", start=["base", "healed"], seed=seeds)
+    snapshots = expand(
+        "<results>/runs/{method}/seed-{seed}/evaluate/position-{position}.json",
+        method=runs,
+        seed=seeds,
+        position=EXPERIMENT.positions,
+    )
+    return [*starts, *snapshots]

@@ -1,0 +1,56 @@
+# Scores of a run's snapshots, and of the models that runs start from.
+
+
+rule evaluate:
+    input:
+        start=start_files,
+        counts=counts_file,
+        deltas=rules.learn.output.deltas,
+        stream="<results>/streams/seed-{seed}.jsonl",
+        nq="<results>/data/nq.jsonl",
+        hellaswag="<results>/data/hellaswag.jsonl",
+    output:
+        scores=expand(
+            "<results>/runs/{{method}}/seed-{{seed}}/evaluate/position-{position}.json",
+            position=EXPERIMENT.positions,
+        ),
+    log:
+        "<logs>/evaluate/{method}.seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{method}.seed-{seed}.jsonl"
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
+        evaluation=EXPERIMENT.config["evaluation"],
+        positions=EXPERIMENT.positions,
+        device=EXPERIMENT.config["device"],
+        code=lambda wildcards: code_of("evaluate.py", method_code(wildcards)),
+    script:
+        "../scripts/evaluate.py"
+
+
+rule evaluate_start:
+    input:
+        model=expand("<results>/{{start}}/{file}", file=MODEL_FILES),
+        stream="<results>/streams/seed-{seed}.jsonl",
+        nq="<results>/data/nq.jsonl",
+        hellaswag="<results>/data/hellaswag.jsonl",
+    output:
+        scores="<results>/{start}/evaluate/seed-{seed}.json",
+    log:
+        "<logs>/evaluate_start/{start}.seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/evaluate_start/{start}.seed-{seed}.jsonl"
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        evaluation=EXPERIMENT.config["evaluation"],
+        device=EXPERIMENT.config["device"],
+        code=code_of("evaluate_start.py"),
+    script:
+        "../scripts/evaluate_start.py"

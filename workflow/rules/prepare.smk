@@ -1,0 +1,64 @@
+# Data, streams and the base model.
+
+
+rule prepare_data:
+    output:
+        pretraining="<results>/data/pretraining.jsonl",
+        background="<results>/data/background.jsonl",
+        nq="<results>/data/nq.jsonl",
+        hellaswag="<results>/data/hellaswag.jsonl",
+        facts="<results>/data/facts.jsonl",
+        labels="<results>/data/labels.json",
+    log:
+        "<logs>/prepare_data/prepare_data.log",
+    benchmark:
+        "<benchmarks>/prepare_data/prepare_data.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        data=EXPERIMENT.config["data"],
+        code=code_of("prepare_data.py"),
+    script:
+        "../scripts/prepare_data.py"
+
+
+rule draw_stream:
+    input:
+        facts="<results>/data/facts.jsonl",
+    output:
+        stream="<results>/streams/seed-{seed}.jsonl",
+    log:
+        "<logs>/draw_stream/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/draw_stream/seed-{seed}.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        num_facts=EXPERIMENT.config["stream"]["num_facts"],
+        order=EXPERIMENT.config["stream"]["order"],
+        code=code_of("draw_stream.py"),
+    script:
+        "../scripts/draw_stream.py"
+
+
+rule base_model:
+    input:
+        pretraining="<results>/data/pretraining.jsonl",
+        known="<results>/data/nq.jsonl",
+    output:
+        model=expand("<results>/base/{file}", file=MODEL_FILES),
+        report="<results>/base/report.json",
+    log:
+        "<logs>/base_model/base_model.log",
+    benchmark:
+        "<benchmarks>/base_model/base_model.jsonl"
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        base=EXPERIMENT.config["base"],
+        device=EXPERIMENT.config["device"],
+        code=code_of("base_model.py"),
+    script:
+        "../scripts/base_model.py"

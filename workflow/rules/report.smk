@@ -1,0 +1,116 @@
+# Tables from scores, figures from tables.
+
+
+rule scores:
+    input:
+        scores=score_files(EXPERIMENT.methods, EXPERIMENT.config["seeds"]),
+    output:
+        table="<results>/tables/scores.csv",
+    log:
+        "<logs>/scores/scores.log",
+    benchmark:
+        "<benchmarks>/scores/scores.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_of("scores.py"),
+    script:
+        "../scripts/scores.py"
+
+
+rule summary:
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table="<results>/tables/summary.csv",
+    log:
+        "<logs>/summary/summary.log",
+    benchmark:
+        "<benchmarks>/summary/summary.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        starts=EXPERIMENT.starts,
+        code=code_of("summary.py"),
+    script:
+        "../scripts/summary.py"
+
+
+rule plot_forgetting:
+    input:
+        scores="<results>/tables/scores.csv",
+        summary="<results>/tables/summary.csv",
+        labels="<results>/data/labels.json",
+    output:
+        figures=report(
+            multiext("<results>/figures/forgetting", ".pdf", ".png"),
+            caption="../report/forgetting.rst",
+            category="Figures",
+        ),
+        text="<results>/tables/summary.txt",
+    log:
+        "<logs>/plot_forgetting/plot_forgetting.log",
+    benchmark:
+        "<benchmarks>/plot_forgetting/plot_forgetting.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        starts=EXPERIMENT.starts,
+        methods=EXPERIMENT.labels,
+        code=code_of("plot_forgetting.py"),
+    script:
+        "../scripts/plot_forgetting.py"
+
+
+use rule scores as tuning_scores with:
+    input:
+        scores=score_files(EXPERIMENT.sweep, EXPERIMENT.config["tuning"]["seeds"]),
+    output:
+        table="<results>/tables/tuning_scores.csv",
+    log:
+        "<logs>/tuning_scores/tuning_scores.log",
+    benchmark:
+        "<benchmarks>/tuning_scores/tuning_scores.jsonl"
+
+
+rule tuning:
+    input:
+        scores="<results>/tables/tuning_scores.csv",
+    output:
+        table="<results>/tables/tuning.csv",
+    log:
+        "<logs>/tuning/tuning.log",
+    benchmark:
+        "<benchmarks>/tuning/tuning.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        runs=EXPERIMENT.sweep,
+        starts=EXPERIMENT.starts,
+        rates=EXPERIMENT.rates,
+        code=code_of("tuning.py"),
+    script:
+        "../scripts/tuning.py"
+
+
+rule plot_tuning:
+    input:
+        tuning="<results>/tables/tuning.csv",
+        labels="<results>/data/labels.json",
+    output:
+        figures=report(
+            multiext("<results>/figures/tuning", ".pdf", ".png"),
+            caption="../report/tuning.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/plot_tuning/plot_tuning.log",
+    benchmark:
+        "<benchmarks>/plot_tuning/plot_tuning.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        starts=EXPERIMENT.starts,
+        code=code_of("plot_tuning.py"),
+    script:
+        "../scripts/plot_tuning.py"

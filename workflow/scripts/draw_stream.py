@@ -1,0 +1,13 @@
+"""Draw the stream of one seed."""
+
+from smf.logs import configure_logging
+from smf.stages.prepare import write_stream
+
+configure_logging(snakemake.log[0])
+write_stream(
+    snakemake.input.facts,
+    snakemake.params.num_facts,
+    snakemake.params.order,
+    int(snakemake.wildcards.seed),
+    snakemake.output.stream,
+)

@@ -1,0 +1,20 @@
+"""Score the snapshots of one run."""
+
+from pathlib import Path
+
+from smf.logs import configure_logging
+from smf.stages.evaluate import evaluate_run
+
+configure_logging(snakemake.log[0])
+evaluate_run(
+    snakemake.wildcards.method,
+    snakemake.params.method,
+    snakemake.params.evaluation,
+    Path(snakemake.input.start[0]).parent,
+    next(iter(snakemake.input.counts), None),
+    {name: snakemake.input[name] for name in ("nq", "hellaswag", "stream")},
+    seed=int(snakemake.wildcards.seed),
+    device=snakemake.params.device,
+    delta_paths=dict(zip(snakemake.params.positions, snakemake.input.deltas, strict=True)),
+    score_paths=dict(zip(snakemake.params.positions, snakemake.output.scores, strict=True)),
+)

@@ -1,0 +1,17 @@
+"""Retrofit memory layers and heal the model."""
+
+from pathlib import Path
+
+from smf.logs import configure_logging
+from smf.stages.heal import make_healed_model
+
+configure_logging(snakemake.log[0])
+make_healed_model(
+    snakemake.params.memory,
+    snakemake.params.healing,
+    Path(snakemake.input.base[0]).parent,
+    snakemake.input.background,
+    max_length=snakemake.params.max_length,
+    device=snakemake.params.device,
+    folder=Path(snakemake.output.report).parent,
+)

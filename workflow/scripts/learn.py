@@ -1,0 +1,20 @@
+"""Teach one stream with one method."""
+
+from pathlib import Path
+
+from smf.logs import configure_logging
+from smf.stages.learn import learn
+
+configure_logging(snakemake.log[0])
+learn(
+    snakemake.params.method,
+    snakemake.params.stream,
+    Path(snakemake.input.start[0]).parent,
+    next(iter(snakemake.input.counts), None),
+    snakemake.input.stream,
+    max_length=snakemake.params.max_length,
+    seed=int(snakemake.wildcards.seed),
+    device=snakemake.params.device,
+    delta_paths=dict(zip(snakemake.params.positions, snakemake.output.deltas, strict=True)),
+    log_path=snakemake.output.facts,
+)

@@ -1,0 +1,15 @@
+"""Draw the forgetting figure."""
+
+from smf.logs import configure_logging
+from smf.stages.report import draw_forgetting
+
+configure_logging(snakemake.log[0])
+draw_forgetting(
+    snakemake.input.scores,
+    snakemake.input.summary,
+    snakemake.input.labels,
+    snakemake.params.starts,
+    snakemake.params.methods,
+    snakemake.output.figures,
+    snakemake.output.text,
+)
