@@ -11,17 +11,19 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/prepare.smk"
-include: "workflow/rules/heal.smk"
-include: "workflow/rules/learn.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/report.smk"
 
 
 pathvars:
     results=EXPERIMENT.config["results"],
     logs=f"{EXPERIMENT.config['results']}/logs",
     benchmarks=f"{EXPERIMENT.config['results']}/benchmarks",
+
+
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/heal.smk"
+include: "workflow/rules/learn.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

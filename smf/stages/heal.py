@@ -40,8 +40,11 @@ def make_healed_model(
     tokenizer = load_tokenizer(base_folder)
     encoded = encode(tokenizer, read_corpus(background_path), loss_on=settings.loss_on, max_length=max_length)
     base = load_model(base_folder, device)
-    model = retrofit(base, MemorySettings(**{**memory, "layers": tuple(memory["layers"])}), settings.seed)
-    report = heal(model, encoded, settings, tokenizer.pad_token_id)
+    sizes = {key: value for key, value in memory.items() if key not in ("layers", "calibrate_queries")}
+    model = retrofit(base, MemorySettings(layers=tuple(memory["layers"]), **sizes), settings.seed)
+    report = heal(
+        model, encoded, settings, pad_token_id=tokenizer.pad_token_id, calibrate=memory["calibrate_queries"]
+    )
     write_json(Path(folder) / "report.json", report)
     save_checkpoint(model, tokenizer, folder)
 

@@ -114,12 +114,15 @@ class _WordMaker:
         self._used: set[str] = set()
 
     def make(self, kind: str, count: int) -> list[str]:
+        # Drawing until a word is new takes long where most words are taken.
+        most = len(_ONSETS) * len(_VOWELS) * len(_CODAS) * len(_ENDINGS[kind]) // 2
+        if count > most:
+            raise ConfigError(
+                f"the world asks for {count} words of kind {kind!r}, at most {most} can be invented; "
+                "lower data.world.num_values or the number of people"
+            )
         words: list[str] = []
-        attempts = 0
         while len(words) < count:
-            attempts += 1
-            if attempts > 1000 * count:
-                raise ConfigError(f"the world asks for {count} words of kind {kind!r}, more than can be invented")
             word = "".join(
                 (
                     self._rng.choice(_ONSETS),

@@ -3,12 +3,16 @@
 Lample et al. (2019, section 3.3) normalise queries over the batch: without it most slots are never read, because hidden
 states share a large common part and so all queries look alike. A batch norm in the model would let padding and batch
 composition leak into addresses. Here its mean and scale over background text are folded into the query map once.
+
+Shapes: B batch, T token, X = B * T, H head, Q = H * key_dim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
+from smf.memory import MemoryLayer
 from smf.models.memory_model import MemoryForCausalLM
 from smf.streams.corpus import Batch
 
@@ -25,20 +29,25 @@ def calibrate_queries(model: MemoryForCausalLM, probe: Sequence[Batch]) -> None:
     """
     model.eval()
     layers = model.memory_layers()
-    queries: dict[int, list[torch.Tensor]] = {block: [] for block in layers}
+    observed: dict[int, list[Tensor]] = {block: [] for block in layers}
     for batch in (batch.to(model.device) for batch in probe):
-        latest: dict[int, torch.Tensor] = {}
-        hooks = [
-            layer.query.register_forward_hook(lambda _, inputs, output, block=block: latest.update({block: output}))
-            for block, layer in layers.items()
-        ]
-        model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=1)
-        for hook in hooks:
-            hook.remove()
-        for block, output in latest.items():
-            queries[block].append(output[batch.attention_mask_BT.bool().flatten()].float())
+        for block, queries_XQ in _queries(model, layers, batch).items():
+            observed[block].append(queries_XQ[batch.attention_mask_BT.bool().flatten()].float())
     for block, layer in layers.items():
-        observed = torch.cat(queries[block])
-        mean, scale = observed.mean(0), observed.std(0).clamp_min(1e-6)
-        layer.query.weight.div_(scale.unsqueeze(1))
-        layer.query.bias.sub_(mean).div_(scale)
+        queries_XQ = torch.cat(observed[block])
+        mean_Q, deviation_Q = queries_XQ.mean(0), queries_XQ.std(0).clamp_min(1e-6)
+        layer.query.weight.div_(deviation_Q.unsqueeze(1))
+        layer.query.bias.sub_(mean_Q).div_(deviation_Q)
+
+
+def _queries(model: MemoryForCausalLM, layers: Mapping[int, MemoryLayer], batch: Batch) -> dict[int, Tensor]:
+    """The queries of each layer in one forward pass, (B * T, H * key_dim)."""
+    queries: dict[int, Tensor] = {}
+    hooks = [
+        layer.query.register_forward_hook(lambda _, inputs, output, block=block: queries.update({block: output}))
+        for block, layer in layers.items()
+    ]
+    model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=1)
+    for hook in hooks:
+        hook.remove()
+    return queries

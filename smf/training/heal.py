@@ -10,12 +10,20 @@ from smf.methods.method import language_model_loss
 from smf.models.memory_model import MemoryForCausalLM
 from smf.seeding import derive_seed
 from smf.streams.corpus import IGNORED, Batch, Encoded, batches
+from smf.training.calibrate import calibrate_queries
 from smf.training.loop import TrainingSettings, train
 
 _BUSIEST_SHARE = 0.01
 
 
-def heal(model: MemoryForCausalLM, encoded: Sequence[Encoded], settings: TrainingSettings, pad_token_id: int) -> dict:
+def heal(
+    model: MemoryForCausalLM,
+    encoded: Sequence[Encoded],
+    settings: TrainingSettings,
+    *,
+    pad_token_id: int,
+    calibrate: bool,
+) -> dict:
     """Train the memory parameters in place.
 
     Args:
@@ -23,6 +31,7 @@ def heal(model: MemoryForCausalLM, encoded: Sequence[Encoded], settings: Trainin
         encoded: The background text.
         settings: Steps, batch size, rates.
         pad_token_id: Fills batches.
+        calibrate: Spread the reads over the table first (see :mod:`smf.training.calibrate`).
 
     Returns:
         A report: loss before and after in nats a token, and the use of the slots of each layer (``slot_use``).
@@ -40,6 +49,8 @@ def heal(model: MemoryForCausalLM, encoded: Sequence[Encoded], settings: Trainin
         )
     )
     before, _ = probe_memory(model, probe)
+    if calibrate:
+        calibrate_queries(model, probe)
     model.requires_grad_(False)
     parameters = [parameter for layer in model.memory_layers().values() for parameter in layer.parameters()]
     for parameter in parameters:
