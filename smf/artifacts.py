@@ -54,12 +54,15 @@ def read_json(path: str | Path) -> dict:
     """Read a JSON object.
 
     Raises:
-        DataError: The file is missing or is not JSON.
+        DataError: The file is missing, or is not a JSON object.
     """
     try:
-        return json.loads(_read_text(path))
+        value = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not valid JSON ({error}); delete it and rerun the rule that makes it") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no JSON object but a {type(value).__name__}; delete it and rerun its rule")
+    return value
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping]) -> None:
@@ -118,7 +121,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
     """Write tensors as safetensors, with ``metadata`` (JSON values) and the format version in the header."""
-    header = {"format_version": str(FORMAT_VERSION), "metadata": json.dumps(metadata, sort_keys=True)}
+    # One entry only: safetensors writes several in a random order, and equal tensors shall give equal bytes.
+    header = {"smf": json.dumps({"format_version": FORMAT_VERSION, "metadata": metadata}, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
 
@@ -134,16 +138,16 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get("smf", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}; delete it and rerun the rule that makes it") from error
-    if header.get("format_version") != str(FORMAT_VERSION):
+    if header.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {header.get('format_version')}, this smf reads {FORMAT_VERSION}; "
             "delete it and rerun the rule that makes it"
         )
-    return tensors, json.loads(header["metadata"])
+    return tensors, header["metadata"]
 
 
 def sha256(*paths: str | Path) -> str:

@@ -1,0 +1,315 @@
+"""Files: whole under their final name or not at all, and refused by name when they cannot be read."""
+
+import errno
+import hashlib
+import json
+import os
+import resource
+import signal
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from smf.artifacts import (
+    atomic_path,
+    read_json,
+    read_jsonl,
+    read_table,
+    read_tensors,
+    sha256,
+    write_json,
+    write_jsonl,
+    write_table,
+    write_tensors,
+    write_text,
+)
+from smf.errors import CheckpointError, DataError
+from tests.helpers import same_bytes
+
+LONG = 20_000
+WRITERS = {
+    "text.txt": lambda path: write_text(path, "x" * LONG),
+    "json.json": lambda path: write_json(path, {"text": "x" * LONG}),
+    "jsonl.jsonl": lambda path: write_jsonl(path, [{"text": "x" * LONG}]),
+    "table.csv": lambda path: write_table(path, pd.DataFrame({"number": range(LONG)})),
+    "tensors.safetensors": lambda path: write_tensors(path, {"numbers": torch.arange(LONG)}, {"seed": 1}),
+}
+every_writer = pytest.mark.parametrize("name", WRITERS)
+old_or_new = pytest.mark.parametrize("old", [b"what was here before", None], ids=["over an old file", "new file"])
+
+
+def prepare(folder, name, old):
+    path = folder / name
+    if old is not None:
+        path.write_bytes(old)
+    return path
+
+
+def assert_untouched(path, old):
+    """The old file with its old bytes, or no file; and no temporary beside it."""
+    assert [child.name for child in path.parent.iterdir()] == ([] if old is None else [path.name])
+    assert old is None or path.read_bytes() == old
+
+
+@contextmanager
+def disk_of(num_bytes):
+    """No file can grow beyond ``num_bytes``: writes fail in the kernel, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+# Writing
+
+
+@every_writer
+@old_or_new
+def test_a_file_is_written_whole_with_nothing_beside_it(tmp_path, name, old):
+    path = prepare(tmp_path / "made" / "on the way" if old is None else tmp_path, name, old)
+    WRITERS[name](path)
+    assert [child.name for child in path.parent.iterdir()] == [name]
+    assert path.stat().st_size >= LONG
+    assert path.stat().st_mode & 0o777 == 0o644
+    first = path.read_bytes()
+    for _ in range(5):
+        WRITERS[name](path)
+        assert path.read_bytes() == first
+
+
+@every_writer
+@old_or_new
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path, name, old):
+    path = prepare(tmp_path, name, old)
+    with pytest.raises((OSError, SafetensorError)), disk_of(4096):
+        WRITERS[name](path)
+    assert_untouched(path, old)
+
+
+@every_writer
+@old_or_new
+def test_a_disk_that_is_full_when_synced_leaves_nothing_half_written(tmp_path, monkeypatch, name, old):
+    def fsync(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = prepare(tmp_path, name, old)
+    monkeypatch.setattr("smf.artifacts.os.fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        WRITERS[name](path)
+    assert_untouched(path, old)
+
+
+def fail_half_way(path):
+    path.write_text("half")
+    raise ZeroDivisionError
+
+
+@old_or_new
+def test_an_exception_while_writing_leaves_the_old_file(tmp_path, old):
+    path = prepare(tmp_path, "file.txt", old)
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        fail_half_way(temporary)
+    assert temporary.parent == path.parent  # a rename within one file system
+    assert_untouched(path, old)
+
+
+@old_or_new
+def test_a_job_killed_while_writing_leaves_the_old_file_under_the_final_name(tmp_path, old):
+    path = prepare(tmp_path, "file.txt", old)
+    child = os.fork()
+    if child == 0:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert path.exists() == (old is not None)
+    assert old is None or path.read_bytes() == old
+
+
+def test_bytes_reach_the_disk_before_the_final_name_does(tmp_path, monkeypatch):
+    path, synced = tmp_path / "file.txt", []
+
+    def fsync(descriptor):
+        synced.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr("smf.artifacts.os.fsync", fsync)
+    write_text(path, "whole")
+    assert synced == [(5, False)]
+
+
+# JSON
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused_in_json(tmp_path, number):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "file.json", {"loss": [1.0, number]})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_jsonl(tmp_path / "file.jsonl", [{"loss": 1.0}, {"loss": number}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_json_values_give_equal_bytes(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1, 0.1], "a": {"ü": None, "d": True}})
+    write_json(tmp_path / "b.json", {"a": {"d": True, "ü": None}, "b": [1, 0.1]})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert read_json(tmp_path / "a.json") == {"b": [1, 0.1], "a": {"ü": None, "d": True}}
+    assert "ü" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not valid JSON"),
+        (b'{"a": 1', "is not valid JSON"),
+        (b"[1]", "holds no JSON object but a list"),
+        (b'{"a": "\xff"}', "cannot read"),
+        (None, "cannot read"),
+    ],
+)
+def test_broken_json_is_refused_by_name(tmp_path, content, message):
+    path = prepare(tmp_path, "report.json", content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_json(path)
+    assert "report.json" in str(caught.value)
+
+
+COLUMNS = {"name": str, "number": (int, float)}
+
+
+def test_rows_round_trip_whatever_characters_they_hold(tmp_path):
+    rows = [{"name": "a\u2028b\u2029c\x85d\x0be\x1cf\r\n\tg \U0001f642", "number": 1}, {"name": "", "number": 0.5}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert len((tmp_path / "rows.jsonl").read_bytes().split(b"\n")) == 3
+    assert read_jsonl(tmp_path / "rows.jsonl", COLUMNS) == rows
+
+
+def test_a_last_line_without_its_end_is_read(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"name": "a", "number": 1}\n{"name": "b", "number": 2}')
+    assert [row["name"] for row in read_jsonl(tmp_path / "rows.jsonl", COLUMNS)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"name": "b", "numb', "line 2: not valid JSON .*one object a line is expected"),
+        ("", "line 2: not valid JSON"),
+        ("3", "line 2: expected an object, found int"),
+        ('{"name": "b"}', "line 2: no column 'number'; found name"),
+        ("{}", "line 2: no column 'name'; found none"),
+        ('{"name": "b", "number": "2"}', "line 2: column 'number' is str, not int or float"),
+        ('{"name": null, "number": 2}', "line 2: column 'name' is NoneType, not str"),
+    ],
+)
+def test_a_broken_row_is_refused_with_file_and_line(tmp_path, line, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"name": "a", "number": 1}}\n{line}\n{{"name": "c", "number": 3}}\n')
+    with pytest.raises(DataError, match=rf"rows\.jsonl, {message}"):
+        read_jsonl(path, COLUMNS)
+
+
+def test_a_file_cut_off_in_a_row_is_refused_with_that_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"name": "x" * 50, "number": number} for number in range(10)])
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 10: not valid JSON"):
+        read_jsonl(path, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "holds no rows"), (b"\xff", "cannot read"), (None, "cannot read")]
+)
+def test_a_file_without_rows_is_refused_by_name(tmp_path, content, message):
+    path = prepare(tmp_path, "rows.jsonl", content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_jsonl(path, COLUMNS)
+    assert "rows.jsonl" in str(caught.value)
+
+
+# Tables
+
+
+def test_tables_round_trip_with_ten_digits_and_empty_cells(tmp_path):
+    table = pd.DataFrame({"method": ["full", "a,b"], "value": [1 / 3, float("nan")], "seed": [1, 2]})
+    write_table(tmp_path / "table.csv", table)
+    assert (tmp_path / "table.csv").read_bytes() == b'method,value,seed\nfull,0.3333333333,1\n"a,b",,2\n'
+    read = read_table(tmp_path / "table.csv")
+    assert read["value"].isna().tolist() == [False, True]
+    assert read["method"].tolist() == ["full", "a,b"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\xff", b'a,b\n"1,2\n'])
+def test_a_broken_table_is_refused_by_name(tmp_path, content):
+    path = prepare(tmp_path, "scores.csv", content)
+    with pytest.raises(DataError, match=r"cannot read the table .*scores\.csv"):
+        read_table(path)
+
+
+# Tensors
+
+
+def test_tensors_round_trip_with_their_types_and_metadata(tmp_path):
+    path = tmp_path / "delta.safetensors"
+    tensors = {
+        "slots": torch.tensor([3, 1, 2]),
+        "values": torch.tensor([[1.5, -0.0, float("nan")]]).double(),
+        "half": torch.randn(2, 3).bfloat16().float().half(),
+        "empty": torch.empty(0, 4),
+        "view": torch.arange(12.0).view(3, 4).t(),
+        "trained": torch.ones(2, requires_grad=True),
+    }
+    metadata = {"seed": 1, "method": {"kind": "smf", "rates": [0.1, 2]}, "text": "ü"}
+    write_tensors(path, tensors, metadata)
+    read, found = read_tensors(path)
+    assert found == metadata
+    assert read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert same_bytes(read[name], tensor.detach().contiguous())
+
+
+@pytest.fixture
+def tensor_file(tmp_path):
+    write_tensors(tmp_path / "delta.safetensors", {"numbers": torch.arange(100)}, {"seed": 1})
+    return tmp_path / "delta.safetensors"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.999])
+def test_truncated_tensors_are_refused(tensor_file, share):
+    tensor_file.write_bytes(tensor_file.read_bytes()[: int(share * tensor_file.stat().st_size)])
+    with pytest.raises(CheckpointError, match=r"cannot read .*delta\.safetensors: .*delete it and rerun the rule"):
+        read_tensors(tensor_file)
+
+
+def test_missing_tensors_are_refused(tmp_path):
+    for path in (tmp_path / "nothing.safetensors", tmp_path):
+        with pytest.raises(CheckpointError, match="cannot read"):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize("version", [2, None])
+def test_tensors_of_another_format_version_are_refused(tmp_path, version):
+    path = tmp_path / "delta.safetensors"
+    header = {} if version is None else {"smf": json.dumps({"metadata": {}, "format_version": version})}
+    save_file({"numbers": torch.arange(3)}, path, header)
+    with pytest.raises(CheckpointError, match=rf"delta\.safetensors has format version {version}, this smf reads 1"):
+        read_tensors(path)
+
+
+# Hashes
+
+
+def test_the_hash_is_sha256_of_the_contents_in_order(tmp_path):
+    contents = [os.urandom((1 << 20) + 3), b"", b"end"]  # the first is longer than one block
+    paths = []
+    for number, content in enumerate(contents):
+        paths.append(tmp_path / str(number))
+        paths[-1].write_bytes(content)
+    assert sha256(*paths) == hashlib.sha256(b"".join(contents)).hexdigest()
+    assert sha256(*reversed(paths)) != sha256(*paths)
+    assert sha256(paths[1]) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
