@@ -11,7 +11,7 @@ PACKAGE = "smf"
 
 
 def code_digest(*files: str | Path) -> str:
-    """SHA-256 over the given Python files and every module of smf that they import, directly or not.
+    """SHA-256 over the given files and every module of smf that the Python files among them import, directly or not.
 
     It follows contents, not modification times: a fresh clone or a ``git checkout`` changes nothing.
     """
@@ -30,6 +30,8 @@ def code_digest(*files: str | Path) -> str:
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
     """Files of smf that one file imports."""
+    if path.suffix != ".py":
+        return ()
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

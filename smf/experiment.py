@@ -1,14 +1,11 @@
 """The experiment that a config describes: checked as a whole before any work starts, defaults filled in."""
 
 import copy
-import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
+from smf.config_schema import check
 from smf.errors import ConfigError
 from smf.methods.registry import method_class
 
@@ -23,7 +20,8 @@ class Experiment:
         schema: Its JSON schema.
 
     Attributes:
-        config: The config with all defaults.
+        config: The config with all defaults, keys sorted (but for ``methods``): neither the order in a file nor writing
+            down a default changes what a run depends on.
         runs: Settings of every run name: the methods, and one name a method and swept learning rate.
         sweep: Run name to (method, learning rate), for the sweep's runs.
 
@@ -33,15 +31,21 @@ class Experiment:
 
     def __init__(self, config: Mapping, schema: Mapping):
         self.config = copy.deepcopy(dict(config))
-        _check(self.config, schema, "")
+        check(self.config, schema, "")
         for name, settings in self.config["methods"].items():
             _check_method(f"methods.{name}", settings)
         _check_agreement(self.config)
+        self.config = {
+            key: {name: _sorted(method) for name, method in value.items()} if key == "methods" else _sorted(value)
+            for key, value in self.config.items()
+        }
         self.runs: dict[str, dict] = {name: _method_settings(method) for name, method in self.methods.items()}
         self.sweep: dict[str, tuple[str, float]] = {}
         for name, method in self.methods.items():
             for rate in method.get("sweep", ()):
                 run = f"{name}--lr-{rate:g}"
+                if run in self.sweep:
+                    raise ConfigError(f"methods.{name}.sweep: {self.sweep[run][1]} and {rate} are too close; drop one")
                 self.sweep[run] = (name, rate)
                 self.runs[run] = {**_method_settings(method), "learning_rate": rate}
 
@@ -59,6 +63,11 @@ class Experiment:
     def rates(self) -> dict[str, float]:
         """The configured learning rate of each method that has one."""
         return {name: method["learning_rate"] for name, method in self.methods.items() if "learning_rate" in method}
+
+    @property
+    def untuned(self) -> list[str]:
+        """Methods whose learning rate no sweep has chosen."""
+        return [name for name, method in self.methods.items() if not method.get("sweep")]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -103,7 +112,9 @@ def _check_method(where: str, settings: dict) -> None:
         "properties": method.schema,
         "required": list(method.required),
     }
-    _check(settings, schema, where)
+    check(settings, schema, where)
+    if common.get("sweep") and "learning_rate" not in method.schema:
+        raise ConfigError(f"{where}.sweep: methods of kind {common['kind']} have no learning_rate to sweep; drop it")
     settings.update(common)
 
 
@@ -146,9 +157,14 @@ def _check_agreement(config: Mapping) -> None:
 
 
 def _check_data(config: Mapping) -> None:
-    data, num_facts = config["data"], config["stream"]["num_facts"]
+    """Check that the data holds as many facts and held-out items as are asked for."""
+    data, evaluation = config["data"], config["evaluation"]
     if data["source"] == "world":
-        available, where = 4 * data["world"]["num_new_people"], "4 * data.world.num_new_people"
+        world = data["world"]
+        facts = 4 * world["num_new_people"], "4 * data.world.num_new_people"
+        questions = 4 * world["num_old_people"], "4 * data.world.num_old_people"
+        items = world["num_activities"] * world["items_per_activity"]
+        choices = items, "data.world.num_activities * items_per_activity"
     else:
         sets = data["question_sets"]
         for name in ("known", "new", "hellaswag"):
@@ -159,9 +175,18 @@ def _check_data(config: Mapping) -> None:
                     f"data.question_sets.{name}.file: there is no file {path}; correct the name or "
                     "data.question_sets.data_root, or set data_root to null to load from the hub"
                 )
-        available, where = sets["new"]["num_rows"], "data.question_sets.new.num_rows"
-    if num_facts > available:
-        _refuse("stream.num_facts", num_facts, f"at most {available} ({where})")
+        facts, questions, choices = (
+            (sets[name]["num_rows"], f"data.question_sets.{name}.num_rows") for name in ("new", "known", "hellaswag")
+        )
+    _refuse_above("stream.num_facts", config["stream"]["num_facts"], *facts)
+    for setting, (available, where) in (("num_nq", questions), ("num_hellaswag", choices)):
+        asked = evaluation[setting] or 1  # null asks for what is left
+        if num_fewshot := evaluation["num_fewshot"]:
+            available, where = available - num_fewshot, f"{where} - evaluation.num_fewshot"
+        _refuse_above(f"evaluation.{setting}", asked, available, where)
+    if evaluation["max_new_tokens"] >= config["base"]["max_length"]:
+        limit = config["base"]["max_length"]
+        _refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
 
 
 def _layers_of_checkpoint(folder: str | None) -> int | None:
@@ -169,8 +194,8 @@ def _layers_of_checkpoint(folder: str | None) -> int | None:
         raise ConfigError("base.source is checkpoint, but base.checkpoint is not set; name a transformers folder")
     path = Path(folder) / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("num_hidden_layers")
-    except (OSError, json.JSONDecodeError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8"))).get("num_hidden_layers")
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"base.checkpoint: cannot read {path} ({error}); name a transformers folder") from error
 
 
@@ -178,40 +203,11 @@ def _refuse(key: str, value: object, expected: str) -> None:
     raise ConfigError(f"{key} is {value}, but must be {expected}")
 
 
-def _check(value: dict, schema: Mapping, where: str) -> None:
-    """Fill defaults into ``value`` and validate it; the first error becomes one clear message."""
-    validator = Draft202012Validator(schema)
-    _fill_defaults(value, schema, schema)
-    errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
-    if errors:
-        raise ConfigError(_explain(errors[0], where))
+def _refuse_above(key: str, value: int, limit: int, where: str) -> None:
+    if value > limit:
+        _refuse(key, value, f"at most {limit} ({where})")
 
 
-def _fill_defaults(value: object, schema: Mapping, root: Mapping) -> None:
-    """Fill in the defaults of all properties that the schema reaches, through $ref too."""
-    if reference := schema.get("$ref"):
-        schema = root["$defs"][reference.rsplit("/", 1)[1]]
-    if not isinstance(value, dict):
-        return
-    for key, child in schema.get("properties", {}).items():
-        if key not in value and "default" in child:
-            value[key] = copy.deepcopy(child["default"])
-        if key in value:
-            _fill_defaults(value[key], child, root)
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    path = ".".join([*filter(None, [where]), *(str(part) for part in error.absolute_path)]) or "the config"
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        strangers = sorted(set(error.instance) - set(known))
-        near = difflib.get_close_matches(strangers[0], known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{path}: unknown key {strangers[0]!r}; {hint}known: {', '.join(sorted(known))}"
-    if error.validator == "enum":
-        options = [str(option) for option in error.validator_value]
-        near = difflib.get_close_matches(str(error.instance), options, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{path}: unknown value {error.instance!r}; {hint}known: {', '.join(options)}"
-    description = error.schema.get("description") if isinstance(error.schema, Mapping) else None
-    return f"{path}: {error.message}" + (f" ({description})" if description else "")
+def _sorted(value: object) -> object:
+    """The same value with the keys of all its mappings in alphabetical order."""
+    return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value

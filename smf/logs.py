@@ -41,9 +41,18 @@ def configure_logging(log_path: str | Path) -> None:
     sys.excepthook = report
 
 
+class _Lines:
+    """A stream for progress bars where there is no terminal: each state of the bar becomes a line of its own."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text.replace("\r", "\n"))
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def progress(items: Iterable, description: str, **options) -> tqdm:
-    """A progress bar with rate and time left, one line a minute at most where the output is not a terminal."""
-    quiet = not sys.stderr.isatty()
-    return tqdm(
-        items, desc=description, mininterval=10.0 if quiet else 0.2, ascii=quiet, dynamic_ncols=not quiet, **options
-    )
+    """A progress bar with rate and time left; a line every ten seconds where the output is not a terminal."""
+    if sys.stderr.isatty():
+        return tqdm(items, desc=description, dynamic_ncols=True, **options)
+    return tqdm(items, desc=description, file=_Lines(), mininterval=10.0, ascii=True, ncols=100, **options)

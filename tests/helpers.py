@@ -104,6 +104,7 @@ def background_batches(num_batches=6, batch_size=2, seed=0):
             num_batches=num_batches,
             pad_token_id=tokenizer().pad_token_id,
             seed=seed,
+            group_by_length=False,
         )
     )
 

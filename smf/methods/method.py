@@ -83,7 +83,8 @@ class Method(ABC):
 
 def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the batch's labels, in nats a token."""
-    return model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, labels=batch.labels_BT).loss
+    inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT, "labels": batch.labels_BT}
+    return model(**inputs, use_cache=False).loss
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

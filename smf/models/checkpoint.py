@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +23,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory(dir=folder) as name:
         model.save_pretrained(name, max_shard_size="1TB")
         tokenizer.save_pretrained(name)
@@ -38,6 +40,7 @@ def load_model(folder: str | Path, device: str) -> PreTrainedModel:
     Raises:
         CheckpointError: The folder is missing or incomplete, or its weights do not fit its configuration.
     """
+    transformers.utils.logging.disable_progress_bar()  # one bar a job, for what takes long
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True

@@ -42,9 +42,7 @@ def make_healed_model(
     base = load_model(base_folder, device)
     sizes = {key: value for key, value in memory.items() if key not in ("layers", "calibrate_queries")}
     model = retrofit(base, MemorySettings(layers=tuple(memory["layers"]), **sizes), settings.seed)
-    report = heal(
-        model, encoded, settings, pad_token_id=tokenizer.pad_token_id, calibrate=memory["calibrate_queries"]
-    )
+    report = heal(model, encoded, settings, pad_token_id=tokenizer.pad_token_id, calibrate=memory["calibrate_queries"])
     write_json(Path(folder) / "report.json", report)
     save_checkpoint(model, tokenizer, folder)
 

@@ -42,12 +42,26 @@ def draw_forgetting(
     labels_path: str | Path,
     starts: Mapping[str, str],
     methods: Mapping[str, str],
+    untuned: Sequence[str],
     figure_paths: Sequence[str | Path],
     text_path: str | Path,
 ) -> None:
-    """The forgetting figure, and the same end of the stream as text, which is also shown on the terminal."""
+    """The forgetting figure, and the same end of the stream as text, which is also shown on the terminal.
+
+    Args:
+        scores_path: The tidy table.
+        summary_path: The summary table.
+        labels_path: What the data is.
+        starts: For each method the model that it starts from.
+        methods: A few words on each method.
+        untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
+        figure_paths: Where the figure goes, in the formats of the endings.
+        text_path: Where the text goes.
+    """
     summary = read_table(summary_path)
     labels = {**read_json(labels_path), "methods": dict(methods)}
+    if untuned:
+        labels["rates"] = f"Learning rates are those of the config; no sweep has chosen them for {', '.join(untuned)}."
     figure = forgetting_figure(read_table(scores_path), summary, starts, labels)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

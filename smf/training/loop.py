@@ -92,7 +92,7 @@ def train(
         optimizer.zero_grad()
         schedule.step()
         if step % 50 == 0:
-            bar.set_postfix_str(f"loss {sum(losses[-50:]) / 50:.3f}")
+            bar.set_postfix_str(f"loss {sum(losses[-50:]) / 50:.3f}", refresh=False)
     model.eval()
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail)

@@ -48,6 +48,8 @@ def test_healing_trains_the_memory_and_nothing_else(mode, calibrate):
     report = heal(model, encoded_text(), SETTINGS, pad_token_id=0, calibrate=calibrate)
     changed = {name for name, tensor in model.state_dict().items() if not same_bytes(tensor, before[name])}
     assert changed == {name for name in before if ".memory." in name}
+    # Nor is a gradient computed that nobody needs.
+    assert all(".memory." in name for name, parameter in model.named_parameters() if parameter.grad is not None)
     assert not model.training
     assert report["loss_after"] < report["loss_before"]
 
@@ -79,6 +81,7 @@ def test_the_report_tells_the_loss_of_the_base_and_of_the_healed_model():
 def test_loss_and_slot_use_equal_plain_loops():
     model = memory_model()
     probe = background_batches(num_batches=3, batch_size=3)
+    assert any((batch.attention_mask_BT == 0).any() for batch in probe)
     loss, slot_use = probe_memory(model, probe)
     losses, counts = [], {0: [0] * 64, 2: [0] * 64}
     for batch in probe:
@@ -116,6 +119,7 @@ def test_the_busiest_percent_is_of_all_slots_of_the_table():
 def test_calibrated_queries_have_mean_zero_and_deviation_one_over_real_tokens(mode):
     model = retrofit(base_model(), memory_settings(mode=mode), seed=0)
     probe = background_batches(num_batches=4)
+    assert any((batch.attention_mask_BT == 0).any() for batch in probe)
     keys = model.memory_layers()[0].keys_H2NC.clone()
     calibrate_queries(model, probe)
     for layer in model.memory_layers().values():

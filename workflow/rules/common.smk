@@ -39,6 +39,10 @@ def method_code(wildcards):
     return package_file("methods", f"{EXPERIMENT.runs[wildcards.method]['kind']}.py")
 
 
+# What lm-eval asks and how it scores, which is code in all but its suffix.
+TASK_FILES = sorted(package_file("evaluation", "tasks").glob("*/*.yaml"))
+
+
 def start_files(wildcards):
     """The model that a run starts from."""
     return expand("<results>/{start}/{file}", start=EXPERIMENT.start(wildcards.method), file=MODEL_FILES)

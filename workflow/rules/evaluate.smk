@@ -27,7 +27,7 @@ rule evaluate:
         evaluation=EXPERIMENT.config["evaluation"],
         positions=EXPERIMENT.positions,
         device=EXPERIMENT.config["device"],
-        code=lambda wildcards: code_of("evaluate.py", method_code(wildcards)),
+        code=lambda wildcards: code_of("evaluate.py", method_code(wildcards), *TASK_FILES),
     script:
         "../scripts/evaluate.py"
 
@@ -51,6 +51,6 @@ rule evaluate_start:
     params:
         evaluation=EXPERIMENT.config["evaluation"],
         device=EXPERIMENT.config["device"],
-        code=code_of("evaluate_start.py"),
+        code=code_of("evaluate_start.py", *TASK_FILES),
     script:
         "../scripts/evaluate_start.py"

@@ -57,6 +57,7 @@ rule plot_forgetting:
     params:
         starts=EXPERIMENT.starts,
         methods=EXPERIMENT.labels,
+        untuned=EXPERIMENT.untuned,
         code=code_of("plot_forgetting.py"),
     script:
         "../scripts/plot_forgetting.py"

@@ -10,6 +10,7 @@ draw_forgetting(
     snakemake.input.labels,
     snakemake.params.starts,
     snakemake.params.methods,
+    snakemake.params.untuned,
     snakemake.output.figures,
     snakemake.output.text,
 )
