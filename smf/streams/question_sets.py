@@ -79,7 +79,7 @@ def prepare_question_sets(
         hellaswag=choices,
         facts=[_fact(pair) for pair in new_pairs],
         labels={
-            "held_out_qa": f"NaturalQuestions ({_name(known)}, {len(questions):,} that the base model was taught)",
+            "held_out_qa": f"NaturalQuestions ({_short(known)}, of {len(questions):,} that the base model was taught)",
             "held_out_choice": f"HellaSwag ({hellaswag['split']}, {len(choices):,} items)",
             "facts": "TriviaQA questions",
             "notes": [
@@ -246,3 +246,7 @@ def _cache_only_if(offline: bool) -> Iterator[None]:
 def _name(source: Mapping) -> str:
     config = f"/{source['hub_config']}" if source["hub_config"] else ""
     return f"{source['hub']}{config} {source['split']}"
+
+
+def _short(source: Mapping) -> str:
+    return f"{source['hub'].rpartition('/')[2]} {source['split']}"
