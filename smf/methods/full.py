@@ -6,32 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError
-from smf.methods.method import Method, StepReport, language_model_loss, shapes
-from smf.methods.torch_optimizers import OPTIMIZER_SCHEMA, make_optimizer
+from smf.methods.dense import DenseMethod
+from smf.methods.method import shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smf.streams.corpus import Batch
 
-
-class FullFinetuning(Method):
+class FullFinetuning(DenseMethod):
     """Trains all weights of the model without memory."""
-
-    schema = OPTIMIZER_SCHEMA
-    starts_from = "base"
-
-    def __init__(self, model, settings, background, seed):
-        super().__init__(model, settings, background, seed)
-        self._optimizer = make_optimizer(model.parameters(), settings)
-
-    def step(self, batch: Batch) -> StepReport:
-        """One step on all weights."""
-        loss = language_model_loss(self.model, batch)
-        loss.backward()
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return StepReport(loss.detach(), {})
 
     def delta(self) -> dict[str, Tensor]:
         """All weights; a tied weight once."""

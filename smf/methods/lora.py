@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError
-from smf.methods.method import Method, StepReport, language_model_loss, shapes
-from smf.methods.torch_optimizers import OPTIMIZER_SCHEMA, make_optimizer
+from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod
+from smf.methods.method import shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smf.streams.corpus import Batch
 
-
-class LoRA(Method):
+class LoRA(DenseMethod):
     """Trains low-rank adapters on all linear maps of the blocks; everything else is frozen."""
 
     schema = {
@@ -28,7 +26,6 @@ class LoRA(Method):
             "description": "Linear maps that get an adapter: all of the blocks, or a list of module names.",
         },
     }
-    starts_from = "base"
 
     def __init__(self, model, settings, background, seed):
         import peft
@@ -46,15 +43,6 @@ class LoRA(Method):
             torch.manual_seed(derive_seed(seed, "lora"))
             model = peft.get_peft_model(model, config)
         super().__init__(model, settings, background, seed)
-        self._optimizer = make_optimizer((p for p in model.parameters() if p.requires_grad), settings)
-
-    def step(self, batch: Batch) -> StepReport:
-        """One step on the adapters."""
-        loss = language_model_loss(self.model, batch)
-        loss.backward()
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return StepReport(loss.detach(), {})
 
     def delta(self) -> dict[str, Tensor]:
         """The adapters."""

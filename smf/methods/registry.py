@@ -11,7 +11,7 @@ import smf.methods
 from smf.errors import ConfigError
 from smf.methods.method import Method
 
-_NOT_KINDS = {"method", "registry", "torch_optimizers"}
+_NOT_KINDS = {"method", "registry", "dense"}
 
 
 def method_kinds() -> list[str]:

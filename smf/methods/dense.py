@@ -1,13 +1,19 @@
-"""The settings and the optimizer that the dense methods share."""
+"""What methods share that train ordinary parameters with a torch optimizer: settings, optimizer, step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from smf.methods.method import Method, StepReport, language_model_loss
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import PreTrainedModel
+
+    from smf.selection.background import BackgroundCounts
+    from smf.streams.corpus import Batch
 
 OPTIMIZER_SCHEMA = {
     "optimizer": {
@@ -23,6 +29,26 @@ OPTIMIZER_SCHEMA = {
     "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0, "description": "For SGD."},
     "weight_decay": {"type": "number", "minimum": 0, "default": 0.0, "description": "As in torch.optim."},
 }
+
+
+class DenseMethod(Method):
+    """Steps all parameters of the model that require gradient."""
+
+    schema = OPTIMIZER_SCHEMA
+    starts_from = "base"
+
+    def __init__(self, model: PreTrainedModel, settings: Mapping, background: BackgroundCounts | None, seed: int):
+        super().__init__(model, settings, background, seed)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = make_optimizer(trained, settings)
+
+    def step(self, batch: Batch) -> StepReport:
+        """One step on all trained parameters."""
+        loss = language_model_loss(self.model, batch)
+        loss.backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return StepReport(loss.detach(), {})
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping) -> torch.optim.Optimizer:

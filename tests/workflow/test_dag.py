@@ -1,0 +1,382 @@
+"""The workflow as a whole: what it plans, what it makes, what a change makes stale, and what a failure leaves behind."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
+from smf.evaluation.scores import METRICS
+from smf.evaluation.summary import SUMMARY_COLUMNS
+from smf.evaluation.tuning import TUNING_COLUMNS
+from tests.workflow.runs import (
+    ENVIRONMENT,
+    ROOT,
+    SOURCES,
+    Job,
+    command,
+    copy_sources,
+    snakemake,
+    tiny_config,
+)
+
+EVERYTHING = ("all", "results/figures/tuning.pdf")
+TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
+SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
+WHOLE = {
+    "prepare_data": 1,
+    "draw_stream": 2,
+    "base_model": 1,
+    "heal": 1,
+    "count_background": 1,
+    "evaluate_start": 4,
+    "learn": 5,
+    "evaluate": 5,
+    **TABLES,
+    **SWEEP_TABLES,
+}
+OTHER = {"kind": "smf", "selector": "random", "top_t": 4, "learning_rate": 1.0}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """The sources that made ``finished``; not to be edited."""
+    return copy_sources(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="module")
+def finished(sources, tmp_path_factory):
+    """A folder in which the whole tiny DAG has run; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    outcome = snakemake(sources, folder, *EVERYTHING, config=tiny_config(folder / "tiny.yaml"))
+    assert outcome.code == 0, outcome.text
+    assert outcome.counts == WHOLE
+    return folder
+
+
+@pytest.fixture
+def copy_of_finished(finished, tmp_path):
+    """A finished folder that a test may change."""
+    return shutil.copytree(finished, tmp_path / "folder")
+
+
+@pytest.fixture
+def replan(sources, finished, tmp_path):
+    """Plan the whole DAG in the finished folder, with changes of the config."""
+
+    def plan(*targets, **changes):
+        config = tiny_config(tmp_path / "changed.yaml", **changes)
+        outcome = snakemake(sources, finished, "--dry-run", *(targets or EVERYTHING), config=config)
+        assert outcome.code == 0, outcome.text
+        return outcome
+
+    return plan
+
+
+@pytest.fixture
+def replan_after(finished, tmp_path):
+    """Plan the whole DAG in the finished folder, after changes of the sources."""
+
+    def plan(change):
+        changed = copy_sources(tmp_path / "sources")
+        change(changed)
+        config = tiny_config(tmp_path / "tiny.yaml")
+        outcome = snakemake(changed, finished, "--dry-run", *EVERYTHING, config=config)
+        assert outcome.code == 0, outcome.text
+        return outcome
+
+    return plan
+
+
+def branch(method, seed=0):
+    """The two jobs of one run."""
+    return {Job(rule, f"method={method}, seed={seed}") for rule in ("learn", "evaluate")}
+
+
+def jobs_without_tables(outcome):
+    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES}}
+
+
+def table_bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("results/tables/*") if "tuning" not in path.name}
+
+
+def append_comment(path):
+    path.write_text(path.read_text(encoding="utf-8") + "# an edit\n", encoding="utf-8")
+
+
+def example(name):
+    """A code block of the README that is marked as an example."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"<!-- example: {re.escape(name)} -->\n+```\w+\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 1, f"the README has {len(blocks)} examples {name!r}"
+    return blocks[0]
+
+
+# What is planned from nothing
+
+
+def test_an_empty_folder_plans_every_rule(sources, tmp_path):
+    config = tiny_config(tmp_path / "tiny.yaml")
+    assert snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config).counts == WHOLE
+
+
+def test_the_default_target_leaves_the_sweep_out(sources, tmp_path):
+    outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
+    without_sweep = {rule: number for rule, number in WHOLE.items() if rule not in SWEEP_TABLES}
+    assert outcome.counts == {**without_sweep, "draw_stream": 1, "evaluate_start": 2, "learn": 3, "evaluate": 3}
+
+
+def test_config_yaml_plans_all_methods_and_seeds_without_being_named(sources, tmp_path):
+    config = yaml.safe_load((sources / "config.yaml").read_text(encoding="utf-8"))
+    runs = {Job("learn", f"method={method}, seed={seed}") for method in config["methods"] for seed in config["seeds"]}
+    outcome = snakemake(sources, tmp_path, "--dry-run")
+    assert outcome.code == 0, outcome.text
+    assert {job for job in outcome.jobs if job.rule == "learn"} == runs
+
+
+def test_a_preset_is_an_experiment_of_its_own(sources, tmp_path):
+    """No key of config.yaml shines through: the tiny config has no LoRA here, config.yaml has."""
+    config = tiny_config(tmp_path / "preset.yaml", results="results/tiny", methods={"lora": None, "smf_tfidf": None})
+    target = "results/tiny/figures/forgetting.pdf"
+    outcome = snakemake(sources, tmp_path, "--dry-run", target, config=config)
+    assert {job for job in outcome.jobs if job.rule == "learn"} == {Job("learn", "method=full, seed=0")}
+    assert "results/tiny/tables/summary.csv" in outcome.text
+
+
+def test_a_wrong_config_stops_before_any_job_with_one_message(sources, tmp_path):
+    config = tiny_config(tmp_path / "wrong.yaml", methods={"full": {"kind": "fulll"}})
+    outcome = snakemake(sources, tmp_path, config=config)
+    assert outcome.code == 1
+    assert "methods.full.kind: unknown method kind 'fulll'; did you mean 'full'?" in outcome.text
+    assert outcome.text.count("fulll") == 1
+    assert "Traceback" not in outcome.text
+    assert not outcome.jobs
+    assert not (tmp_path / "results").exists()
+
+
+# What is made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "columns", "methods"),
+    [
+        ("scores", SCORE_COLUMNS, {"base", "healed", "full", "lora", "smf_tfidf"}),
+        ("summary", SUMMARY_COLUMNS, {"base", "healed", "full", "lora", "smf_tfidf"}),
+        ("tuning", TUNING_COLUMNS, {"smf_tfidf"}),
+    ],
+)
+def test_tables_have_their_columns_and_all_methods(finished, table, columns, methods):
+    frame = pd.read_csv(finished / f"results/tables/{table}.csv")
+    assert tuple(frame.columns) == tuple(columns)
+    assert set(frame["method"]) == methods
+
+
+@pytest.mark.slow
+def test_every_metric_of_every_snapshot_is_in_the_table(finished):
+    scores = pd.read_csv(finished / "results/tables/scores.csv")
+    positions = {"base": [0], "healed": [0], "full": [2, 4], "lora": [2, 4], "smf_tfidf": [2, 4]}
+    expected = {
+        (name, 0, place, metric) for name, places in positions.items() for place in places for metric in METRICS
+    }
+    assert set(scores[["method", "seed", "position", "metric"]].itertuples(index=False, name=None)) == expected
+    assert len(scores) == len(expected)
+    assert scores["value"].between(0, 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["forgetting", "tuning"])
+def test_figures_are_pdf_and_png(finished, name):
+    assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_every_job_leaves_a_log_and_a_benchmark(finished):
+    jobs = sum(WHOLE.values())
+    assert len([path for path in finished.glob("results/logs/*/*.log") if path.stat().st_size >= 0]) == jobs
+    assert len(list(finished.glob("results/benchmarks/*/*.jsonl"))) == jobs
+
+
+# What a change makes stale
+
+
+@pytest.mark.slow
+def test_a_second_call_has_nothing_to_do(sources, finished):
+    outcome = snakemake(sources, finished, *EVERYTHING, config=finished / "tiny.yaml")
+    assert outcome.nothing_to_do, outcome.text
+
+
+@pytest.mark.slow
+def test_a_new_method_adds_its_own_jobs_and_the_tables(replan):
+    outcome = replan(methods={"smf_random": OTHER})
+    assert jobs_without_tables(outcome) == branch("smf_random")
+    assert outcome.counts == {"learn": 1, "evaluate": 1, **TABLES}
+
+
+@pytest.mark.slow
+def test_a_new_seed_adds_its_own_jobs_and_the_tables(replan):
+    outcome = replan(seeds=[0, 1])
+    assert all(job.wildcards.endswith("seed=1") for job in jobs_without_tables(outcome))
+    assert outcome.counts == {"draw_stream": 1, "evaluate_start": 2, "learn": 3, "evaluate": 3, **TABLES}
+
+
+@pytest.mark.slow
+def test_another_rate_reruns_the_branches_of_its_method_alone(replan):
+    outcome = replan(methods={"lora": {"learning_rate": 0.02}})
+    assert jobs_without_tables(outcome) == branch("lora")
+    # The sweep's table says which rate is configured.
+    assert outcome.counts == {"learn": 1, "evaluate": 1, **TABLES, "tuning": 1, "plot_tuning": 1}
+
+
+@pytest.mark.slow
+def test_another_swept_rate_runs_that_rate_alone(replan):
+    outcome = replan(methods={"smf_tfidf": {"sweep": [1.0, 10.0, 100.0]}})
+    assert jobs_without_tables(outcome) == branch("smf_tfidf--lr-100", seed=100)
+    assert outcome.counts == {"learn": 1, "evaluate": 1, **SWEEP_TABLES}
+
+
+@pytest.mark.slow
+def test_a_label_redraws_the_figure_alone(replan):
+    assert replan(methods={"full": {"label": "all weights"}}).counts == {"plot_forgetting": 1}
+
+
+@pytest.mark.slow
+def test_other_evaluation_settings_train_nothing(replan):
+    outcome = replan(evaluation={"wordings_per_fact": 1})
+    assert outcome.counts == {"evaluate": 5, "evaluate_start": 4, **TABLES, **SWEEP_TABLES}
+
+
+@pytest.mark.slow
+def test_defaults_that_are_written_down_and_another_order_of_keys_change_nothing(sources, finished, tmp_path):
+    written_down = {"device": "cpu", "memory": {"mode": "additive"}, "methods": {"lora": {"optimizer": "adamw"}}}
+    config = tiny_config(tmp_path / "same.yaml", **written_down)
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()), sort_keys=True))
+    assert snakemake(sources, finished, "--dry-run", *EVERYTHING, config=config).nothing_to_do
+
+
+@pytest.mark.slow
+def test_new_modification_times_of_all_sources_change_nothing(replan_after):
+    def touch_all(sources):
+        for path in sources.rglob("*"):
+            os.utime(path)
+
+    assert replan_after(touch_all).nothing_to_do
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "counts"),
+    [
+        ("smf/figures/tradeoff.py", {"plot_forgetting": 1}),
+        ("smf/evaluation/tuning.py", {"tuning": 1, "plot_tuning": 1}),
+        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {"evaluate": 5, "evaluate_start": 4, **TABLES, **SWEEP_TABLES}),
+        ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, **TABLES}),
+        ("smf/streams/world.py", WHOLE),
+    ],
+)
+def test_an_edit_reruns_what_the_code_made_and_what_depends_on_it(replan_after, module, counts):
+    assert replan_after(lambda sources: append_comment(sources / module)).counts == counts
+
+
+# The README's examples
+
+
+@pytest.mark.slow
+def test_the_readmes_method_is_added_by_the_config_alone(replan):
+    method = yaml.safe_load(example("method"))["methods"]
+    (name,) = method
+    outcome = replan("all", methods=method)
+    assert jobs_without_tables(outcome) == branch(name)
+
+
+@pytest.mark.slow
+def test_the_readmes_kind_is_added_by_one_file(copy_of_finished, tmp_path):
+    changed = copy_sources(tmp_path / "sources")
+    (changed / "smf/methods/bitfit.py").write_text(example("kind"), encoding="utf-8")
+    method = yaml.safe_load(example("method of the new kind"))["methods"]
+    (name,) = method
+    config = tiny_config(tmp_path / "tiny.yaml", methods=method)
+    target = f"results/runs/{name}/seed-0/evaluate/position-4.json"
+    outcome = snakemake(changed, copy_of_finished, target, config=config)
+    assert outcome.code == 0, outcome.text
+    assert set(outcome.jobs) == branch(name)
+
+
+# Failures
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_its_own_branch_only(sources, copy_of_finished, tmp_path):
+    broken = {"kind": "full", "learning_rate": 1e30}
+    config = tiny_config(tmp_path / "tiny.yaml", methods={"broken": broken, "smf_random": OTHER})
+    outcome = snakemake(sources, copy_of_finished, config=config)
+    runs = copy_of_finished / "results/runs"
+    assert outcome.code == 1
+    assert re.search(
+        r"TrainingError: the loss is (nan|inf) at step 2 of fact 1 \('.+'\); lower the method's", outcome.text
+    )
+    assert "Traceback" not in outcome.text
+    assert "Traceback" in (copy_of_finished / "results/logs/learn/broken.seed-0.log").read_text()
+    assert not list(runs.glob("broken/**/*.safetensors"))
+    assert (runs / "smf_random/seed-0/evaluate/position-4.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_after_a_kill_the_rest_is_done_and_the_tables_are_the_same_bytes(sources, finished, tmp_path):
+    config = tiny_config(tmp_path / "tiny.yaml")
+    killed = kill_while_learning(sources, tmp_path, config)
+    locked = snakemake(sources, tmp_path, config=config)
+    assert locked.code == 1
+    assert "--unlock" in locked.text
+    assert snakemake(sources, tmp_path, "--unlock", config=config).code == 0
+
+    outcome = snakemake(sources, tmp_path, config=config)
+    assert outcome.code == 0, outcome.text
+    assert killed in outcome.jobs
+    assert table_bytes(tmp_path) == table_bytes(finished)
+
+
+def kill_while_learning(sources: Path, folder: Path, config: Path) -> Job:
+    """Start the tiny DAG, kill everything when a run has written one of its two deltas; returns that run's job."""
+    process = subprocess.Popen(
+        command(sources, folder, config=config),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not (written := list(folder.glob("results/runs/*/seed-*/learn/position-2.safetensors"))):
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    seed, method = written[0].parents[1].name.removeprefix("seed-"), written[0].parents[2].name
+    return Job("learn", f"method={method}, seed={seed}")
+
+
+# Form
+
+
+@pytest.mark.parametrize(
+    "tool", [("snakemake", "--lint", "--directory", "."), ("snakefmt", "--check", "Snakefile", "workflow")]
+)
+def test_the_workflow_is_lint_clean_and_formatted(sources, tool):
+    result = subprocess.run([sys.executable, "-m", *tool], cwd=sources, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_sources_that_a_run_reads_are_all_there(sources):
+    assert {path.name for path in sources.iterdir()} == set(SOURCES)
