@@ -57,7 +57,7 @@ def learn_stream(
 
     Raises:
         ConfigError: A snapshot lies beyond the stream's end.
-        TrainingError: A loss is not finite; names the step and the fact.
+        TrainingError: A loss or a weight is not finite; names the step and the fact.
     """
     if max(settings.snapshots) > len(facts):
         raise ConfigError(
@@ -90,5 +90,12 @@ def learn_stream(
             }
         )
         if position in settings.snapshots:
-            keep(position, method.delta())
+            delta = method.delta()
+            # A loss is measured before its step: only the weights show what the last step did.
+            if not all(bool(tensor.isfinite().all()) for tensor in delta.values()):
+                raise TrainingError(
+                    f"weights are not finite after step {settings.steps_per_fact} of fact {position} "
+                    f"({fact.fact_id!r}); lower the method's learning_rate ({method.settings['learning_rate']})"
+                )
+            keep(position, delta)
     return rows

@@ -505,6 +505,20 @@ def test_a_loss_that_is_not_finite_names_step_and_fact(kind):
         learn(method, steps_per_fact=3)
 
 
+def test_weights_that_the_last_step_before_a_snapshot_blew_up_are_never_kept(monkeypatch):
+    method = start_method("full", **LEARNING["full"])
+    step = method.step
+
+    def exploding_step(batch):
+        report = step(batch)  # the loss is that of before the step: still finite
+        next(method.model.parameters()).data.fill_(float("inf"))
+        return report
+
+    monkeypatch.setattr(method, "step", exploding_step)
+    with pytest.raises(TrainingError, match=r"weights are not finite after step 1 of fact 1 \('joel-quint'\)"):
+        learn(method, steps_per_fact=1, snapshots=(1,))
+
+
 def test_a_snapshot_beyond_the_streams_end_is_refused_before_anything_is_learned():
     method = start_method("full")
     before = copy_of_state(method.model)

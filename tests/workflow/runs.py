@@ -36,12 +36,10 @@ class Outcome:
     @property
     def jobs(self) -> list[Job]:
         """The jobs that the call planned or ran, without ``all``."""
-        starts = list(re.finditer(r"^(?:local)?rule (\w+):$", self.text, re.MULTILINE))
-        ends = [match.start() for match in starts[1:]] + [len(self.text)]
         jobs = []
-        for match, end in zip(starts, ends, strict=True):
-            wildcards = re.search(r"^    wildcards: (.+)$", self.text[match.end() : end], re.MULTILINE)
-            jobs.append(Job(match[1], wildcards[1] if wildcards else ""))
+        for part in re.split(r"^(?:local)?rule (?=\w+:$)", self.text, flags=re.MULTILINE)[1:]:
+            wildcards = re.search(r"^    wildcards: (.+)$", part, re.MULTILINE)
+            jobs.append(Job(part.partition(":")[0], wildcards[1] if wildcards else ""))
         return [job for job in jobs if job.rule != "all"]
 
     @property
@@ -67,10 +65,14 @@ def copy_sources(folder: Path) -> Path:
 
 
 def tiny_config(path: Path, **changes: object) -> Path:
-    """Write tiny.yaml with changes: mappings are merged, None removes a key, everything else replaces."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(_merged(TINY, changes), sort_keys=False), encoding="utf-8")
+    """Write the tiny config with changes, see :func:`tiny`."""
+    path.write_text(yaml.safe_dump(tiny(**changes), sort_keys=False), encoding="utf-8")
     return path
+
+
+def tiny(**changes: object) -> dict:
+    """The tiny config with changes: mappings are merged, None removes a key, everything else replaces."""
+    return _merged(TINY, changes)
 
 
 def command(sources: Path, folder: Path, *arguments: str, config: Path | None) -> list[str]:

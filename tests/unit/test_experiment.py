@@ -1,0 +1,390 @@
+"""The config: what is wrong is told at once and in one line, what is not said is filled in, everything is described."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from smf.errors import ConfigError
+from smf.experiment import Experiment
+from smf.methods.registry import method_class, method_kinds
+from tests.workflow.runs import ROOT, tiny
+
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+SET = {"hub": "somebody/something", "split": "train", "file": "rows.jsonl", "num_rows": 10}
+QUESTION_SETS = {
+    "source": "question_sets",
+    "question_sets": {"data_root": None, "known": SET, "new": SET, "hellaswag": SET},
+}
+CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
+
+
+def refusal(config):
+    """The message with which a config is refused."""
+    with pytest.raises(ConfigError) as caught:
+        Experiment(config, SCHEMA)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def resolved(schema):
+    """The schema, with what its $ref names."""
+    name = schema.get("$ref", "").removeprefix("#/$defs/")
+    return {**SCHEMA["$defs"][name], **schema} if name else schema
+
+
+def properties(schema, path=()) -> Iterator[tuple[tuple, dict]]:
+    """Every key that the schema describes: its path and its schema."""
+    for key, child in resolved(schema).get("properties", {}).items():
+        yield (*path, key), resolved(child)
+        yield from properties(child, (*path, key))
+
+
+def method_properties() -> Iterator[tuple[tuple, dict]]:
+    """Every setting of every kind, at the place of a method that is named after its kind."""
+    for kind in method_kinds():
+        for setting, schema in method_class(kind).schema.items():
+            yield ("methods", kind, setting), schema
+
+
+def complete():
+    """A valid config in which every section and every kind occurs."""
+    config = tiny(methods={"lora": None, "smf_tfidf": None})
+    config["data"]["question_sets"] = json.loads(json.dumps(QUESTION_SETS["question_sets"]))
+    config["methods"] = {kind: {"kind": kind, "learning_rate": 0.1} for kind in method_kinds()}
+    return config
+
+
+def changed(path, value):
+    """The complete config with one value changed."""
+    config = complete()
+    place = config
+    for key in path[:-1]:
+        place = place.setdefault(key, {})
+    place[path[-1]] = value
+    return config
+
+
+PROPERTIES = [*properties(SCHEMA), *method_properties()]
+SECTIONS = [(), ("methods", "full"), *(path for path, schema in PROPERTIES if schema.get("type") == "object")]
+SECTIONS.remove(("methods",))  # its keys are names of the user's choice
+
+
+def name_of(value):
+    return ".".join(map(str, value)) if isinstance(value, tuple) else None
+
+
+# The schema
+
+
+def test_the_schema_is_a_schema():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(("path", "schema"), PROPERTIES, ids=name_of)
+def test_every_key_is_described(path, schema):
+    assert schema.get("description", "").endswith((".", ")")), f"{path} has no description that is a sentence"
+
+
+def test_the_schema_holds_no_stray_keyword():
+    """YAML makes one out of ``{description: one, two}``."""
+
+    def keywords(schema, inside_properties=False):
+        if isinstance(schema, Mapping):
+            for key, part in schema.items():
+                if not inside_properties:
+                    yield key
+                yield from keywords(part, not inside_properties and key in ("properties", "$defs"))
+
+    used = set(keywords({key: value for key, value in SCHEMA.items() if key != "title"}))
+    assert used <= {*Draft202012Validator.VALIDATORS, "$schema", "$defs", "description", "default"}
+
+
+@pytest.mark.parametrize(("path", "schema"), PROPERTIES, ids=name_of)
+def test_a_default_is_itself_valid(path, schema):
+    if "default" in schema:
+        Draft202012Validator({**schema, "$defs": SCHEMA["$defs"]}).validate(schema["default"])
+
+
+def test_every_mapping_is_closed():
+    def mappings(schema):
+        if isinstance(schema, Mapping):
+            if schema.get("type") == "object" and "properties" in schema:
+                yield schema
+            for part in schema.values():
+                yield from mappings(part)
+
+    (method,) = [schema for schema in mappings(SCHEMA) if schema.get("additionalProperties") is not False]
+    # A method is closed by the schema of its kind, see the unknown keys below.
+    assert method is SCHEMA["properties"]["methods"]["additionalProperties"]
+
+
+# What is right
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path):
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if config["data"]["source"] == "question_sets":
+        config["data"]["question_sets"]["data_root"] = None  # the files are not part of the repository
+    experiment = Experiment(config, SCHEMA)
+    assert experiment.config["results"] == ("results" if path.stem == "config" else f"results/{path.stem}")
+    for name, method in experiment.methods.items():
+        assert len(method["sweep"]) >= 5, f"the rate of {name} is to come from at least five"
+        assert method["learning_rate"] in method["sweep"], f"the rate of {name} does not come from its sweep"
+
+
+def test_the_complete_config_of_these_tests_is_valid():
+    Experiment(complete(), SCHEMA)
+
+
+def test_defaults_are_filled_in_everywhere():
+    config = tiny()
+    del config["tuning"], config["evaluation"]
+    experiment = Experiment(config, SCHEMA)
+    assert experiment.config["tuning"] == {"seeds": [100]}
+    assert experiment.config["device"] == "cpu"
+    assert experiment.config["healing"]["weight_decay"] == 0.0
+    assert experiment.config["evaluation"]["wordings_per_fact"] == 2
+    assert experiment.runs["smf_tfidf"]["kl_background"] == "accesses"
+
+
+def test_the_config_that_is_passed_in_stays_as_it_is():
+    config = tiny()
+    Experiment(config, SCHEMA)
+    assert config == tiny()
+
+
+def test_a_label_or_a_sweep_does_not_change_what_a_method_gets():
+    plain = Experiment(tiny(), SCHEMA).runs["full"]
+    assert Experiment(tiny(methods={"full": {"label": "x", "sweep": [0.5, 2.0]}}), SCHEMA).runs["full"] == plain
+    assert plain.keys() == {"kind", *method_class("full").schema}
+
+
+def test_a_sweep_adds_one_run_a_rate_that_differs_in_the_rate_alone():
+    experiment = Experiment(tiny(methods={"full": {"sweep": [0.00001, 0.5, 300]}}), SCHEMA)
+    sweep = {run: pair for run, pair in experiment.sweep.items() if pair[0] == "full"}
+    assert sweep == {"full--lr-1e-05": ("full", 1e-5), "full--lr-0.5": ("full", 0.5), "full--lr-300": ("full", 300)}
+    for run, (_, rate) in sweep.items():
+        assert experiment.runs[run] == {**experiment.runs["full"], "learning_rate": rate}
+
+
+def test_neither_the_order_of_keys_nor_a_default_that_is_written_down_changes_what_jobs_get():
+    same = tiny(device="cpu", methods={"full": {"optimizer": "adamw"}}, evaluation={"num_fewshot": 0})
+    same = yaml.safe_load(yaml.safe_dump(same, sort_keys=True))
+    first, second = (Experiment(config, SCHEMA) for config in (tiny(), same))
+    assert repr(first.runs) == repr(second.runs)  # Snakemake compares params by their text
+    for section in ("data", "base", "memory", "healing", "background", "evaluation"):
+        assert repr(first.config[section]) == repr(second.config[section])
+
+
+def test_methods_keep_their_order_which_is_that_of_the_figure():
+    methods = {name: {"kind": "full", "learning_rate": 0.1} for name in ("zebra", "ant", "mole")}
+    config = tiny() | {"methods": methods}
+    assert list(Experiment(config, SCHEMA).starts) == ["zebra", "ant", "mole"]
+
+
+def test_snapshots_are_the_configured_positions_and_the_end():
+    assert Experiment(tiny(stream={"num_facts": 7, "snapshots": [5, 2]}), SCHEMA).positions == [2, 5, 7]
+    assert Experiment(tiny(stream={"num_facts": 7, "snapshots": [7]}), SCHEMA).positions == [7]
+
+
+# What is wrong anywhere
+
+
+@pytest.mark.parametrize("path", SECTIONS, ids=name_of)
+def test_an_unknown_key_is_refused_at_every_level(path):
+    message = refusal(changed((*path, "strange_key"), 1))
+    assert message.startswith(f"{'.'.join(path) or 'the config'}: unknown key 'strange_key'; known: ")
+
+
+@pytest.mark.parametrize(("path", "schema"), PROPERTIES, ids=name_of)
+def test_a_value_of_another_type_is_refused_at_every_key(path, schema):
+    message = refusal(changed(path, "text" if schema.get("type") in ("object", "array") else {"a": "mapping"}))
+    assert message.startswith(".".join(path))
+    assert ("'text'" in message) or ("{'a': 'mapping'}" in message) or path[-1] == "kind"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (path, schema[limit] + step, f"{words} {schema[limit]}")
+        for path, schema in PROPERTIES
+        for limit, step, words in (
+            ("minimum", -1, "at least"),
+            ("maximum", 1, "at most"),
+            ("exclusiveMinimum", 0, "above"),
+            ("exclusiveMaximum", 0, "below"),
+        )
+        if limit in schema
+    ],
+    ids=name_of,
+)
+def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected):
+    message = refusal(changed(path, value))
+    assert message.startswith(f"{'.'.join(path)} is {value}, but must be {expected}")
+
+
+# What is wrong in particular
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (tiny() | {"sedes": [1]}, "the config: unknown key 'sedes'; did you mean 'seeds'? known: background, base, "),
+        (tiny(memory={"num_key": 8}), "memory: unknown key 'num_key'; did you mean 'num_keys'?"),
+        (
+            tiny(methods={"lora": {"ranks": 2}}),
+            "methods.lora: unknown key 'ranks'; did you mean 'rank'? known: alpha, ",
+        ),
+        (tiny(methods={"full": {"rank": 2}}), "methods.full: unknown key 'rank'; known: learning_rate, momentum, "),
+        (
+            tiny(methods={"full": {"kind": "fulll"}}),
+            "methods.full.kind: unknown method kind 'fulll'; did you mean 'full'?",
+        ),
+        (
+            tiny(methods={"smf_tfidf": {"selector": "tf_idf"}}),
+            "methods.smf_tfidf.selector: unknown value 'tf_idf'; did you mean 'tfidf'? known: tfidf, kl, ",
+        ),
+        (tiny(memory={"mode": "aditive"}), "memory.mode: unknown value 'aditive'; did you mean 'additive'?"),
+        (
+            tiny(methods={"full": {"kind": None}}),
+            "methods.full: the key 'kind' is missing (A file in smf/methods: full, ",
+        ),
+        (
+            tiny(methods={"full": {"learning_rate": None}}),
+            "methods.full: the key 'learning_rate' is missing (Step size, constant over the stream",
+        ),
+        (tiny(stream={"num_facts": None}), "stream: the key 'num_facts' is missing (Facts a stream.)"),
+        (tiny(seeds=None), "the config: the key 'seeds' is missing (Runs of each method; "),
+        (
+            tiny(stream={"num_facts": "many"}),
+            "stream.num_facts is 'many', but must be a whole number (Facts a stream.)",
+        ),
+        (tiny(stream={"num_facts": 3.0}), "stream.num_facts is 3.0, but must be a whole number"),
+        (tiny(stream={"num_facts": True}), "stream.num_facts is True, but must be a whole number"),
+        (tiny(healing={"learning_rate": float("nan")}), "healing.learning_rate is nan, but must be a number"),
+        (
+            tiny(methods={"full": {"learning_rate": float("inf")}}),
+            "methods.full.learning_rate is inf, but must be a number",
+        ),
+        (
+            tiny(data={"question_sets": {"data_root": 5}}),
+            "data.question_sets.data_root is 5, but must be a text or null",
+        ),
+        (tiny(seeds=[]), "seeds: [] should be non-empty (Runs of each method; "),
+        (tiny(seeds=[1, 1]), "seeds: [1, 1] has non-unique elements (Runs of each method; "),
+        (tiny(seeds=[-1]), "seeds.0 is -1, but must be at least 0"),
+        (tiny() | {"methods": {}}, "methods: {} should be non-empty (The methods to compare"),
+        (tiny() | {"methods": None}, "methods is None, but must be a mapping (The methods to compare"),
+        (tiny() | {"methods": {"full": None}}, "methods.full is None, but must be a mapping"),
+        (
+            tiny(methods={"My Method": {"kind": "full"}}),
+            "methods: 'My Method' cannot be a name here (A method's name is ",
+        ),
+        (tiny(methods={"base": {"kind": "full"}}), "methods: 'base' cannot be a name here (A method's name is "),
+        (tiny(methods={5: {"kind": "full"}}), "methods: 5 cannot be a name here (A method's name is "),
+        (tiny(results="/somewhere"), "results: '/somewhere' does not match"),
+        (tiny(memory={"key_dim": 7}), "memory.key_dim is 7, but must be a multiple of 2 (Size of a query.)"),
+        (tiny(methods={"full": {"sweep": [0.1, -1]}}), "methods.full.sweep.1 is -1, but must be above 0"),
+        (
+            tiny(methods={"full": {"sweep": [0.1234567, 0.1234568]}}),
+            "methods.full.sweep: 0.1234567 and 0.1234568 are too close; drop one",
+        ),
+        (
+            tiny(methods={"smf_tfidf": {"top_t": 257}}),
+            "methods.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
+        ),
+        (tiny(memory={"top_k": 257}), "memory.top_k is 257, but must be at most the 256 slots (memory.num_keys²)"),
+        (
+            tiny(memory={"layers": [1, 2]}),
+            "memory.layers names block 2, but base.architecture.num_layers has 2 (blocks 0 to 1); choose other blocks",
+        ),
+        (tiny(base={"architecture": {"hidden_size": 15}}), "base.architecture.hidden_size is 15, but must be an even"),
+        (
+            tiny(base={"architecture": {"num_attention_heads": 4, "num_key_value_heads": 3}}),
+            "base.architecture.num_key_value_heads is 3, but must be a divisor of 4",
+        ),
+        (tiny(stream={"snapshots": [2, 5]}), "stream.snapshots is 5, but must be at most stream.num_facts (4)"),
+        (tiny(seeds=[0, 7], tuning={"seeds": [7]}), "seed 7 is in seeds and in tuning.seeds; rates must be chosen on"),
+        (tiny(stream={"num_facts": 9}), "stream.num_facts is 9, but must be at most 8 (4 * data.world.num_new_people)"),
+        (
+            tiny(evaluation={"num_nq": 9}),
+            "evaluation.num_nq is 9, but must be at most 8 (4 * data.world.num_old_people)",
+        ),
+        (
+            tiny(evaluation={"num_hellaswag": 3, "num_fewshot": 1}),
+            "evaluation.num_hellaswag is 3, but must be at most 2 (data.world.num_activities * items_per_activity - ",
+        ),
+        (tiny(evaluation={"num_fewshot": 8}), "evaluation.num_nq is 1, but must be at most 0 (4 * data.world.num_old_"),
+        (
+            tiny(evaluation={"max_new_tokens": 128}),
+            "evaluation.max_new_tokens is 128, but must be below base.max_length (128)",
+        ),
+        (tiny(base={"source": "checkpoint"}), "base.source is checkpoint, but base.checkpoint is not set; name a"),
+        (
+            tiny(data={"source": "question_sets"}),
+            "data.source is question_sets, but data.question_sets.known is not set",
+        ),
+        (
+            tiny(data=QUESTION_SETS, stream={"num_facts": 11}),
+            "stream.num_facts is 11, but must be at most 10 (data.question_sets.new.num_rows)",
+        ),
+        (
+            tiny(data=QUESTION_SETS, evaluation={"num_hellaswag": 11}),
+            "evaluation.num_hellaswag is 11, but must be at most 10 (data.question_sets.hellaswag.num_rows)",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_message(config, expected):
+    assert refusal(config).startswith(expected)
+
+
+def test_a_rate_that_yaml_takes_for_text_is_explained():
+    config = tiny(methods={"full": yaml.safe_load("learning_rate: 1e-4")})
+    message = refusal(config)
+    assert message.startswith("methods.full.learning_rate is '1e-4', but must be a number (Step size")
+    assert message.endswith("write 1.0e-4, not 1e-4")
+
+
+def test_a_missing_data_file_is_named_with_both_ways_out(tmp_path):
+    config = tiny(data=QUESTION_SETS | {"question_sets": QUESTION_SETS["question_sets"] | {"data_root": str(tmp_path)}})
+    message = refusal(config)
+    assert message.startswith(f"data.question_sets.known.file: there is no file {tmp_path / 'rows.jsonl'}; ")
+    assert "set data_root to null to load from the hub" in message
+    (tmp_path / "rows.jsonl").touch()
+    Experiment(config, SCHEMA)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    message = refusal(tiny(base={"source": "checkpoint", "checkpoint": str(tmp_path)}))
+    assert message.startswith(f"base.checkpoint: cannot read {tmp_path / 'config.json'} (")
+    assert message.endswith("name a transformers folder")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
+def test_a_checkpoint_with_a_broken_config_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text, encoding="latin-1")
+    message = refusal(tiny(base={"source": "checkpoint", "checkpoint": str(tmp_path)}))
+    assert message.startswith(f"base.checkpoint: cannot read {tmp_path / 'config.json'} (")
+
+
+def test_a_layer_that_the_checkpoint_does_not_have_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 1}')
+    base = {"source": "checkpoint", "checkpoint": str(tmp_path)}
+    message = refusal(tiny(base=base))
+    assert message.startswith(f"memory.layers names block 1, but the model in {tmp_path} has 1 (blocks 0 to 0); choose")
+    Experiment(tiny(base=base, memory={"layers": [0]}), SCHEMA)
+
+
+def test_a_sweep_of_a_kind_without_a_rate_is_refused(monkeypatch):
+    full = method_class("full")
+    rateless = {key: value for key, value in full.schema.items() if key != "learning_rate"}
+    monkeypatch.setattr(full, "schema", rateless, raising=False)
+    monkeypatch.setattr(full, "required", ())
+    config = tiny(methods={"full": {"learning_rate": None, "sweep": [0.1]}})
+    assert refusal(config) == "methods.full.sweep: methods of kind full have no learning_rate to sweep; drop it"
