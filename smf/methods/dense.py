@@ -58,4 +58,4 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping) -> tor
     rates = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings["optimizer"] == "sgd":
         return torch.optim.SGD(parameters, momentum=settings["momentum"], **rates)
-    return torch.optim.AdamW(parameters, **rates)
+    return torch.optim.AdamW(parameters, fused=True, **rates)
