@@ -75,17 +75,18 @@ def tiny(**changes: object) -> dict:
     return _merged(TINY, changes)
 
 
-def command(sources: Path, folder: Path, *arguments: str, config: Path | None) -> list[str]:
+def command(sources: Path, *arguments: str, config: Path | None) -> list[str]:
     """The command line of a call; ``config`` comes last, because it takes every word that follows it."""
-    options = ["--snakefile", str(sources / "Snakefile"), "--directory", str(folder), "--cores", "1", "--nocolor"]
+    options = ["--snakefile", str(sources / "Snakefile"), "--cores", "1", "--nocolor"]
     configfile = ["--configfile", str(config)] if config else []
     return [sys.executable, "-m", "snakemake", *options, *arguments, *configfile]
 
 
 def snakemake(sources: Path, folder: Path, *arguments: str, config: Path | None = None) -> Outcome:
-    """Call Snakemake and wait."""
+    """Call Snakemake in a folder and wait."""
     result = subprocess.run(
-        command(sources, folder, *arguments, config=config),
+        command(sources, *arguments, config=config),
+        cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -27,6 +27,7 @@ from tests.workflow.runs import (
     tiny_config,
 )
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVERYTHING = ("all", "results/figures/tuning.pdf")
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
@@ -114,8 +115,7 @@ def append_comment(path):
 
 def example(name):
     """A code block of the README that is marked as an example."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(rf"<!-- example: {re.escape(name)} -->\n+```\w+\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(rf"<!-- example: {re.escape(name)} -->\n+```\w+\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 1, f"the README has {len(blocks)} examples {name!r}"
     return blocks[0]
 
@@ -206,6 +206,31 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished):
     jobs = sum(WHOLE.values())
     assert len([path for path in finished.glob("results/logs/*/*.log") if path.stat().st_size >= 0]) == jobs
     assert len(list(finished.glob("results/benchmarks/*/*.jsonl"))) == jobs
+
+
+@pytest.mark.slow
+def test_every_path_that_the_readme_lists_is_there(finished):
+    (table,) = re.findall(r"^\| path below .*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    spans = re.findall(r"`([^`]+)`", "".join(row.split("|")[1] for row in table.splitlines()))
+    assert len(spans) > 10
+    for span in spans:
+        choice = re.search(r"\{([\w,]+)\}", span)
+        for part in choice[1].split(",") if choice else [""]:
+            pattern = re.sub(r"<\w+>", "*", span.replace(choice[0], part) if choice else span)
+            assert list(finished.glob(f"results/{pattern}")), span
+
+
+@pytest.mark.slow
+def test_the_readme_loads_the_healed_model(finished):
+    code = example("loading") + "\nprint(type(model).__name__, tokenizer.pad_token_id is not None)"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=finished,
+        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "MemoryForCausalLM True\n", result.stderr
 
 
 # What a change makes stale
@@ -351,7 +376,8 @@ def test_after_a_kill_the_rest_is_done_and_the_tables_are_the_same_bytes(sources
 def kill_while_learning(sources: Path, folder: Path, config: Path) -> Job:
     """Start the tiny DAG, kill everything when a run has written one of its two deltas; returns that run's job."""
     process = subprocess.Popen(
-        command(sources, folder, config=config),
+        command(sources, config=config),
+        cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
