@@ -222,10 +222,10 @@ def test_lora_adapts_all_linear_maps_of_the_blocks_or_the_named_ones():
             {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01},
             lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
         ),
-        ({}, lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.0)),
+        ({}, lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.0, fused=True)),
         (
             {"optimizer": "adamw", "weight_decay": 0.2},
-            lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.2),
+            lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.2, fused=True),
         ),
     ],
     ids=["sgd", "momentum-decay", "default", "adamw-decay"],

@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "config.yaml", "environment.yml", "profiles", "smf", "workflow")
 TINY = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8"))
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
