@@ -129,6 +129,8 @@ def _notes(starts: Mapping[str, str], labels: Mapping, num_facts: int, num_seeds
         "is taught.",
         "Dotted line in b: guessing one of four endings. "
         f"Drop = (start − end) / start, negative where the score rose; start = {start}.",
-        labels.get("rates") or f"Learning rates were chosen by one rule for all methods: {TUNING_RULE}.",
+        labels.get("rates")
+        or "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all methods: "
+        f"{TUNING_RULE}.",
         *labels.get("notes", ()),
     ]
