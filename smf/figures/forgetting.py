@@ -130,7 +130,7 @@ def _notes(starts: Mapping[str, str], labels: Mapping, num_facts: int, num_seeds
         "Dotted line in b: guessing one of four endings. "
         f"Drop = (start − end) / start, negative where the score rose; start = {start}.",
         labels.get("rates")
-        or "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all methods: "
-        f"{TUNING_RULE}.",
+        or "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all "
+        f"methods: {TUNING_RULE}.",
         *labels.get("notes", ()),
     ]
