@@ -95,16 +95,20 @@ def count_background(
     num_documents = 0
     with record_slot_reads(layers) as reads:
         for batch in (batch.to(model.device) for batch in batches):
-            model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=1)
-            num_sequences = len(batch.input_ids_BT)
-            num_documents += num_sequences if document == "sequence" else 1
-            for block, read in reads.items():
-                slots = read.slots_of_tokens(batch.attention_mask_BT)
-                accesses[block] += torch.bincount(slots.flatten(), minlength=len(accesses[block])).cpu()
-                documents = [slots]
-                if document == "sequence":
-                    documents = slots.split(batch.attention_mask_BT.sum(1).tolist())
-                for part in documents:
-                    frequency[block][part.unique().cpu()] += 1
+            num_documents += len(batch.input_ids_BT) if document == "sequence" else 1
+            read_by_batch: dict[int, list[Tensor]] = {block: [] for block in layers}
+            for part in batch.split_by_length(_PART_SIZE):
+                model(input_ids=part.input_ids_BT, attention_mask=part.attention_mask_BT, logits_to_keep=1)
+                for block, read in reads.items():
+                    slots = read.slots_of_tokens(part.attention_mask_BT)
+                    accesses[block] += torch.bincount(slots.flatten(), minlength=len(accesses[block])).cpu()
+                    if document == "sequence":
+                        for sequence in slots.split(part.attention_mask_BT.sum(1).tolist()):
+                            frequency[block][sequence.unique().cpu()] += 1
+                    else:
+                        read_by_batch[block].append(slots.unique().cpu())
+            if document == "batch":
+                for block, slots in read_by_batch.items():
+                    frequency[block][torch.cat(slots).unique()] += 1
     counts = {block: LayerCounts(accesses[block], frequency[block], num_documents) for block in layers}
     return BackgroundCounts(counts, provenance)

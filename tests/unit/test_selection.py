@@ -371,3 +371,15 @@ def test_another_artifact_is_not_taken_for_counts(tmp_path):
     write_tensors(tmp_path / "delta.safetensors", {"1.slots": torch.arange(3)}, {"seed": 1})
     with pytest.raises(CheckpointError, match=r"delta\.safetensors holds no background counts"):
         BackgroundCounts.load(tmp_path / "delta.safetensors")
+
+
+@pytest.mark.parametrize("document", ["batch", "sequence"])
+def test_a_batch_that_is_passed_through_in_parts_is_still_one_document(document, monkeypatch):
+    model, batches = memory_model(), [collate(encoded_text()[:5], 0), collate(encoded_text()[5:9], 0)]
+    whole = count_background(model, batches, document=document, provenance={})
+    monkeypatch.setattr("smf.selection.background._PART_SIZE", 2)
+    parts = count_background(model, batches, document=document, provenance={})
+    for block, counts in whole.layers.items():
+        assert parts.layers[block].num_documents == counts.num_documents == (2 if document == "batch" else 9)
+        assert torch.equal(parts.layers[block].accesses_S, counts.accesses_S)
+        assert torch.equal(parts.layers[block].document_frequency_S, counts.document_frequency_S)
