@@ -1,9 +1,13 @@
 """Every random draw comes from an explicit seed, split by purpose so that draws never share a sequence."""
 
+from __future__ import annotations
+
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
@@ -27,4 +31,6 @@ def python_generator(seed: int, *purpose: str | int) -> random.Random:
 
 def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
     """A CPU ``torch.Generator`` for one purpose."""
+    import torch  # seconds that drawing a stream need not wait for
+
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))

@@ -10,7 +10,8 @@ from smf.methods.registry import method_class
 from smf.models import MemorySettings
 from smf.models.retrofit import retrofit
 from smf.selection.background import count_background
-from smf.streams.corpus import Example, batches, encode
+from smf.streams.batches import batches, encode
+from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
 from smf.training.pretrain import train_tokenizer
 

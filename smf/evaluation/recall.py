@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from smf.streams.corpus import IGNORED, Example, collate, encode
+from smf.streams.batches import IGNORED, collate, encode
+from smf.streams.examples import Example
 
 _BATCH_SIZE = 256
 

@@ -79,13 +79,19 @@ class MemoryLayer(nn.Module):
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Read the memory for each token: (B, T, D) to (B, T, D)."""
         batch, tokens, _ = hidden_BTD.shape
-        flat_XD = hidden_BTD.flatten(0, 1)  # X = B * T
-        queries_XH2C = self.query(flat_XD).view(len(flat_XD), self.num_heads, 2, -1)
-        slot_indices_XHK, scores_XHK = top_slots_by_key(queries_XH2C, self.keys_H2NC, self.top_k)
-        weights_XHK = scores_XHK.softmax(dim=-1)
+        slot_indices_XHK, weights_XHK, gate_XV = self.address(hidden_BTD.flatten(0, 1))  # X = B * T
         if self.on_read is not None:
             shape = (batch, tokens, self.num_heads, self.top_k)
             self.on_read(slot_indices_XHK.view(shape), weights_XHK.view(shape))
         read_XV = read_slots(self.values_SV, slot_indices_XHK.flatten(1), weights_XHK.flatten(1), self.row_gradient)
-        gated_XV = read_XV.to(flat_XD.dtype) * F.silu(self.gate(flat_XD))
-        return self.output(gated_XV).view_as(hidden_BTD)
+        return self.output(read_XV.to(gate_XV.dtype) * gate_XV).view_as(hidden_BTD)
+
+    def address(self, hidden_XD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All of a read that does not depend on the values.
+
+        Returns:
+            Slot indices and softmax weights, both (X, H, K), and the gate (X, V).
+        """
+        queries_XH2C = self.query(hidden_XD).view(len(hidden_XD), self.num_heads, 2, -1)
+        slot_indices_XHK, scores_XHK = top_slots_by_key(queries_XH2C, self.keys_H2NC, self.top_k)
+        return slot_indices_XHK, scores_XHK.softmax(dim=-1), F.silu(self.gate(hidden_XD))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from smf.selection.background import BackgroundCounts
-    from smf.streams.corpus import Batch
+    from smf.streams.batches import Batch
 
 OPTIMIZER_SCHEMA = {
     "optimizer": {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from smf.selection.background import BackgroundCounts
-    from smf.streams.corpus import Batch
+    from smf.streams.batches import Batch
 
 Start = Literal["base", "healed"]
 
@@ -82,9 +82,24 @@ class Method(ABC):
 
 
 def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Mean negative log-likelihood of the batch's labels, in nats a token."""
-    inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT, "labels": batch.labels_BT}
-    return model(**inputs, use_cache=False).loss
+    """Mean negative log-likelihood of the batch's labels, in nats a token.
+
+    Only positions at which some row has a label reach the output map: with ``loss_on: answer`` and a large vocabulary
+    it is the dearest map of the model.
+    """
+    import torch.nn.functional as F
+
+    from smf.streams.batches import IGNORED
+
+    positions_P = batch.predicting_positions_P
+    logits_BPV = model(
+        input_ids=batch.input_ids_BT,
+        attention_mask=batch.attention_mask_BT,
+        logits_to_keep=positions_P,
+        use_cache=False,
+    ).logits
+    labels_BP = batch.labels_BT[:, positions_P + 1]
+    return F.cross_entropy(logits_BPV.flatten(0, 1).float(), labels_BP.flatten(), ignore_index=IGNORED)
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

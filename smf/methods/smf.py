@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smf.memory.row_optimizers import RowOptimizer
-    from smf.streams.corpus import Batch
+    from smf.streams.batches import Batch
 
 
 class SparseMemoryFinetuning(Method):
@@ -84,6 +84,7 @@ class SparseMemoryFinetuning(Method):
         for block, layer in self._layers.items():
             layer.row_gradient = RowGradient()
             self._optimizers[block] = _row_optimizer(layer.values_SV, settings)
+        self._batch: Batch | None = None
         self._changed = {block: torch.empty(0, dtype=torch.long) for block in self._layers}
         self._originals: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -92,9 +93,12 @@ class SparseMemoryFinetuning(Method):
         import torch
 
         from smf.memory import record_slot_reads
+        from smf.models.frozen_prefix import FrozenPrefix
         from smf.selection.select import count_reads, select_slots
 
-        with record_slot_reads(self._layers) as reads:
+        if batch is not self._batch:
+            self._batch, self._prefix = batch, FrozenPrefix(self.model)
+        with self._prefix.reused(), record_slot_reads(self._layers) as reads:
             loss = language_model_loss(self.model, batch)
         counts = count_reads(reads, batch.attention_mask_BT)
         selected = select_slots(counts, self._background, self._selection, self._generator)

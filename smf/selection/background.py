@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from smf.artifacts import read_tensors, write_tensors
 from smf.errors import CheckpointError
 from smf.memory import record_slot_reads
 from smf.models.memory_model import MemoryForCausalLM
-from smf.streams.corpus import Batch
+from smf.streams.batches import Batch
+from smf.tensor_files import read_tensors, write_tensors
 
 Document = Literal["batch", "sequence"]
 _PART_SIZE = 32

@@ -6,7 +6,7 @@ from pathlib import Path
 from smf.artifacts import read_jsonl, write_json
 from smf.models.checkpoint import load_model, load_tokenizer, save_checkpoint
 from smf.models.memory_model import decoder_blocks
-from smf.streams.corpus import read_corpus
+from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
 from smf.training.loop import TrainingSettings
 from smf.training.pretrain import Architecture, pretrain, require_recall

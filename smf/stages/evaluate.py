@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.artifacts import read_tensors, write_json
+from smf.artifacts import write_json
 from smf.errors import CheckpointError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.logs import progress
@@ -11,6 +11,7 @@ from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.selection.background import BackgroundCounts
 from smf.stages.learn import start_method
 from smf.streams.facts import read_facts
+from smf.tensor_files import read_tensors
 
 
 def evaluate_run(

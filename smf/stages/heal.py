@@ -10,7 +10,8 @@ from smf.models.config import MemorySettings
 from smf.models.retrofit import retrofit
 from smf.seeding import derive_seed
 from smf.selection.background import count_background
-from smf.streams.corpus import batches, encode, read_corpus
+from smf.streams.batches import batches, encode
+from smf.streams.examples import read_corpus
 from smf.training.heal import heal
 from smf.training.loop import TrainingSettings
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.artifacts import write_jsonl, write_tensors
+from smf.artifacts import write_jsonl
 from smf.methods.method import Method
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.selection.background import BackgroundCounts
 from smf.streams.facts import read_facts
+from smf.tensor_files import write_tensors
 from smf.training.learn import StreamSettings, learn_stream
 
 

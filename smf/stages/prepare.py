@@ -6,7 +6,6 @@ from pathlib import Path
 
 from smf.streams.facts import draw_stream, read_facts, write_facts
 from smf.streams.prepared import prepare_world
-from smf.streams.question_sets import prepare_question_sets
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +15,8 @@ def prepare_data(settings: Mapping, folder: str | Path) -> None:
     if settings["source"] == "world":
         data = prepare_world(**settings["world"], seed=settings["seed"])
     else:
+        from smf.streams.question_sets import prepare_question_sets  # datasets: seconds that a world need not wait for
+
         data = prepare_question_sets(**settings["question_sets"], seed=settings["seed"])
     data.write(folder)
     logger.info(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smf.artifacts import write_json, write_jsonl
-from smf.streams.corpus import Example, write_corpus
+from smf.streams.examples import Example, write_corpus
 from smf.streams.facts import Fact, question_prompt, write_facts
 from smf.streams.world import build_world, new_facts
 from smf.streams.world_text import activity_items, known_questions, pretraining_text

@@ -18,7 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 from smf.artifacts import read_jsonl
 from smf.errors import ConfigError, DataError
 from smf.seeding import python_generator
-from smf.streams.corpus import Example
+from smf.streams.examples import Example
 from smf.streams.facts import Fact
 from smf.streams.prepared import PreparedData, known_examples
 from smf.streams.wordings import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN

@@ -4,7 +4,7 @@ import random
 
 from smf.seeding import python_generator
 from smf.streams import wordings
-from smf.streams.corpus import Example
+from smf.streams.examples import Example
 from smf.streams.facts import question_prompt
 from smf.streams.world import Activity, World
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smf.memory import MemoryLayer
 from smf.models.memory_model import MemoryForCausalLM
-from smf.streams.corpus import Batch
+from smf.streams.batches import Batch
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from smf.memory import record_slot_reads
 from smf.methods.method import language_model_loss
 from smf.models.memory_model import MemoryForCausalLM
 from smf.seeding import derive_seed
-from smf.streams.corpus import IGNORED, Batch, Encoded, batches
+from smf.streams.batches import IGNORED, Batch, Encoded, batches
 from smf.training.calibrate import calibrate_queries
 from smf.training.loop import TrainingSettings, train
 

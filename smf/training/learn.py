@@ -13,7 +13,8 @@ from smf.errors import ConfigError, TrainingError
 from smf.evaluation.recall import recall
 from smf.logs import progress
 from smf.methods.method import Method
-from smf.streams.corpus import Example, LossOn, fact_batch
+from smf.streams.batches import LossOn, fact_batch
+from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from smf.errors import TrainingError
 from smf.logs import progress
 from smf.methods.method import language_model_loss
-from smf.streams.corpus import Batch, LossOn
+from smf.streams.batches import Batch, LossOn
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 from smf.errors import TrainingError
 from smf.evaluation.recall import recall
 from smf.seeding import derive_seed
-from smf.streams.corpus import Example, batches, encode
+from smf.streams.batches import batches, encode
+from smf.streams.examples import Example
 from smf.training.loop import TrainingSettings, train
 
 logger = logging.getLogger(__name__)

@@ -19,15 +19,14 @@ from smf.artifacts import (
     read_json,
     read_jsonl,
     read_table,
-    read_tensors,
     sha256,
     write_json,
     write_jsonl,
     write_table,
-    write_tensors,
     write_text,
 )
 from smf.errors import CheckpointError, DataError
+from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import same_bytes
 
 LONG = 20_000

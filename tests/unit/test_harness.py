@@ -18,7 +18,8 @@ from smf.evaluation import harness
 from smf.evaluation.answers import exact_match, token_f1
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.evaluation.scores import METRICS
-from smf.streams.corpus import Example, batches, encode
+from smf.streams.batches import batches, encode
+from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
 
 QUESTIONS = [

@@ -9,7 +9,8 @@ import torch
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
 from smf.streams import wordings
-from smf.streams.corpus import IGNORED, Example, batches, collate, encode, fact_batch, read_corpus, write_corpus
+from smf.streams.batches import IGNORED, batches, collate, encode, fact_batch
+from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.facts import Fact, draw_stream, question_prompt, read_facts, write_facts
 from smf.streams.prepared import known_examples, prepare_world
 from smf.streams.world import build_world, new_facts

@@ -9,7 +9,8 @@ from smf.errors import DataError, TrainingError
 from smf.evaluation.recall import recall
 from smf.memory import record_slot_reads
 from smf.models.retrofit import retrofit
-from smf.streams.corpus import Example, collate
+from smf.streams.batches import collate
+from smf.streams.examples import Example
 from smf.streams.facts import question_prompt
 from smf.training.calibrate import calibrate_queries
 from smf.training.heal import heal, probe_memory

@@ -1,30 +1,22 @@
 """Text that is read in batches: pretraining, healing and background corpora, and the wordings of one fact."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import DataError
 from smf.seeding import python_generator
+from smf.streams.examples import Example
 from smf.streams.facts import Fact
 
 LossOn = Literal["text", "answer"]
 IGNORED = -100  # the label that transformers' language-model loss leaves out
 _WINDOW = 32  # batches that are drawn together and grouped by length, so that little is padded
-
-
-@dataclass(frozen=True)
-class Example:
-    """A text in two parts. With ``loss_on="answer"`` only the completion is learned."""
-
-    prompt: str
-    completion: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +33,11 @@ class Batch:
     attention_mask_BT: Tensor
     labels_BT: Tensor
 
+    @cached_property
+    def predicting_positions_P(self) -> Tensor:
+        """Positions whose next token is a label in some row, in ascending order."""
+        return (self.labels_BT[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         return Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))
@@ -55,17 +52,6 @@ class Batch:
 
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
-
-
-def write_corpus(path: str | Path, examples: Iterable[Example]) -> None:
-    """Write examples as JSONL."""
-    write_jsonl(path, (asdict(example) for example in examples))
-
-
-def read_corpus(path: str | Path) -> list[Example]:
-    """Read examples from JSONL; a broken row is refused with file and line."""
-    rows = read_jsonl(path, {"prompt": str, "completion": str})
-    return [Example(row["prompt"], row["completion"]) for row in rows]
 
 
 def encode(
