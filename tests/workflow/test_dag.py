@@ -37,7 +37,7 @@ WHOLE = {
     "base_model": 1,
     "heal": 1,
     "count_background": 1,
-    "evaluate_start": 4,
+    "evaluate_start": 2,
     "learn": 5,
     "evaluate": 5,
     **TABLES,
@@ -131,7 +131,7 @@ def test_an_empty_folder_plans_every_rule(sources, tmp_path):
 def test_the_default_target_leaves_the_sweep_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
     without_sweep = {rule: number for rule, number in WHOLE.items() if rule not in SWEEP_TABLES}
-    assert outcome.counts == {**without_sweep, "draw_stream": 1, "evaluate_start": 2, "learn": 3, "evaluate": 3}
+    assert outcome.counts == {**without_sweep, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
 
 def test_config_yaml_is_the_default_and_plans_all_its_methods_and_seeds(tmp_path):
@@ -253,7 +253,7 @@ def test_a_new_method_adds_its_own_jobs_and_the_tables(replan):
 def test_a_new_seed_adds_its_own_jobs_and_the_tables(replan):
     outcome = replan(seeds=[0, 1])
     assert all(job.wildcards.endswith("seed=1") for job in jobs_without_tables(outcome))
-    assert outcome.counts == {"draw_stream": 1, "evaluate_start": 2, "learn": 3, "evaluate": 3, **TABLES}
+    assert outcome.counts == {"draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3, **TABLES}
 
 
 @pytest.mark.slow
@@ -279,7 +279,7 @@ def test_a_label_redraws_the_figure_alone(replan):
 @pytest.mark.slow
 def test_other_evaluation_settings_train_nothing(replan):
     outcome = replan(evaluation={"wordings_per_fact": 1})
-    assert outcome.counts == {"evaluate": 5, "evaluate_start": 4, **TABLES, **SWEEP_TABLES}
+    assert outcome.counts == {"evaluate": 5, "evaluate_start": 2, **TABLES, **SWEEP_TABLES}
 
 
 @pytest.mark.slow
@@ -304,8 +304,8 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
     ("module", "counts"),
     [
         ("smf/figures/tradeoff.py", {**TABLES, **SWEEP_TABLES}),
-        ("smf/evaluation/harness.py", {"evaluate": 5, "evaluate_start": 4, **TABLES, **SWEEP_TABLES}),
-        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {"evaluate": 5, "evaluate_start": 4, **TABLES, **SWEEP_TABLES}),
+        ("smf/evaluation/harness.py", {"evaluate": 5, "evaluate_start": 2, **TABLES, **SWEEP_TABLES}),
+        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {"evaluate": 5, "evaluate_start": 2, **TABLES, **SWEEP_TABLES}),
         ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, **TABLES}),
         ("smf/streams/world.py", WHOLE),
     ],

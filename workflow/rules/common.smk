@@ -22,7 +22,6 @@ except ConfigError as error:
 wildcard_constraints:
     method="|".join(map(re.escape, EXPERIMENT.runs)),
     seed="|".join(map(str, EXPERIMENT.config["seeds"] + EXPERIMENT.config["tuning"]["seeds"])),
-    start="base|healed",
 
 
 # On a CPU no job asks for a GPU; on a GPU each job that computes asks for one, and the profile says how many there are.

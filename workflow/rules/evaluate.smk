@@ -34,16 +34,18 @@ rule evaluate:
 
 rule evaluate_start:
     input:
-        model=expand("<results>/{{start}}/{file}", file=MODEL_FILES),
+        base=expand("<results>/base/{file}", file=MODEL_FILES),
+        healed=expand("<results>/healed/{file}", file=MODEL_FILES),
         stream="<results>/streams/seed-{seed}.jsonl",
         nq="<results>/data/nq.jsonl",
         hellaswag="<results>/data/hellaswag.jsonl",
     output:
-        scores="<results>/{start}/evaluate/seed-{seed}.json",
+        base="<results>/base/evaluate/seed-{seed}.json",
+        healed="<results>/healed/evaluate/seed-{seed}.json",
     log:
-        "<logs>/evaluate_start/{start}.seed-{seed}.log",
+        "<logs>/evaluate_start/seed-{seed}.log",
     benchmark:
-        "<benchmarks>/evaluate_start/{start}.seed-{seed}.jsonl"
+        "<benchmarks>/evaluate_start/seed-{seed}.jsonl"
     conda:
         "../../environment.yml"
     resources:

@@ -1,4 +1,4 @@
-"""Score a start model."""
+"""Score the start models of one seed."""
 
 from pathlib import Path
 
@@ -6,12 +6,13 @@ from smf.logs import configure_logging
 from smf.stages.evaluate import evaluate_start
 
 configure_logging(snakemake.log[0])
-evaluate_start(
-    snakemake.wildcards.start,
-    snakemake.params.evaluation,
-    Path(snakemake.input.model[0]).parent,
-    {name: snakemake.input[name] for name in ("nq", "hellaswag", "stream")},
-    seed=int(snakemake.wildcards.seed),
-    device=snakemake.params.device,
-    score_path=snakemake.output.scores,
-)
+for name in ("base", "healed"):
+    evaluate_start(
+        name,
+        snakemake.params.evaluation,
+        Path(snakemake.input[name][0]).parent,
+        {part: snakemake.input[part] for part in ("nq", "hellaswag", "stream")},
+        seed=int(snakemake.wildcards.seed),
+        device=snakemake.params.device,
+        score_path=snakemake.output[name],
+    )
