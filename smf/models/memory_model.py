@@ -89,6 +89,23 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
             **inputs,
         )
 
+    def read_memories(self, input_ids: Tensor, attention_mask: Tensor) -> None:
+        """Run the blocks up to the last memory layer: all that its reads depend on, without upper blocks and logits.
+
+        For passes that only look at reads, see :func:`smf.memory.record_slot_reads`.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T), 1 for tokens, 0 for padding.
+        """
+        decoder = self.language_model.get_decoder()
+        blocks = decoder.layers
+        decoder.layers = blocks[: max(self.config.layers) + 1]
+        try:
+            decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        finally:
+            decoder.layers = blocks
+
     def get_input_embeddings(self) -> nn.Module:
         """The base model's token embedding."""
         return self.language_model.get_input_embeddings()

@@ -98,7 +98,7 @@ def count_background(
             num_documents += len(batch.input_ids_BT) if document == "sequence" else 1
             read_by_batch: dict[int, list[Tensor]] = {block: [] for block in layers}
             for part in batch.split_by_length(_PART_SIZE):
-                model(input_ids=part.input_ids_BT, attention_mask=part.attention_mask_BT, logits_to_keep=1)
+                model.read_memories(part.input_ids_BT, part.attention_mask_BT)
                 for block, read in reads.items():
                     slots = read.slots_of_tokens(part.attention_mask_BT)
                     accesses[block] += torch.bincount(slots.flatten(), minlength=len(accesses[block])).cpu()

@@ -39,6 +39,6 @@ def _queries(model: MemoryForCausalLM, layer: MemoryLayer, batch: Batch) -> Tens
     """The queries of one layer for the real tokens of a batch, (tokens, H * key_dim)."""
     seen: list[Tensor] = []
     hook = layer.query.register_forward_hook(lambda _, inputs, output: seen.append(output))
-    model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=1)
+    model.read_memories(batch.input_ids_BT, batch.attention_mask_BT)
     hook.remove()
     return seen[0][batch.attention_mask_BT.bool().flatten()]

@@ -22,7 +22,7 @@ from smf.errors import CheckpointError
 from smf.memory import MemoryLayer
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MemoryConfig
-from smf.models.memory_model import MemoryForCausalLM
+from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.models.retrofit import retrofit
 from tests.helpers import (
     base_model,
@@ -147,6 +147,21 @@ def test_new_weights_follow_from_the_seed_and_leave_the_global_generator_alone()
     values = [model.memory_layers()[0].values_SV for model in (first, other)]
     assert not torch.equal(*values)
     assert not torch.equal(first.memory_layers()[0].values_SV, first.memory_layers()[2].values_SV)
+
+
+@families
+def test_reading_memories_runs_no_block_above_the_last_memory_layer(family):
+    model = memory_model(family, layers=(0, 1))
+    before, runs = logits(model), []
+    blocks = decoder_blocks(model.language_model)
+    for number, block in enumerate(blocks):
+        block.register_forward_hook(lambda *_, number=number: runs.append(number))
+    model.get_output_embeddings().register_forward_hook(lambda *_: runs.append("logits"))
+    ids = torch.tensor([[5, 6, 7]])
+    model.read_memories(ids, torch.ones_like(ids))
+    assert runs == [0, 1]
+    assert same_bytes(logits(model), before)
+    assert runs == [0, 1, 0, 1, 2, "logits"]
 
 
 def test_a_layer_alone_reads_what_its_formula_says():

@@ -16,7 +16,7 @@ from smf.selection.scores import SCORES, BatchCounts, ScoreInputs
 from smf.selection.select import Selection, count_reads, select_slots
 from smf.streams.batches import Batch, collate
 from smf.tensor_files import write_tensors
-from tests.helpers import background_counts, encoded_text, memory_model
+from tests.helpers import background_batches, background_counts, encoded_text, memory_model
 
 # A batch that reads slot 2 four times, slot 5 once and slot 7 three times (8 reads), of a table of 10 slots, after a
 # background of 9 documents: 50 reads in all, document frequencies that sum to 15.
@@ -230,7 +230,7 @@ class ScriptedModel:
     def memory_layers(self):
         return {4: self.layer}
 
-    def __call__(self, input_ids, attention_mask, logits_to_keep):
+    def read_memories(self, input_ids, attention_mask):
         slots = torch.stack([input_ids, input_ids + 1], dim=-1).unsqueeze(2)
         self.layer.on_read(slots, torch.ones(slots.shape))
 
@@ -303,6 +303,19 @@ def test_padding_is_not_counted_in_the_background(document):
         if document == "sequence":
             assert torch.equal(alone.layers[block].document_frequency_S, counts.document_frequency_S)
             assert alone.layers[block].num_documents == counts.num_documents == 5
+
+
+@pytest.mark.parametrize("layers", [(0,), (0, 1), (1, 2)], ids=str)
+def test_the_background_is_counted_as_whole_passes_read_it(layers):
+    """Against a pass through all blocks; the counting pass stops after the last memory layer."""
+    model, batches = memory_model(layers=layers), background_batches()
+    expected = [read_counts(model, batch) for batch in batches]
+    counted = count_background(model, batches, document="batch", provenance={})
+    assert set(counted.layers) == set(layers)
+    for block, counts in counted.layers.items():
+        for slot in range(64):
+            assert counts.accesses_S[slot] == sum(counts_of[block].get(slot, 0) for counts_of in expected)
+            assert counts.document_frequency_S[slot] == sum(slot in counts_of[block] for counts_of in expected)
 
 
 def test_the_padding_token_itself_is_counted_where_it_is_text():
