@@ -30,8 +30,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except Exception as error:
+        error.add_note(not_written(path))
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def not_written(path: str | Path) -> str:
+    """What to say of a file or folder whose writing failed, be it for a full disk."""
+    return f"{path} was not written; free space on its disk or mend what is said above, then repeat the command"
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -127,7 +135,9 @@ def sha256(*paths: str | Path) -> str:
 def _read_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+    except OSError as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 

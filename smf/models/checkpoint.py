@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
-from smf.artifacts import sha256
+from smf.artifacts import not_written, sha256
 from smf.errors import CheckpointError
 from smf.model_folder import MODEL_FILES
 from smf.models.memory_model import require_all_weights
@@ -24,14 +24,20 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        model.save_pretrained(name, max_shard_size="1TB")
-        tokenizer.save_pretrained(name)
-        (folder / "model.safetensors").unlink(missing_ok=True)  # old weights must not stand beside a new configuration
-        for file in sorted(MODEL_FILES, key=lambda file: file == "model.safetensors"):
-            with open(Path(name) / file, "rb+") as handle:
-                os.fsync(handle.fileno())
-            os.replace(Path(name) / file, folder / file)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            model.save_pretrained(name, max_shard_size="1TB")
+            tokenizer.save_pretrained(name)
+            (folder / "model.safetensors").unlink(
+                missing_ok=True
+            )  # old weights must not stand beside a new configuration
+            for file in sorted(MODEL_FILES, key=lambda file: file == "model.safetensors"):
+                with open(Path(name) / file, "rb+") as handle:
+                    os.fsync(handle.fileno())
+                os.replace(Path(name) / file, folder / file)
+    except Exception as error:
+        error.add_note(not_written(folder))
+        raise
 
 
 def load_model(folder: str | Path, device: str) -> PreTrainedModel:
