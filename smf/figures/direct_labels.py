@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from smf.figures.style import GREY, SMALL
@@ -20,7 +20,7 @@ _PADDING = 1.5
 
 def place_labels(
     axes: Axes,
-    texts: Sequence[Text],
+    drawn: Sequence[Artist],
     points: Mapping[str, tuple[float, float]],
     names: Mapping[str, str],
     colours: Mapping[str, str],
@@ -32,7 +32,7 @@ def place_labels(
 
     Args:
         axes: Where the points are drawn.
-        texts: What is written there already.
+        drawn: What stands there already and must not be covered.
         points: Places in data coordinates, by any key.
         names: What to write, by the same key.
         colours: In which colour, by the same key.
@@ -43,7 +43,7 @@ def place_labels(
     frame = axes.get_window_extent(renderer)
     marks = [axes.transData.transform(place) for place in points.values()]
     light = [axes.transData.transform(place) for place in obstacles]
-    taken = [text.get_window_extent(renderer) for text in texts]
+    taken = [artist.get_window_extent(renderer) for artist in drawn]
     # crowded points choose first: a lonely one finds room anywhere
     for key in sorted(points, key=lambda key: (_nearest(axes, points, key), key)):
         place = axes.transData.transform(points[key])

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.text import Annotation
 
 from smf.evaluation.scores import forgetting, retained
 from smf.evaluation.summary import Interval, mean_interval, shorten, summary_cell
@@ -57,7 +57,7 @@ def draw_tradeoff(
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", fontsize=SMALL, color=GREY, wrap=True)
     place_labels(
         axes,
-        [ideal],
+        ideal,
         means,
         {method: shorten(method, NAME_WIDTH) for method in shown},
         {method: styles[method].colour for method in shown},
@@ -78,13 +78,14 @@ def _limits(axes: Axes, drops: list[pd.Series]) -> None:
     axes.set_ylim(-0.04, 1.06)
 
 
-def _mark_ideal(axes: Axes) -> Annotation:
+def _mark_ideal(axes: Axes) -> list[Artist]:
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=1.5)
-    axes.plot([0], [1], "*", markersize=15, color=FAINT, markeredgecolor=GREY, markeredgewidth=0.8, zorder=2)
-    return axes.annotate(
+    star = axes.plot([0], [1], "*", markersize=15, color=FAINT, markeredgecolor=GREY, markeredgewidth=0.8, zorder=2)
+    note = axes.annotate(
         "ideal: all learned,\nnothing forgotten", (0, 1), xytext=(11, 3), textcoords="offset points", ha="left",
         va="center", fontsize=SMALL, color=GREY, zorder=2,
     )  # fmt: skip
+    return [*star, note]
 
 
 def _reach(interval: Interval) -> list[list[float]]:
