@@ -59,18 +59,28 @@ def evaluate_run(
 
 
 def evaluate_start(
-    name: str,
     settings: Mapping,
-    folder: str | Path,
+    folders: Mapping[str, str | Path],
     data: Mapping[str, str | Path],
     *,
     seed: int,
     device: str,
-    score_path: str | Path,
+    score_paths: Mapping[str, str | Path],
 ) -> None:
-    """Score a start model (``base`` or ``healed``), with all facts of one seed's stream."""
-    scores = _evaluator(settings, data).evaluate(load_model(folder, device), load_tokenizer(folder), 0)
-    write_json(score_path, {"method": name, "seed": seed, "position": 0, **scores})
+    """Score the start models, with all facts of one seed's stream.
+
+    Args:
+        settings: The config's ``evaluation``.
+        folders: The models by name, ``base`` and ``healed``.
+        data: Paths of ``nq``, ``hellaswag`` and ``stream``.
+        seed: The stream's seed.
+        device: Where to compute.
+        score_paths: Where the scores of each model go.
+    """
+    evaluator = _evaluator(settings, data)
+    for name, folder in folders.items():
+        scores = evaluator.evaluate(load_model(folder, device), load_tokenizer(folder), 0)
+        write_json(score_paths[name], {"method": name, "seed": seed, "position": 0, **scores})
 
 
 def _evaluator(settings: Mapping, data: Mapping[str, str | Path]) -> Evaluator:
