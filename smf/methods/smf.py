@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smf.memory.row_optimizers import RowOptimizer
+    from smf.models.frozen_prefix import FrozenPrefix
     from smf.streams.batches import Batch
 
 
@@ -85,6 +86,7 @@ class SparseMemoryFinetuning(Method):
             layer.row_gradient = RowGradient()
             self._optimizers[block] = _row_optimizer(layer.values_SV, settings)
         self._batch: Batch | None = None
+        self._prefix: FrozenPrefix | None = None  # of that batch
         self._changed = {block: torch.empty(0, dtype=torch.long) for block in self._layers}
         self._originals: dict[int, tuple[Tensor, Tensor]] = {}
 

@@ -28,9 +28,8 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         with tempfile.TemporaryDirectory(dir=folder) as name:
             model.save_pretrained(name, max_shard_size="1TB")
             tokenizer.save_pretrained(name)
-            (folder / "model.safetensors").unlink(
-                missing_ok=True
-            )  # old weights must not stand beside a new configuration
+            # Old weights must not stand beside a new configuration.
+            (folder / "model.safetensors").unlink(missing_ok=True)
             for file in sorted(MODEL_FILES, key=lambda file: file == "model.safetensors"):
                 with open(Path(name) / file, "rb+") as handle:
                     os.fsync(handle.fileno())

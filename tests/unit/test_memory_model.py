@@ -422,8 +422,9 @@ def test_a_half_written_folder_is_never_taken_for_a_whole_one(tmp_path, monkeypa
         save_checkpoint(memory_model(seed=1), tokenizer(), tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr("smf.models.checkpoint.os.fsync", fail_after(calls, lambda descriptor: None))
-        with pytest.raises(DiskFullError):
+        with pytest.raises(DiskFullError) as caught:
             save_checkpoint(memory_model(seed=2), tokenizer(), tmp_path)
+    assert f"{tmp_path} was not written; free space" in caught.value.__notes__[-1]
     with pytest.raises(CheckpointError):
         load_model(tmp_path, "cpu")
     save_checkpoint(memory_model(seed=2), tokenizer(), tmp_path)
