@@ -29,8 +29,8 @@ def python_generator(seed: int, *purpose: str | int) -> random.Random:
     return random.Random(derive_seed(seed, *purpose))
 
 
-def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU ``torch.Generator`` for one purpose."""
+def torch_generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A ``torch.Generator`` for one purpose. Another kind of device draws other numbers from the same seed."""
     import torch  # seconds that drawing a stream need not wait for
 
-    return torch.Generator().manual_seed(derive_seed(seed, *purpose))
+    return torch.Generator(device).manual_seed(derive_seed(seed, *purpose))

@@ -9,11 +9,17 @@ from functools import cache
 import torch
 from torch import Tensor
 
-_BLOCK = 8
+from smf.memory.ranking import best_by_value
+
+_SHORT = 256
+"""Rows up to this length are compared as they are."""
+_BLOCK = 4
 
 
 def top_slots_by_key(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """The ``top_k`` slots with the highest scores, for each token and head.
+    """The ``top_k`` slots with the highest scores, for each token and head; of equal scores the lower slot wins.
+
+    Sums are made in float32 (float64 for float64 input), also where the model is of lower precision.
 
     Args:
         queries_TH2C: Queries, in two halves.
@@ -23,43 +29,59 @@ def top_slots_by_key(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tup
     Returns:
         Slot indices (T, H, K) and their scores (T, H, K), highest first.
     """
-    num_keys = keys_H2NC.shape[2]
-    half_k = min(top_k, num_keys)
     scores_TH2N = torch.einsum("thpc,hpnc->thpn", queries_TH2C, keys_H2NC)
-    half_scores_TH2K, half_indices_TH2K = _top(scores_TH2N, half_k)
-    first, second = _candidate_pairs(half_k, top_k, queries_TH2C.device)
-    candidates_THP = half_scores_TH2K[..., 0, first] + half_scores_TH2K[..., 1, second]
-    scores_THK, pairs_THK = candidates_THP.topk(top_k, dim=-1)
-    rows_THK = half_indices_TH2K[..., 0, :].gather(-1, first[pairs_THK])
-    columns_THK = half_indices_TH2K[..., 1, :].gather(-1, second[pairs_THK])
-    return rows_THK * num_keys + columns_THK, scores_THK
+    if scores_TH2N.dtype != torch.float64:
+        scores_TH2N = scores_TH2N.float()
+    slots_THK = search(scores_TH2N.detach(), top_k)
+    num_keys = keys_H2NC.shape[2]
+    first_THK = scores_TH2N[..., 0, :].gather(-1, slots_THK // num_keys)
+    second_THK = scores_TH2N[..., 1, :].gather(-1, slots_THK % num_keys)
+    return slots_THK, first_THK + second_THK
 
 
-def _top(scores_TH2N: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """``scores_TH2N.topk(top_k)``, several times faster for long rows and small ``top_k`` on a CPU.
+@torch.no_grad()
+def search(scores_TH2N: Tensor, top_k: int) -> Tensor:
+    """Slots (T, H, K) with the highest sums of two half scores, highest first, of equal sums the lower slot first.
 
-    The best K entries lie in the K blocks with the highest maxima, so only those are sorted.
+    Only candidate pairs are formed. In halves sorted by score and index, each pair (a, b) with a <= i and b <= j comes
+    before (i, j): its sum is higher, or both halves' scores are equal and its slot is lower. There are (i + 1)(j + 1)
+    of these, so a pair with (i + 1)(j + 1) > top_k is never among the best. (Only different sums that float rounding
+    makes equal could escape this; the one with the higher exact sum is then kept.)
     """
     num_keys = scores_TH2N.shape[-1]
+    half_scores_TH2K, half_indices_TH2K = best_half_scores(scores_TH2N, min(top_k, num_keys))
+    first_P, second_P = _candidate_pairs(half_scores_TH2K.shape[-1], top_k, scores_TH2N.device)
+    first_THP, second_THP = _pairs(half_scores_TH2K, first_P, second_P)
+    rows_THP, columns_THP = _pairs(half_indices_TH2K, first_P, second_P)
+    return best_by_value(first_THP.add_(second_THP), top_k, rows_THP.mul_(num_keys).add_(columns_THP))[1]
+
+
+def _pairs(halves_TH2K: Tensor, first_P: Tensor, second_P: Tensor) -> tuple[Tensor, Tensor]:
+    return halves_TH2K[..., 0, :].index_select(-1, first_P), halves_TH2K[..., 1, :].index_select(-1, second_P)
+
+
+def best_half_scores(scores_TH2N: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """The highest scores of each row and their places, highest first, of equal scores the earlier place first.
+
+    Long rows are cut into small blocks. The best entries lie in the ``number`` blocks with the highest maxima, because
+    each block that is left out has that many maxima before it; these are found in the same way.
+    """
+    *rows, num_keys = scores_TH2N.shape
     num_blocks = num_keys // _BLOCK
-    if num_keys % _BLOCK or num_blocks < 2 * top_k:
-        return scores_TH2N.topk(top_k, dim=-1)
-    blocks_TH2MB = scores_TH2N.unflatten(-1, (num_blocks, _BLOCK))
-    best_TH2K1 = blocks_TH2MB.amax(-1).topk(top_k, dim=-1, sorted=False).indices.unsqueeze(-1)
-    kept_TH2KB = blocks_TH2MB.gather(-2, best_TH2K1.expand(*best_TH2K1.shape[:-1], _BLOCK))
-    scores_TH2K, places_TH2K = kept_TH2KB.flatten(-2).topk(top_k, dim=-1)
-    block_TH2K = best_TH2K1.squeeze(-1).gather(-1, places_TH2K // _BLOCK)
-    return scores_TH2K, block_TH2K * _BLOCK + places_TH2K % _BLOCK
+    if num_keys <= _SHORT or num_keys % _BLOCK or num_blocks < number:
+        return best_by_value(scores_TH2N, number)
+    blocks_MB = scores_TH2N.reshape(-1, _BLOCK)  # of all rows, one after the other
+    kept_TH2K = best_half_scores(blocks_MB.amax(-1).view(*rows, num_blocks), number)[1]
+    first_block_TH21 = torch.arange(0, len(blocks_MB), num_blocks, device=kept_TH2K.device).view(*rows, 1)
+    kept_TH2KB = blocks_MB.index_select(0, (kept_TH2K + first_block_TH21).flatten()).view(*rows, -1)
+    places_TH2KB = (kept_TH2K * _BLOCK).unsqueeze(-1) + torch.arange(_BLOCK, device=kept_TH2K.device)
+    return best_by_value(kept_TH2KB, number, places_TH2KB.flatten(-2))
 
 
 @cache
 @torch.inference_mode(False)  # tensors made in inference mode could not be used in training afterwards
 def _candidate_pairs(half_k: int, top_k: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Places (i, j) in the two sorted halves that can be among the best ``top_k`` sums.
-
-    Each pair (a, b) with a <= i and b <= j scores at least as high as (i, j); there are (i + 1)(j + 1) of them, so a
-    pair with (i + 1)(j + 1) > top_k is never needed.
-    """
+    """Places (i, j) in the two sorted halves with (i + 1)(j + 1) <= top_k."""
     pairs = [(i, j) for i in range(half_k) for j in range(half_k) if (i + 1) * (j + 1) <= top_k]
     first, second = zip(*pairs, strict=True)
     return torch.tensor(first, device=device), torch.tensor(second, device=device)

@@ -1,18 +1,20 @@
 """Optimizers that step selected rows of one value table and keep state only for rows that were ever selected.
 
-They follow torch.optim's SGD and AdamW on each selected row, with a step counter per row; a row that is not selected is
-not touched at all, whatever its momentum or the weight decay.
+They follow torch.optim on each selected row, with a step counter per row. Weight decay is decoupled (Loshchilov and
+Hutter, 2019) in all of them: the row shrinks, its gradient and moments know nothing of it. A row that is not selected is
+not touched at all, whatever its momentum or the decay.
 
-Shapes: R selected row, V value_dim, S slot, E row of state.
+Shapes: R selected row, V value_dim, S slot, E row of state, M moment.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-OptimizerName = Literal["sgd", "adamw"]
+from smf.errors import CheckpointError
+from smf.memory.row_state import RowState
 
 
 class RowOptimizer(ABC):
@@ -21,100 +23,122 @@ class RowOptimizer(ABC):
     Args:
         values_SV: The value table.
         learning_rate: Step size.
-        weight_decay: As in the torch optimizer of the same name; acts on selected rows only.
+        weight_decay: In each step a selected row first shrinks by ``learning_rate * weight_decay`` of itself.
     """
 
-    def __init__(self, values_SV: Tensor, *, learning_rate: float, weight_decay: float):
+    num_moments: int
+
+    def __init__(self, values_SV: Tensor, *, learning_rate: float, weight_decay: float = 0.0):
         self.values_SV = values_SV
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-
-    @abstractmethod
-    def step(self, slots_R: Tensor, gradient_RV: Tensor) -> None:
-        """Step the rows ``slots_R`` (unique) along ``gradient_RV``."""
-
-
-class RowSGD(RowOptimizer):
-    """SGD, with momentum if it is not zero; weight decay is added to the gradient."""
-
-    def __init__(self, values_SV: Tensor, *, learning_rate: float, weight_decay: float = 0.0, momentum: float = 0.0):
-        super().__init__(values_SV, learning_rate=learning_rate, weight_decay=weight_decay)
-        self.momentum = momentum
-        self._state = _RowState(values_SV, num_moments=1) if momentum else None
+        self._dtype = torch.promote_types(values_SV.dtype, torch.float32)
+        self._state = RowState(self.num_moments, values_SV.new_empty(0, values_SV.shape[1], dtype=self._dtype)) if self.num_moments else None
 
     @torch.no_grad()
     def step(self, slots_R: Tensor, gradient_RV: Tensor) -> None:
-        """Step the selected rows."""
+        """Step the rows ``slots_R`` along ``gradient_RV``.
+
+        Args:
+            slots_R: Ascending. A slot may be repeated if its gradient is: it takes one step.
+            gradient_RV: Computed with in float32, or float64 if the table is.
+        """
+        values_RV = self.values_SV[slots_R].to(self._dtype)
         if self.weight_decay:
-            gradient_RV = gradient_RV + self.weight_decay * self.values_SV[slots_R]
+            values_RV = values_RV * (1 - self.learning_rate * self.weight_decay)
+        gradient_RV = gradient_RV.to(self._dtype)
+        if self._state is None:
+            update_RV = gradient_RV
+        else:
+            rows_R = self._state.rows(slots_R)
+            steps_R1 = self._state.steps_E[rows_R].unsqueeze(1) + 1
+            moments_MRV = self._state.moments_MEV[:, rows_R]
+            moments_MRV, update_RV = self._update(gradient_RV, moments_MRV, steps_R1)
+            # All of a slot's repetitions write the same bits.
+            self._state.steps_E[rows_R] = steps_R1.squeeze(1)
+            self._state.moments_MEV[:, rows_R] = moments_MRV
+        new_RV = values_RV.sub_(update_RV, alpha=self.learning_rate)
+        self.values_SV[slots_R] = new_RV.to(self.values_SV.dtype)
+
+    @abstractmethod
+    def _update(self, gradient_RV: Tensor, moments_MRV: Tensor, steps_R1: Tensor) -> tuple[Tensor, Tensor]:
+        """The new moments, and the direction that ``learning_rate`` is multiplied with.
+
+        Args:
+            gradient_RV: Gradient.
+            moments_MRV: Moments before the step, zero for rows that were never selected.
+            steps_R1: Each row's own number of steps, this one included.
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a later process needs to go on, bit for bit: slots with state, their steps and moments. Copies."""
+        return {} if self._state is None else self._state.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state_dict` gave.
+
+        Raises:
+            CheckpointError: It is of another kind of optimizer or table.
+        """
         if self._state is not None:
-            rows = self._state.rows(slots_R)
-            gradient_RV = self.momentum * self._state.moments_MEV[0, rows] + gradient_RV
-            self._state.moments_MEV[0, rows] = gradient_RV
-        self.values_SV.index_add_(0, slots_R, gradient_RV.to(self.values_SV.dtype), alpha=-self.learning_rate)
+            self._state.load_state_dict(state)
+        elif state:
+            raise CheckpointError(f"this optimizer keeps no state, but was given {sorted(state)}; learn the stream again")
+
+
+class RowSGD(RowOptimizer):
+    """SGD without momentum: no state."""
+
+    num_moments = 0
+
+    def _update(self, gradient_RV, moments_MRV, steps_R1):
+        return moments_MRV, gradient_RV
+
+
+class RowMomentum(RowOptimizer):
+    """SGD with momentum, as torch.optim.SGD: each row's buffer decays when the row is selected, not with time."""
+
+    num_moments = 1
+
+    def __init__(self, values_SV: Tensor, *, momentum: float, **rates: float):
+        super().__init__(values_SV, **rates)
+        self.momentum = momentum
+
+    def _update(self, gradient_RV, moments_MRV, steps_R1):
+        buffer_RV = self.momentum * moments_MRV[0] + gradient_RV
+        return buffer_RV.unsqueeze(0), buffer_RV
 
 
 class RowAdamW(RowOptimizer):
     """AdamW (Loshchilov and Hutter, 2019) with the bias correction of each row's own number of steps."""
 
+    num_moments = 2
+
     def __init__(
-        self,
-        values_SV: Tensor,
-        *,
-        learning_rate: float,
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        epsilon: float = 1e-8,
+        self, values_SV: Tensor, *, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8, **rates: float
     ):
-        super().__init__(values_SV, learning_rate=learning_rate, weight_decay=weight_decay)
+        super().__init__(values_SV, **rates)
         self.betas, self.epsilon = betas, epsilon
-        self._state = _RowState(values_SV, num_moments=2)
 
-    @torch.no_grad()
-    def step(self, slots_R: Tensor, gradient_RV: Tensor) -> None:
-        """Step the selected rows."""
+    def _update(self, gradient_RV, moments_MRV, steps_R1):
         beta1, beta2 = self.betas
-        rows = self._state.rows(slots_R)
-        self._state.steps_E[rows] += 1
-        steps_R1 = self._state.steps_E[rows].unsqueeze(1).double()
-        gradient_RV = gradient_RV.float()
-        first_RV = beta1 * self._state.moments_MEV[0, rows] + (1 - beta1) * gradient_RV
-        second_RV = beta2 * self._state.moments_MEV[1, rows] + (1 - beta2) * gradient_RV.square()
-        self._state.moments_MEV[0, rows], self._state.moments_MEV[1, rows] = first_RV, second_RV
-        scale_R1 = (self.learning_rate / (1 - beta1**steps_R1)).float()
-        denominator_RV = second_RV.sqrt() / (1 - beta2**steps_R1).sqrt().float() + self.epsilon
-        decayed_RV = self.values_SV[slots_R].float() * (1 - self.learning_rate * self.weight_decay)
-        self.values_SV[slots_R] = (decayed_RV - scale_R1 * first_RV / denominator_RV).to(self.values_SV.dtype)
+        steps_R1 = steps_R1.double()
+        first_RV = beta1 * moments_MRV[0] + (1 - beta1) * gradient_RV
+        second_RV = beta2 * moments_MRV[1] + (1 - beta2) * gradient_RV.square()
+        scale_R1 = (1 / (1 - beta1**steps_R1)).to(self._dtype)
+        denominator_RV = second_RV.sqrt() / (1 - beta2**steps_R1).sqrt().to(self._dtype) + self.epsilon
+        return torch.stack([first_RV, second_RV]), scale_R1 * first_RV / denominator_RV
 
 
-class _RowState:
-    """Moments of the rows that were ever selected. Grows by doubling; a new row starts at zero."""
+class RowAdagrad(RowOptimizer):
+    """Adagrad (Duchi et al., 2011), as torch.optim.Adagrad: the sum of squared gradients of each entry."""
 
-    def __init__(self, values_SV: Tensor, num_moments: int):
-        num_slots, value_dim = values_SV.shape
-        self._row_of_slot_S = torch.full((num_slots,), -1, dtype=torch.int32, device=values_SV.device)
-        self._used = 0
-        self.moments_MEV = torch.zeros(num_moments, 0, value_dim, device=values_SV.device)
-        self.steps_E = torch.zeros(0, dtype=torch.long, device=values_SV.device)
+    num_moments = 1
 
-    def rows(self, slots_R: Tensor) -> Tensor:
-        """The state rows of these slots; makes those that do not exist yet."""
-        rows_R = self._row_of_slot_S[slots_R].long()
-        new = rows_R < 0
-        num_new = int(new.sum())
-        if num_new:
-            self._grow(self._used + num_new)
-            rows_R[new] = torch.arange(self._used, self._used + num_new, device=rows_R.device)
-            self._row_of_slot_S[slots_R] = rows_R.int()
-            self._used += num_new
-        return rows_R
+    def __init__(self, values_SV: Tensor, *, epsilon: float = 1e-10, **rates: float):
+        super().__init__(values_SV, **rates)
+        self.epsilon = epsilon
 
-    def _grow(self, needed: int) -> None:
-        capacity = self.moments_MEV.shape[1]
-        if needed > capacity:
-            extra = max(needed, 2 * capacity) - capacity
-            num_moments, _, value_dim = self.moments_MEV.shape
-            self.moments_MEV = torch.cat(
-                [self.moments_MEV, self.moments_MEV.new_zeros(num_moments, extra, value_dim)], 1
-            )
-            self.steps_E = torch.cat([self.steps_E, self.steps_E.new_zeros(extra)])
+    def _update(self, gradient_RV, moments_MRV, steps_R1):
+        sum_RV = moments_MRV[0] + gradient_RV.square()
+        return sum_RV.unsqueeze(0), gradient_RV / (sum_RV.sqrt() + self.epsilon)

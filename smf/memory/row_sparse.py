@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from smf.errors import TrainingError
+from smf.memory.bags import sizes_are_free, weighted_bags, weighted_sums
 
 
 class RowGradient:
@@ -30,7 +31,8 @@ class RowGradient:
         """Choose the slots that the next backward passes collect gradient for; forgets the gradient so far.
 
         Args:
-            slots_R: Unique slot indices in ascending order; may be empty.
+            slots_R: Slot indices in ascending order; may be empty. Where the host does not wait for how many slots are
+                selected, the last one is repeated.
         """
         self.slots_R = slots_R
         self.gradient_RV = None
@@ -39,7 +41,7 @@ class RowGradient:
         """Add one read's contribution to the gradient of the selected slots."""
         if self.slots_R is None:
             raise TrainingError("backward ran before slots were selected; call RowGradient.select first")
-        gradient_RV = _row_gradient(self.slots_R, indices_TL, weights_TL, grad_TV)
+        gradient_RV = row_gradient(self.slots_R, indices_TL, weights_TL, grad_TV)
         self.gradient_RV = gradient_RV if self.gradient_RV is None else self.gradient_RV + gradient_RV
 
 
@@ -55,47 +57,56 @@ def read_slots(values_SV: Tensor, indices_TL: Tensor, weights_TL: Tensor, rows: 
     Returns:
         Sums, (T, V).
     """
-    if rows is None:
+    if rows is None and torch.is_grad_enabled() and values_SV.requires_grad:
         return F.embedding_bag(indices_TL, values_SV, mode="sum", per_sample_weights=weights_TL.to(values_SV.dtype))
     # The output must require gradient even where no input does: below the lowest memory layer nothing trains.
-    anchor = torch.zeros((), device=values_SV.device, requires_grad=True)
-    return _SelectedRead.apply(anchor, weights_TL.to(values_SV.dtype), values_SV.detach(), indices_TL, rows)
+    anchor = torch.zeros((), device=values_SV.device, requires_grad=rows is not None)
+    return _Read.apply(anchor, weights_TL.to(values_SV.dtype), values_SV.detach(), indices_TL, rows)
 
 
-class _SelectedRead(torch.autograd.Function):
+class _Read(torch.autograd.Function):
+    """A read whose table gets no gradient; that of selected rows is collected, that of the weights only if needed."""
+
     @staticmethod
     def forward(ctx, anchor, weights_TL, values_SV, indices_TL, rows):
         ctx.save_for_backward(weights_TL, indices_TL)
         ctx.values_SV = values_SV  # not saved: the optimizer changes it in place, after backward
         ctx.rows = rows
-        return F.embedding_bag(indices_TL, values_SV, mode="sum", per_sample_weights=weights_TL)
+        return weighted_sums(values_SV, indices_TL, weights_TL)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_TV):
         weights_TL, indices_TL = ctx.saved_tensors
         grad_TV = grad_TV.contiguous()
-        ctx.rows.collect(indices_TL, weights_TL, grad_TV)
+        if ctx.rows is not None:
+            ctx.rows.collect(indices_TL, weights_TL, grad_TV)
         grad_weights_TL = None
         if ctx.needs_input_grad[1]:
             grad_weights_TL = _weight_gradient(ctx.values_SV, indices_TL, grad_TV)
         return None, grad_weights_TL, None, None, None
 
 
-def _row_gradient(slots_R: Tensor, indices_TL: Tensor, weights_TL: Tensor, grad_TV: Tensor) -> Tensor:
+def row_gradient(slots_R: Tensor, indices_TL: Tensor, weights_TL: Tensor, grad_TV: Tensor) -> Tensor:
+    """The gradient (R, V) of the slots ``slots_R``, ascending; where a slot is repeated, so is its gradient."""
     num_rows, num_lookups = len(slots_R), indices_TL.shape[1]
     if num_rows == 0:
         return grad_TV.new_zeros(0, grad_TV.shape[1])
-    flat = indices_TL.reshape(-1)
+    flat, weights = indices_TL.reshape(-1), weights_TL.reshape(-1)
     row = torch.searchsorted(slots_R, flat).clamp_(max=num_rows - 1)
-    hits = (slots_R[row] == flat).nonzero().squeeze(1)
+    hit = slots_R[row] == flat
     # A bag of lookups for each row, one after the other; a stable sort keeps equal inputs at equal bytes.
-    row, order = row[hits].sort(stable=True)
-    hits = hits[order]
-    sizes_R = torch.bincount(row, minlength=num_rows)
-    weights = weights_TL.reshape(-1)[hits]
-    starts_R = sizes_R.cumsum(0) - sizes_R
-    return F.embedding_bag(hits // num_lookups, grad_TV, starts_R, mode="sum", per_sample_weights=weights)
+    if sizes_are_free(slots_R.device):
+        order = hit.nonzero().squeeze(1)
+        row, by_row = row[order].sort(stable=True)
+        order = order[by_row]
+    else:  # lookups of other slots are sorted behind the last bag
+        row, order = torch.where(hit, row, num_rows).sort(stable=True)
+    starts_R1 = torch.searchsorted(row, torch.arange(num_rows + 1, device=row.device))
+    gradient_RV = weighted_bags(grad_TV, order // num_lookups, weights[order], starts_R1)
+    if sizes_are_free(slots_R.device):
+        return gradient_RV  # there no slot is repeated, see smf.selection.select
+    return gradient_RV[torch.searchsorted(slots_R, slots_R)]
 
 
 def _weight_gradient(values_SV: Tensor, indices_TL: Tensor, grad_TV: Tensor) -> Tensor:

@@ -44,11 +44,16 @@ class DenseMethod(Method):
 
     def step(self, batch: Batch) -> StepReport:
         """One step on all trained parameters."""
-        loss = language_model_loss(self.model, batch)
-        loss.backward()
+        losses = []
+        for part in self.micro_batches(batch):
+            loss = language_model_loss(self.model, part)
+            if part is not batch:
+                loss = loss * (part.num_labels / batch.num_labels)
+            loss.backward()
+            losses.append(loss.detach())
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return StepReport(loss.detach(), {})
+        return StepReport(sum(losses), {})
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping) -> torch.optim.Optimizer:

@@ -31,11 +31,11 @@ class StepReport:
 
     Attributes:
         loss: The batch's loss before the step, a scalar that is not yet copied from the device.
-        num_slots: Slots that were trained, by block; empty for methods without memory.
+        num_slots: Slots that were trained, by block, each a scalar on the device; empty for methods without memory.
     """
 
     loss: Tensor
-    num_slots: Mapping[int, int]
+    num_slots: Mapping[int, Tensor]
 
 
 class Method(ABC):
@@ -52,17 +52,26 @@ class Method(ABC):
         required: Settings without a default.
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
+        micro_batch_size: Sequences in one forward pass; None for a whole batch. Gradients of a batch's parts add up to
+            the batch's own, so this changes memory and time, not what is learned (but for rounding).
     """
 
     schema: ClassVar[Mapping[str, Mapping]]
     required: ClassVar[tuple[str, ...]] = ("learning_rate",)
     starts_from: ClassVar[Start]
     needs_background: ClassVar[bool] = False
+    micro_batch_size: int | None = None
 
     def __init__(self, model: PreTrainedModel, settings: Mapping, background: BackgroundCounts | None, seed: int):
         self.model = model
         self.settings = settings
         self.seed = seed
+
+    def micro_batches(self, batch: Batch) -> list[Batch]:
+        """The batch in parts of ``micro_batch_size`` sequences; those that teach nothing are left out."""
+        if self.micro_batch_size is None or len(batch.input_ids_BT) <= self.micro_batch_size:
+            return [batch]
+        return [part for part in batch.split(self.micro_batch_size) if part.num_labels]
 
     @abstractmethod
     def step(self, batch: Batch) -> StepReport:

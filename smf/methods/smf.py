@@ -2,6 +2,10 @@
 
 Each step: forward (reads all accessed slots), count what the batch's real tokens read, select, backward into the
 selected rows alone, step these rows. Keys, queries, gates and the base model are frozen.
+
+With micro-batches the slots are still selected once, from the counts of the whole batch. So that no graph must be kept
+until all of it was seen, a first pass up to the last memory layer, without gradients, counts alone; the price is that
+pass, about a quarter of a step.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from smf.memory.row_optimizers import RowOptimizer
     from smf.models.frozen_prefix import FrozenPrefix
+    from smf.selection.select import Pass, SelectedSlots
     from smf.streams.batches import Batch
 
 
@@ -47,7 +52,11 @@ class SparseMemoryFinetuning(Method):
             "default": "accesses",
             "description": "What KL's background distribution is made of: access counts or document frequencies.",
         },
-        "optimizer": {"enum": ["sgd", "adamw"], "default": "sgd", "description": "Row-wise SGD or AdamW."},
+        "optimizer": {
+            "enum": ["sgd", "adamw", "adagrad"],
+            "default": "sgd",
+            "description": "Steps the selected slots, each with state of its own.",
+        },
         "learning_rate": {
             "type": "number",
             "exclusiveMinimum": 0,
@@ -58,15 +67,13 @@ class SparseMemoryFinetuning(Method):
             "type": "number",
             "minimum": 0,
             "default": 0.0,
-            "description": "Acts on selected slots only.",
+            "description": "Decoupled; acts on selected slots only.",
         },
     }
     starts_from = "healed"
     needs_background = True
 
     def __init__(self, model, settings, background, seed):
-        import torch
-
         from smf.memory import RowGradient
         from smf.seeding import torch_generator
         from smf.selection.select import Selection
@@ -74,11 +81,11 @@ class SparseMemoryFinetuning(Method):
         super().__init__(model, settings, background, seed)
         if background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
-        self._background = background
+        self._background = background.to(model.device)
         self._selection = Selection(
             settings["selector"], settings["top_t"], settings["pooled"], settings["kl_background"]
         )
-        self._generator = torch_generator(seed, "slot selection")
+        self._generator = torch_generator(seed, "slot selection", device=model.device)
         model.requires_grad_(False)
         self._layers = model.memory_layers()
         self._optimizers: dict[int, RowOptimizer] = {}
@@ -86,38 +93,104 @@ class SparseMemoryFinetuning(Method):
             layer.row_gradient = RowGradient()
             self._optimizers[block] = _row_optimizer(layer.values_SV, settings)
         self._batch: Batch | None = None
-        self._prefix: FrozenPrefix | None = None  # of that batch
-        self._changed = {block: torch.empty(0, dtype=torch.long) for block in self._layers}
+        self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
+        self._changed: dict[int, list[Tensor]] = {block: [] for block in self._layers}
         self._originals: dict[int, tuple[Tensor, Tensor]] = {}
 
     def step(self, batch: Batch) -> StepReport:
         """One step on the slots that the selector picks for this batch."""
+        if batch is not self._batch:
+            self._start(batch)
+        loss, selected = self._whole_batch() if len(self._parts) == 1 else self._micro_batches()
+        for block, layer in self._layers.items():
+            slots_R = selected[block].slots_R
+            self._optimizers[block].step(slots_R, layer.row_gradient.gradient_RV)
+            self._changed[block].append(slots_R)
+        return StepReport(loss, {block: slots.number for block, slots in selected.items()})
+
+    def _start(self, batch: Batch) -> None:
+        from smf.models.frozen_prefix import FrozenPrefix
+
+        self._batch = batch
+        self._parts = [(part, FrozenPrefix(self.model)) for part in self.micro_batches(batch)]
+        for block in self._changed:
+            self._changed[block] = [self._changed_slots(block)]
+
+    def _whole_batch(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
+        [(batch, prefix)] = self._parts
+        with prefix.reused(), self._recorded() as reads:
+            loss = language_model_loss(self.model, batch)
+        selected = self._select((reads, batch.attention_mask_BT))
+        loss.backward()
+        return loss.detach(), selected
+
+    def _micro_batches(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
         import torch
 
+        passes = []
+        for part, prefix in self._parts:
+            with torch.no_grad(), prefix.reused(), self._recorded() as reads:
+                self.model.read_memories(part.input_ids_BT, part.attention_mask_BT)
+            passes.append((reads, part.attention_mask_BT))
+        selected = self._select(*passes)
+        losses = []
+        for part, prefix in self._parts:
+            with prefix.reused():
+                loss = language_model_loss(self.model, part) * (part.num_labels / self._batch.num_labels)
+            loss.backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum(), selected
+
+    def _recorded(self):
         from smf.memory import record_slot_reads
-        from smf.models.frozen_prefix import FrozenPrefix
+
+        return record_slot_reads(self._layers)
+
+    def _select(self, *passes: Pass) -> dict[int, SelectedSlots]:
         from smf.selection.select import count_reads, select_slots
 
-        if batch is not self._batch:
-            self._batch, self._prefix = batch, FrozenPrefix(self.model)
-        with self._prefix.reused(), record_slot_reads(self._layers) as reads:
-            loss = language_model_loss(self.model, batch)
-        counts = count_reads(reads, batch.attention_mask_BT)
-        selected = select_slots(counts, self._background, self._selection, self._generator)
+        selected = select_slots(count_reads(passes), self._background, self._selection, self._generator)
         for block, layer in self._layers.items():
-            layer.row_gradient.select(selected[block])
-        loss.backward()
-        for block, layer in self._layers.items():
-            self._optimizers[block].step(selected[block], layer.row_gradient.gradient_RV)
-            self._changed[block] = torch.cat([self._changed[block], selected[block].cpu()]).unique()
-        return StepReport(loss.detach(), {block: len(slots) for block, slots in selected.items()})
+            layer.row_gradient.select(selected[block].slots_R)
+        return selected
+
+    def _changed_slots(self, block: int) -> Tensor:
+        """Every slot that was ever selected, ascending."""
+        import torch
+
+        none = torch.empty(0, dtype=torch.long, device=self.model.device)
+        return torch.cat([none, *self._changed[block]]).unique()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a later process needs, beside the delta, to go on bit for bit: optimizer state and random state."""
+        state = {
+            f"{block}.{name}": tensor
+            for block, optimizer in self._optimizers.items()
+            for name, tensor in optimizer.state_dict().items()
+        }
+        return {**state, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
+        """Go on where :meth:`state_dict` and :meth:`delta` were taken.
+
+        Raises:
+            CheckpointError: They do not fit this model and these settings.
+        """
+        self.load_delta(delta)
+        for block, optimizer in self._optimizers.items():
+            prefix = f"{block}."
+            part = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
+            optimizer.load_state_dict(part)
+            self._changed[block] = [delta[f"{block}.slots"].to(self.model.device)]
+        self._generator.set_state(state["generator"])
 
     def delta(self) -> dict[str, Tensor]:
         """Ids and values of every slot that was ever selected."""
         tensors = {}
-        for block, slots in self._changed.items():
-            tensors[f"{block}.slots"] = slots
-            tensors[f"{block}.values"] = self._layers[block].values_SV[slots.to(self.model.device)].cpu()
+        for block, layer in self._layers.items():
+            slots = self._changed_slots(block)
+            tensors[f"{block}.slots"] = slots.cpu()
+            tensors[f"{block}.values"] = layer.values_SV[slots].cpu()
         return tensors
 
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
@@ -146,9 +219,13 @@ class SparseMemoryFinetuning(Method):
 
 
 def _row_optimizer(values_SV: Tensor, settings: Mapping) -> RowOptimizer:
-    from smf.memory.row_optimizers import RowAdamW, RowSGD
+    from smf.memory.row_optimizers import RowAdagrad, RowAdamW, RowMomentum, RowSGD
 
     rates = {"learning_rate": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings["optimizer"] == "adamw":
         return RowAdamW(values_SV, **rates)
-    return RowSGD(values_SV, momentum=settings["momentum"], **rates)
+    if settings["optimizer"] == "adagrad":
+        return RowAdagrad(values_SV, **rates)
+    if settings["momentum"]:
+        return RowMomentum(values_SV, momentum=settings["momentum"], **rates)
+    return RowSGD(values_SV, **rates)

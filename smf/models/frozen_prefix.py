@@ -1,11 +1,15 @@
 """Computing what lies below the lowest memory layer once a batch.
 
 Sparse memory finetuning changes slots only. Over the steps on one batch all that the lowest layer's values do not reach
-stays the same: the blocks underneath, the attention and the feed-forward network beside that layer, and where it reads.
+stays the same: embeddings, masks and positions, the blocks underneath, the attention and the feed-forward network beside
+that layer, and where it reads.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from smf.errors import TrainingError
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
@@ -20,13 +24,17 @@ class FrozenPrefix:
 
     def __init__(self, model: MemoryForCausalLM):
         self._model = model
-        blocks = decoder_blocks(model.language_model)
-        lowest = min(model.memory_layers())
-        block = blocks[lowest]
-        frozen = [*blocks[:lowest], getattr(block, "self_attn", None), block.mlp.feed_forward]
+        self._decoder = model.language_model.get_decoder()
+        self._blocks = decoder_blocks(model.language_model)
+        self._lowest = min(model.memory_layers())
+        block = self._blocks[self._lowest]
+        frozen = [*self._blocks[: self._lowest], getattr(block, "self_attn", None), block.mlp.feed_forward]
         self._calls = [(module, "forward") for module in frozen if module is not None]
         self._calls.append((block.mlp.memory, "address"))
         self._outputs: dict[int, object] = {}
+        # What a whole pass gives to each block: the hidden states that enter the lowest, and masks and positions.
+        self._hidden_BTD: Tensor | None = None
+        self._options: dict[int, Mapping] = {}
 
     @contextmanager
     def reused(self) -> Iterator[None]:
@@ -37,17 +45,31 @@ class FrozenPrefix:
         """
         if self._model.training:
             raise TrainingError("a frozen prefix can be reused in evaluation mode only; call model.eval() first")
+        replaced = [
+            (module, name, self._remembering(number, getattr(module, name)))
+            for number, (module, name) in enumerate(self._calls)
+        ]
+        hooks = []
+        if len(self._options) == len(self._blocks) - self._lowest:
+            replaced.append((self._decoder, "forward", self._upper_blocks))
+        else:
+            hooks = [
+                self._blocks[number].register_forward_pre_hook(self._recorder(number), with_kwargs=True)
+                for number in range(self._lowest, len(self._blocks))
+            ]
         # An attribute of the instance hides the method of its class; where one is there already, it comes back.
-        hidden = [vars(module).get(name) for module, name in self._calls]
+        hidden = [vars(module).get(name) for module, name, _ in replaced]
         try:
-            for number, (module, name) in enumerate(self._calls):
-                setattr(module, name, self._remembering(number, getattr(module, name)))
+            for module, name, function in replaced:
+                setattr(module, name, function)
             yield
         finally:
-            for (module, name), before in zip(self._calls, hidden, strict=True):
+            for (module, name, _), before in zip(replaced, hidden, strict=True):
                 delattr(module, name)
                 if before is not None:
                     setattr(module, name, before)
+            for hook in hooks:
+                hook.remove()
 
     def _remembering(self, number: int, compute: Callable) -> Callable:
         def call(*inputs, **options):
@@ -56,3 +78,22 @@ class FrozenPrefix:
             return self._outputs[number]
 
         return call
+
+    def _recorder(self, number: int) -> Callable:
+        def record(module, inputs, options) -> None:
+            if number == self._lowest:
+                self._hidden_BTD = inputs[0]
+            self._options[number] = options
+
+        return record
+
+    def _upper_blocks(self, *_, **__) -> BaseModelOutputWithPast:
+        """The decoder's pass from the lowest memory layer on.
+
+        What comes before is not only work saved: transformers looks at the values of the mask, and on an accelerator
+        the host would wait for them in each step.
+        """
+        hidden_BTD = self._hidden_BTD
+        for number in range(self._lowest, len(self._decoder.layers)):
+            hidden_BTD = self._blocks[number](hidden_BTD, **self._options[number])
+        return BaseModelOutputWithPast(last_hidden_state=self._decoder.norm(hidden_BTD))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,20 @@ class LayerCounts:
     document_frequency_S: Tensor
     num_documents: int
 
+    @cached_property
+    def total_accesses(self) -> Tensor:
+        """Sum of ``accesses_S``, a scalar."""
+        return self.accesses_S.sum().double()
+
+    @cached_property
+    def total_document_frequency(self) -> Tensor:
+        """Sum of ``document_frequency_S``, a scalar."""
+        return self.document_frequency_S.sum().double()
+
+    def to(self, device: torch.device | str) -> "LayerCounts":
+        """The same counts on another device."""
+        return LayerCounts(self.accesses_S.to(device), self.document_frequency_S.to(device), self.num_documents)
+
 
 @dataclass(frozen=True)
 class BackgroundCounts:
@@ -40,6 +55,10 @@ class BackgroundCounts:
 
     layers: Mapping[int, LayerCounts]
     provenance: Mapping[str, object]
+
+    def to(self, device: torch.device | str) -> "BackgroundCounts":
+        """The same counts on another device."""
+        return BackgroundCounts({block: layer.to(device) for block, layer in self.layers.items()}, self.provenance)
 
     def save(self, path: str | Path) -> None:
         """Write as safetensors; the provenance goes into the header."""

@@ -20,8 +20,8 @@ class BatchCounts:
     """What one batch reads of one layer.
 
     Attributes:
-        slots_U: Slots read, unique, ascending.
-        counts_U: How often.
+        slots_U: Slots read, unique, ascending. On an accelerator entries of no slot may follow.
+        counts_U: How often; 0 for entries of no slot.
     """
 
     slots_U: Tensor
@@ -47,7 +47,7 @@ class ScoreInputs:
 
 def tfidf_scores(inputs: ScoreInputs) -> Tensor:
     """TF-IDF (Lin et al., 2025, section 4): c(i) / sum c * ln((|B| + 1) / (df(i) + 1)), |B| background documents."""
-    document_frequency_U = inputs.background.document_frequency_S.to(inputs.batch.slots_U.device)[inputs.batch.slots_U]
+    document_frequency_U = _of_slots(inputs.background.document_frequency_S, inputs.batch)
     idf_U = ((inputs.background.num_documents + 1) / (document_frequency_U.double() + 1)).log()
     return _term_frequency(inputs.batch) * idf_U
 
@@ -57,12 +57,11 @@ def kl_scores(inputs: ScoreInputs) -> Tensor:
 
     q is made of access counts (``kl_background="accesses"``, the authors' code) or of document frequencies.
     """
-    counts_S = inputs.background.accesses_S
-    if inputs.kl_background == "documents":
-        counts_S = inputs.background.document_frequency_S
+    background, documents = inputs.background, inputs.kl_background == "documents"
+    counts_S = background.document_frequency_S if documents else background.accesses_S
+    total = background.total_document_frequency if documents else background.total_accesses
     p_U = _term_frequency(inputs.batch)
-    total = float(counts_S.sum()) + len(counts_S)
-    q_U = (counts_S.to(p_U.device)[inputs.batch.slots_U].double() + 1) / total
+    q_U = (_of_slots(counts_S, inputs.batch).double() + 1) / (total + len(counts_S))
     return p_U * (p_U / q_U).log()
 
 
@@ -73,7 +72,8 @@ def tf_scores(inputs: ScoreInputs) -> Tensor:
 
 def random_scores(inputs: ScoreInputs) -> Tensor:
     """Random slots among those that the batch reads: what sparsity alone achieves."""
-    return torch.rand(len(inputs.batch.slots_U), generator=inputs.generator, dtype=torch.double)
+    slots_U = inputs.batch.slots_U
+    return torch.rand(len(slots_U), generator=inputs.generator, dtype=torch.double, device=slots_U.device)
 
 
 SCORES: dict[str, Callable[[ScoreInputs], Tensor]] = {
@@ -82,6 +82,11 @@ SCORES: dict[str, Callable[[ScoreInputs], Tensor]] = {
     "tf": tf_scores,
     "random": random_scores,
 }
+
+
+def _of_slots(counts_S: Tensor, batch: BatchCounts) -> Tensor:
+    """The counts of the slots that the batch reads; what stands for no slot gets any count, see BatchCounts."""
+    return counts_S[batch.slots_U.clamp(max=len(counts_S) - 1)]
 
 
 def _term_frequency(batch: BatchCounts) -> Tensor:

@@ -1,15 +1,24 @@
-"""The choice of the slots that may train in one step. Shapes: U slot that the batch reads, R selected slot."""
+"""The choice of the slots that may train in one step.
 
-from collections.abc import Mapping
+Everything follows from the lookups of the batch; nothing of the size of the table is made. On an accelerator the host
+never waits for a result (but for pooled selection): lists keep a size that is known beforehand.
+
+Shapes: L lookup, U slot that the batch reads (unique, ascending), R selected slot.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from smf.memory import SlotReads
+from smf.memory import SlotReads, sizes_are_free
 from smf.selection.background import BackgroundCounts
 from smf.selection.names import ALL_ACCESSED
 from smf.selection.scores import SCORES, BatchCounts, KLBackground, ScoreInputs
+
+_PADDING = torch.iinfo(torch.long).max  # stands where padding reads; behind all slots
 
 
 @dataclass(frozen=True)
@@ -29,35 +38,96 @@ class Selection:
     kl_background: KLBackground = "accesses"
 
 
-def count_reads(reads: Mapping[int, SlotReads], attention_mask_BT: Tensor) -> dict[int, BatchCounts]:
-    """Slots read by the real tokens of a batch, by block; the cost does not depend on the size of the table."""
-    return {
-        block: BatchCounts(*read.slots_of_tokens(attention_mask_BT).unique(sorted=True, return_counts=True))
-        for block, read in reads.items()
-    }
+class SelectedSlots(NamedTuple):
+    """The slots of one layer that may train.
+
+    Attributes:
+        slots_R: Ascending. On an accelerator the last one may be repeated, so that R is known without waiting.
+        number: How many different slots these are, a scalar.
+    """
+
+    slots_R: Tensor
+    number: Tensor
+
+
+Pass = tuple[Mapping[int, SlotReads], Tensor]
+"""What a forward pass reads, by block, and its attention mask (B, T)."""
+
+
+def count_reads(passes: Sequence[Pass]) -> dict[int, BatchCounts]:
+    """Slots that real tokens read, by block, over all passes; the cost does not depend on the size of the table."""
+    blocks = passes[0][0].keys()
+    return {block: _count([(reads[block], mask_BT) for reads, mask_BT in passes]) for block in blocks}
+
+
+def _count(passes: Sequence[tuple[SlotReads, Tensor]]) -> BatchCounts:
+    lookups = [
+        torch.where(mask_BT[..., None, None].bool(), read.slot_indices_BTHK, _PADDING).flatten()
+        for read, mask_BT in passes
+    ]
+    lookups_L = torch.cat(lookups).sort().values
+    first_L = lookups_L != _PADDING
+    first_L[1:] &= lookups_L[1:] != lookups_L[:-1]
+    slots_U = _kept(lookups_L, first_L, len(lookups_L), fill=_PADDING)
+    # Each slot's lookups end where the next slot's begin.
+    ends_U = torch.searchsorted(lookups_L, slots_U, right=True)
+    counts_U = ends_U.diff(prepend=ends_U.new_zeros(1))
+    return BatchCounts(slots_U, counts_U.masked_fill_(slots_U == _PADDING, 0))
 
 
 def select_slots(
     counts: Mapping[int, BatchCounts], background: BackgroundCounts, selection: Selection, generator: torch.Generator
-) -> dict[int, Tensor]:
-    """The slots that may train, by block, each list ascending. Of equal scores the lower slot (and block) wins."""
+) -> dict[int, SelectedSlots]:
+    """The slots that may train, by block. Of equal scores the lower slot (and block) wins.
+
+    Args:
+        counts: What the batch reads of each layer.
+        background: Background use, on the device of the counts.
+        selection: How to select.
+        generator: For random scores, on the device of the counts.
+    """
     if selection.selector == ALL_ACCESSED:
-        return {block: batch.slots_U for block, batch in counts.items()}
+        kept = {block: batch.counts_U > 0 for block, batch in counts.items()}
+        return {block: _selected(counts[block].slots_U, kept_U, None) for block, kept_U in kept.items()}
     score = SCORES[selection.selector]
     scores = {
-        block: score(ScoreInputs(batch, background.layers[block], selection.kl_background, generator))
+        block: score(ScoreInputs(batch, background.layers[block], selection.kl_background, generator)).masked_fill(
+            batch.counts_U == 0, -torch.inf
+        )
         for block, batch in counts.items()
     }
-    if selection.pooled:
-        chosen = _top(torch.cat(list(scores.values())), selection.top_t * len(scores))
-        kept = dict(zip(scores, chosen.split([len(part) for part in scores.values()]), strict=True))
-    else:
-        kept = {block: _top(scores_U, selection.top_t) for block, scores_U in scores.items()}
-    return {block: counts[block].slots_U[kept_U.to(counts[block].slots_U.device)] for block, kept_U in kept.items()}
+    if not selection.pooled:
+        return {
+            block: _selected(counts[block].slots_U, _top(scores_U, selection.top_t), selection.top_t)
+            for block, scores_U in scores.items()
+        }
+    chosen = _top(torch.cat(list(scores.values())), selection.top_t * len(scores))
+    kept = dict(zip(scores, chosen.split([len(part) for part in scores.values()]), strict=True))
+    # A layer may be left with no slot at all, and then there is none to repeat: here the host does wait.
+    slots = {block: counts[block].slots_U[kept_U] for block, kept_U in kept.items()}
+    return {block: SelectedSlots(slots_R, kept[block].sum()) for block, slots_R in slots.items()}
 
 
 def _top(scores_U: Tensor, number: int) -> Tensor:
-    """A mask of the ``number`` highest scores; a stable sort makes ties go to the earlier place."""
-    mask_U = torch.zeros(len(scores_U), dtype=torch.bool, device=scores_U.device)
-    mask_U[scores_U.argsort(descending=True, stable=True)[:number]] = True
-    return mask_U
+    """A mask of the ``number`` highest scores above minus infinity; of equal scores the earlier place wins."""
+    real_U = scores_U > -torch.inf
+    if number >= len(scores_U):
+        return real_U
+    # A sort would decide ties as well, but takes several times as long: only the lowest score that is kept is needed.
+    lowest = scores_U.topk(number, sorted=False).values.min()
+    above_U, equal_U = scores_U > lowest, scores_U == lowest
+    return real_U & (above_U | equal_U & (equal_U.cumsum(0) <= number - above_U.sum()))
+
+
+def _selected(slots_U: Tensor, kept_U: Tensor, at_most: int | None) -> SelectedSlots:
+    """The slots that are kept, at least one and ``at_most`` so many; what is left over repeats the last."""
+    size = len(slots_U) if at_most is None else min(at_most, len(slots_U))
+    return SelectedSlots(_kept(slots_U, kept_U, size, fill=-1).cummax(0).values, kept_U.sum())
+
+
+def _kept(values_X: Tensor, kept_X: Tensor, size: int, *, fill: int) -> Tensor:
+    """The values that are kept, in their order; where sizes are not free, ``size`` of them, filled up at the end."""
+    if sizes_are_free(values_X.device):
+        return values_X[kept_X]
+    place_X = torch.where(kept_X, kept_X.cumsum(0) - 1, size)  # what is not kept goes to a place that is cut off
+    return values_X.new_full((size + 1,), fill).scatter_(0, place_X, values_X)[:size]

@@ -38,17 +38,29 @@ class Batch:
         """Positions whose next token is a label in some row, in ascending order."""
         return (self.labels_BT[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
 
+    @cached_property
+    def num_labels(self) -> int:
+        """How many tokens are predicted: labels behind the first position, which nothing predicts."""
+        return int((self.labels_BT[:, 1:] != IGNORED).sum())
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         return Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))
 
     def split_by_length(self, size: int) -> Iterator["Batch"]:
         """The same sequences, shortest first, in parts of at most ``size``, each cut to its longest sequence."""
-        lengths_B = self.attention_mask_BT.sum(1)
-        for rows in lengths_B.argsort(stable=True).split(size):
-            width = int(lengths_B[rows].max())
-            parts = (self.input_ids_BT, self.attention_mask_BT, self.labels_BT)
-            yield Batch(*(part[rows, :width] for part in parts))
+        for rows in self.attention_mask_BT.sum(1).argsort(stable=True).split(size):
+            yield self._rows(rows)
+
+    def split(self, size: int) -> Iterator["Batch"]:
+        """The same sequences in their order, in parts of at most ``size``, each cut to its longest sequence."""
+        for rows in torch.arange(len(self.input_ids_BT), device=self.input_ids_BT.device).split(size):
+            yield self._rows(rows)
+
+    def _rows(self, rows: Tensor) -> "Batch":
+        width = int(self.attention_mask_BT[rows].sum(1).max())
+        parts = (self.input_ids_BT, self.attention_mask_BT, self.labels_BT)
+        return Batch(*(part[rows, :width] for part in parts))
 
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example

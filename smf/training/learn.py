@@ -27,12 +27,14 @@ class StreamSettings:
         loss_on: ``text`` learns whole statements, ``answer`` the answers only.
         snapshots: Positions (numbers of facts learned) at which the delta is kept.
         max_length: Longest text, in tokens.
+        micro_batch_size: Wordings in one forward pass, see :class:`smf.methods.method.Method`.
     """
 
     steps_per_fact: int
     loss_on: LossOn
     snapshots: tuple[int, ...]
     max_length: int
+    micro_batch_size: int | None = None
 
 
 def learn_stream(
@@ -65,6 +67,7 @@ def learn_stream(
             f"stream.snapshots names position {max(settings.snapshots)}, the stream has {len(facts)} facts"
         )
     model = method.model
+    method.micro_batch_size = settings.micro_batch_size
     model.eval()  # no dropout; all methods see the same numbers
     rows = []
     for position, fact in enumerate(progress(facts, "facts"), start=1):
@@ -85,7 +88,7 @@ def learn_stream(
                 "position": position,
                 "fact_id": fact.fact_id,
                 "losses": losses,
-                "slots": [{str(block): number for block, number in report.num_slots.items()} for report in reports],
+                "slots": [{str(block): int(number) for block, number in report.num_slots.items()} for report in reports],
                 "acquired": recall(model, tokenizer, [question], settings.max_length)[0],
                 "seconds": seconds,
             }

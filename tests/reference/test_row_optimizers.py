@@ -1,29 +1,48 @@
 """Row optimizers against torch.optim: on rows that always train, and row by row on rows that train now and then."""
 
 import random
+from collections import Counter
 
 import pytest
 import torch
 
-from smf.memory.row_optimizers import RowAdamW, RowSGD
+from smf.errors import CheckpointError
+from smf.memory.row_optimizers import RowAdagrad, RowAdamW, RowMomentum, RowSGD
 from tests.helpers import random_unique, same_bytes
 
 NUM_SLOTS, VALUE_DIM = 12, 5
 KINDS = {
     "sgd": (RowSGD, torch.optim.SGD, {"learning_rate": 0.3}),
     "sgd-decay": (RowSGD, torch.optim.SGD, {"learning_rate": 0.3, "weight_decay": 0.1}),
-    "momentum": (RowSGD, torch.optim.SGD, {"learning_rate": 0.1, "momentum": 0.9}),
-    "momentum-decay": (RowSGD, torch.optim.SGD, {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
+    "momentum": (RowMomentum, torch.optim.SGD, {"learning_rate": 0.1, "momentum": 0.9}),
+    "momentum-decay": (RowMomentum, torch.optim.SGD, {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
     "adamw": (RowAdamW, torch.optim.AdamW, {"learning_rate": 0.05}),
     "adamw-decay": (RowAdamW, torch.optim.AdamW, {"learning_rate": 0.05, "weight_decay": 0.2}),
     "adamw-betas": (RowAdamW, torch.optim.AdamW, {"learning_rate": 0.05, "betas": (0.5, 0.6), "epsilon": 1e-3}),
+    "adagrad": (RowAdagrad, torch.optim.Adagrad, {"learning_rate": 0.2}),
+    "adagrad-decay": (RowAdagrad, torch.optim.Adagrad, {"learning_rate": 0.2, "weight_decay": 0.1}),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
+with_state = pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("sgd")])
 
 
-def torch_settings(settings):
-    names = {"learning_rate": "lr", "epsilon": "eps"}
-    return {"weight_decay": 0.0, **{names.get(name, name): value for name, value in settings.items()}}
+class TorchReference:
+    """An optimizer of torch.optim on one parameter; decay is decoupled by hand where torch's own is not."""
+
+    def __init__(self, kind, values):
+        _, torch_class, settings = KINDS[kind]
+        names = {"learning_rate": "lr", "epsilon": "eps"}
+        settings = {names.get(name, name): value for name, value in settings.items()}
+        decay = settings.pop("weight_decay", 0.0)
+        own = torch_class is torch.optim.AdamW
+        self.shrink = 1.0 if own else 1 - settings["lr"] * decay
+        self.parameter = torch.nn.Parameter(values.clone())
+        self.optimizer = torch_class([self.parameter], weight_decay=decay if own else 0.0, **settings)
+
+    def step(self, gradient):
+        self.parameter.data.mul_(self.shrink)
+        self.parameter.grad = gradient.clone()
+        self.optimizer.step()
 
 
 def table(seed=0):
@@ -39,31 +58,27 @@ def gradients(steps, seed=1):
 
 @every_kind
 def test_a_row_that_is_always_selected_moves_as_in_torch_optim(kind):
-    row_class, torch_class, settings = KINDS[kind]
+    row_class, _, settings = KINDS[kind]
     values, slots = table(), torch.tensor([1, 4, 5, 11])
-    parameter = torch.nn.Parameter(values[slots].clone())
-    mine, reference = row_class(values, **settings), torch_class([parameter], **torch_settings(settings))
+    mine, reference = row_class(values, **settings), TorchReference(kind, values[slots])
     for gradient in gradients(steps=30):
         mine.step(slots, gradient[slots])
-        parameter.grad = gradient[slots].clone()
-        reference.step()
-        torch.testing.assert_close(values[slots], parameter.data, rtol=1e-5, atol=1e-6)
+        reference.step(gradient[slots])
+        torch.testing.assert_close(values[slots], reference.parameter.data, rtol=1e-5, atol=1e-6)
 
 
 @every_kind
 def test_each_row_moves_as_if_its_own_torch_optimizer_stepped_only_when_it_is_selected(kind):
-    row_class, torch_class, settings = KINDS[kind]
+    row_class, _, settings = KINDS[kind]
     values = table()
-    parameters = [torch.nn.Parameter(row.clone()) for row in values]
-    references = [torch_class([parameter], **torch_settings(settings)) for parameter in parameters]
+    references = [TorchReference(kind, row) for row in values]
     mine, rng = row_class(values, **settings), random.Random(0)
     for gradient in gradients(steps=60):
         slots = random_unique(rng, NUM_SLOTS, rng.randrange(0, 6))
         mine.step(slots, gradient[slots])
         for slot in slots.tolist():
-            parameters[slot].grad = gradient[slot].clone()
-            references[slot].step()
-        expected = torch.stack([parameter.data for parameter in parameters])
+            references[slot].step(gradient[slot])
+        expected = torch.stack([reference.parameter.data for reference in references])
         torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -95,21 +110,69 @@ def test_the_order_of_selection_does_not_mix_up_the_state_of_rows(kind):
     assert same_bytes(together, apart)
 
 
-@pytest.mark.parametrize("kind", ["momentum", "adamw-decay"])
-def test_state_exists_only_for_rows_that_were_ever_selected(kind):
+@with_state
+def test_state_exists_only_for_rows_that_were_ever_selected_and_counts_their_steps(kind):
     row_class, _, settings = KINDS[kind]
     values = torch.zeros(10_000, VALUE_DIM)
-    mine, selected = row_class(values, **settings), set()
+    mine, selected = row_class(values, **settings), Counter()
     rng = random.Random(2)
     for _ in range(20):
         slots = random_unique(rng, 300, 6)
-        selected |= set(slots.tolist())
+        selected.update(slots.tolist())
         mine.step(slots, torch.ones(6, VALUE_DIM))
-        state = mine._state
-        rows = state._row_of_slot_S
-        assert set((rows >= 0).nonzero().flatten().tolist()) == selected
-        assert sorted(rows[rows >= 0].tolist()) == list(range(len(selected)))
-        assert len(selected) <= state.moments_MEV.shape[1] <= 2 * len(selected)  # grows by doubling
+        state = mine.state_dict()
+        assert dict(zip(state["slots"].tolist(), state["steps"].tolist(), strict=True)) == selected
+        assert state["moments"].shape[1:] == (len(selected), VALUE_DIM)
+        sizes = [tensor.numel() for tensor in vars(mine._state).values() if isinstance(tensor, torch.Tensor)]
+        assert max(sizes) <= 2 * (len(selected) + 7) * VALUE_DIM * mine.num_moments  # grows by doubling; no map of slots
+
+
+@with_state
+def test_a_repeated_slot_takes_one_step(kind):
+    """On an accelerator lists of slots are filled up with their last entry."""
+    row_class, _, settings = KINDS[kind]
+    once, repeated = table(), table()
+    mine, other = row_class(once, **settings), row_class(repeated, **settings)
+    for gradient, slots in zip(gradients(steps=3), ([2, 9], [2, 5, 9], [3]), strict=True):
+        mine.step(torch.tensor(slots), gradient[slots])
+        more = slots + slots[-1:] * 3
+        other.step(torch.tensor(more), gradient[more])
+    assert same_bytes(once, repeated)
+    for name, tensor in mine.state_dict().items():
+        assert same_bytes(tensor, other.state_dict()[name])
+
+
+@every_kind
+def test_a_resumed_optimizer_goes_on_bit_for_bit(kind):
+    row_class, _, settings = KINDS[kind]
+    values, rng = table(), random.Random(3)
+    mine = row_class(values, **settings)
+    draws = [(random_unique(rng, NUM_SLOTS, rng.randrange(0, 6)), gradient) for gradient in gradients(steps=30)]
+    for slots, gradient in draws[:15]:
+        mine.step(slots, gradient[slots])
+    copied = values.clone()
+    resumed, state = row_class(copied, **settings), mine.state_dict()
+    resumed.load_state_dict(state)
+    for slots, gradient in draws[15:]:
+        mine.step(slots, gradient[slots])
+        resumed.step(slots, gradient[slots])
+        assert same_bytes(values, copied)
+    fresh = row_class(table(), **settings)
+    fresh.load_state_dict(state)  # steps do not change a state that was given out, or taken over
+    for name, tensor in fresh.state_dict().items():
+        assert same_bytes(tensor, state[name])
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    adamw, momentum = (KINDS[kind][0](table(), **KINDS[kind][2]) for kind in ("adamw", "momentum"))
+    for optimizer in (adamw, momentum):
+        optimizer.step(torch.tensor([1, 2]), torch.ones(2, VALUE_DIM))
+    with pytest.raises(CheckpointError, match=r"state has shapes .*moments.*needs .*learn the stream again"):
+        momentum.load_state_dict(adamw.state_dict())
+    with pytest.raises(CheckpointError, match=r"needs"):
+        momentum.load_state_dict({})
+    with pytest.raises(CheckpointError, match=r"keeps no state.*moments"):
+        RowSGD(table(), learning_rate=0.1).load_state_dict(adamw.state_dict())
 
 
 def test_plain_sgd_keeps_no_state():

@@ -122,7 +122,8 @@ def choose(batches, layers, generator_=None, **selection):
     chosen = select_slots(
         batches, BackgroundCounts(layers, {}), Selection(**selection), generator() if generator_ is None else generator_
     )
-    return {block: slots.tolist() for block, slots in chosen.items()}
+    assert all(int(slots.number) == len(slots.slots_R) for slots in chosen.values())
+    return {block: slots.slots_R.tolist() for block, slots in chosen.items()}
 
 
 def choose_one(batch, layer, generator_=None, **selection):
@@ -211,7 +212,7 @@ def test_random_choice_is_seeded_among_the_accessed_and_even():
 def test_reads_of_a_batch_are_counted_token_by_token_without_padding():
     slots_BTHK = torch.tensor([[[[3, 1]], [[1, 0]]], [[[3, 2]], [[9, 9]]]])  # the last token is padding
     reads = {2: SlotReads(slots_BTHK, torch.ones(2, 2, 1, 2))}
-    counts = count_reads(reads, torch.tensor([[1, 1], [1, 0]]))[2]
+    counts = count_reads([(reads, torch.tensor([[1, 1], [1, 0]]))])[2]
     assert counts.slots_U.tolist() == [0, 1, 2, 3]
     assert counts.counts_U.tolist() == [1, 2, 1, 2]
 
@@ -270,7 +271,7 @@ def read_counts(model, batch):
         model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT)
     return {
         block: dict(zip(counts.slots_U.tolist(), counts.counts_U.tolist(), strict=True))
-        for block, counts in count_reads(reads, batch.attention_mask_BT).items()
+        for block, counts in count_reads([(reads, batch.attention_mask_BT)]).items()
     }
 
 
