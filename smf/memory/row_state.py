@@ -12,6 +12,7 @@ from smf.errors import CheckpointError
 from smf.memory.bags import sizes_are_free
 
 _NONE = torch.iinfo(torch.long).max  # the slot of a row of state that is still free; behind all real ones
+_STEPS_WITHOUT_WAITING = 16  # how many steps' rows an accelerator keeps free, before the host must ask how many are used
 
 
 class RowState:
@@ -87,16 +88,19 @@ class RowState:
 
     def _make_room(self, number: int) -> None:
         """Room for ``number`` more rows than there can be now, plus one free row that searches may end at."""
-        needed = self._at_most_used + number + 1
-        if needed > len(self._slots_E):
-            self._at_most_used = int(self._used)
+        capacity = len(self._slots_E)
+        if self._at_most_used + number + 1 > capacity:
+            self._at_most_used = int(self._used)  # the host waits
             needed = self._at_most_used + number + 1
-        if needed > len(self._slots_E):
-            extra = max(needed, 2 * len(self._slots_E)) - len(self._slots_E)
-            num_moments, _, value_dim = self.moments_MEV.shape
-            room = self.moments_MEV.new_zeros(num_moments, extra, value_dim)
-            self.moments_MEV = torch.cat([self.moments_MEV, room], 1)
-            self.steps_E = torch.cat([self.steps_E, self.steps_E.new_zeros(extra)])
-            self._slots_E = torch.cat([self._slots_E, self._slots_E.new_full((extra,), _NONE)])
-            self._row_of_E = torch.cat([self._row_of_E, self._row_of_E.new_zeros(extra)])
+            if not sizes_are_free(self.steps_E.device):
+                needed = self._at_most_used + _STEPS_WITHOUT_WAITING * number + 1
+            if needed > capacity:
+                self._grow(max(needed, 2 * capacity) - capacity)
         self._at_most_used += number
+
+    def _grow(self, extra: int) -> None:
+        num_moments, _, value_dim = self.moments_MEV.shape
+        self.moments_MEV = torch.cat([self.moments_MEV, self.moments_MEV.new_zeros(num_moments, extra, value_dim)], 1)
+        self.steps_E = torch.cat([self.steps_E, self.steps_E.new_zeros(extra)])
+        self._slots_E = torch.cat([self._slots_E, self._slots_E.new_full((extra,), _NONE)])
+        self._row_of_E = torch.cat([self._row_of_E, self._row_of_E.new_zeros(extra)])

@@ -1,7 +1,8 @@
 """The Triton kernel of :mod:`smf.memory.bags`, for any row size and any number of lookups.
 
 One program sums one block of columns of one bag, in float32, in the order of the lookups: equal inputs give equal bytes,
-and no row is written by two programs. Sizes are runtime arguments, so another number of tokens compiles nothing anew.
+and no row is written by two programs. It is compiled once for a row size and type: numbers of tokens, lookups and bags
+only enter through the grid and through ``starts``.
 """
 
 import torch
@@ -35,7 +36,7 @@ def triton_weighted_bags(table_XV: Tensor, rows_L: Tensor, weights_L: Tensor, st
     return sums_GV
 
 
-@triton.jit(do_not_specialize=["num_columns", "row_stride"])
+@triton.jit
 def _sum_bags(
     table,
     rows,
