@@ -83,7 +83,7 @@ class Experiment:
     @property
     def learning(self) -> dict:
         """What a learning step depends on; facts and their order come with the stream's file."""
-        return {key: self.config["stream"][key] for key in ("steps_per_fact", "loss_on")}
+        return {key: self.config["stream"][key] for key in ("steps_per_fact", "loss_on", "micro_batch_size")}
 
     def start(self, run: str) -> str:
         """The model that a run starts from: ``base`` or ``healed``."""

@@ -1,9 +1,10 @@
 """A memory layer: product keys address a table of value slots (Lample et al., 2019; gating of Berges et al., 2024).
 
-Shapes: B batch, T token, D hidden size, H head, N keys per half, S slot, K top_k, V value_dim, C half of key_dim.
+Shapes: B batch, T token, D hidden size, H head, N keys per half, S slot, K top_k, V value_dim, C half of key_dim, Q key_dim.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from transformers import initialization as init
 
 from smf.memory.product_keys import top_slots_by_key
 from smf.memory.row_sparse import RowGradient, read_slots
+
+QueryNorm = Literal["none", "rms"]
 
 
 class MemoryLayer(nn.Module):
@@ -26,6 +29,8 @@ class MemoryLayer(nn.Module):
         top_k: K, slots read per head and token.
         key_dim: Size of a query; even.
         value_dim: V, size of a slot.
+        query_norm: ``rms`` divides each head's query by its root mean square, so that no token's softmax is sharper than
+            another's only because its hidden state is longer; ``none`` leaves it.
         zero_output: Start with a zero output map, so that the layer adds exactly nothing.
     """
 
@@ -38,11 +43,12 @@ class MemoryLayer(nn.Module):
         top_k: int,
         key_dim: int,
         value_dim: int,
+        query_norm: QueryNorm = "none",
         zero_output: bool,
     ):
         super().__init__()
         self.num_keys, self.num_heads, self.top_k, self.key_dim = num_keys, num_heads, top_k, key_dim
-        self.zero_output = zero_output
+        self.query_norm, self.zero_output = query_norm, zero_output
         self.query = nn.Linear(hidden_size, num_heads * key_dim)
         self.keys_H2NC = nn.Parameter(torch.empty(num_heads, 2, num_keys, key_dim // 2))
         self.values_SV = nn.Parameter(torch.empty(num_keys**2, value_dim))
@@ -92,6 +98,9 @@ class MemoryLayer(nn.Module):
         Returns:
             Slot indices and softmax weights, both (X, H, K), and the gate (X, V).
         """
-        queries_XH2C = self.query(hidden_XD).view(len(hidden_XD), self.num_heads, 2, -1)
+        queries_XHQ = self.query(hidden_XD).view(len(hidden_XD), self.num_heads, self.key_dim)
+        if self.query_norm == "rms":
+            queries_XHQ = F.rms_norm(queries_XHQ, (self.key_dim,))
+        queries_XH2C = queries_XHQ.unflatten(-1, (2, -1))
         slot_indices_XHK, scores_XHK = top_slots_by_key(queries_XH2C, self.keys_H2NC, self.top_k)
         return slot_indices_XHK, scores_XHK.softmax(dim=-1), F.silu(self.gate(hidden_XD))

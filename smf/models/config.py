@@ -7,6 +7,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from smf.memory import QueryNorm
+
 MODEL_TYPE = "smf_memory"
 FORMAT_VERSION = 1
 
@@ -25,6 +27,7 @@ class MemorySettings:
         top_k: Slots read per head and token.
         key_dim: Size of a query, even.
         value_dim: Size of a slot.
+        query_norm: Whether queries are normalised, see :class:`smf.memory.MemoryLayer`.
     """
 
     layers: tuple[int, ...]
@@ -34,6 +37,7 @@ class MemorySettings:
     top_k: int
     key_dim: int
     value_dim: int
+    query_norm: QueryNorm = "none"
 
 
 @strict
@@ -54,6 +58,7 @@ class MemoryConfig(PreTrainedConfig):
     top_k: int = 8
     key_dim: int = 64
     value_dim: int = 128
+    query_norm: QueryNorm = "none"
     smf_format: int = FORMAT_VERSION
 
     @property

@@ -168,6 +168,7 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
             top_k=config.top_k,
             key_dim=config.key_dim,
             value_dim=config.value_dim,
+            query_norm=config.query_norm,
             zero_output=additive,
         )
         # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.

@@ -48,6 +48,7 @@ def learn(
         loss_on=stream["loss_on"],
         snapshots=tuple(delta_paths),
         max_length=max_length,
+        micro_batch_size=stream["micro_batch_size"],
     )
 
     def keep(position, delta):
