@@ -70,6 +70,11 @@ class RowOptimizer(ABC):
             steps_R1: Each row's own number of steps, this one included.
         """
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that the state takes, free rows included."""
+        return 0 if self._state is None else self._state.nbytes
+
     def state_dict(self) -> dict[str, Tensor]:
         """What a later process needs to go on, bit for bit: slots with state, their steps and moments. Copies."""
         return {} if self._state is None else self._state.state_dict()

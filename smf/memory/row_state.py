@@ -54,6 +54,11 @@ class RowState:
         self._used = self._used + new_R.sum()
         return rows_R
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept, free rows included."""
+        return sum(part.nbytes for part in (self.moments_MEV, self.steps_E, self._slots_E, self._row_of_E, self._used))
+
     def state_dict(self) -> dict[str, Tensor]:
         """``slots`` (E), ascending, and their ``steps`` (E) and ``moments`` (M, E, V)."""
         used = int(self._used)

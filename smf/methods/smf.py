@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 class SparseMemoryFinetuning(Method):
-    """Trains the values of selected slots of the healed memory model."""
+    """Trains the values of selected slots of the healed memory model.
+
+    Attributes:
+        optimizers: One for the table of each memory layer, by block.
+    """
 
     schema = {
         "selector": {
@@ -88,10 +92,10 @@ class SparseMemoryFinetuning(Method):
         self._generator = torch_generator(seed, "slot selection", device=model.device)
         model.requires_grad_(False)
         self._layers = model.memory_layers()
-        self._optimizers: dict[int, RowOptimizer] = {}
+        self.optimizers: dict[int, RowOptimizer] = {}
         for block, layer in self._layers.items():
             layer.row_gradient = RowGradient()
-            self._optimizers[block] = _row_optimizer(layer.values_SV, settings)
+            self.optimizers[block] = _row_optimizer(layer.values_SV, settings)
         self._batch: Batch | None = None
         self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
         self._changed: dict[int, list[Tensor]] = {block: [] for block in self._layers}
@@ -104,7 +108,7 @@ class SparseMemoryFinetuning(Method):
         loss, selected = self._whole_batch() if len(self._parts) == 1 else self._micro_batches()
         for block, layer in self._layers.items():
             slots_R = selected[block].slots_R
-            self._optimizers[block].step(slots_R, layer.row_gradient.gradient_RV)
+            self.optimizers[block].step(slots_R, layer.row_gradient.gradient_RV)
             self._changed[block].append(slots_R)
         return StepReport(loss, {block: slots.number for block, slots in selected.items()})
 
@@ -165,7 +169,7 @@ class SparseMemoryFinetuning(Method):
         """What a later process needs, beside the delta, to go on bit for bit: optimizer state and random state."""
         state = {
             f"{block}.{name}": tensor
-            for block, optimizer in self._optimizers.items()
+            for block, optimizer in self.optimizers.items()
             for name, tensor in optimizer.state_dict().items()
         }
         return {**state, "generator": self._generator.get_state()}
@@ -177,7 +181,7 @@ class SparseMemoryFinetuning(Method):
             CheckpointError: They do not fit this model and these settings.
         """
         self.load_delta(delta)
-        for block, optimizer in self._optimizers.items():
+        for block, optimizer in self.optimizers.items():
             prefix = f"{block}."
             part = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
             optimizer.load_state_dict(part)
