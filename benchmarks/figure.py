@@ -20,7 +20,9 @@ def draw(result: dict, path: Path) -> None:
         time.plot(slots, [1000 * statistics.median(cell["seconds"]) for cell in own], **style)
         memory.plot(slots, [cell["peak_bytes"] / 1e9 for cell in own], **style)
     table = sorted({cell["num_slots"] for cell in cells})
-    memory.plot(table, [slots * 256 * 4 / 1e9 for slots in table], color="grey", linestyle=":", label="the table itself")
+    memory.plot(
+        table, [slots * 256 * 4 / 1e9 for slots in table], color="grey", linestyle=":", label="the table itself"
+    )
     for axes, title, label in (
         (time, "One step on the slots", "CPU milliseconds, one thread"),
         (memory, "Peak memory of these steps", "GB above the interpreter"),

@@ -1,4 +1,6 @@
-"""The memory core against published ways to train chosen slots. Run from the repository's root:
+"""The memory core against published ways to train chosen slots.
+
+Run from the repository's root:
 
     python benchmarks/memory.py --out results/benchmarks/memory.json
 
@@ -152,7 +154,9 @@ def stream_steps(rows: Rows, quick: bool) -> dict[str, dict]:
     for _ in range(rounds):
         for kind, results in found.items():
             results.append(
-                in_own_process("benchmarks.stream_cells", kind=kind, shape=shape, layers=layers, facts=facts, steps=steps)
+                in_own_process(
+                    "benchmarks.stream_cells", kind=kind, shape=shape, layers=layers, facts=facts, steps=steps
+                )
             )
     seconds = {kind: [time for result in results for time in result["seconds"]] for kind, results in found.items()}
     peaks = {kind: max(result["peak_bytes"] for result in results) for kind, results in found.items()}

@@ -1,4 +1,4 @@
-"""Weighted sums of table rows: reading slots, and summing tokens' gradients for a selected slot, are the same operation.
+"""Weighted sums of table rows: to read slots, and to sum tokens' gradients for a selected slot, is one operation.
 
 On a CPU it is torch's ``embedding_bag``, on CUDA a Triton kernel (triton_bags.py) where Triton is installed, else again
 ``embedding_bag``.

@@ -1,6 +1,7 @@
 """A memory layer: product keys address a table of value slots (Lample et al., 2019; gating of Berges et al., 2024).
 
-Shapes: B batch, T token, D hidden size, H head, N keys per half, S slot, K top_k, V value_dim, C half of key_dim, Q key_dim.
+Shapes: B batch, T token, D hidden size, H head, N keys per half, S slot, K top_k, V value_dim, C half of key_dim, Q
+key_dim.
 """
 
 from collections.abc import Callable
@@ -29,8 +30,8 @@ class MemoryLayer(nn.Module):
         top_k: K, slots read per head and token.
         key_dim: Size of a query; even.
         value_dim: V, size of a slot.
-        query_norm: ``rms`` divides each head's query by its root mean square, so that no token's softmax is sharper than
-            another's only because its hidden state is longer; ``none`` leaves it.
+        query_norm: ``rms`` divides each head's query by its root mean square, so that a token's softmax is not sharper
+            only because its hidden state is longer; ``none`` leaves it.
         zero_output: Start with a zero output map, so that the layer adds exactly nothing.
     """
 

@@ -9,11 +9,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from smf.memory.bags import sizes_are_free
 from smf.memory.ranking import best_by_value
 
 _SHORT = 256
 """Rows up to this length are compared as they are."""
 _BLOCK = 4
+_TOKENS_AT_ONCE = 128
+"""On a CPU: the scores of so many tokens stay in its cache."""
 
 
 def top_slots_by_key(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -29,53 +32,62 @@ def top_slots_by_key(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tup
     Returns:
         Slot indices (T, H, K) and their scores (T, H, K), highest first.
     """
-    scores_TH2N = torch.einsum("thpc,hpnc->thpn", queries_TH2C, keys_H2NC)
-    if scores_TH2N.dtype != torch.float64:
-        scores_TH2N = scores_TH2N.float()
-    slots_THK = search(scores_TH2N.detach(), top_k)
+    if not sizes_are_free(queries_TH2C.device) or len(queries_TH2C) <= _TOKENS_AT_ONCE:
+        return _top_slots(queries_TH2C, keys_H2NC, top_k)
+    parts = [_top_slots(part, keys_H2NC, top_k) for part in queries_TH2C.split(_TOKENS_AT_ONCE)]
+    slots_THK, scores_THK = zip(*parts, strict=True)
+    return torch.cat(slots_THK), torch.cat(scores_THK)
+
+
+def _top_slots(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    # In the layout in which the products come: as (T, H, 2, N) the largest tensor of the search would be copied.
+    scores_H2TN = queries_TH2C.permute(1, 2, 0, 3) @ keys_H2NC.transpose(-1, -2)
+    if scores_H2TN.dtype != torch.float64:
+        scores_H2TN = scores_H2TN.float()
+    slots_HTK = search(scores_H2TN.detach(), top_k)
     num_keys = keys_H2NC.shape[2]
-    first_THK = scores_TH2N[..., 0, :].gather(-1, slots_THK // num_keys)
-    second_THK = scores_TH2N[..., 1, :].gather(-1, slots_THK % num_keys)
-    return slots_THK, first_THK + second_THK
+    first_HTK = scores_H2TN[:, 0].gather(-1, slots_HTK // num_keys)
+    second_HTK = scores_H2TN[:, 1].gather(-1, slots_HTK % num_keys)
+    return slots_HTK.transpose(0, 1), (first_HTK + second_HTK).transpose(0, 1)
 
 
 @torch.no_grad()
-def search(scores_TH2N: Tensor, top_k: int) -> Tensor:
-    """Slots (T, H, K) with the highest sums of two half scores, highest first, of equal sums the lower slot first.
+def search(scores_H2TN: Tensor, top_k: int) -> Tensor:
+    """Slots (H, T, K) with the highest sums of two half scores, highest first, of equal sums the lower slot first.
 
     Only candidate pairs are formed. In halves sorted by score and index, each pair (a, b) with a <= i and b <= j comes
     before (i, j): its sum is higher, or both halves' scores are equal and its slot is lower. There are (i + 1)(j + 1)
     of these, so a pair with (i + 1)(j + 1) > top_k is never among the best. (Only different sums that float rounding
     makes equal could escape this; the one with the higher exact sum is then kept.)
     """
-    num_keys = scores_TH2N.shape[-1]
-    half_scores_TH2K, half_indices_TH2K = best_half_scores(scores_TH2N, min(top_k, num_keys))
-    first_P, second_P = _candidate_pairs(half_scores_TH2K.shape[-1], top_k, scores_TH2N.device)
-    first_THP, second_THP = _pairs(half_scores_TH2K, first_P, second_P)
-    rows_THP, columns_THP = _pairs(half_indices_TH2K, first_P, second_P)
-    return best_by_value(first_THP.add_(second_THP), top_k, rows_THP.mul_(num_keys).add_(columns_THP))[1]
+    num_keys = scores_H2TN.shape[-1]
+    half_scores_H2TK, half_indices_H2TK = best_half_scores(scores_H2TN, min(top_k, num_keys))
+    first_P, second_P = _candidate_pairs(half_scores_H2TK.shape[-1], top_k, scores_H2TN.device)
+    first_HTP, second_HTP = _pairs(half_scores_H2TK, first_P, second_P)
+    rows_HTP, columns_HTP = _pairs(half_indices_H2TK, first_P, second_P)
+    return best_by_value(first_HTP.add_(second_HTP), top_k, rows_HTP.mul_(num_keys).add_(columns_HTP))[1]
 
 
-def _pairs(halves_TH2K: Tensor, first_P: Tensor, second_P: Tensor) -> tuple[Tensor, Tensor]:
-    return halves_TH2K[..., 0, :].index_select(-1, first_P), halves_TH2K[..., 1, :].index_select(-1, second_P)
+def _pairs(halves_H2TK: Tensor, first_P: Tensor, second_P: Tensor) -> tuple[Tensor, Tensor]:
+    return halves_H2TK[:, 0].index_select(-1, first_P), halves_H2TK[:, 1].index_select(-1, second_P)
 
 
-def best_half_scores(scores_TH2N: Tensor, number: int) -> tuple[Tensor, Tensor]:
+def best_half_scores(scores_XN: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """The highest scores of each row and their places, highest first, of equal scores the earlier place first.
 
     Long rows are cut into small blocks. The best entries lie in the ``number`` blocks with the highest maxima, because
     each block that is left out has that many maxima before it; these are found in the same way.
     """
-    *rows, num_keys = scores_TH2N.shape
+    *rows, num_keys = scores_XN.shape
     num_blocks = num_keys // _BLOCK
     if num_keys <= _SHORT or num_keys % _BLOCK or num_blocks < number:
-        return best_by_value(scores_TH2N, number)
-    blocks_MB = scores_TH2N.reshape(-1, _BLOCK)  # of all rows, one after the other
-    kept_TH2K = best_half_scores(blocks_MB.amax(-1).view(*rows, num_blocks), number)[1]
-    first_block_TH21 = torch.arange(0, len(blocks_MB), num_blocks, device=kept_TH2K.device).view(*rows, 1)
-    kept_TH2KB = blocks_MB.index_select(0, (kept_TH2K + first_block_TH21).flatten()).view(*rows, -1)
-    places_TH2KB = (kept_TH2K * _BLOCK).unsqueeze(-1) + torch.arange(_BLOCK, device=kept_TH2K.device)
-    return best_by_value(kept_TH2KB, number, places_TH2KB.flatten(-2))
+        return best_by_value(scores_XN, number)
+    blocks_MB = scores_XN.reshape(-1, _BLOCK)  # of all rows, one after the other
+    kept_XK = best_half_scores(blocks_MB.amax(-1).view(*rows, num_blocks), number)[1]
+    first_block_X1 = torch.arange(0, len(blocks_MB), num_blocks, device=kept_XK.device).view(*rows, 1)
+    kept_XKB = blocks_MB.index_select(0, (kept_XK + first_block_X1).flatten()).view(*rows, -1)
+    places_XKB = (kept_XK * _BLOCK).unsqueeze(-1) + torch.arange(_BLOCK, device=kept_XK.device)
+    return best_by_value(kept_XKB, number, places_XKB.flatten(-2))
 
 
 @cache

@@ -1,8 +1,8 @@
 """The highest values of each row, with ties decided: of equal values the lower id comes first.
 
 ``torch.topk`` leaves open which of several equal values it returns, and answers differently on a CPU and on a GPU. Here
-value and id are packed into one whole number, so no two entries are ever equal. On a CPU numpy then partitions and sorts
-them, with vector instructions that ``torch.topk`` does not use: several times faster.
+value and id are packed into one whole number, so no two entries are ever equal. On a CPU numpy then partitions and
+sorts them, with vector instructions that ``torch.topk`` does not use: several times faster.
 
 Shapes: ... any number of rows, X entry, K kept.
 """

@@ -1,8 +1,8 @@
 """Optimizers that step selected rows of one value table and keep state only for rows that were ever selected.
 
 They follow torch.optim on each selected row, with a step counter per row. Weight decay is decoupled (Loshchilov and
-Hutter, 2019) in all of them: the row shrinks, its gradient and moments know nothing of it. A row that is not selected is
-not touched at all, whatever its momentum or the decay.
+Hutter, 2019) in all of them: the row shrinks, its gradient and moments know nothing of it. A row that is not selected
+is not touched at all, whatever its momentum or the decay.
 
 Shapes: R selected row, V value_dim, S slot, E row of state, M moment.
 """
@@ -33,7 +33,11 @@ class RowOptimizer(ABC):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self._dtype = torch.promote_types(values_SV.dtype, torch.float32)
-        self._state = RowState(self.num_moments, values_SV.new_empty(0, values_SV.shape[1], dtype=self._dtype)) if self.num_moments else None
+        self._state = (
+            RowState(self.num_moments, values_SV.new_empty(0, values_SV.shape[1], dtype=self._dtype))
+            if self.num_moments
+            else None
+        )
 
     @torch.no_grad()
     def step(self, slots_R: Tensor, gradient_RV: Tensor) -> None:
@@ -88,7 +92,9 @@ class RowOptimizer(ABC):
         if self._state is not None:
             self._state.load_state_dict(state)
         elif state:
-            raise CheckpointError(f"this optimizer keeps no state, but was given {sorted(state)}; learn the stream again")
+            raise CheckpointError(
+                f"this optimizer keeps no state, but was given {sorted(state)}; learn the stream again"
+            )
 
 
 class RowSGD(RowOptimizer):

@@ -93,20 +93,32 @@ def row_gradient(slots_R: Tensor, indices_TL: Tensor, weights_TL: Tensor, grad_T
     if num_rows == 0:
         return grad_TV.new_zeros(0, grad_TV.shape[1])
     flat, weights = indices_TL.reshape(-1), weights_TL.reshape(-1)
-    row = torch.searchsorted(slots_R, flat).clamp_(max=num_rows - 1)
-    hit = slots_R[row] == flat
     # A bag of lookups for each row, one after the other; a stable sort keeps equal inputs at equal bytes.
     if sizes_are_free(slots_R.device):
-        order = hit.nonzero().squeeze(1)
-        row, by_row = row[order].sort(stable=True)
-        order = order[by_row]
-    else:  # lookups of other slots are sorted behind the last bag
-        row, order = torch.where(hit, row, num_rows).sort(stable=True)
+        likely = _likely_hits(slots_R, flat)
+        row, by_row = _rows(slots_R, flat[likely]).sort(stable=True)
+        order = likely[by_row]
+    else:
+        row, order = _rows(slots_R, flat).sort(stable=True)
     starts_R1 = torch.searchsorted(row, torch.arange(num_rows + 1, device=row.device))
     gradient_RV = weighted_bags(grad_TV, order // num_lookups, weights[order], starts_R1)
     if sizes_are_free(slots_R.device):
         return gradient_RV  # there no slot is repeated, see smf.selection.select
     return gradient_RV[torch.searchsorted(slots_R, slots_R)]
+
+
+def _rows(slots_R: Tensor, lookups: Tensor) -> Tensor:
+    """The place of each lookup's slot in ``slots_R``; behind the last one for other slots."""
+    row = torch.searchsorted(slots_R, lookups).clamp_(max=len(slots_R) - 1)
+    return torch.where(slots_R[row] == lookups, row, len(slots_R))
+
+
+def _likely_hits(slots_R: Tensor, lookups: Tensor) -> Tensor:
+    """Places of the lookups of selected slots, and of a few others: a look at the low bits costs less than a search."""
+    low_bits = (1 << (64 * len(slots_R)).bit_length()) - 1  # so many that few other slots share them
+    marked = torch.zeros(low_bits + 1, dtype=torch.bool)
+    marked[slots_R & low_bits] = True
+    return marked[lookups & low_bits].nonzero().squeeze(1)
 
 
 def _weight_gradient(values_SV: Tensor, indices_TL: Tensor, grad_TV: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The Triton kernel of :mod:`smf.memory.bags`, for any row size and any number of lookups.
 
-One program sums one block of columns of one bag, in float32, in the order of the lookups: equal inputs give equal bytes,
-and no row is written by two programs. It is compiled once for a row size and type: numbers of tokens, lookups and bags
-only enter through the grid and through ``starts``.
+One program sums one block of columns of one bag, in float32, in the order of the lookups: equal inputs give equal
+bytes, and no row is written by two programs. It is compiled once for a row size and type: numbers of tokens, lookups
+and bags only enter through the grid and through ``starts``.
 """
 
 import torch

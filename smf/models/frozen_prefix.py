@@ -1,8 +1,8 @@
 """Computing what lies below the lowest memory layer once a batch.
 
 Sparse memory finetuning changes slots only. Over the steps on one batch all that the lowest layer's values do not reach
-stays the same: embeddings, masks and positions, the blocks underneath, the attention and the feed-forward network beside
-that layer, and where it reads.
+stays the same: embeddings, masks and positions, the blocks underneath, the attention and the feed-forward network
+beside that layer, and where it reads.
 """
 
 from collections.abc import Callable, Iterator, Mapping

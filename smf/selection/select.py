@@ -67,12 +67,13 @@ def _count(passes: Sequence[tuple[SlotReads, Tensor]]) -> BatchCounts:
     ]
     lookups_L = torch.cat(lookups).sort().values
     first_L = lookups_L != _PADDING
+    num_real_1 = first_L.sum(0, keepdim=True)
     first_L[1:] &= lookups_L[1:] != lookups_L[:-1]
+    # A slot's lookups end where the next slot's begin, the last one's where padding does.
+    places_L = torch.arange(len(lookups_L), device=lookups_L.device)
+    places_U = _kept(places_L, first_L, len(lookups_L), fill=num_real_1)
     slots_U = _kept(lookups_L, first_L, len(lookups_L), fill=_PADDING)
-    # Each slot's lookups end where the next slot's begin.
-    ends_U = torch.searchsorted(lookups_L, slots_U, right=True)
-    counts_U = ends_U.diff(prepend=ends_U.new_zeros(1))
-    return BatchCounts(slots_U, counts_U.masked_fill_(slots_U == _PADDING, 0))
+    return BatchCounts(slots_U, places_U.diff(append=num_real_1))
 
 
 def select_slots(
@@ -125,9 +126,11 @@ def _selected(slots_U: Tensor, kept_U: Tensor, at_most: int | None) -> SelectedS
     return SelectedSlots(_kept(slots_U, kept_U, size, fill=-1).cummax(0).values, kept_U.sum())
 
 
-def _kept(values_X: Tensor, kept_X: Tensor, size: int, *, fill: int) -> Tensor:
+def _kept(values_X: Tensor, kept_X: Tensor, size: int, *, fill: int | Tensor) -> Tensor:
     """The values that are kept, in their order; where sizes are not free, ``size`` of them, filled up at the end."""
     if sizes_are_free(values_X.device):
         return values_X[kept_X]
     place_X = torch.where(kept_X, kept_X.cumsum(0) - 1, size)  # what is not kept goes to a place that is cut off
-    return values_X.new_full((size + 1,), fill).scatter_(0, place_X, values_X)[:size]
+    filled = values_X.new_empty(size + 1)
+    filled[:] = fill
+    return filled.scatter_(0, place_X, values_X)[:size]

@@ -88,7 +88,9 @@ def learn_stream(
                 "position": position,
                 "fact_id": fact.fact_id,
                 "losses": losses,
-                "slots": [{str(block): int(number) for block, number in report.num_slots.items()} for report in reports],
+                "slots": [
+                    {str(block): int(number) for block, number in report.num_slots.items()} for report in reports
+                ],
                 "acquired": recall(model, tokenizer, [question], settings.max_length)[0],
                 "seconds": seconds,
             }

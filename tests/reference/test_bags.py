@@ -1,4 +1,4 @@
-"""Weighted sums of rows: torch's embedding_bag and the Triton kernel (interpreted on the CPU) against loops in float64."""
+"""Weighted sums of rows: torch's embedding_bag and the Triton kernel, interpreted, against loops in float64."""
 
 import os
 import subprocess

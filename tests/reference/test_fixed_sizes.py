@@ -1,7 +1,7 @@
 """Steps as they run on an accelerator, where the host never waits for a result: tried on the CPU.
 
-There lists have a size that is known beforehand and are filled up at the end. The same steps must come out, bit for bit,
-and no operation may ask for a value or a size that depends on data.
+There lists have a size that is known beforehand and are filled up at the end. The same steps must come out, bit for
+bit, and no operation may ask for a value or a size that depends on data.
 """
 
 import pytest
@@ -34,8 +34,12 @@ def fixed_sizes(monkeypatch):
         """Each bag is made as ``embedding_bag`` makes it, so that its bits are the same."""
         return torch.cat(
             [
-                bags.weighted_bags(table, rows[starts[bag] : starts[bag + 1]], weights[starts[bag] : starts[bag + 1]],
-                                   starts[[bag, bag + 1]] - starts[bag])
+                bags.weighted_bags(
+                    table,
+                    rows[starts[bag] : starts[bag + 1]],
+                    weights[starts[bag] : starts[bag + 1]],
+                    starts[[bag, bag + 1]] - starts[bag],
+                )
                 for bag in range(len(starts) - 1)
             ]
         )
@@ -77,7 +81,15 @@ def test_lists_of_known_size_give_the_same_steps(selector, optimizer, top_t, req
 class NothingWaits(TorchDispatchMode):
     """Refuses operations whose result, or its size, the host must wait for."""
 
-    WAITING = ("nonzero", "_local_scalar_dense", "unique", "_unique2", "unique_consecutive", "masked_select", "bincount")
+    WAITING = (
+        "nonzero",
+        "_local_scalar_dense",
+        "unique",
+        "_unique2",
+        "unique_consecutive",
+        "masked_select",
+        "bincount",
+    )
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.overloadpacket.__name__

@@ -124,7 +124,9 @@ def test_state_exists_only_for_rows_that_were_ever_selected_and_counts_their_ste
         assert dict(zip(state["slots"].tolist(), state["steps"].tolist(), strict=True)) == selected
         assert state["moments"].shape[1:] == (len(selected), VALUE_DIM)
         sizes = [tensor.numel() for tensor in vars(mine._state).values() if isinstance(tensor, torch.Tensor)]
-        assert max(sizes) <= 2 * (len(selected) + 7) * VALUE_DIM * mine.num_moments  # grows by doubling; no map of slots
+        assert (
+            max(sizes) <= 2 * (len(selected) + 7) * VALUE_DIM * mine.num_moments
+        )  # grows by doubling; no map of slots
 
 
 @with_state
