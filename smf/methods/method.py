@@ -96,6 +96,7 @@ def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     Only positions at which some row has a label reach the output map: with ``loss_on: answer`` and a large vocabulary
     it is the dearest map of the model.
     """
+    import torch
     import torch.nn.functional as F
 
     from smf.streams.batches import IGNORED
@@ -108,7 +109,8 @@ def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
         use_cache=False,
     ).logits
     labels_BP = batch.labels_BT[:, positions_P + 1]
-    return F.cross_entropy(logits_BPV.flatten(0, 1).float(), labels_BP.flatten(), ignore_index=IGNORED)
+    at_least_float32 = torch.promote_types(logits_BPV.dtype, torch.float32)
+    return F.cross_entropy(logits_BPV.flatten(0, 1).to(at_least_float32), labels_BP.flatten(), ignore_index=IGNORED)
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -207,3 +207,47 @@ def test_rows_of_lower_precision_are_near_the_exact_gradient(dtype):
     expected = slow_row_gradient(range(6), indices, weights, torch.ones(7, 3))
     assert rows.gradient_RV.dtype == dtype
     torch.testing.assert_close(rows.gradient_RV.float(), expected, rtol=3e-2, atol=3e-2)
+
+
+@pytest.mark.parametrize("rows", [None, RowGradient()], ids=["dense", "selected rows"])
+@pytest.mark.parametrize("query_norm", ["none", "rms"])
+def test_a_layers_gradients_are_those_of_finite_differences(rows, query_norm):
+    torch.manual_seed(0)
+    sizes = {"num_keys": 3, "num_heads": 2, "top_k": 3, "key_dim": 4, "value_dim": 3, "zero_output": False}
+    layer = MemoryLayer(4, query_norm=query_norm, **sizes).double()
+    layer.row_gradient = rows
+    if rows is not None:
+        rows.select(torch.arange(9))
+    names = [name for name, _ in layer.named_parameters() if rows is None or name != "values_SV"]
+
+    def of(hidden, *parameters):
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (hidden,))
+
+    hidden = torch.randn(1, 3, 4, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(of, (hidden, *(layer.get_parameter(name) for name in names)))
+
+
+def test_input_and_upstream_gradient_need_not_be_contiguous():
+    dense, sparse = layers_of_two_kinds()
+    sparse.requires_grad_(False)
+    hidden = torch.randn(5, 2, 12, dtype=torch.double).transpose(0, 1)[..., ::2]
+    upstream = torch.randn(6, 5, 2, dtype=torch.double).permute(2, 1, 0)
+    assert not hidden.is_contiguous()
+    assert not upstream.is_contiguous()
+    out, expected = sparse(hidden), dense(hidden.contiguous())
+    torch.testing.assert_close(out, expected)
+    sparse.row_gradient.select(torch.tensor([1, 2, 8]))
+    out.backward(upstream)
+    expected.backward(upstream.contiguous())
+    torch.testing.assert_close(sparse.row_gradient.gradient_RV, dense.values_SV.grad[[1, 2, 8]])
+
+
+def test_slots_that_share_their_low_bits_with_a_selected_one_stay_apart():
+    """Hits are found by a look at the low bits of a slot first; here all reads share them."""
+    indices = torch.arange(0, 40_960, 1024).view(8, 5)  # 40 slots, one of them selected
+    values, weights = torch.randn(40_960, 3, dtype=torch.double), torch.rand(8, 5, dtype=torch.double)
+    rows, upstream = RowGradient(), torch.randn(8, 3, dtype=torch.double)
+    out = read_slots(values, indices, weights, rows)
+    rows.select(torch.tensor([1024 * 7]))
+    out.backward(upstream)
+    torch.testing.assert_close(rows.gradient_RV, (weights[1, 2] * upstream[1]).unsqueeze(0))

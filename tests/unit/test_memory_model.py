@@ -164,16 +164,20 @@ def test_reading_memories_runs_no_block_above_the_last_memory_layer(family):
     assert runs == [0, 1, 0, 1, 2, "logits"]
 
 
-def test_a_layer_alone_reads_what_its_formula_says():
+@pytest.mark.parametrize("query_norm", ["none", "rms"])
+def test_a_layer_alone_reads_what_its_formula_says(query_norm):
     """out = W_output (y * silu(W_gate x)), y = sum over heads and slots of softmax(score) * value."""
     torch.manual_seed(0)
-    layer = MemoryLayer(6, num_keys=3, num_heads=2, top_k=2, key_dim=4, value_dim=5, zero_output=False).double()
+    sizes = {"num_keys": 3, "num_heads": 2, "top_k": 2, "key_dim": 4, "value_dim": 5}
+    layer = MemoryLayer(6, query_norm=query_norm, zero_output=False, **sizes).double()
     hidden = torch.randn(1, 2, 6, dtype=torch.double)
     with torch.no_grad():
         out = layer(hidden)
         for token in range(2):
             x = hidden[0, token]
             queries = (layer.query.weight @ x + layer.query.bias).view(2, 4)
+            if query_norm == "rms":
+                queries = queries / queries.square().mean(1, keepdim=True).sqrt()
             y = torch.zeros(5, dtype=torch.double)
             for head in range(2):
                 keys = layer.keys_H2NC[head]
@@ -194,8 +198,9 @@ def test_a_layer_alone_reads_what_its_formula_says():
 @families
 @tied_or_not
 @modes
-def test_checkpoint_round_trip_gives_bit_equal_logits(family, tied, mode, tmp_path):
-    model = memory_model(family, tied=tied, mode=mode)
+@pytest.mark.parametrize("query_norm", ["none", "rms"])
+def test_checkpoint_round_trip_gives_bit_equal_logits(query_norm, family, tied, mode, tmp_path):
+    model = memory_model(family, tied=tied, mode=mode, query_norm=query_norm)
     save_checkpoint(model, tokenizer(), tmp_path)
     loaded = load_model(tmp_path, "cpu")
     assert type(loaded) is MemoryForCausalLM

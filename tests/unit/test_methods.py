@@ -541,3 +541,91 @@ def test_counts_of_the_start_model_are_what_smf_selects_by():
         chosen = layer.document_frequency_S[slots].double().mean()
         assert chosen < layer.document_frequency_S.double().mean()
     assert isinstance(model, MemoryForCausalLM)
+
+
+# Micro-batches and resuming
+
+
+@pytest.mark.parametrize("kind", method_kinds())
+@pytest.mark.parametrize("size", [1, 2])
+def test_micro_batches_add_up_to_the_whole_batch(kind, size):
+    """In float64, so that only another order of sums can differ. Lengths and numbers of labels differ between parts."""
+    whole, parts = (start_method(kind, model=double_model(kind), **LEARNING[kind]) for _ in range(2))
+    parts.micro_batch_size = size
+    for fact in FACTS:
+        batch = batch_of(fact)
+        for _ in range(2):
+            torch.testing.assert_close(parts.step(batch).loss, whole.step(batch).loss, rtol=1e-9, atol=1e-12)
+            if kind == "smf":
+                assert selected_slots(parts) == selected_slots(whole)
+    for (name, tensor), expected in zip(parts.delta().items(), whole.delta().values(), strict=True):
+        torch.testing.assert_close(tensor, expected, rtol=1e-7, atol=1e-10, msg=name)
+
+
+def double_model(kind):
+    model = memory_model() if method_class(kind).starts_from == "healed" else base_model()
+    return model.double()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_with_micro_batches_slots_outside_one_selection_keep_their_bits(optimizer):
+    model = memory_model(num_keys=40)
+    method = start_method("smf", model=model, top_t=5, **OPTIMIZERS[optimizer])
+    method.micro_batch_size = 1
+    for fact in (*FACTS, FACTS[0]):
+        before = copy_of_state(model)
+        report = method.step(batch_of(fact))
+        assert all(number == 5 for number in report.num_slots.values())
+        for name, block in table_names(model).items():
+            others = [slot for slot in range(1600) if slot not in set(selected_slots(method)[block])]
+            assert same_bytes(model.state_dict()[name][others], before[name][others])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_bfloat16_model_takes_steps_on_its_selected_slots_alone(optimizer):
+    model = memory_model(num_keys=40).bfloat16()
+    method = start_method("smf", model=model, top_t=5, **OPTIMIZERS[optimizer])
+    for fact in FACTS:
+        before = {block: layer.values_SV.clone() for block, layer in model.memory_layers().items()}
+        assert method.step(batch_of(fact)).loss.isfinite()
+        for block, layer in model.memory_layers().items():
+            assert layer.values_SV.dtype == torch.bfloat16
+            differs_S = (layer.values_SV.view(torch.int16) != before[block].view(torch.int16)).any(1)
+            assert set(differs_S.nonzero().flatten().tolist()) <= set(selected_slots(method)[block])
+            assert differs_S.any()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("selector", ["tfidf", "random"])
+def test_a_stream_that_is_resumed_in_the_middle_ends_at_the_same_bits(selector, optimizer):
+    settings = {"selector": selector, "top_t": 5, **OPTIMIZERS[optimizer]}
+    whole = start_method("smf", **settings)
+    for fact in FACTS[:2]:
+        whole.step(batch_of(fact))
+    resumed = start_method("smf", **settings)
+    resumed.load_state_dict(whole.state_dict(), whole.delta())
+    for fact in (FACTS[2], FACTS[0]):
+        whole.step(batch_of(fact))
+        resumed.step(batch_of(fact))
+        for name, tensor in whole.model.state_dict().items():
+            assert same_bytes(resumed.model.state_dict()[name], tensor), name
+    for name, tensor in whole.delta().items():
+        assert same_bytes(resumed.delta()[name], tensor), name
+
+
+def test_nothing_below_the_lowest_memory_layer_keeps_a_graph_and_its_weights_get_no_gradient():
+    model = memory_model(layers=(1, 2))
+    method = start_method("smf", model=model, selector="tfidf", learning_rate=1.0)
+    method.step(batch_of(FACTS[0]))
+    blocks, seen = model.language_model.get_decoder().layers, {}
+    with torch.enable_grad(), record_slot_reads(model.memory_layers()):
+        for number, layer in model.memory_layers().items():
+            layer.on_read = lambda slots, weights, number=number: seen.update({number: weights.requires_grad})
+        hooks = [
+            blocks[0].register_forward_hook(lambda *parts: seen.update(block=parts[-1].requires_grad)),
+            blocks[1].self_attn.register_forward_hook(lambda *parts: seen.update(attention=parts[-1][0].requires_grad)),
+        ]
+        loss_of(model, batch_of(FACTS[0]))
+    for hook in hooks:
+        hook.remove()
+    assert seen == {"block": False, "attention": False, 1: False, 2: True}  # 2 is read by what block 1 gives it
