@@ -54,7 +54,7 @@ class SelectedRowStep:
         self.optimizer = optimizer(self.table_SV)
         self._selection = Selection("tfidf", sizes.top_t)
         self._mask_1T = torch.ones(1, sizes.num_tokens, dtype=torch.long)
-        self._generator = torch.Generator()
+        self._generator = torch.Generator(self.table_SV.device)
 
     def forward(self, hidden_TD: Tensor) -> Tensor:
         """Reads."""
@@ -106,6 +106,10 @@ class StepInputs:
     hidden_TD: Tensor
     upstream_TD: Tensor
     document_frequency_S: Tensor
+
+    def to(self, device: torch.device) -> "StepInputs":
+        """The same inputs on another device."""
+        return StepInputs(*(tensor.to(device) for tensor in vars(self).values()))
 
     @classmethod
     def draw(cls, sizes: Sizes, seed: int) -> "StepInputs":

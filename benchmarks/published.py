@@ -91,7 +91,7 @@ class MaskedDenseStep:
     def backward(self, out_TD: Tensor, upstream_TD: Tensor) -> None:
         """Gradient and update."""
         out_TD.backward(upstream_TD)
-        mask_S1 = torch.zeros(len(self.table_SV), 1)
+        mask_S1 = self.table_SV.new_zeros(len(self.table_SV), 1)
         mask_S1[self.chosen_R] = 1.0
         self.table_SV.grad *= mask_S1
         self.optimizer.step()
