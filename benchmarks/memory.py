@@ -166,6 +166,9 @@ def stream_steps(rows: Rows, quick: bool) -> dict[str, dict]:
     rows.add("stream, peak memory: of full finetuning's", peaks["smf"] / peaks["full"])
     times = {name: [time for result in found["smf"] for time in result[name]] for name in ("counting", "plain")}
     rows.add_ratio("counting pass: of a plain forward pass", ratio(times["counting"], times["plain"]), "<= 0.8")
+    split = [result["micro_batched"] for result in found["smf"]]
+    whole = [result["seconds"][-1] for result in found["smf"]]
+    rows.add_ratio("stream step in two micro-batches, slots selected once: of one in one piece", ratio(split, whole))
     first = found["smf"][0]
     name = "gradient and AdamW state after the first step: of 2 top_t layers value_dim (1 + states) 4 bytes"
     rows.add(name, first["first_step_bytes"] / first["allowed_bytes"], "<= 1")

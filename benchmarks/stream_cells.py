@@ -76,6 +76,12 @@ def main(kind: str, shape: dict, layers: list[int], facts: int, steps: int) -> d
     result = {"seconds": seconds, "peak_bytes": peak_memory() - before}
     if kind == "smf":
         result |= _first_step_bytes(shape, layers) | _counting(method.model, shape)
+        method.micro_batch_size = 4
+        batch = fact(shape["vocab_size"], facts)
+        started = time.process_time()
+        for _ in range(steps):
+            method.step(batch)
+        result["micro_batched"] = (time.process_time() - started) / steps
     return result
 
 
