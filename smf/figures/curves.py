@@ -64,11 +64,11 @@ def draw_curves(
 
 
 def reference_line(axes: Axes, height: float, text: str) -> None:
-    """A dotted line across the panel, named beside its right end."""
+    """A dotted line across the panel, named above it near its left end: what lies right of the panel may be narrow."""
     axes.axhline(height, color=GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1.5)
     axes.annotate(
-        text, (1.0, height), xycoords=("axes fraction", "data"), xytext=(2, 0), textcoords="offset points", ha="left",
-        va="center", fontsize=6.5, color=GREY,
+        text, (0.08, height), xycoords=("axes fraction", "data"), xytext=(0, 1), textcoords="offset points", ha="left",
+        va="bottom", fontsize=6.5, color=GREY,
     )  # fmt: skip
 
 
