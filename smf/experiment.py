@@ -131,8 +131,12 @@ def _check_agreement(config: Mapping) -> None:
             _refuse(
                 "base.architecture.num_key_value_heads", architecture["num_key_value_heads"], f"a divisor of {heads}"
             )
-    else:
+    elif base["source"] == "checkpoint":
         num_layers, where = _layers_of_checkpoint(base["checkpoint"]), f"the model in {base['checkpoint']}"
+    else:  # what the hub's model has is known when it is there; healing checks it then
+        if base["name"] is None:
+            raise ConfigError("base.source is hub, but base.name is not set; name a model as owner/name")
+        num_layers, where = None, ""
     if num_layers is not None and max(memory["layers"]) >= num_layers:
         raise ConfigError(
             f"memory.layers names block {max(memory['layers'])}, but {where} has {num_layers} "

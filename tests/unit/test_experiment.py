@@ -325,6 +325,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "evaluation.max_new_tokens is 128, but must be below base.max_length (128)",
         ),
         (tiny(base={"source": "checkpoint"}), "base.source is checkpoint, but base.checkpoint is not set; name a"),
+        (tiny(base={"source": "hub"}), "base.source is hub, but base.name is not set; name a model as owner/name"),
         (
             tiny(data={"source": "question_sets"}),
             "data.source is question_sets, but data.question_sets.known is not set",

@@ -1,0 +1,79 @@
+"""Models from the Hugging Face hub, at one commit, or an error within seconds that says what to do."""
+
+import logging
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from smf.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+_SECONDS = 10.0
+"""How long the hub may take to answer. Its own client tries again for most of a minute."""
+_FILES = ("*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt", "*.jinja")
+"""Configuration, weights and tokenizer; no pickles, and no second copy of the weights in another format."""
+
+
+def download_model(name: str, revision: str) -> tuple[Path, str]:
+    """The folder of a model in the local cache, downloaded if it is not there yet.
+
+    With the environment variable ``HF_HUB_OFFLINE=1`` only the cache is looked at.
+
+    Args:
+        name: ``owner/name``.
+        revision: Branch, tag or commit.
+
+    Returns:
+        The folder and the commit that it holds.
+
+    Raises:
+        CheckpointError: The hub does not answer, or it has no such model or revision, or does not give it to us.
+    """
+    if is_offline_mode():
+        return _from_cache(name, revision)
+    try:
+        HfApi().model_info(name, revision=revision, timeout=_SECONDS)
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
+    except HFValidationError as error:
+        raise CheckpointError(f"base.name: {name!r} is no name of a model on the hub; write owner/name") from error
+    except RevisionNotFoundError as error:
+        raise CheckpointError(
+            f"base.revision: {name} has no revision {revision!r} on {constants.ENDPOINT}; look under its `Files`"
+        ) from error
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{name} is gated: accept its terms on {constants.ENDPOINT}/{name}, then log in with `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"base.name: {constants.ENDPOINT} has no model {name}, or hides it; check the name, or log in with "
+            "`hf auth login` if it is private"
+        ) from error
+    except (HTTPError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{constants.ENDPOINT} does not give {name}: {reason}. Without network, set HF_HUB_OFFLINE=1 to use what "
+            f"the cache in {constants.HF_HUB_CACHE} holds, or name a local folder with `base.source: checkpoint`"
+        ) from error
+    logger.info("%s at revision %s is commit %s", name, revision, folder.name)
+    return folder, folder.name  # snapshots are named by their commit
+
+
+def _from_cache(name: str, revision: str) -> tuple[Path, str]:
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES), local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"HF_HUB_OFFLINE is set, and the cache in {constants.HF_HUB_CACHE} does not hold {name} at revision "
+            f"{revision!r}; fetch it once with network, or name a local folder with `base.source: checkpoint`"
+        ) from error
+    return folder, folder.name  # snapshots are named by their commit
