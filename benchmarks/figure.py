@@ -37,7 +37,7 @@ def draw(result: dict, path: Path) -> None:
     bars = stream.bar([METHODS[kind] for kind in kinds], seconds, color=("#0072b2", "#e69f00", "#d55e00"))
     stream.bar_label(bars, [f"{result['streams'][kind]['peak_bytes'] / 1e9:.1f} GB" for kind in kinds], padding=2)
     model = "a small model" if result["setting"]["quick"] else "the shape of Qwen2.5-0.5B"
-    stream.set(title=f"A stream step, {model}", ylabel="CPU seconds, one thread (peak memory above)")
+    stream.set(title=f"A stream step,\n{model}", ylabel="CPU seconds, one thread (peak memory above)")
     stream.margins(y=0.12)
     for axes in (time, memory, stream):
         axes.spines[["top", "right"]].set_visible(False)

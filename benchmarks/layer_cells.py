@@ -1,14 +1,17 @@
 """Cells of the layer comparison: time by phase, peak memory, slots that changed although they were not selected."""
 
+import statistics
 import time
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 
-from benchmarks.layers import STEPS, Sizes, StepInputs, whole_step
-from benchmarks.measuring import peak_memory, reset_peak_memory
+from benchmarks.layers import NUM_DOCUMENTS, STEPS, Sizes, StepInputs, whole_step
+from benchmarks.measuring import paired_times, peak_memory, reset_peak_memory
 from smf.memory.bags import weighted_sums
-from smf.memory.product_keys import best_half_scores
+from smf.memory.product_keys import best_half_scores, top_slots_by_key
+from smf.memory.row_sparse import row_gradient
 
 
 def main(implementation: str, steps: int, **sizes: int) -> dict:
@@ -27,7 +30,7 @@ def phases(step, inputs: StepInputs) -> dict[str, float]:
     moments = [time.process_time()]
     out_TD = step.forward(inputs.hidden_TD)
     moments.append(time.process_time())
-    step.select(inputs.document_frequency_S, 100)
+    step.select(inputs.document_frequency_S, NUM_DOCUMENTS)
     moments.append(time.process_time())
     step.backward(out_TD, inputs.upstream_TD)
     moments.append(time.process_time())
@@ -44,6 +47,44 @@ def unavoidable(step, inputs: StepInputs) -> None:
         best_half_scores(scores_TH2N, layer.top_k)
         read = step.reads[0]  # of the forward pass before
         weighted_sums(layer.values_SV, read.slot_indices_BTHK[0].flatten(1), read.weights_BTHK[0].flatten(1))
+
+
+def parts(step, inputs: StepInputs, repeats: int) -> dict[str, float]:
+    """Median CPU seconds of each part of a step of ours, measured alone."""
+    layer, hidden_TD = step.layer, inputs.hidden_TD
+    out_TD = step.forward(hidden_TD)
+    read = step.reads[0]
+    slots_TL, weights_TL = read.slot_indices_BTHK[0].flatten(1), read.weights_BTHK[0].flatten(1)
+    chosen_R = step.select(inputs.document_frequency_S, NUM_DOCUMENTS)
+    gradient_RV = row_gradient(chosen_R, slots_TL, weights_TL, inputs.upstream_TD)
+    with torch.no_grad():
+        queries_TH2C = layer.query(hidden_TD).view(len(hidden_TD), layer.num_heads, 2, -1)
+        scores_H2TN = queries_TH2C.permute(1, 2, 0, 3) @ layer.keys_H2NC.transpose(-1, -2)
+        times = paired_times(
+            {
+                "query map": lambda: layer.query(hidden_TD),
+                "half-key products": lambda: queries_TH2C.permute(1, 2, 0, 3) @ layer.keys_H2NC.transpose(-1, -2),
+                "best of each half": lambda: best_half_scores(scores_H2TN, layer.top_k),
+                "whole search, the two above included": lambda: top_slots_by_key(
+                    queries_TH2C, layer.keys_H2NC, layer.top_k
+                ),
+                "read": lambda: weighted_sums(layer.values_SV, slots_TL, weights_TL),
+                "gate and output map": lambda: layer.output(F.silu(layer.gate(hidden_TD)) * out_TD),
+                "count and select": lambda: step.select(inputs.document_frequency_S, NUM_DOCUMENTS),
+                "output map backward": lambda: inputs.upstream_TD @ layer.output.weight,
+                "row gradient": lambda: row_gradient(chosen_R, slots_TL, weights_TL, inputs.upstream_TD),
+                "update": lambda: step.optimizer.step(chosen_R, gradient_RV),
+                "whole step": lambda: whole_step_with_gradient(step, inputs),
+            },
+            repeats,
+        )
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def whole_step_with_gradient(step, inputs: StepInputs) -> None:
+    """A whole step, also where gradients are switched off around it."""
+    with torch.enable_grad():
+        whole_step(step, inputs)
 
 
 def changed_outside(implementation: str, sizes: Sizes, steps: int) -> int:

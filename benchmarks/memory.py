@@ -62,10 +62,10 @@ def main() -> None:
     rows = Rows()
     changed_slots(rows, arguments.quick)
     cells = layer_times(rows, arguments.quick, repeats)
-    growth(rows, arguments.quick, repeats)
+    profile = growth(rows, arguments.quick, repeats)
     streams = stream_steps(rows, arguments.quick)
     setting = {"torch": torch.__version__, "cpu": _cpu(), "threads": 1, "quick": arguments.quick}
-    result = {"setting": setting, "rows": rows.rows, "cells": cells, "streams": streams}
+    result = {"setting": setting, "rows": rows.rows, "cells": cells, "profile": profile, "streams": streams}
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     draw(result, arguments.out.with_suffix(""))
     print(f"written: {arguments.out} and {arguments.out.with_suffix('.png')}")
@@ -121,8 +121,12 @@ def layer_times(rows: Rows, quick: bool, repeats: int) -> list[dict]:
     return cells
 
 
-def growth(rows: Rows, quick: bool, repeats: int) -> None:
-    """What our step costs on a large table against a small one, and against what no step can do without."""
+def growth(rows: Rows, quick: bool, repeats: int) -> dict[str, dict[str, float]]:
+    """What our step costs on a large table against a small one, and against what no step can do without.
+
+    Returns:
+        Seconds of the parts of a step, by table.
+    """
     small, large = (Sizes(64, 256), Sizes(256, 256)) if quick else (Sizes(128, 256), Sizes(1024, 256))
     steps, inputs = {}, {}
     for sizes in (small, large):
@@ -144,6 +148,11 @@ def growth(rows: Rows, quick: bool, repeats: int) -> None:
         )
         name = f"whole step, {sizes}: over half-key products, half top-k and read alone"
         rows.add_ratio(name, ratio(times["whole"], times["unavoidable"]), "<= 1.5")
+    profile = {str(sizes): layer_cells.parts(steps[sizes], inputs[sizes], repeats) for sizes in (small, large)}
+    print(f"{'where the time of a step goes, CPU milliseconds':<58}" + "".join(f"{name:>14}" for name in profile))
+    for part in profile[str(small)]:
+        print(f"    {part:<54}" + "".join(f"{1000 * parts[part]:>14.2f}" for parts in profile.values()))
+    return profile
 
 
 def stream_steps(rows: Rows, quick: bool) -> dict[str, dict]:

@@ -12,9 +12,8 @@ from smf.errors import CheckpointError
 from smf.memory.bags import sizes_are_free
 
 _NONE = torch.iinfo(torch.long).max  # the slot of a row of state that is still free; behind all real ones
-_STEPS_WITHOUT_WAITING = (
-    16  # how many steps' rows an accelerator keeps free, before the host must ask how many are used
-)
+_STEPS_WITHOUT_WAITING = 16
+"""For so many steps an accelerator keeps rows free; then the host must ask how many are used."""
 
 
 class RowState:

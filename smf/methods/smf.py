@@ -180,6 +180,8 @@ class SparseMemoryFinetuning(Method):
         Raises:
             CheckpointError: They do not fit this model and these settings.
         """
+        if "generator" not in state:
+            raise CheckpointError(f"the state holds {sorted(state)}, no `generator`; learn the stream again")
         self.load_delta(delta)
         for block, optimizer in self.optimizers.items():
             prefix = f"{block}."
