@@ -4,8 +4,8 @@ Run from the repository's root:
 
     python benchmarks/memory.py --out results/benchmarks/memory.json
 
-One CPU thread; twenty minutes and 12 GB, or two minutes on one table and a smaller model with ``--quick``. Writes one row a
-comparison (name, value, target, holds; for ratios the quartiles over pairs) and, beside it, a figure.
+One CPU thread; twenty minutes and 12 GB, or two minutes on one table and a smaller model with ``--quick``. Writes a row
+for each comparison (name, value, target, holds; for ratios the quartiles over pairs) and, beside it, a figure.
 """
 
 import argparse
