@@ -4,8 +4,8 @@ Each step: forward (reads all accessed slots), count what the batch's real token
 selected rows alone, step these rows. Keys, queries, gates and the base model are frozen.
 
 With micro-batches the slots are still selected once, from the counts of the whole batch. So that no graph must be kept
-until all of it was seen, a first pass up to the last memory layer, without gradients, counts alone; the price is that
-pass, about a quarter of a step.
+until all of it was seen, a first pass up to the last memory layer, without gradients, counts alone. What that costs is
+in benchmarks/README.md.
 """
 
 from __future__ import annotations

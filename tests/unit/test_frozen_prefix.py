@@ -9,14 +9,14 @@ from smf.errors import TrainingError
 from smf.models.frozen_prefix import FrozenPrefix
 from smf.models.memory_model import decoder_blocks
 from smf.streams.batches import fact_batch
-from tests.helpers import FACTS, MAX_LENGTH, logits, memory_model, same_bytes, start_method, tokenizer
+from tests.helpers import FACTS, FAMILIES, MAX_LENGTH, logits, memory_model, same_bytes, start_method, tokenizer
 
 
 def batch_of(fact):
     return fact_batch(tokenizer(), fact, loss_on="answer", max_length=MAX_LENGTH)
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mode", ["additive", "replace"])
 @pytest.mark.parametrize("layers", [(0, 2), (1, 2), (2,)], ids=str)
 def test_steps_that_reuse_the_prefix_equal_steps_that_compute_it_bit_for_bit(family, mode, layers):

@@ -25,6 +25,7 @@ from smf.models.config import MemoryConfig
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.models.retrofit import retrofit
 from tests.helpers import (
+    FAMILIES,
     base_model,
     copy_of_state,
     fact,
@@ -35,7 +36,7 @@ from tests.helpers import (
     tokenizer,
 )
 
-families = pytest.mark.parametrize("family", ["qwen2", "llama"])
+families = pytest.mark.parametrize("family", FAMILIES)
 tied_or_not = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 modes = pytest.mark.parametrize("mode", ["additive", "replace"])
 
