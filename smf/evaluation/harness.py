@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import ConfigError, DataError
 from smf.evaluation.documents import FACT_FORMS, fact_documents, read_choices, read_questions
+from smf.evaluation.shared_context import Item, continuation_likelihoods
 from smf.seeding import derive_seed, python_generator
 from smf.streams.facts import Fact
 
@@ -208,6 +209,23 @@ class _Model(HFLM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def _loglikelihood_tokens(self, requests, disable_tqdm: bool = True, override_bs: int | None = None):
+        """As lm-eval's, to rounding; what follows one context is scored with that context computed once."""
+        by_context: dict[tuple[int, ...], list[int]] = {}
+        for number, (_, context, _) in enumerate(requests):
+            by_context.setdefault(tuple(context), []).append(number)
+        items = [Item(context, [requests[number][2] for number in group]) for context, group in by_context.items()]
+        if any(item.longest > self.max_length for item in items):
+            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
+        found = continuation_likelihoods(
+            self.model, items, pad_token_id=self.eot_token_id, rows_per_pass=self.batch_size
+        )
+        results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        for group, likelihoods in zip(by_context.values(), found, strict=True):
+            for number, likelihood in zip(group, likelihoods, strict=True):
+                results[number] = likelihood
+        return results
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         return super().generate_until(requests, disable_tqdm=disable_tqdm)
