@@ -25,6 +25,7 @@ from torch import Tensor
 
 from benchmarks import stream_cells
 from benchmarks.layers import DENSE, OURS, STEPS, Sizes, StepInputs, whole_step
+from benchmarks.measuring import line, row
 from smf.memory.bags import uses_triton, weighted_sums
 from smf.memory.row_sparse import row_gradient
 
@@ -43,14 +44,13 @@ def main() -> None:
         )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     copy = copy_bandwidth(device, arguments.quick)
-    rows = [{"name": "copy bandwidth, GB/s", "value": copy / 1e9, "target": None, "holds": None}]
+    rows = [row("copy bandwidth, GB/s", copy / 1e9)]
     for num_keys in (64, 128) if arguments.quick else (256, 1024):
         rows += bandwidths(device, Sizes(num_keys, 96 if arguments.quick else 896), copy, arguments.quick)
         rows += steps(device, Sizes(num_keys, 96 if arguments.quick else 896), arguments.quick)
     rows += streams(device, arguments.quick)
-    for row in rows:
-        verdict = {True: "holds", False: "MISSED", None: ""}[row["holds"]]
-        print(f"{row['name']:<80} {row['value']:>9.4g} {row['target'] or '':<8} {verdict}")
+    for result in rows:
+        print(line(result))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     setting = {"device": name, "torch": torch.__version__, "triton": uses_triton(torch.empty(0, device=device))}
     arguments.out.write_text(json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
@@ -107,14 +107,14 @@ def bandwidths(device: torch.device, sizes: Sizes, copy: float, quick: bool) -> 
     read_bytes = (tokens * lookups + tokens) * row_bytes
     gradient_bytes = slots_TL.nbytes + weights_TL.nbytes + (hits + len(chosen_R)) * row_bytes
     result = [
-        _row(f"read, {sizes}: share of the copy bandwidth", read_bytes / read / copy, ">= 0.7"),
-        _row(f"read, {sizes}: times faster than F.embedding_bag", library / read),
-        _row(f"row gradient, {sizes}: share of the copy bandwidth", gradient_bytes / gradient / copy, ">= 0.7"),
+        row(f"read, {sizes}: share of the copy bandwidth", read_bytes / read / copy, ">= 0.7"),
+        row(f"read, {sizes}: times faster than F.embedding_bag", library / read),
+        row(f"row gradient, {sizes}: share of the copy bandwidth", gradient_bytes / gradient / copy, ">= 0.7"),
     ]
     dense = seconds(device, dense_gradient, repeats=5)
     return [
         *result,
-        _row(f"row gradient, {sizes}: times faster than embedding_bag with dense gradient", dense / gradient),
+        row(f"row gradient, {sizes}: times faster than embedding_bag with dense gradient", dense / gradient),
     ]
 
 
@@ -127,7 +127,7 @@ def steps(device: torch.device, sizes: Sizes, quick: bool) -> list[dict]:
         inputs = StepInputs.draw(sizes, 0).to(device)
         times[name] = seconds(device, lambda s=step, i=inputs: whole_step(s, i), repeats=3 if quick else 15)
         del step
-    return [_row(f"step, {sizes}: times faster than {DENSE}", times[DENSE] / times[OURS])]
+    return [row(f"step, {sizes}: times faster than {DENSE}", times[DENSE] / times[OURS])]
 
 
 def streams(device: torch.device, quick: bool) -> list[dict]:
@@ -143,18 +143,12 @@ def streams(device: torch.device, quick: bool) -> list[dict]:
         peaks[kind] = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
         del method
     rows = [
-        _row("stream step: of LoRA's (r 16, all linear maps)", times["smf"] / times["lora"], "<= 0.8"),
-        _row("stream step: of full finetuning's (AdamW)", times["smf"] / times["full"], "<= 0.55"),
+        row("stream step: of LoRA's (r 16, all linear maps)", times["smf"] / times["lora"], "<= 0.8"),
+        row("stream step: of full finetuning's (AdamW)", times["smf"] / times["full"], "<= 0.55"),
     ]
     if device.type == "cuda":
-        rows.append(_row("stream, peak memory: of LoRA's", peaks["smf"] / peaks["lora"], "<= 1"))
+        rows.append(row("stream, peak memory: of LoRA's", peaks["smf"] / peaks["lora"], "<= 1"))
     return rows
-
-
-def _row(name: str, value: float, target: str | None = None) -> dict:
-    relation, _, bound = (target or "").partition(" ")
-    holds = {"<=": value <= float(bound or 0), ">=": value >= float(bound or 0)}.get(relation)
-    return {"name": name, "value": value, "target": target, "holds": holds}
 
 
 if __name__ == "__main__":

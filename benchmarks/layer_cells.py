@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -38,15 +39,23 @@ def phases(step, inputs: StepInputs) -> dict[str, float]:
     return {name: after - before for name, (before, after) in zip(names, pairwise(moments), strict=True)}
 
 
-def unavoidable(step, inputs: StepInputs) -> None:
-    """What a step of ours cannot do without: the two half-key products, the best of each half, and the read."""
-    layer = step.layer
+def unavoidable(step, inputs: StepInputs) -> Callable[[], None]:
+    """What a step of ours cannot do without: the two half-key products, the best of each half, and the read.
+
+    The queries, and where the read goes, are made beforehand.
+    """
+    step.forward(inputs.hidden_TD)
+    layer, read = step.layer, step.reads[0]
+    slots_TL, weights_TL = read.slot_indices_BTHK[0].flatten(1), read.weights_BTHK[0].flatten(1)
     with torch.no_grad():
         queries_TH2C = layer.query(inputs.hidden_TD).view(len(inputs.hidden_TD), layer.num_heads, 2, -1)
-        scores_TH2N = torch.einsum("thpc,hpnc->thpn", queries_TH2C, layer.keys_H2NC)
-        best_half_scores(scores_TH2N, layer.top_k)
-        read = step.reads[0]  # of the forward pass before
-        weighted_sums(layer.values_SV, read.slot_indices_BTHK[0].flatten(1), read.weights_BTHK[0].flatten(1))
+
+    def run() -> None:
+        with torch.no_grad():
+            best_half_scores(queries_TH2C.permute(1, 2, 0, 3) @ layer.keys_H2NC.transpose(-1, -2), layer.top_k)
+            weighted_sums(layer.values_SV, slots_TL, weights_TL)
+
+    return run
 
 
 def parts(step, inputs: StepInputs, repeats: int) -> dict[str, float]:

@@ -30,6 +30,20 @@ def ratio(first: list[float], second: list[float]) -> dict[str, float]:
     return {"value": median, "low": low, "high": high}
 
 
+def row(name: str, value: float, target: str = "", **more: object) -> dict:
+    """A result and whether it holds; a target is written as ``<= 1.5`` or ``>= 20``."""
+    relation, _, bound = target.partition(" ")
+    holds = {"<=": value <= float(bound or 0), ">=": value >= float(bound or 0)}.get(relation)
+    return {"name": name, "value": value, "target": target or None, "holds": holds, **more}
+
+
+def line(result: Mapping) -> str:
+    """A result for the terminal."""
+    spread = f" ({result['low']:.3g} to {result['high']:.3g})" if "low" in result else ""
+    verdict = {True: "holds", False: "MISSED", None: ""}[result["holds"]]
+    return f"{result['name']:<86} {result['value']:>9.4g}{spread:<18} {result['target'] or '':<8} {verdict}"
+
+
 def reset_peak_memory() -> int:
     """Start measuring the peak anew; bytes in use now. Linux only."""
     Path("/proc/self/clear_refs").write_text("5")

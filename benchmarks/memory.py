@@ -23,7 +23,7 @@ import torch
 from benchmarks import exactness, layer_cells
 from benchmarks.figure import draw
 from benchmarks.layers import DENSE, DENSE_SGD, FLAT, OURS, OURS_SGD, SPARSE, STEPS, Sizes, StepInputs, whole_step
-from benchmarks.measuring import in_own_process, paired_times, ratio
+from benchmarks.measuring import in_own_process, line, paired_times, ratio, row
 from benchmarks.stream_cells import QUICK, QWEN
 from smf.memory.product_keys import best_half_scores
 
@@ -39,12 +39,8 @@ class Rows:
 
     def add(self, name: str, value: float, target: str = "", **more: object) -> None:
         """Add a row; a target is written as ``<= 1.5`` or ``>= 20``."""
-        relation, _, bound = target.partition(" ")
-        holds = {"<=": value <= float(bound or 0), ">=": value >= float(bound or 0)}.get(relation)
-        self.rows.append({"name": name, "value": value, "target": target or None, "holds": holds, **more})
-        spread = f" ({more['low']:.3g} to {more['high']:.3g})" if "low" in more else ""
-        verdict = {True: "holds", False: "MISSED", None: ""}[holds]
-        print(f"{name:<86} {value:>9.4g}{spread:<18} {target:<8} {verdict}", flush=True)
+        self.rows.append(row(name, value, target, **more))
+        print(line(self.rows[-1]), flush=True)
 
     def add_ratio(self, name: str, ratio_: dict[str, float], target: str = "") -> None:
         """Add a ratio with its quartiles."""
@@ -89,7 +85,7 @@ def layer_times(rows: Rows, quick: bool, repeats: int) -> list[dict]:
     targets = {(512, 896): ">= 20", (1024, 256): ">= 25"}
     cells = []
     for num_keys, value_dim in shapes:
-        sizes, inputs, times, peaks = Sizes(num_keys, value_dim), None, {}, {}
+        sizes, times, peaks = Sizes(num_keys, value_dim), {}, {}
         inputs = StepInputs.draw(sizes, 0)
         for name in (OURS_SGD, *PUBLISHED):
             if name == FLAT and sizes.num_slots > FLAT_MOST_SLOTS:
@@ -143,10 +139,8 @@ def growth(rows: Rows, quick: bool, repeats: int) -> dict[str, dict[str, float]]
     rows.add_ratio(f"whole step, {small} to {large}: growth", ratio(seconds[large], seconds[small]), "<= 1.5")
     for sizes in (small, large):
         step, drawn = steps[sizes], inputs[sizes]
-        step.forward(drawn.hidden_TD)
-        times = paired_times(
-            {"whole": _step(step, drawn), "unavoidable": lambda s=step, d=drawn: layer_cells.unavoidable(s, d)}, repeats
-        )
+        unavoidable = layer_cells.unavoidable(step, drawn)
+        times = paired_times({"whole": _step(step, drawn), "unavoidable": unavoidable}, repeats)
         name = f"whole step, {sizes}: over half-key products, half top-k and read alone"
         rows.add_ratio(name, ratio(times["whole"], times["unavoidable"]), "<= 1.5")
         scores_H2TN = torch.randn(4, 2, sizes.num_tokens, sizes.num_keys)

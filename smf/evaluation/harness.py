@@ -212,20 +212,25 @@ class _Model(HFLM):
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = True, override_bs: int | None = None):
         """As lm-eval's, to rounding; what follows one context is scored with that context computed once."""
+        results: dict[int, tuple[float, bool]] = {}
         by_context: dict[tuple[int, ...], list[int]] = {}
-        for number, (_, context, _) in enumerate(requests):
-            by_context.setdefault(tuple(context), []).append(number)
+        long = []  # loses its beginning, so its context is not that of its neighbours
+        for number, (_, context, continuation) in enumerate(requests):
+            if len(context) + len(continuation) > self.max_length:
+                long.append(number)
+            else:
+                by_context.setdefault(tuple(context), []).append(number)
         items = [Item(context, [requests[number][2] for number in group]) for context, group in by_context.items()]
-        if any(item.longest > self.max_length for item in items):
-            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
         found = continuation_likelihoods(
             self.model, items, pad_token_id=self.eot_token_id, rows_per_pass=self.batch_size
         )
-        results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         for group, likelihoods in zip(by_context.values(), found, strict=True):
-            for number, likelihood in zip(group, likelihoods, strict=True):
-                results[number] = likelihood
-        return results
+            results.update(zip(group, likelihoods, strict=True))
+        apart = super()._loglikelihood_tokens(
+            [requests[number] for number in long], disable_tqdm=disable_tqdm, override_bs=override_bs
+        )
+        results.update(zip(long, apart, strict=True))
+        return [results[number] for number in range(len(requests))]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         return super().generate_until(requests, disable_tqdm=disable_tqdm)

@@ -86,10 +86,20 @@ def test_our_bridge_scores_as_lm_evals_own_model_does(family):
         for item in random_items(15, seed=3)
         for continuation in item.continuations
     ]
-    short = [request for request in requests if len(request[1]) + len(request[2]) <= 24]
-    assert len(short) < len(requests)
-    for asked in (requests, short):
-        expected = HFLM._loglikelihood_tokens(lm, asked, disable_tqdm=True)
-        found = lm._loglikelihood_tokens(asked)
-        assert [total for total, _ in found] == pytest.approx([total for total, _ in expected], rel=1e-6, abs=1e-5)
-        assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
+    lengths = [len(context) + len(continuation) for _, context, continuation in requests]
+    assert min(lengths) < 24 < max(lengths)
+    expected = HFLM._loglikelihood_tokens(lm, requests, disable_tqdm=True)
+    found = lm._loglikelihood_tokens(requests)
+    assert [total for total, _ in found] == pytest.approx([total for total, _ in expected], rel=1e-6, abs=1e-5)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
+
+
+def test_only_what_is_too_long_is_passed_on_to_lm_evals_own_model(monkeypatch):
+    lm = _Model(memory_model(), tokenizer(), EvaluationSettings(batch_size=8, max_new_tokens=4, max_length=24))
+    passed_on = []
+    monkeypatch.setattr(
+        HFLM, "_loglikelihood_tokens", lambda _, requests, **__: [passed_on.append(r) for r in requests]
+    )
+    requests = [(("", ""), [5] * 20, [6] * length) for length in (4, 5, 2, 9)]
+    lm._loglikelihood_tokens(requests)
+    assert passed_on == [requests[1], requests[3]]
