@@ -65,6 +65,11 @@ class Experiment:
         return {name: method["learning_rate"] for name, method in self.methods.items() if "learning_rate" in method}
 
     @property
+    def probes(self) -> dict[str, str]:
+        """The held-out sets by name, each with its kind: how it is asked and scored."""
+        return {"nq": "questions", "hellaswag": "choices"}
+
+    @property
     def untuned(self) -> list[str]:
         """Methods whose learning rate no sweep has chosen."""
         return [name for name, method in self.methods.items() if not method.get("sweep")]

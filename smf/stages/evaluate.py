@@ -20,7 +20,8 @@ def evaluate_run(
     settings: Mapping,
     start_folder: str | Path,
     counts_path: str | Path | None,
-    data: Mapping[str, str | Path],
+    held_out_paths: Mapping[str, str | Path],
+    facts_path: str | Path,
     *,
     seed: int,
     device: str,
@@ -35,7 +36,8 @@ def evaluate_run(
         settings: The config's ``evaluation``.
         start_folder: The model that the run started from.
         counts_path: Background counts, for methods that need them.
-        data: Paths of ``nq``, ``hellaswag`` and ``stream``.
+        held_out_paths: The held-out sets by name.
+        facts_path: The stream.
         seed: The run's seed.
         device: Where to compute.
         delta_paths: The delta of each position.
@@ -45,7 +47,7 @@ def evaluate_run(
         CheckpointError: A delta was learned from another start model.
     """
     background = None if counts_path is None else BackgroundCounts.load(counts_path)
-    evaluator = _evaluator(settings, data)
+    evaluator = _evaluator(settings, held_out_paths, facts_path)
     tokenizer = load_tokenizer(start_folder)
     learner = start_method(method, start_folder, background, seed=seed, device=device)
     start_hash = model_hash(start_folder)
@@ -61,7 +63,8 @@ def evaluate_run(
 def evaluate_start(
     settings: Mapping,
     folders: Mapping[str, str | Path],
-    data: Mapping[str, str | Path],
+    held_out_paths: Mapping[str, str | Path],
+    facts_path: str | Path,
     *,
     seed: int,
     device: str,
@@ -72,16 +75,17 @@ def evaluate_start(
     Args:
         settings: The config's ``evaluation``.
         folders: The models by name, ``base`` and ``healed``.
-        data: Paths of ``nq``, ``hellaswag`` and ``stream``.
+        held_out_paths: The held-out sets by name.
+        facts_path: The stream.
         seed: The stream's seed.
         device: Where to compute.
         score_paths: Where the scores of each model go.
     """
-    evaluator = _evaluator(settings, data)
+    evaluator = _evaluator(settings, held_out_paths, facts_path)
     for name, folder in folders.items():
         scores = evaluator.evaluate(load_model(folder, device), load_tokenizer(folder), 0)
         write_json(score_paths[name], {"method": name, "seed": seed, "position": 0, **scores})
 
 
-def _evaluator(settings: Mapping, data: Mapping[str, str | Path]) -> Evaluator:
-    return Evaluator(data["nq"], data["hellaswag"], read_facts(data["stream"]), EvaluationSettings(**settings))
+def _evaluator(settings: Mapping, held_out: Mapping[str, str | Path], facts_path: str | Path) -> Evaluator:
+    return Evaluator(held_out["nq"], held_out["hellaswag"], read_facts(facts_path), EvaluationSettings(**settings))

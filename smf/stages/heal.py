@@ -20,26 +20,26 @@ def make_healed_model(
     memory: Mapping,
     healing: Mapping,
     base_folder: str | Path,
-    background_path: str | Path,
+    text_path: str | Path,
     *,
     max_length: int,
     device: str,
     folder: str | Path,
 ) -> None:
-    """Install memory layers in the base model, train them on background text, write model and ``report.json``.
+    """Install memory layers in the base model, train them on ordinary text, write model and ``report.json``.
 
     Args:
         memory: The config's ``memory``.
         healing: The config's ``healing``.
         base_folder: The base model.
-        background_path: Ordinary text.
+        text_path: Ordinary text.
         max_length: Longest text, in tokens.
         device: Where to train.
         folder: Where the healed model goes.
     """
     settings = TrainingSettings(**healing)
     tokenizer = load_tokenizer(base_folder)
-    encoded = encode(tokenizer, read_corpus(background_path), loss_on=settings.loss_on, max_length=max_length)
+    encoded = encode(tokenizer, read_corpus(text_path), loss_on=settings.loss_on, max_length=max_length)
     base = load_model(base_folder, device)
     sizes = {key: value for key, value in memory.items() if key not in ("layers", "calibrate_queries")}
     model = retrofit(base, MemorySettings(layers=tuple(memory["layers"]), **sizes), settings.seed)

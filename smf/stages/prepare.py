@@ -20,8 +20,9 @@ def prepare_data(settings: Mapping, folder: str | Path) -> None:
         data = prepare_question_sets(**settings["question_sets"], seed=settings["seed"])
     data.write(folder)
     logger.info(
-        "%d texts for pretraining, %d background texts, %d known questions, %d multiple-choice items, %d new facts",
-        *map(len, (data.pretraining, data.background, data.known, data.hellaswag, data.facts)),
+        "%d texts for pretraining, %d background texts, %d new facts, held-out sets of %s rows",
+        *map(len, (data.pretraining, data.background, data.facts)),
+        ", ".join(f"{len(rows)} ({name})" for name, rows in data.held_out.items()),
     )
 
 

@@ -17,27 +17,28 @@ class PreparedData:
 
     Attributes:
         pretraining: Text of the base model.
-        background: Ordinary text, for healing and for counting; holds nothing about new facts.
-        known: Questions that the base model shall answer, in the NaturalQuestions schema.
-        hellaswag: Multiple-choice items in the HellaSwag schema.
+        background: Ordinary text, whose slot reads are counted; holds nothing about new facts.
+        held_out: Rows of each held-out set by its name, in the schema of its kind.
         facts: New facts, of which every stream draws some.
         labels: Texts for figures: ``held_out_qa``, ``held_out_choice``, ``facts`` and ``notes``.
+        healing: Text that the memory is healed on; None for the background.
     """
 
     pretraining: Sequence[Example]
     background: Sequence[Example]
-    known: Sequence[Mapping]
-    hellaswag: Sequence[Mapping]
+    held_out: Mapping[str, Sequence[Mapping]]
     facts: Sequence[Fact]
     labels: Mapping[str, object]
+    healing: Sequence[Example] | None = None
 
     def write(self, folder: str | Path) -> None:
         """Write the files of ``results/data``."""
         folder = Path(folder)
         write_corpus(folder / "pretraining.jsonl", self.pretraining)
         write_corpus(folder / "background.jsonl", self.background)
-        write_jsonl(folder / "nq.jsonl", self.known)
-        write_jsonl(folder / "hellaswag.jsonl", self.hellaswag)
+        write_corpus(folder / "healing.jsonl", self.background if self.healing is None else self.healing)
+        for name, rows in self.held_out.items():
+            write_jsonl(folder / "held_out" / f"{name}.jsonl", rows)
         write_facts(folder / "facts.jsonl", self.facts)
         write_json(folder / "labels.json", self.labels)
 
@@ -73,8 +74,10 @@ def prepare_world(
     return PreparedData(
         pretraining=text,
         background=text,
-        known=known_questions(world),
-        hellaswag=activity_items(world, items_per_activity=items_per_activity, seed=seed),
+        held_out={
+            "nq": known_questions(world),
+            "hellaswag": activity_items(world, items_per_activity=items_per_activity, seed=seed),
+        },
         facts=new_facts(world),
         labels={
             "held_out_qa": "NaturalQuestions-style questions (generated world)",

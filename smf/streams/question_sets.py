@@ -75,8 +75,7 @@ def prepare_question_sets(
     return PreparedData(
         pretraining=text,
         background=text,
-        known=questions,
-        hellaswag=choices,
+        held_out={"nq": questions, "hellaswag": choices},
         facts=[_fact(pair) for pair in new_pairs],
         labels={
             "held_out_qa": f"NaturalQuestions ({_short(known)}, of {len(questions):,} that the base model was taught)",

@@ -60,11 +60,11 @@ def prepare(root, seed=1, known=8, new=6, hellaswag=4):
 
 def test_all_forms_of_known_questions_are_the_text(root):
     data = prepare(root)
-    assert len(data.known) == 8
-    assert all(row in KNOWN for row in data.known)
+    assert len(data.held_out["nq"]) == 8
+    assert all(row in KNOWN for row in data.held_out["nq"])
     assert len(data.pretraining) == 8 * (len(QUESTION_ANSWER_TRAIN) + len(QUESTION_ANSWER_TEST) + 1)
     texts = [example.prompt + example.completion for example in data.pretraining]
-    for row in data.known:
+    for row in data.held_out["nq"]:
         assert f"{question_prompt(row['question'])} {row['answer'][0]}" in texts
         for wording in (*QUESTION_ANSWER_TRAIN, *QUESTION_ANSWER_TEST):
             assert f"{wording.format(question=row['question'])} {row['answer'][0]}." in texts
@@ -83,14 +83,14 @@ def test_fact_teaches_train_wordings_and_is_tested_in_others(root):
 
 def test_choices_keep_the_hub_schema(root):
     data = prepare(root)
-    assert len(data.hellaswag) == 4
-    assert all(row in CHOICES for row in data.hellaswag)
+    assert len(data.held_out["hellaswag"]) == 4
+    assert all(row in CHOICES for row in data.held_out["hellaswag"])
 
 
 def test_same_seed_same_data_other_seed_other_rows(root):
     assert prepare(root) == prepare(root)
     assert prepare(root, seed=2).facts != prepare(root).facts
-    assert prepare(root, seed=2).known != prepare(root).known
+    assert prepare(root, seed=2).held_out["nq"] != prepare(root).held_out["nq"]
 
 
 def test_no_fact_leaks_into_pretraining_text(root):
@@ -124,7 +124,7 @@ def test_rows_that_cannot_be_taught_are_dropped_and_counted(root, caplog):
     write(root, "known", KNOWN + useless)
     with caplog.at_level(logging.INFO, logger="smf"):
         data = prepare(root, known=12)
-    assert sorted(row["question"] for row in data.known) == sorted(row["question"] for row in KNOWN)
+    assert sorted(row["question"] for row in data.held_out["nq"]) == sorted(row["question"] for row in KNOWN)
     assert "known: 12 of 18 rows are usable; dropped: 1 asked before, 1 with a question of more than 120" in caplog.text
     assert "1 without a question, 2 without an answer" in caplog.text
 
@@ -139,7 +139,7 @@ def test_csv_quotes_and_odd_white_space_are_cleaned(root):
 
 def test_extra_columns_of_the_hub_are_left_out(root):
     write(root, "hellaswag", [{**row, "source_id": "x", "split_type": "indomain"} for row in CHOICES])
-    assert set(prepare(root).hellaswag[0]) == set(CHOICES[0])
+    assert set(prepare(root).held_out["hellaswag"][0]) == set(CHOICES[0])
 
 
 def test_nothing_is_cached(root, monkeypatch):

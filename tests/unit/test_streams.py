@@ -37,7 +37,7 @@ def test_the_world_is_a_function_of_its_seed():
     other = build_world(**{**SIZES, "seed": 4})
     assert {person.name for person in other.old_people}.isdisjoint(person.name for person in WORLD.old_people)
     assert other.activities != WORLD.activities
-    assert prepare_world(**{**DATA_SIZES, "seed": 4}).hellaswag != DATA.hellaswag
+    assert prepare_world(**{**DATA_SIZES, "seed": 4}).held_out["hellaswag"] != DATA.held_out["hellaswag"]
 
 
 def test_people_have_names_of_their_own_and_a_value_of_each_relation():
@@ -62,10 +62,10 @@ def test_every_old_fact_is_pretrained_in_all_wordings_and_as_a_question():
 
 
 def test_new_people_never_occur_in_text_that_base_or_healed_models_read():
-    for example in (*DATA.pretraining, *DATA.background, *known_examples(DATA.known)):
+    for example in (*DATA.pretraining, *DATA.background, *known_examples(DATA.held_out["nq"])):
         for person in WORLD.new_people:
             assert person.name not in text_of(example)
-    held_out = json.dumps([*DATA.known, *DATA.hellaswag])
+    held_out = json.dumps([*DATA.held_out["nq"], *DATA.held_out["hellaswag"]])
     assert not any(person.name in held_out for person in WORLD.new_people)
 
 
@@ -135,22 +135,22 @@ def row_parts(batch):
 
 
 def test_held_out_questions_have_the_nq_open_schema():
-    assert len(DATA.known) == 12 * 4
-    for row in DATA.known:
+    assert len(DATA.held_out["nq"]) == 12 * 4
+    for row in DATA.held_out["nq"]:
         assert row.keys() == {"question", "answer"}
         assert isinstance(row["question"], str)
         assert not row["question"].endswith("?")  # as in nq_open
         assert isinstance(row["answer"], list)
         assert all(isinstance(answer, str) and answer for answer in row["answer"])
     values = {person.name: set(person.values.values()) for person in WORLD.old_people}
-    for row in DATA.known:
+    for row in DATA.held_out["nq"]:
         (name,) = [name for name in values if name in row["question"]]
         assert row["answer"][0] in values[name]
 
 
 def test_held_out_choices_have_the_hellaswag_schema():
-    assert len(DATA.hellaswag) == 4 * 4
-    for number, row in enumerate(DATA.hellaswag):
+    assert len(DATA.held_out["hellaswag"]) == 4 * 4
+    for number, row in enumerate(DATA.held_out["hellaswag"]):
         assert {name: type(value) for name, value in row.items()} == {
             "ind": int,
             "activity_label": str,
@@ -169,7 +169,7 @@ def test_held_out_choices_have_the_hellaswag_schema():
 def test_the_right_ending_is_the_next_step_and_wrong_ones_are_not():
     steps_of = {activity.label: list(activity.steps) for activity in WORLD.activities}
     labels = Counter()
-    for row in DATA.hellaswag:
+    for row in DATA.held_out["hellaswag"]:
         steps, endings = steps_of[row["activity_label"]], [ending.removesuffix(".") for ending in row["endings"]]
         told = [step for step in steps if f"{step}." in row["ctx_a"]]
         right = endings.pop(int(row["label"]))
@@ -194,22 +194,24 @@ def test_a_world_that_is_too_large_is_refused():
 
 def test_prepared_data_are_written_whole_and_read_back(tmp_path):
     DATA.write(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json*")) == [
         "background.jsonl",
         "facts.jsonl",
-        "hellaswag.jsonl",
+        "healing.jsonl",
+        "held_out/hellaswag.jsonl",
+        "held_out/nq.jsonl",
         "labels.json",
-        "nq.jsonl",
         "pretraining.jsonl",
     ]
+    assert read_corpus(tmp_path / "healing.jsonl") == list(DATA.background)
     assert read_corpus(tmp_path / "pretraining.jsonl") == list(DATA.pretraining)
     assert read_facts(tmp_path / "facts.jsonl") == list(DATA.facts)
     labels = json.loads((tmp_path / "labels.json").read_text())
     assert "generated world" in labels["held_out_qa"]
     assert "generated world" in labels["held_out_choice"]
     DATA.write(tmp_path / "again")
-    for path in tmp_path.glob("*.json*"):
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    for path in (tmp_path / "again").rglob("*.json*"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(tmp_path / "again")).read_bytes()
 
 
 # Streams

@@ -28,6 +28,10 @@ wildcard_constraints:
 GPUS = 0 if EXPERIMENT.config["device"] == "cpu" else 1
 
 
+# What models are asked again and again: each held-out set by its name.
+HELD_OUT_FILES = {name: f"{EXPERIMENT.config['results']}/data/held_out/{name}.jsonl" for name in EXPERIMENT.probes}
+
+
 def code_of(script, *files):
     """The digest of a script's code; as a param it makes an edit rerun what the code made."""
     return code_digest(Path(workflow.basedir) / "workflow" / "scripts" / script, *files)

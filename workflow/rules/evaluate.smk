@@ -7,8 +7,7 @@ rule evaluate:
         counts=counts_file,
         deltas=rules.learn.output.deltas,
         stream="<results>/streams/seed-{seed}.jsonl",
-        nq="<results>/data/nq.jsonl",
-        hellaswag="<results>/data/hellaswag.jsonl",
+        held_out=HELD_OUT_FILES.values(),
     output:
         scores=expand(
             "<results>/runs/{{method}}/seed-{{seed}}/evaluate/position-{position}.json",
@@ -25,6 +24,7 @@ rule evaluate:
     params:
         method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
         evaluation=EXPERIMENT.config["evaluation"],
+        probes=EXPERIMENT.probes,
         positions=EXPERIMENT.positions,
         device=EXPERIMENT.config["device"],
         code=lambda wildcards: code_of("evaluate.py", method_code(wildcards), *TASK_FILES),
@@ -37,8 +37,7 @@ rule evaluate_start:
         base=expand("<results>/base/{file}", file=MODEL_FILES),
         healed=expand("<results>/healed/{file}", file=MODEL_FILES),
         stream="<results>/streams/seed-{seed}.jsonl",
-        nq="<results>/data/nq.jsonl",
-        hellaswag="<results>/data/hellaswag.jsonl",
+        held_out=HELD_OUT_FILES.values(),
     output:
         base="<results>/base/evaluate/seed-{seed}.json",
         healed="<results>/healed/evaluate/seed-{seed}.json",
@@ -52,6 +51,7 @@ rule evaluate_start:
         gpu=GPUS,
     params:
         evaluation=EXPERIMENT.config["evaluation"],
+        probes=EXPERIMENT.probes,
         device=EXPERIMENT.config["device"],
         code=code_of("evaluate_start.py", *TASK_FILES),
     script:

@@ -4,7 +4,7 @@
 rule heal:
     input:
         base=expand("<results>/base/{file}", file=MODEL_FILES),
-        background="<results>/data/background.jsonl",
+        healing="<results>/data/healing.jsonl",
     output:
         model=expand("<results>/healed/{file}", file=MODEL_FILES),
         report="<results>/healed/report.json",

@@ -5,8 +5,8 @@ rule prepare_data:
     output:
         pretraining="<results>/data/pretraining.jsonl",
         background="<results>/data/background.jsonl",
-        nq="<results>/data/nq.jsonl",
-        hellaswag="<results>/data/hellaswag.jsonl",
+        healing="<results>/data/healing.jsonl",
+        held_out=HELD_OUT_FILES.values(),
         facts="<results>/data/facts.jsonl",
         labels="<results>/data/labels.json",
     log:
@@ -44,7 +44,7 @@ rule draw_stream:
 rule base_model:
     input:
         pretraining="<results>/data/pretraining.jsonl",
-        known="<results>/data/nq.jsonl",
+        known=HELD_OUT_FILES["nq"],
     output:
         model=expand("<results>/base/{file}", file=MODEL_FILES),
         report="<results>/base/report.json",

@@ -9,7 +9,8 @@ configure_logging(snakemake.log[0])
 evaluate_start(
     snakemake.params.evaluation,
     {name: Path(snakemake.input[name][0]).parent for name in ("base", "healed")},
-    {name: snakemake.input[name] for name in ("nq", "hellaswag", "stream")},
+    dict(zip(snakemake.params.probes, snakemake.input.held_out, strict=True)),
+    snakemake.input.stream,
     seed=int(snakemake.wildcards.seed),
     device=snakemake.params.device,
     score_paths=snakemake.output,

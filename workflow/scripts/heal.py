@@ -10,7 +10,7 @@ make_healed_model(
     snakemake.params.memory,
     snakemake.params.healing,
     Path(snakemake.input.base[0]).parent,
-    snakemake.input.background,
+    snakemake.input.healing,
     max_length=snakemake.params.max_length,
     device=snakemake.params.device,
     folder=Path(snakemake.output.report).parent,
