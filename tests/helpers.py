@@ -1,5 +1,6 @@
 """Small models, texts and settings for tests. Everything follows from explicit seeds."""
 
+import json
 import random
 from functools import cache
 
@@ -23,6 +24,7 @@ from transformers import (
 
 from smf.methods.registry import method_class
 from smf.models import MemorySettings
+from smf.models.checkpoint import load_model
 from smf.models.retrofit import retrofit
 from smf.selection.background import count_background
 from smf.streams.batches import batches, encode
@@ -180,3 +182,43 @@ def copy_of_state(model):
 def random_unique(rng: random.Random, below, count):
     """``count`` different integers, ascending, as a tensor."""
     return torch.tensor(sorted(rng.sample(range(below), count)), dtype=torch.long)
+
+
+TOWN_ITEMS = [
+    {"prompt": "Joel Quint was born in", "endings": ["Tarnow", "Ostry", "Melvik"], "label": 0},
+    {"prompt": "The birthplace of Rosa Varga is", "endings": ["Velburg", "Ostry", "Tarnow"], "label": 1},
+    {"prompt": "Emil Hollis was born in", "endings": ["Ostry", "Velburg", "Melvik"], "label": 2},
+]
+TOWN_TASK = """
+task: towns
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {path}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: prompt
+doc_to_choice: endings
+doc_to_target: label
+metric_list: [{{metric: acc}}]
+"""
+
+
+def expected_accuracy(folder):
+    """Of each item the ending with the highest log-likelihood, ending by ending."""
+    model, right = load_model(folder, "cpu"), 0
+    for item in TOWN_ITEMS:
+        scores = []
+        for ending in item["endings"]:
+            start = tokenizer()(item["prompt"])["input_ids"]
+            whole = tokenizer()(f"{item['prompt']} {ending}")["input_ids"]
+            with torch.no_grad():
+                log_probabilities = model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
+            scores.append(sum(log_probabilities[i - 1, whole[i]].item() for i in range(len(start), len(whole))))
+        right += scores.index(max(scores)) == item["label"]
+    return right / len(TOWN_ITEMS)
+
+
+def write_task(folder):
+    """An lm-eval task, `towns`, in a new folder."""
+    folder.mkdir()
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in TOWN_ITEMS))
+    (folder / "towns.yaml").write_text(TOWN_TASK.format(path=folder / "items.jsonl"))

@@ -16,6 +16,7 @@ from smf.memory.product_keys import top_slots_by_key
 from smf.memory.row_sparse import RowGradient, read_slots
 
 QueryNorm = Literal["none", "rms"]
+ValueType = Literal["float32", "bfloat16"]
 
 
 class MemoryLayer(nn.Module):
@@ -32,6 +33,8 @@ class MemoryLayer(nn.Module):
         value_dim: V, size of a slot.
         query_norm: ``rms`` divides each head's query by its root mean square, so that a token's softmax is not sharper
             only because its hidden state is longer; ``none`` leaves it.
+        value_dtype: Type of the value table, whatever the type of the rest; None takes torch's default. Reads are made
+            in this type, and what they give takes the type of the gate.
         zero_output: Start with a zero output map, so that the layer adds exactly nothing.
     """
 
@@ -45,6 +48,7 @@ class MemoryLayer(nn.Module):
         key_dim: int,
         value_dim: int,
         query_norm: QueryNorm = "none",
+        value_dtype: torch.dtype | None = None,
         zero_output: bool,
     ):
         super().__init__()
@@ -52,7 +56,7 @@ class MemoryLayer(nn.Module):
         self.query_norm, self.zero_output = query_norm, zero_output
         self.query = nn.Linear(hidden_size, num_heads * key_dim)
         self.keys_H2NC = nn.Parameter(torch.empty(num_heads, 2, num_keys, key_dim // 2))
-        self.values_SV = nn.Parameter(torch.empty(num_keys**2, value_dim))
+        self.values_SV = nn.Parameter(torch.empty(num_keys**2, value_dim, dtype=value_dtype))
         self.gate = nn.Linear(hidden_size, value_dim, bias=False)
         self.output = nn.Linear(value_dim, hidden_size, bias=False)
         # Set while a stream is learned: then the table gets no dense gradient, selected rows do (row_sparse.py).
@@ -82,6 +86,12 @@ class MemoryLayer(nn.Module):
             init.zeros_(self.output.weight)
         else:
             init.normal_(self.output.weight, std=self.output.in_features**-0.5)
+
+    def follow(self, weight: Tensor) -> None:
+        """Move to the device of ``weight``; all parameters but the value table take its type too."""
+        for parameter in self.parameters():
+            dtype = parameter.dtype if parameter is self.values_SV else weight.dtype
+            parameter.data = parameter.data.to(weight.device, dtype)
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Read the memory for each token: (B, T, D) to (B, T, D)."""

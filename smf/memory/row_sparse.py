@@ -38,10 +38,14 @@ class RowGradient:
         self.gradient_RV = None
 
     def collect(self, indices_TL: Tensor, weights_TL: Tensor, grad_TV: Tensor) -> None:
-        """Add one read's contribution to the gradient of the selected slots."""
+        """Add one read's contribution to the gradient of the selected slots.
+
+        Contributions add up in float32 at least: those of many micro-batches would be lost to rounding in bfloat16.
+        """
         if self.slots_R is None:
             raise TrainingError("backward ran before slots were selected; call RowGradient.select first")
         gradient_RV = row_gradient(self.slots_R, indices_TL, weights_TL, grad_TV)
+        gradient_RV = gradient_RV.to(torch.promote_types(gradient_RV.dtype, torch.float32))
         self.gradient_RV = gradient_RV if self.gradient_RV is None else self.gradient_RV + gradient_RV
 
 

@@ -6,9 +6,14 @@ and bags only enter through the grid and through ``starts``.
 """
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
+
+try:  # what stands in a `try`, transformers does not require of those who load a model folder's code
+    import triton
+    import triton.language as tl
+except ImportError as error:
+    error.add_note("this module is for machines with Triton; smf.memory.bags does without it elsewhere")
+    raise
 
 _MAX_COLUMNS = 256
 _LOOKUPS = 16

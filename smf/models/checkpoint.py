@@ -1,23 +1,29 @@
 """Model folders: saved whole or not at all, loaded completely or not at all."""
 
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
 
+import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
-from smf.artifacts import not_written, sha256
+from smf.artifacts import not_written, read_json, sha256
 from smf.errors import CheckpointError
-from smf.model_folder import MODEL_FILES
-from smf.models.memory_model import require_all_weights
+from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
+from smf.models.device import require_device
+from smf.models.memory_model import MemoryForCausalLM, require_all_weights
+from smf.models.remote_code import add_remote_code
+
+logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write model and tokenizer as a transformers folder of :data:`MODEL_FILES`.
+    """Write model and tokenizer as a transformers folder: :data:`MODEL_FILES`, and beside a memory model its code.
 
     The weights get their final name last, so a folder with weights is complete.
     """
@@ -28,9 +34,13 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         with tempfile.TemporaryDirectory(dir=folder) as name:
             model.save_pretrained(name, max_shard_size="1TB")
             tokenizer.save_pretrained(name)
+            files = MODEL_FILES
+            if isinstance(model, MemoryForCausalLM):
+                add_remote_code(name)
+                files = MEMORY_MODEL_FILES
             # Old weights must not stand beside a new configuration.
             (folder / "model.safetensors").unlink(missing_ok=True)
-            for file in sorted(MODEL_FILES, key=lambda file: file == "model.safetensors"):
+            for file in sorted(files, key=lambda file: file == "model.safetensors"):
                 with open(Path(name) / file, "rb+") as handle:
                     os.fsync(handle.fileno())
                 os.replace(Path(name) / file, folder / file)
@@ -39,16 +49,27 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         raise
 
 
-def load_model(folder: str | Path, device: str) -> PreTrainedModel:
+def load_model(folder: str | Path, device: str, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """Load a language model, with memory or without, in evaluation mode.
+
+    Args:
+        folder: A transformers folder; weights may be in one file or in several with an index.
+        device: Where the model goes.
+        dtype: Type of the weights; None for the type that they are saved in. Value tables keep theirs.
 
     Raises:
         CheckpointError: The folder is missing or incomplete, or its weights do not fit its configuration.
+        ConfigError: The device is not there.
     """
+    require_device(device)
     transformers.utils.logging.disable_progress_bar()  # one bar a job, for what takes long
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+            folder,
+            dtype=dtype or "auto",
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
         raise CheckpointError(f"cannot load a language model from {folder}: {error}") from error
@@ -56,21 +77,39 @@ def load_model(folder: str | Path, device: str) -> PreTrainedModel:
     return model.eval().to(device)
 
 
+def cast_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Give all weights another type, in place; buffers such as rotary frequencies keep theirs, as when it is loaded."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    model.config.dtype = dtype
+
+
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer.
+    """Load a tokenizer. Where it has no padding token, as Llama's, its end-of-text token pads: padding is masked.
 
     Raises:
-        CheckpointError: The folder holds none, or it has no padding token.
+        CheckpointError: The folder holds none, or it has no end-of-text token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot load a tokenizer from {folder}: {error}") from error
-    if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
-        raise CheckpointError(f"the tokenizer in {folder} has no padding or no end-of-text token; set both")
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"the tokenizer in {folder} has no end-of-text token, by which a model ends its answers; name it as "
+            "`eos_token` in tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        logger.info("the tokenizer in %s has no padding token; %r pads", folder, tokenizer.eos_token)
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def model_hash(folder: str | Path) -> str:
-    """SHA-256 of the configuration and the weights: which model something was computed with."""
-    return sha256(Path(folder) / "config.json", Path(folder) / "model.safetensors")
+    """SHA-256 of the configuration and the weights, in one file or several: which model something was computed with."""
+    folder = Path(folder)
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return sha256(folder / "config.json", folder / "model.safetensors")
+    shards = sorted(set(read_json(index)["weight_map"].values()))
+    return sha256(folder / "config.json", index, *(folder / shard for shard in shards))

@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from smf.memory import QueryNorm
+from smf.memory import QueryNorm, ValueType
 
 MODEL_TYPE = "smf_memory"
 FORMAT_VERSION = 1
@@ -28,6 +28,7 @@ class MemorySettings:
         key_dim: Size of a query, even.
         value_dim: Size of a slot.
         query_norm: Whether queries are normalised, see :class:`smf.memory.MemoryLayer`.
+        value_dtype: Type of the value tables; all other new parameters have the type of the base.
     """
 
     layers: tuple[int, ...]
@@ -38,6 +39,7 @@ class MemorySettings:
     key_dim: int
     value_dim: int
     query_norm: QueryNorm = "none"
+    value_dtype: ValueType = "float32"
 
 
 @strict
@@ -59,6 +61,7 @@ class MemoryConfig(PreTrainedConfig):
     key_dim: int = 64
     value_dim: int = 128
     query_norm: QueryNorm = "none"
+    value_dtype: ValueType = "float32"
     smf_format: int = FORMAT_VERSION
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
 
@@ -169,10 +170,11 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
             key_dim=config.key_dim,
             value_dim=config.value_dim,
             query_norm=config.query_norm,
+            value_dtype=getattr(torch, config.value_dtype),
             zero_output=additive,
         )
         # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.
         for module in memory.modules():
             module._is_hf_initialized = True
-        memory.to(dtype=next(blocks[number].mlp.parameters()).dtype)
+        memory.follow(next(blocks[number].mlp.parameters()))
         blocks[number].mlp = MemoryBlock(blocks[number].mlp if additive else None, memory)

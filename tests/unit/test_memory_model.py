@@ -18,9 +18,10 @@ from transformers import (
     OPTForCausalLM,
 )
 
-from smf.errors import CheckpointError
+from smf.errors import CheckpointError, ConfigError
 from smf.memory import MemoryLayer
-from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
+from smf.model_folder import MEMORY_MODEL_FILES
+from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MemoryConfig
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.models.retrofit import retrofit
@@ -39,6 +40,7 @@ from tests.helpers import (
 families = pytest.mark.parametrize("family", FAMILIES)
 tied_or_not = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 modes = pytest.mark.parametrize("mode", ["additive", "replace"])
+value_dtypes = pytest.mark.parametrize("value_dtype", ["float32", "bfloat16"])
 
 
 # Attach
@@ -54,11 +56,13 @@ def test_additive_attach_gives_bit_identical_logits(family, tied):
 
 
 @families
-def test_additive_attach_to_a_bfloat16_model_gives_bit_identical_logits_in_bfloat16(family):
+@value_dtypes
+def test_additive_attach_to_a_bfloat16_model_gives_bit_identical_logits_in_bfloat16(family, value_dtype):
     before = logits(base_model(family).bfloat16())
-    model = retrofit(base_model(family).bfloat16(), memory_settings(), seed=0)
+    model = retrofit(base_model(family).bfloat16(), memory_settings(value_dtype=value_dtype), seed=0)
     assert torch.equal(logits(model), before)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    types = {name.rsplit(".", 1)[1] == "values_SV": parameter.dtype for name, parameter in model.named_parameters()}
+    assert types == {True: getattr(torch, value_dtype), False: torch.bfloat16}
 
 
 @families
@@ -230,13 +234,69 @@ def test_the_model_hash_follows_weights_and_configuration(tmp_path):
     assert model_hash(tmp_path / "again") == model_hash(tmp_path / "0")
 
 
-def test_a_bfloat16_checkpoint_stays_bfloat16(tmp_path):
-    model = memory_model().bfloat16()
+@pytest.mark.parametrize("base_dtype", [torch.float32, torch.bfloat16], ids=str)
+@value_dtypes
+def test_a_checkpoint_keeps_the_type_of_the_tables_and_that_of_the_rest(base_dtype, value_dtype, tmp_path):
+    base = base_model()
+    cast_weights(base, base_dtype)
+    model = retrofit(base, memory_settings(value_dtype=value_dtype), seed=0)
     save_checkpoint(model, tokenizer(), tmp_path)
+    for loaded in (load_model(tmp_path, "cpu"), AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")):
+        for name, weight in model.named_parameters():
+            expected = getattr(torch, value_dtype) if name.endswith("values_SV") else base_dtype
+            assert loaded.get_parameter(name).dtype == expected
+            assert torch.equal(loaded.get_parameter(name), weight)
+        assert torch.equal(logits(loaded), logits(model))
+
+
+def test_a_model_that_is_loaded_in_another_type_keeps_the_type_of_its_tables(saved):
+    loaded = AutoModelForCausalLM.from_pretrained(saved, dtype=torch.bfloat16)
+    assert loaded.dtype == torch.bfloat16
+    assert {layer.values_SV.dtype for layer in loaded.memory_layers().values()} == {torch.float32}
+
+
+@tied_or_not
+@pytest.mark.parametrize("with_memory", [True, False], ids=["memory", "base"])
+def test_a_sharded_folder_loads_to_the_same_bits_and_has_a_hash(with_memory, tied, tmp_path):
+    model = memory_model(tied=tied) if with_memory else base_model(tied=tied)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
     loaded = load_model(tmp_path, "cpu")
-    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
-    for name, weight in model.named_parameters():
-        assert torch.equal(loaded.get_parameter(name), weight)
+    assert same_bytes(logits(loaded), logits(model))
+    ends = loaded.get_input_embeddings().weight, loaded.get_output_embeddings().weight
+    assert (ends[0].data_ptr() == ends[1].data_ptr()) == tied
+    before = model_hash(tmp_path)
+    assert model_hash(tmp_path) == before
+    shard = max(tmp_path.glob("model-*.safetensors"))
+    change_weights(tmp_path, lambda weights: next(iter(weights.values())).add_(1), file=shard.name)
+    assert model_hash(tmp_path) != before
+
+
+@pytest.mark.parametrize("with_memory", [True, False], ids=["memory", "base"])
+@pytest.mark.parametrize(("change", "problem"), [("lose", "missing"), ("add", "unexpected")])
+def test_a_sharded_folder_with_other_weights_is_refused(change, problem, with_memory, tmp_path):
+    model = memory_model() if with_memory else base_model()
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    index_path = tmp_path / "model.safetensors.index.json"
+    index = json.loads(index_path.read_text())
+    name = next(name for name in sorted(index["weight_map"]) if name.endswith("layers.1.self_attn.q_proj.weight"))
+    file = index["weight_map"][name]
+    if change == "lose":
+        del index["weight_map"][name]
+        change_weights(tmp_path, lambda weights: weights.pop(name), file=file)
+    else:
+        index["weight_map"]["stranger.weight"] = file
+        change_weights(tmp_path, lambda weights: weights.update({"stranger.weight": torch.zeros(2)}), file=file)
+    index_path.write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=f"1 {problem} keys, the first"):
+        load_model(tmp_path, "cpu")
+
+
+def test_a_sharded_folder_that_lacks_a_shard_is_refused(tmp_path):
+    base_model().save_pretrained(tmp_path, max_shard_size="20KB")
+    max(tmp_path.glob("model-*.safetensors")).unlink()
+    with pytest.raises(CheckpointError, match="cannot load a language model from"):
+        load_model(tmp_path, "cpu")
 
 
 def test_a_plain_base_model_round_trips_too(tmp_path):
@@ -281,10 +341,10 @@ def saved_base(tmp_path):
     return tmp_path
 
 
-def change_weights(folder, change):
-    weights = load_file(folder / "model.safetensors")
+def change_weights(folder, change, file="model.safetensors"):
+    weights = load_file(folder / file)
     change(weights)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    save_file(weights, folder / file, {"format": "pt"})
 
 
 def change_config(folder, **changes):
@@ -396,11 +456,30 @@ def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path):
             load_tokenizer(folder)
 
 
-def test_a_tokenizer_without_padding_is_refused(saved):
+def test_a_tokenizer_without_padding_pads_with_its_end_of_text(saved, caplog):
     config = json.loads((saved / "tokenizer_config.json").read_text())
-    (saved / "tokenizer_config.json").write_text(json.dumps({**config, "pad_token": None}))
-    with pytest.raises(CheckpointError, match="no padding"):
+    (saved / "tokenizer_config.json").write_text(json.dumps({**config, "pad_token": None, "eos_token": "?"}))
+    with caplog.at_level("INFO"):
+        loaded = load_tokenizer(saved)
+    assert loaded.pad_token_id == loaded.eos_token_id == tokenizer()("?").input_ids[0]
+    assert "has no padding token; '?' pads" in caplog.text
+
+
+def test_a_tokenizer_without_end_of_text_is_refused(saved):
+    config = json.loads((saved / "tokenizer_config.json").read_text())
+    (saved / "tokenizer_config.json").write_text(json.dumps({**config, "eos_token": None}))
+    with pytest.raises(CheckpointError, match="no end-of-text token.*name it as `eos_token` in tokenizer_config.json"):
         load_tokenizer(saved)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "mps"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(device, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(
+        ConfigError, match=f"device is {device}, but torch finds no .*|0 CUDA devices.*set `device: cpu`"
+    ):
+        load_model(tmp_path / "nowhere", device)
 
 
 class DiskFullError(OSError):
@@ -420,10 +499,10 @@ def fail_after(calls, function):
     return failing
 
 
-@pytest.mark.parametrize("calls", range(5))
+@pytest.mark.parametrize("calls", [0, 1, 5, len(MEMORY_MODEL_FILES) - 1])
 @pytest.mark.parametrize("old", [False, True], ids=["new folder", "over an old checkpoint"])
 def test_a_half_written_folder_is_never_taken_for_a_whole_one(tmp_path, monkeypatch, calls, old):
-    """Whichever of the five files cannot be written: no model, and never old weights under a new configuration."""
+    """Whichever of the files cannot be written: no model, and never old weights under a new configuration."""
     if old:
         save_checkpoint(memory_model(seed=1), tokenizer(), tmp_path)
     with monkeypatch.context() as patch:

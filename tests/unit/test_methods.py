@@ -15,6 +15,7 @@ from smf.memory import record_slot_reads
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds
 from smf.models.memory_model import MemoryForCausalLM
+from smf.models.retrofit import retrofit
 from smf.selection.names import SELECTORS
 from smf.streams.batches import IGNORED, fact_batch
 from smf.tensor_files import read_tensors, write_tensors
@@ -27,6 +28,7 @@ from tests.helpers import (
     copy_of_state,
     logits,
     memory_model,
+    memory_settings,
     method_settings,
     same_bytes,
     start_method,
@@ -584,8 +586,11 @@ def test_with_micro_batches_slots_outside_one_selection_keep_their_bits(optimize
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_bfloat16_model_takes_steps_on_its_selected_slots_alone(optimizer):
-    model = memory_model(num_keys=40).bfloat16()
+@pytest.mark.parametrize("base_dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_bfloat16_table_takes_steps_on_its_selected_slots_alone(base_dtype, optimizer):
+    model = retrofit(base_model().to(base_dtype), memory_settings(num_keys=40, value_dtype="bfloat16"), 0)
+    for layer in model.memory_layers().values():
+        layer.output.weight.data.fill_(0.1)
     method = start_method("smf", model=model, top_t=5, **OPTIMIZERS[optimizer])
     for fact in FACTS:
         before = {block: layer.values_SV.clone() for block, layer in model.memory_layers().items()}

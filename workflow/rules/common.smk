@@ -8,7 +8,7 @@ import yaml
 from smf.code_digest import code_digest, package_file
 from smf.errors import ConfigError
 from smf.experiment import Experiment
-from smf.model_folder import MODEL_FILES
+from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
     SCHEMA = yaml.safe_load(file)

@@ -6,7 +6,7 @@ rule heal:
         base=expand("<results>/base/{file}", file=MODEL_FILES),
         healing="<results>/data/healing.jsonl",
     output:
-        model=expand("<results>/healed/{file}", file=MODEL_FILES),
+        model=expand("<results>/healed/{file}", file=MEMORY_MODEL_FILES),
         report="<results>/healed/report.json",
     log:
         "<logs>/heal/heal.log",
