@@ -23,6 +23,7 @@ from smf.errors import ConfigError, DataError
 from smf.evaluation.documents import FACT_FORMS, fact_documents, read_choices, read_questions
 from smf.evaluation.shared_context import Item, continuation_likelihoods
 from smf.seeding import derive_seed, python_generator
+from smf.streams.batches import starts_with_bos
 from smf.streams.facts import Fact
 
 TASK_FOLDER = Path(__file__).parent / "tasks"
@@ -199,7 +200,7 @@ class _Model(HFLM):
             tokenizer=tokenizer,
             batch_size=settings.batch_size,
             max_length=settings.max_length,
-            add_bos_token=False,  # as in training, where no special token starts a text
+            add_bos_token=starts_with_bos(tokenizer),  # as in training
         )
         if settings.max_new_tokens >= self.max_length:
             raise ConfigError(

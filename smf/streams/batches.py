@@ -66,26 +66,38 @@ class Batch:
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
 
 
+def starts_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether texts begin with the beginning-of-text token: they do if the tokenizer puts it there by itself.
+
+    A model that was trained with this token (Llama, Gemma) is lost without it, another one with it. Training text and
+    all that evaluation asks follow this one rule.
+    """
+    return tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
+
+
 def encode(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, loss_on: LossOn, max_length: int
 ) -> list[Encoded]:
-    """Token ids (with the end-of-text token) and labels of each example.
+    """Token ids (with the tokens that begin and end a text) and labels of each example.
 
     Raises:
         DataError: An example is longer than ``max_length`` tokens; cutting it would cut its answer.
     """
     texts = [example.prompt + example.completion for example in examples]
     encodings = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    start = [tokenizer.bos_token_id] if starts_with_bos(tokenizer) else []
     encoded = []
     for example, ids, offsets in zip(examples, encodings["input_ids"], encodings["offset_mapping"], strict=True):
-        if len(ids) + 1 > max_length:
+        length = len(start) + len(ids) + 1
+        if length > max_length:
             raise DataError(
-                f"a text has {len(ids) + 1} tokens, more than max_length {max_length}: {example.prompt[:60]!r}…"
+                f"a text has {length} tokens, more than max_length {max_length}: {example.prompt[:60]!r}…"
             )
         first = 0 if loss_on == "text" else len(example.prompt)
         # A token belongs to the completion if it ends after the prompt does.
         labels = [token if end > first else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
-        encoded.append(([*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]))
+        labels = [*(IGNORED for _ in start), *labels, tokenizer.eos_token_id]
+        encoded.append(([*start, *ids, tokenizer.eos_token_id], labels))
     return encoded
 
 

@@ -1,0 +1,35 @@
+"""Activation checkpointing (Chen et al., 2016): a block's inner results are computed again in the backward pass.
+
+transformers has a switch for this, but it works in training mode only, and streams are learned in evaluation mode, so
+that no dropout makes methods differ.
+"""
+
+from functools import partial
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Keep only the blocks' inputs for the backward pass, which then computes each block a second time.
+
+    Gradients stay the same. Passes without gradient are not changed.
+
+    Args:
+        model: With memory or without; changed in place.
+
+    Raises:
+        CheckpointError: The architecture is not supported.
+    """
+    language_model = model.language_model if isinstance(model, MemoryForCausalLM) else model
+    for block in decoder_blocks(language_model):
+        block.forward = partial(_recomputed, block.forward)
+
+
+def _recomputed(forward, *inputs, **options):
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **options)
+    return checkpoint(partial(forward, **options), *inputs, use_reentrant=False)
