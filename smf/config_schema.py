@@ -75,6 +75,9 @@ def _fill_defaults(value: object, schema: Mapping, root: Mapping) -> None:
             value[key] = copy.deepcopy(child["default"])
         if key in value:
             _fill_defaults(value[key], child, root)
+    # Defaults that hold only if other settings have certain values.
+    if "then" in schema and _Validator(schema["if"]).is_valid(value):
+        _fill_defaults(value, schema["then"], root)
 
 
 def _explain(error: ValidationError, where: str) -> str:

@@ -1,12 +1,12 @@
 """The experiment that a config describes: checked as a whole before any work starts, defaults filled in."""
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from smf.config_schema import check
 from smf.errors import ConfigError
+from smf.expected_base import check_base, known_num_layers
 from smf.methods.registry import method_class
 
 _COMMON_SETTINGS = ("kind", "label", "sweep")
@@ -80,6 +80,16 @@ class Experiment:
         return {name: method["label"] for name, method in self.methods.items() if "label" in method}
 
     @property
+    def base(self) -> dict:
+        """What the base model's folder depends on; how its activations are kept later is not part of it."""
+        return {key: value for key, value in self.config["base"].items() if key != "gradient_checkpointing"}
+
+    @property
+    def unchecked_layers(self) -> list[int]:
+        """The blocks that get memory, if only the loaded base model tells whether it has them; else none."""
+        return [] if known_num_layers(self.config["base"])[0] is not None else self.config["memory"]["layers"]
+
+    @property
     def positions(self) -> list[int]:
         """Where snapshots are taken: the configured positions and the stream's end."""
         stream = self.config["stream"]
@@ -126,22 +136,8 @@ def _check_method(where: str, settings: dict) -> None:
 def _check_agreement(config: Mapping) -> None:
     """Check what no schema can: that settings agree with each other and with the files that they name."""
     base, memory, stream = config["base"], config["memory"], config["stream"]
-    architecture = base["architecture"]
-    if base["source"] == "pretrain":
-        num_layers, where = architecture["num_layers"], "base.architecture.num_layers"
-        heads, width = architecture["num_attention_heads"], architecture["hidden_size"]
-        if width % heads or (width // heads) % 2:
-            _refuse("base.architecture.hidden_size", width, f"an even multiple of num_attention_heads ({heads})")
-        if heads % architecture["num_key_value_heads"]:
-            _refuse(
-                "base.architecture.num_key_value_heads", architecture["num_key_value_heads"], f"a divisor of {heads}"
-            )
-    elif base["source"] == "checkpoint":
-        num_layers, where = _layers_of_checkpoint(base["checkpoint"]), f"the model in {base['checkpoint']}"
-    else:  # what the hub's model has is known when it is there; healing checks it then
-        if base["name"] is None:
-            raise ConfigError("base.source is hub, but base.name is not set; name a model as owner/name")
-        num_layers, where = None, ""
+    check_base(base)
+    num_layers, where = known_num_layers(base)
     if num_layers is not None and max(memory["layers"]) >= num_layers:
         raise ConfigError(
             f"memory.layers names block {max(memory['layers'])}, but {where} has {num_layers} "
@@ -196,16 +192,6 @@ def _check_data(config: Mapping) -> None:
     if evaluation["max_new_tokens"] >= config["base"]["max_length"]:
         limit = config["base"]["max_length"]
         _refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
-
-
-def _layers_of_checkpoint(folder: str | None) -> int | None:
-    if folder is None:
-        raise ConfigError("base.source is checkpoint, but base.checkpoint is not set; name a transformers folder")
-    path = Path(folder) / "config.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))).get("num_hidden_layers")
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"base.checkpoint: cannot read {path} ({error}); name a transformers folder") from error
 
 
 def _refuse(key: str, value: object, expected: str) -> None:

@@ -1,12 +1,15 @@
 """The base model: pretrained here, or taken from a folder or the hub; in any case it must know the known questions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from smf.artifacts import read_jsonl, write_json
-from smf.models.checkpoint import load_model, load_tokenizer, save_checkpoint
+from smf.models.architecture import require_architecture
+from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save_checkpoint
+from smf.models.device import require_device
 from smf.models.hub import download_model
-from smf.models.memory_model import decoder_blocks
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
 from smf.training.loop import TrainingSettings
@@ -14,7 +17,13 @@ from smf.training.pretrain import Architecture, pretrain, require_recall
 
 
 def make_base_model(
-    settings: Mapping, corpus_path: str | Path, known_path: str | Path, *, device: str, folder: str | Path
+    settings: Mapping,
+    corpus_path: str | Path,
+    known_path: str | Path,
+    *,
+    memory_layers: Sequence[int],
+    device: str,
+    folder: str | Path,
 ) -> None:
     """Write the base model's folder and its ``report.json``.
 
@@ -24,22 +33,30 @@ def make_base_model(
         settings: The config's ``base``.
         corpus_path: Pretraining text.
         known_path: Questions that the model must answer.
+        memory_layers: Blocks that the model must have; none where the config could tell.
         device: Where to train.
         folder: Where the model goes.
 
     Raises:
-        CheckpointError: The checkpoint cannot be downloaded or loaded, or its architecture is not supported.
+        CheckpointError: The checkpoint cannot be downloaded or loaded, its architecture is not supported, or it is not
+            the one that the config expects.
+        ConfigError: The device is not there.
         TrainingError: The loss is not finite, or the model answers fewer questions than ``min_recall``.
     """
     known = known_examples(read_jsonl(known_path, {"question": str, "answer": list}))
+    require_device(device)
+    dtype = getattr(torch, settings["dtype"])
     if settings["source"] == "checkpoint":
-        model = load_model(settings["checkpoint"], device)
-        tokenizer = load_tokenizer(settings["checkpoint"])
-        report: dict = {"checkpoint": settings["checkpoint"]}
+        where = settings["checkpoint"]
+        model, tokenizer = load_model(where, device, dtype), load_tokenizer(where)
+        require_architecture(where, model, settings["architecture"], memory_layers)
+        report: dict = {"checkpoint": where}
     elif settings["source"] == "hub":
-        source, commit = download_model(settings["name"], settings["revision"])
-        model, tokenizer = load_model(source, device), load_tokenizer(source)
-        report = {"name": settings["name"], "revision": settings["revision"], "commit": commit}
+        name, revision = settings["name"], settings["revision"]
+        source, commit = download_model(name, revision)
+        model, tokenizer = load_model(source, device, dtype), load_tokenizer(source)
+        require_architecture(name, model, settings["architecture"], memory_layers)
+        report = {"name": name, "revision": revision, "commit": commit}
     else:
         architecture = Architecture(**settings["architecture"], max_length=settings["max_length"])
         model, tokenizer, report = pretrain(
@@ -48,7 +65,7 @@ def make_base_model(
             TrainingSettings(**settings["pretraining"]),
             device,
         )
-    decoder_blocks(model)
+        cast_weights(model, dtype)
     report["recall"] = require_recall(
         model, tokenizer, known, min_recall=settings["min_recall"], max_length=settings["max_length"]
     )

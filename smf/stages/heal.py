@@ -7,6 +7,7 @@ from smf.artifacts import sha256, write_json
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MemorySettings
+from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
 from smf.seeding import derive_seed
 from smf.selection.background import count_background
@@ -23,6 +24,7 @@ def make_healed_model(
     text_path: str | Path,
     *,
     max_length: int,
+    gradient_checkpointing: bool,
     device: str,
     folder: str | Path,
 ) -> None:
@@ -34,6 +36,7 @@ def make_healed_model(
         base_folder: The base model.
         text_path: Ordinary text.
         max_length: Longest text, in tokens.
+        gradient_checkpointing: Whether the backward pass computes activations again.
         device: Where to train.
         folder: Where the healed model goes.
     """
@@ -41,6 +44,8 @@ def make_healed_model(
     tokenizer = load_tokenizer(base_folder)
     encoded = encode(tokenizer, read_corpus(text_path), loss_on=settings.loss_on, max_length=max_length)
     base = load_model(base_folder, device)
+    if gradient_checkpointing:
+        recompute_activations(base)
     sizes = {key: value for key, value in memory.items() if key not in ("layers", "calibrate_queries")}
     model = retrofit(base, MemorySettings(layers=tuple(memory["layers"]), **sizes), settings.seed)
     report = heal(model, encoded, settings, pad_token_id=tokenizer.pad_token_id, calibrate=memory["calibrate_queries"])

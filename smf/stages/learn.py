@@ -7,6 +7,7 @@ from smf.artifacts import write_jsonl
 from smf.methods.method import Method
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
+from smf.models.recompute import recompute_activations
 from smf.selection.background import BackgroundCounts
 from smf.streams.facts import read_facts
 from smf.tensor_files import write_tensors
@@ -21,6 +22,7 @@ def learn(
     facts_path: str | Path,
     *,
     max_length: int,
+    gradient_checkpointing: bool,
     seed: int,
     device: str,
     delta_paths: Mapping[int, str | Path],
@@ -35,6 +37,7 @@ def learn(
         counts_path: Background counts, for methods that need them.
         facts_path: The stream.
         max_length: Longest text, in tokens.
+        gradient_checkpointing: Whether the backward pass computes activations again.
         seed: The run's seed.
         device: Where to train.
         delta_paths: Where the delta of each position goes.
@@ -42,7 +45,9 @@ def learn(
     """
     start_hash = model_hash(start_folder)
     background = None if counts_path is None else BackgroundCounts.load(counts_path, model_hash=start_hash)
-    learner = start_method(method, start_folder, background, seed=seed, device=device)
+    learner = start_method(
+        method, start_folder, background, seed=seed, device=device, gradient_checkpointing=gradient_checkpointing
+    )
     settings = StreamSettings(
         steps_per_fact=stream["steps_per_fact"],
         loss_on=stream["loss_on"],
@@ -60,7 +65,16 @@ def learn(
 
 
 def start_method(
-    method: Mapping, start_folder: str | Path, background: BackgroundCounts | None, *, seed: int, device: str
+    method: Mapping,
+    start_folder: str | Path,
+    background: BackgroundCounts | None,
+    *,
+    seed: int,
+    device: str,
+    gradient_checkpointing: bool = False,
 ) -> Method:
     """The method of a config entry, at the beginning of its stream."""
-    return method_class(method["kind"])(load_model(start_folder, device), method, background, seed)
+    model = load_model(start_folder, device)
+    if gradient_checkpointing:
+        recompute_activations(model)
+    return method_class(method["kind"])(model, method, background, seed)

@@ -90,9 +90,7 @@ def encode(
     for example, ids, offsets in zip(examples, encodings["input_ids"], encodings["offset_mapping"], strict=True):
         length = len(start) + len(ids) + 1
         if length > max_length:
-            raise DataError(
-                f"a text has {length} tokens, more than max_length {max_length}: {example.prompt[:60]!r}…"
-            )
+            raise DataError(f"a text has {length} tokens, more than max_length {max_length}: {example.prompt[:60]!r}…")
         first = 0 if loss_on == "text" else len(example.prompt)
         # A token belongs to the completion if it ends after the prompt does.
         labels = [token if end > first else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]

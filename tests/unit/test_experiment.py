@@ -100,7 +100,7 @@ def test_the_schema_holds_no_stray_keyword():
                 yield from keywords(part, not inside_properties and key in ("properties", "$defs"))
 
     used = set(keywords({key: value for key, value in SCHEMA.items() if key != "title"}))
-    assert used <= {*Draft202012Validator.VALIDATORS, "$schema", "$defs", "description", "default"}
+    assert used <= {*Draft202012Validator.VALIDATORS, "$schema", "$defs", "description", "default", "then"}
 
 
 @pytest.mark.parametrize(("path", "schema"), PROPERTIES, ids=name_of)
@@ -376,10 +376,53 @@ def test_a_checkpoint_with_a_broken_config_is_refused(tmp_path, text):
 
 def test_a_layer_that_the_checkpoint_does_not_have_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 1}')
-    base = {"source": "checkpoint", "checkpoint": str(tmp_path)}
+    base = {"source": "checkpoint", "checkpoint": str(tmp_path), "architecture": {"num_layers": 1}}
     message = refusal(tiny(base=base))
     assert message.startswith(f"memory.layers names block 1, but the model in {tmp_path} has 1 (blocks 0 to 0); choose")
     Experiment(tiny(base=base, memory={"layers": [0]}), SCHEMA)
+
+
+def test_a_pretrained_model_has_default_sizes_and_one_from_elsewhere_only_those_that_are_expected(tmp_path):
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 2}')
+    checkpoint = {"source": "checkpoint", "checkpoint": str(tmp_path), "architecture": {"vocab_size": 512}}
+    sizes = {"vocab_size": 512, "hidden_size": 128, "num_layers": 4, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "intermediate_size": 384}
+    for base, expected in (({"source": "pretrain"}, sizes), (checkpoint, {"vocab_size": 512})):
+        config = tiny()
+        config["base"] = {"max_length": 128, "architecture": {"vocab_size": 512}, **base}
+        assert Experiment(config, SCHEMA).config["base"]["architecture"] == expected
+
+
+def hub(**architecture):
+    config = tiny()
+    config["base"] = {"source": "hub", "name": "some/model", "max_length": 128, "architecture": architecture}
+    return config
+
+
+def test_a_layer_that_the_hubs_model_is_expected_not_to_have_is_refused():
+    message = refusal(hub(num_layers=1))
+    assert message.startswith("memory.layers names block 1, but base.architecture.num_layers has 1 (blocks 0 to 0)")
+
+
+def test_only_layers_that_the_config_cannot_check_are_left_to_the_loaded_model():
+    config = hub()
+    assert Experiment(config, SCHEMA).unchecked_layers == config["memory"]["layers"]
+    assert Experiment(hub(num_layers=4), SCHEMA).unchecked_layers == []
+    assert Experiment(tiny(), SCHEMA).unchecked_layers == []
+
+
+def test_a_checkpoint_with_another_number_of_blocks_than_expected_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 3}')
+    config = hub(num_layers=4)
+    config["base"] |= {"source": "checkpoint", "checkpoint": str(tmp_path)}
+    assert refusal(config).startswith(
+        f"base.architecture.num_layers is 4, but the model in {tmp_path} has 3; correct or"
+    )
+
+
+def test_how_activations_are_kept_does_not_make_the_base_model_stale():
+    kept, recomputed = (tiny(base={"gradient_checkpointing": value}) for value in (False, True))
+    assert Experiment(kept, SCHEMA).base == Experiment(recomputed, SCHEMA).base
 
 
 def test_a_sweep_of_a_kind_without_a_rate_is_refused(monkeypatch):

@@ -20,6 +20,7 @@ rule heal:
         memory=EXPERIMENT.config["memory"],
         healing=EXPERIMENT.config["healing"],
         max_length=EXPERIMENT.config["base"]["max_length"],
+        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
         device=EXPERIMENT.config["device"],
         code=code_of("heal.py"),
     script:

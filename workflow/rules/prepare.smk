@@ -57,7 +57,8 @@ rule base_model:
     resources:
         gpu=GPUS,
     params:
-        base=EXPERIMENT.config["base"],
+        base=EXPERIMENT.base,
+        memory_layers=EXPERIMENT.unchecked_layers,
         device=EXPERIMENT.config["device"],
         code=code_of("base_model.py"),
     script:

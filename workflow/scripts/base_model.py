@@ -10,6 +10,7 @@ make_base_model(
     snakemake.params.base,
     snakemake.input.pretraining,
     snakemake.input.known,
+    memory_layers=snakemake.params.memory_layers,
     device=snakemake.params.device,
     folder=Path(snakemake.output.report).parent,
 )

@@ -12,6 +12,7 @@ make_healed_model(
     Path(snakemake.input.base[0]).parent,
     snakemake.input.healing,
     max_length=snakemake.params.max_length,
+    gradient_checkpointing=snakemake.params.gradient_checkpointing,
     device=snakemake.params.device,
     folder=Path(snakemake.output.report).parent,
 )

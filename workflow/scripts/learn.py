@@ -13,6 +13,7 @@ learn(
     next(iter(snakemake.input.counts), None),
     snakemake.input.stream,
     max_length=snakemake.params.max_length,
+    gradient_checkpointing=snakemake.params.gradient_checkpointing,
     seed=int(snakemake.wildcards.seed),
     device=snakemake.params.device,
     delta_paths=dict(zip(snakemake.params.positions, snakemake.output.deltas, strict=True)),

@@ -1,0 +1,42 @@
+"""Whether a loaded base model is the one that the experiment was planned for."""
+
+from collections.abc import Mapping, Sequence
+
+from transformers import PreTrainedModel
+
+from smf.errors import CheckpointError
+from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
+
+_CONFIG_NAMES = {"num_layers": "num_hidden_layers"}
+"""What transformers calls a key of ``base.architecture``, where it is another word."""
+
+
+def require_architecture(
+    where: object, model: PreTrainedModel, expected: Mapping[str, int], memory_layers: Sequence[int]
+) -> None:
+    """Refuse a model of other sizes than expected, or without the blocks that are to get memory.
+
+    Args:
+        where: The checkpoint, for messages.
+        model: The base model.
+        expected: Sizes, with the keys of the config's ``base.architecture``; any may be missing.
+        memory_layers: Blocks that must be there, counted from 0.
+
+    Raises:
+        CheckpointError: It is another model, or its architecture is not supported.
+    """
+    if isinstance(model, MemoryForCausalLM):
+        raise CheckpointError(f"{where} has memory layers already; name the model that it was made from")
+    num_blocks = len(decoder_blocks(model))
+    config = model.config.get_text_config()
+    for key, value in expected.items():
+        found = getattr(config, _CONFIG_NAMES.get(key, key), None)
+        if found != value:
+            raise CheckpointError(
+                f"base.architecture.{key} is {value}, but {where} has {found}; correct the config, or name the model "
+                "that is meant"
+            )
+    if missing := [number for number in memory_layers if number >= num_blocks]:
+        raise CheckpointError(
+            f"memory.layers names block {missing[0]}, but {where} has blocks 0 to {num_blocks - 1}; choose other blocks"
+        )

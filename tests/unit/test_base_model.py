@@ -1,0 +1,98 @@
+"""The base model's folder: made from a checkpoint in the type that the config says, or refused."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from smf.artifacts import write_jsonl
+from smf.errors import CheckpointError, ConfigError
+from smf.models.checkpoint import load_model, save_checkpoint
+from smf.stages.base_model import make_base_model
+from tests.helpers import base_model, logits, memory_model, tokenizer
+
+PRETRAINING = {"num_steps": 2, "batch_size": 2, "learning_rate": 0.01}
+SIZES = {"vocab_size": 300, "hidden_size": 16, "num_layers": 2, "num_attention_heads": 2}
+SIZES |= {"num_key_value_heads": 1, "intermediate_size": 16}
+
+
+def make(tmp_path, *, memory_layers=(), device="cpu", **settings):
+    write_jsonl(tmp_path / "known.jsonl", [{"question": "where was Joel Quint born", "answer": ["Tarnow"]}])
+    write_jsonl(tmp_path / "text.jsonl", [{"prompt": "Joel Quint was born in", "completion": " Tarnow."}] * 4)
+    settings = {"source": "checkpoint", "checkpoint": str(tmp_path / "given"), "dtype": "float32"} | settings
+    settings = {"architecture": {}, "min_recall": 0.0, "max_length": 64} | settings
+    folder = tmp_path / "base"
+    make_base_model(
+        settings,
+        tmp_path / "text.jsonl",
+        tmp_path / "known.jsonl",
+        memory_layers=memory_layers,
+        device=device,
+        folder=folder,
+    )
+    return folder
+
+
+@pytest.fixture
+def given(tmp_path):
+    save_checkpoint(base_model("llama", tied=False), tokenizer(), tmp_path / "given")
+    return tmp_path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("saved", ["float32", "bfloat16"])
+def test_a_checkpoint_is_taken_over_in_the_configured_type(saved, dtype, tmp_path):
+    model = base_model().to(getattr(torch, saved))
+    save_checkpoint(model, tokenizer(), tmp_path / "given")
+    loaded = load_model(make(tmp_path, dtype=dtype), "cpu")
+    for name, weight in model.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), weight.to(getattr(torch, dtype))), name
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["dtype"] == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_pretrained_model_is_saved_in_the_configured_type_and_was_trained_in_float32(dtype, tmp_path):
+    folders = {}
+    for name in ("float32", dtype):
+        (tmp_path / name).mkdir(exist_ok=True)
+        folders[name] = make(
+            tmp_path / name, source="pretrain", architecture=SIZES, pretraining=PRETRAINING, dtype=name
+        )
+    exact, found = (load_file(folder / "model.safetensors") for folder in (folders["float32"], folders[dtype]))
+    for name, weight in exact.items():
+        assert torch.equal(found[name], weight.to(getattr(torch, dtype))), name
+
+
+def test_a_model_of_the_expected_sizes_is_taken(given):
+    expected = {"vocab_size": 300, "hidden_size": 32, "num_layers": 3, "num_attention_heads": 4}
+    folder = make(given, architecture=expected | {"num_key_value_heads": 2, "intermediate_size": 48}, memory_layers=[2])
+    assert torch.equal(logits(load_model(folder, "cpu")), logits(base_model("llama", tied=False)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "found"), [("num_layers", 4, 3), ("hidden_size", 64, 32), ("num_key_value_heads", 4, 2)]
+)
+def test_a_model_of_other_sizes_is_refused(key, value, found, given):
+    with pytest.raises(
+        CheckpointError, match=rf"base\.architecture\.{key} is {value}, but .*given has {found}; correct"
+    ):
+        make(given, architecture={key: value})
+    assert not (given / "base").exists()
+
+
+def test_a_memory_layer_in_a_block_that_the_model_lacks_is_refused(given):
+    with pytest.raises(CheckpointError, match=r"memory\.layers names block 5, but .*given has blocks 0 to 2; choose"):
+        make(given, memory_layers=[1, 5])
+
+
+def test_a_device_that_is_not_there_is_refused(given, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ConfigError, match="device is cuda, but torch finds 0 CUDA devices"):
+        make(given, device="cuda")
+
+
+def test_a_memory_model_is_no_base_model(tmp_path):
+    save_checkpoint(memory_model(), tokenizer(), tmp_path / "given")
+    with pytest.raises(CheckpointError, match="has memory layers already"):
+        make(tmp_path)
