@@ -5,6 +5,8 @@ import random
 from functools import cache
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -16,6 +18,7 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -82,6 +85,14 @@ BACKGROUND = tuple(
 def tokenizer():
     """A Qwen2 tokenizer trained on a few sentences: 256 bytes, a few merges, end-of-text (which also pads)."""
     return train_tokenizer(BACKGROUND, _SIZES["vocab_size"])
+
+
+def tokenizer_with_bos():
+    """The same tokenizer, but it begins each text with a token for that, as Llama's does, and has none to pad with."""
+    backend = Tokenizer.from_str(tokenizer().backend_tokenizer.to_str())
+    bos = ("!", tokenizer()("!").input_ids[0])
+    backend.post_processor = TemplateProcessing(single="! $A", special_tokens=[bos])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="!", eos_token=tokenizer().eos_token)
 
 
 def base_model(family="qwen2", *, tied=True, seed=0, **overrides):

@@ -33,7 +33,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     try:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             model.save_pretrained(name, max_shard_size="1TB")
-            tokenizer.save_pretrained(name)
+            tokenizer.save_pretrained(name, save_jinja_files=False)  # a chat template goes into its configuration
             files = MODEL_FILES
             if isinstance(model, MemoryForCausalLM):
                 add_remote_code(name)

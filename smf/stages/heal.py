@@ -7,6 +7,7 @@ from smf.artifacts import sha256, write_json
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MemorySettings
+from smf.models.device import require_device
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
 from smf.seeding import derive_seed
@@ -40,6 +41,7 @@ def make_healed_model(
         device: Where to train.
         folder: Where the healed model goes.
     """
+    require_device(device)
     settings = TrainingSettings(**healing)
     tokenizer = load_tokenizer(base_folder)
     encoded = encode(tokenizer, read_corpus(text_path), loss_on=settings.loss_on, max_length=max_length)
@@ -72,6 +74,7 @@ def write_background_counts(
         device: Where to compute.
         path: Where the counts go.
     """
+    require_device(device)
     tokenizer = load_tokenizer(healed_folder)
     encoded = encode(tokenizer, read_corpus(background_path), loss_on="text", max_length=max_length)
     num_batches, batch_size = settings["num_batches"], settings["batch_size"]

@@ -21,6 +21,7 @@ from smf.evaluation.scores import METRICS
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
+from tests.helpers import base_model, tokenizer, tokenizer_with_bos
 
 QUESTIONS = [
     {"question": "in which city was Mara Teller born", "answer": ["Velburg", "City of Velburg"]},
@@ -445,3 +446,21 @@ def test_equal_calls_give_equal_json_and_leave_the_model_as_it_was(tiny, evaluat
 def test_answers_longer_than_the_model_are_refused(tiny, evaluator_of):
     with pytest.raises(ConfigError, match="max_new_tokens is 128, but the model reads 128 tokens"):
         evaluator_of(max_new_tokens=128).evaluate(tiny.model, tiny.tokenizer, 0)
+
+
+@pytest.mark.parametrize("make", [tokenizer, tokenizer_with_bos], ids=["plain", "with a beginning"])
+def test_all_that_is_asked_begins_as_training_text_does(make, evaluator_of):
+    model, asked = base_model(max_position_embeddings=256), make()
+    asked.pad_token = asked.eos_token
+    first = []
+
+    def look(module, inputs, options):
+        ids, cache = options["input_ids"], options.get("past_key_values")
+        if cache is None or not cache.get_seq_length():
+            mask = options.get("attention_mask", torch.ones_like(ids)).bool()
+            first.extend(row[real][0].item() for row, real in zip(ids, mask, strict=True))
+
+    model.register_forward_pre_hook(look, with_kwargs=True)
+    evaluator_of(max_new_tokens=2, batch_size=4).evaluate(model, asked, 0)
+    assert len(first) > 4
+    assert {token == asked.bos_token_id for token in first} == {make is tokenizer_with_bos}

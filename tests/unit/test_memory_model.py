@@ -1,5 +1,6 @@
 """The memory model as a transformers model: attach, save, load completely or not at all, generate."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -454,6 +455,14 @@ def test_a_folder_that_is_missing_or_empty_is_refused(tmp_path):
             load_model(folder, "cpu")
         with pytest.raises(CheckpointError, match="cannot load a tokenizer from"):
             load_tokenizer(folder)
+
+
+def test_a_chat_template_is_saved_with_its_tokenizer(tmp_path):
+    chatty = copy.deepcopy(tokenizer())
+    chatty.chat_template = "{% for message in messages %}{{ message['content'] }}!{% endfor %}"
+    save_checkpoint(base_model(), chatty, tmp_path)
+    text = load_tokenizer(tmp_path).apply_chat_template([{"role": "user", "content": "Hello"}], tokenize=False)
+    assert text == "Hello!"
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end_of_text(saved, caplog):

@@ -5,18 +5,19 @@ from collections import Counter
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
 from smf.streams import wordings
-from smf.streams.batches import IGNORED, batches, collate, encode, fact_batch
+from smf.streams.batches import IGNORED, batches, collate, encode, fact_batch, starts_with_bos
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.facts import Fact, draw_stream, question_prompt, read_facts, write_facts
 from smf.streams.prepared import known_examples, prepare_world
 from smf.streams.world import build_world, new_facts
 from smf.streams.world_text import activity_items
 from smf.training.learn import StreamSettings, learn_stream
-from tests.helpers import BACKGROUND, FACTS, base_model, encoded_text, tokenizer
+from tests.helpers import BACKGROUND, FACTS, base_model, encoded_text, tokenizer, tokenizer_with_bos
 
 SIZES = {"num_old_people": 12, "num_new_people": 5, "num_values": 6, "num_activities": 4, "seed": 3}
 DATA_SIZES = {**SIZES, "renderings": 3, "items_per_activity": 4}
@@ -347,6 +348,32 @@ def test_a_token_across_the_boundary_belongs_to_the_answer():
     ((ids, labels),) = encode(tokenizer(), [example], loss_on="answer", max_length=100)
     assert ids[: len(whole)] == whole
     assert tokenizer().decode([token for token in labels[:-1] if token != IGNORED]).endswith("ler was born.")
+
+
+@pytest.mark.parametrize("loss_on", ["text", "answer"])
+def test_a_text_begins_as_the_tokenizer_begins_it_and_that_token_is_not_learned(loss_on):
+    with_bos = tokenizer_with_bos()
+    assert starts_with_bos(with_bos)
+    assert not starts_with_bos(tokenizer())
+    plain, begun = (encode(one, TEXTS, loss_on=loss_on, max_length=100) for one in (tokenizer(), with_bos))
+    for (ids, labels), (begun_ids, begun_labels) in zip(plain, begun, strict=True):
+        assert begun_ids == [with_bos.bos_token_id, *ids]
+        assert begun_labels == [IGNORED, *labels]
+    assert begun[0][0][:-1] == with_bos(TEXTS[0].prompt + TEXTS[0].completion).input_ids
+
+
+def test_a_tokenizer_that_has_a_beginning_but_does_not_use_it_is_taken_at_its_word():
+    silent = tokenizer_with_bos()
+    silent.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    assert silent.bos_token_id is not None
+    assert not starts_with_bos(silent)
+
+
+def test_the_beginning_counts_in_the_length_of_a_text():
+    length = len(encode(tokenizer(), TEXTS[:1], loss_on="text", max_length=100)[0][0])
+    encode(tokenizer(), TEXTS[:1], loss_on="text", max_length=length)
+    with pytest.raises(DataError, match=f"a text has {length + 1} tokens, more than max_length {length}"):
+        encode(tokenizer_with_bos(), TEXTS[:1], loss_on="text", max_length=length)
 
 
 def test_a_text_longer_than_max_length_is_refused_not_cut():
