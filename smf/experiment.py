@@ -8,8 +8,20 @@ from smf.config_schema import check
 from smf.errors import ConfigError
 from smf.expected_base import check_base, known_num_layers
 from smf.methods.registry import method_class
+from smf.streams.passes import Passes
 
 _COMMON_SETTINGS = ("kind", "label", "sweep")
+_LEARNING = (
+    "steps_per_fact",
+    "loss_on",
+    "micro_batch_size",
+    "facts_per_step",
+    "epochs",
+    "order",
+    "schedule",
+    "warmup_steps",
+    "max_gradient_norm",
+)
 
 
 class Experiment:
@@ -97,8 +109,8 @@ class Experiment:
 
     @property
     def learning(self) -> dict:
-        """What a learning step depends on; facts and their order come with the stream's file."""
-        return {key: self.config["stream"][key] for key in ("steps_per_fact", "loss_on", "micro_batch_size")}
+        """What learning depends on; facts and their order in the first epoch come with the stream's file."""
+        return {key: self.config["stream"][key] for key in _LEARNING}
 
     def start(self, run: str) -> str:
         """The model that a run starts from: ``base`` or ``healed``."""
@@ -152,13 +164,20 @@ def _check_agreement(config: Mapping) -> None:
                 f"methods.{name}.top_t is {method['top_t']}, but a layer has {num_slots} slots (memory.num_keys²); "
                 "lower top_t or raise memory.num_keys"
             )
-    if stream["snapshots"] and max(stream["snapshots"]) > stream["num_facts"]:
-        _refuse("stream.snapshots", max(stream["snapshots"]), f"at most stream.num_facts ({stream['num_facts']})")
+    _check_stream(stream)
     if shared := sorted(set(config["seeds"]) & set(config["tuning"]["seeds"])):
         raise ConfigError(
             f"seed {shared[0]} is in seeds and in tuning.seeds; rates must be chosen on seeds of their own"
         )
     _check_data(config)
+
+
+def _check_stream(stream: Mapping) -> None:
+    """Check that snapshots lie on the stream's way, and that the warm-up ends before the stream does."""
+    passes = Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
+    passes.group_before(stream["snapshots"])
+    if stream["warmup_steps"] >= passes.num_steps:
+        _refuse("stream.warmup_steps", stream["warmup_steps"], f"below the stream's {passes.num_steps} steps")
 
 
 def _check_data(config: Mapping) -> None:

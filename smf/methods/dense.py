@@ -1,4 +1,8 @@
-"""What methods share that train ordinary parameters with a torch optimizer: settings, optimizer, step."""
+"""What methods share that train ordinary parameters with a torch optimizer: settings, optimizer, step.
+
+Weights of lower precision than float32 train through a float32 copy. A step of usual size changes a bfloat16 weight by
+less than the distance to the next bfloat16 number, so without the copy most steps would change nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ OPTIMIZER_SCHEMA = {
     "learning_rate": {
         "type": "number",
         "exclusiveMinimum": 0,
-        "description": "Step size, constant over the stream; chosen by the sweep in results/tables/tuning.csv.",
+        "description": "Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv.",
     },
     "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0, "description": "For SGD."},
     "weight_decay": {"type": "number", "minimum": 0, "default": 0.0, "description": "As in torch.optim."},
@@ -39,11 +43,15 @@ class DenseMethod(Method):
 
     def __init__(self, model: PreTrainedModel, settings: Mapping, background: BackgroundCounts | None, seed: int):
         super().__init__(model, settings, background, seed)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._optimizer = make_optimizer(trained, settings)
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._masters: list[torch.Tensor] = []
+        self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation takes none
 
     def step(self, batch: Batch) -> StepReport:
         """One step on all trained parameters."""
+        if self._optimizer is None:
+            self._masters = [_master(parameter) for parameter in self._trained]
+            self._optimizer = make_optimizer(self._masters, self.settings)
         losses = []
         for part in self.micro_batches(batch):
             loss = language_model_loss(self.model, part)
@@ -51,9 +59,34 @@ class DenseMethod(Method):
                 loss = loss * (part.num_labels / batch.num_labels)
             loss.backward()
             losses.append(loss.detach())
+        self._update()
+        return StepReport(sum(losses), {})
+
+    def _update(self) -> None:
+        import torch
+
+        copies = [pair for pair in zip(self._masters, self._trained, strict=True) if pair[0] is not pair[1]]
+        for master, parameter in copies:
+            if parameter.grad is not None:
+                master.grad, parameter.grad = parameter.grad.to(master.dtype), None
+        if self.max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._masters, self.max_gradient_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings["learning_rate"] * self.rate_share
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return StepReport(sum(losses), {})
+        for master, parameter in copies:
+            parameter.data.copy_(master)
+
+
+def _master(parameter: nn.Parameter) -> torch.Tensor:
+    """What the optimizer steps: the parameter itself, or a float32 copy of one of lower precision."""
+    import torch
+
+    precise = torch.promote_types(parameter.dtype, torch.float32)
+    if parameter.dtype == precise:
+        return parameter
+    return parameter.detach().to(precise).requires_grad_()
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping) -> torch.optim.Optimizer:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError
 from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod
-from smf.methods.method import shapes
+from smf.methods.method import StepReport, shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from smf.streams.batches import Batch
 
 
 class LoRA(DenseMethod):
@@ -20,6 +22,13 @@ class LoRA(DenseMethod):
         **OPTIMIZER_SCHEMA,
         "rank": {"type": "integer", "minimum": 1, "default": 16, "description": "Rank r of the adapters."},
         "alpha": {"type": "number", "exclusiveMinimum": 0, "default": 32, "description": "Updates scale by alpha / r."},
+        "dropout": {
+            "type": "number",
+            "minimum": 0,
+            "exclusiveMaximum": 1,
+            "default": 0.0,
+            "description": "Share of the adapters' inputs that a training pass drops; nothing else has dropout.",
+        },
         "target_modules": {
             "anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
             "default": "all-linear",
@@ -37,12 +46,35 @@ class LoRA(DenseMethod):
             task_type="CAUSAL_LM",
             r=settings["rank"],
             lora_alpha=settings["alpha"],
+            lora_dropout=settings["dropout"],
             target_modules=settings["target_modules"],
         )
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "lora"))
             model = peft.get_peft_model(model, config)
         super().__init__(model, settings, background, seed)
+        self._num_steps = 0
+
+    def step(self, batch: Batch) -> StepReport:
+        """One step; the adapters' dropout is drawn anew in each, from the run's seed."""
+        if not self.settings["dropout"]:
+            return super().step(batch)
+        import torch
+
+        from smf.seeding import derive_seed
+
+        device = self.model.device
+        dropouts = [module for name, module in self.model.named_modules() if name.endswith(".lora_dropout")]
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(derive_seed(self.seed, "lora dropout", self._num_steps))
+            self._num_steps += 1
+            for dropout in dropouts:
+                dropout.train()
+            try:
+                return super().step(batch)
+            finally:
+                for dropout in dropouts:
+                    dropout.eval()
 
     def delta(self) -> dict[str, Tensor]:
         """The adapters."""

@@ -53,7 +53,9 @@ class Method(ABC):
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
         micro_batch_size: Sequences in one forward pass; None for a whole batch. Gradients of a batch's parts add up to
-            the batch's own, so this changes memory and time, not what is learned (but for rounding).
+            the batch's own, so this changes memory and time, not what is learned (but for rounding and dropout).
+        rate_share: Share of the learning rate that the next step takes, see :class:`smf.training.schedule.Schedule`.
+        max_gradient_norm: The gradient of all that trains is scaled down to this norm before a step; None leaves it.
     """
 
     schema: ClassVar[Mapping[str, Mapping]]
@@ -61,6 +63,8 @@ class Method(ABC):
     starts_from: ClassVar[Start]
     needs_background: ClassVar[bool] = False
     micro_batch_size: int | None = None
+    rate_share: float = 1.0
+    max_gradient_norm: float | None = None
 
     def __init__(self, model: PreTrainedModel, settings: Mapping, background: BackgroundCounts | None, seed: int):
         self.model = model

@@ -64,7 +64,7 @@ class SparseMemoryFinetuning(Method):
         "learning_rate": {
             "type": "number",
             "exclusiveMinimum": 0,
-            "description": "Step size, constant over the stream; chosen by the sweep in results/tables/tuning.csv.",
+            "description": "Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv.",
         },
         "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0, "description": "For SGD."},
         "weight_decay": {
@@ -106,8 +106,11 @@ class SparseMemoryFinetuning(Method):
         if batch is not self._batch:
             self._start(batch)
         loss, selected = self._whole_batch() if len(self._parts) == 1 else self._micro_batches()
+        if self.max_gradient_norm is not None:
+            self._clip()
         for block, layer in self._layers.items():
             slots_R = selected[block].slots_R
+            self.optimizers[block].learning_rate = self.settings["learning_rate"] * self.rate_share
             self.optimizers[block].step(slots_R, layer.row_gradient.gradient_RV)
             self._changed[block].append(slots_R)
         return StepReport(loss, {block: slots.number for block, slots in selected.items()})
@@ -144,6 +147,11 @@ class SparseMemoryFinetuning(Method):
             loss.backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum(), selected
+
+    def _clip(self) -> None:
+        from smf.memory.clipping import clip_row_gradients
+
+        clip_row_gradients([layer.row_gradient for layer in self._layers.values()], self.max_gradient_norm)
 
     def _recorded(self):
         from smf.memory import record_slot_reads

@@ -54,6 +54,13 @@ def learn(
         snapshots=tuple(delta_paths),
         max_length=max_length,
         micro_batch_size=stream["micro_batch_size"],
+        facts_per_step=stream["facts_per_step"],
+        epochs=stream["epochs"],
+        reshuffle=stream["order"] == "shuffled",
+        schedule=stream["schedule"],
+        warmup_steps=stream["warmup_steps"],
+        max_gradient_norm=stream["max_gradient_norm"],
+        seed=seed,
     )
 
     def keep(position, delta):

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -154,3 +155,19 @@ def fact_batch(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: LossO
     """All training wordings of one fact, completed by its first answer, as one batch."""
     examples = [Example(prompt, f" {fact.answers[0]}.") for prompt in fact.train_prompts]
     return collate(encode(tokenizer, examples, loss_on=loss_on, max_length=max_length), tokenizer.pad_token_id)
+
+
+def facts_batch(
+    tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], *, loss_on: LossOn, max_length: int
+) -> Batch:
+    """The batches of several facts as one, in their order, padded to the longest text."""
+    parts = [fact_batch(tokenizer, fact, loss_on=loss_on, max_length=max_length) for fact in facts]
+    width = max(part.input_ids_BT.shape[1] for part in parts)
+
+    def joined(column: str, fill: int) -> Tensor:
+        tensors = [getattr(part, column) for part in parts]
+        return torch.cat([F.pad(tensor, (0, width - tensor.shape[1]), value=fill) for tensor in tensors])
+
+    return Batch(
+        joined("input_ids_BT", tokenizer.pad_token_id), joined("attention_mask_BT", 0), joined("labels_BT", IGNORED)
+    )

@@ -1,4 +1,4 @@
-"""Learning a stream: one fact at a time, the same batches and the same number of steps for every method."""
+"""Learning a stream: the same batches, the same steps and the same schedule for every method."""
 
 import math
 import time
@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from smf.errors import ConfigError, TrainingError
+from smf.errors import TrainingError
 from smf.evaluation.recall import recall
 from smf.logs import progress
 from smf.methods.method import Method
-from smf.streams.batches import LossOn, fact_batch
+from smf.streams.batches import LossOn, facts_batch
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
+from smf.streams.passes import Passes
+from smf.training.schedule import Schedule, ScheduleShape
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,18 @@ class StreamSettings:
     """How a stream is learned.
 
     Attributes:
-        steps_per_fact: Optimizer steps on each fact's batch of training wordings.
+        steps_per_fact: Optimizer steps on each batch of training wordings, in each epoch.
         loss_on: ``text`` learns whole statements, ``answer`` the answers only.
-        snapshots: Positions (numbers of facts learned) at which the delta is kept.
+        snapshots: Positions (numbers of facts learned) at which the delta is kept, see :class:`Passes`.
         max_length: Longest text, in tokens.
         micro_batch_size: Wordings in one forward pass, see :class:`smf.methods.method.Method`.
+        facts_per_step: Facts whose wordings are one batch.
+        epochs: Passes over the stream.
+        reshuffle: Later epochs take the facts in a new order, from ``seed``; otherwise in the stream's.
+        schedule: Shape of the learning rate over all steps of the stream.
+        warmup_steps: Steps in which the rate rises.
+        max_gradient_norm: See :class:`smf.methods.method.Method`.
+        seed: The run's seed.
     """
 
     steps_per_fact: int
@@ -35,6 +44,13 @@ class StreamSettings:
     snapshots: tuple[int, ...]
     max_length: int
     micro_batch_size: int | None = None
+    facts_per_step: int = 1
+    epochs: int = 1
+    reshuffle: bool = True
+    schedule: ScheduleShape = "constant"
+    warmup_steps: int = 0
+    max_gradient_norm: float | None = None
+    seed: int = 0
 
 
 def learn_stream(
@@ -44,7 +60,7 @@ def learn_stream(
     settings: StreamSettings,
     keep: Callable[[int, dict[str, Tensor]], None],
 ) -> list[dict]:
-    """Teach facts one after the other.
+    """Teach facts, ``facts_per_step`` at a time.
 
     Args:
         method: How to learn.
@@ -54,54 +70,86 @@ def learn_stream(
         keep: Called with (position, delta) at each snapshot.
 
     Returns:
-        One row a fact: ``position``, ``fact_id``, ``losses`` (before each step, nats a token), ``slots`` (trained in
-        each step, by block), ``acquired`` (whether the unseen question is answered right after the fact's own steps)
-        and ``seconds``.
+        One row a fact: ``position``, ``fact_id``, ``losses`` (of the fact's batch before each of its steps, over all
+        epochs, nats a token), ``slots`` (trained in each step, by block), ``acquired`` (whether the unseen question is
+        answered right after the fact's own last step; None for a fact without question) and ``seconds`` (of its
+        batches, however many facts they hold).
 
     Raises:
-        ConfigError: A snapshot lies beyond the stream's end.
+        ConfigError: A snapshot is not on the stream's way.
         TrainingError: A loss or a weight is not finite; names the step and the fact.
     """
-    if max(settings.snapshots) > len(facts):
-        raise ConfigError(
-            f"stream.snapshots names position {max(settings.snapshots)}, the stream has {len(facts)} facts"
-        )
-    model = method.model
+    passes = Passes(len(facts), settings.facts_per_step, settings.epochs, settings.steps_per_fact)
+    ends = passes.group_before(settings.snapshots)
+    groups = passes.groups(settings.seed if settings.reshuffle else None)
     method.micro_batch_size = settings.micro_batch_size
-    model.eval()  # no dropout; all methods see the same numbers
-    rows = []
-    for position, fact in enumerate(progress(facts, "facts"), start=1):
-        started = time.perf_counter()
-        batch = fact_batch(tokenizer, fact, loss_on=settings.loss_on, max_length=settings.max_length).to(model.device)
-        reports = [method.step(batch) for _ in range(settings.steps_per_fact)]
-        seconds = time.perf_counter() - started
-        losses = torch.stack([report.loss for report in reports]).tolist()
-        for step, loss in enumerate(losses, start=1):
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at step {step} of fact {position} ({fact.fact_id!r}); lower the method's "
-                    f"learning_rate ({method.settings['learning_rate']})"
-                )
-        question = Example(question_prompt(fact.question), f" {fact.answers[0]}")
-        rows.append(
-            {
-                "position": position,
-                "fact_id": fact.fact_id,
-                "losses": losses,
-                "slots": [
-                    {str(block): int(number) for block, number in report.num_slots.items()} for report in reports
-                ],
-                "acquired": recall(model, tokenizer, [question], settings.max_length)[0],
-                "seconds": seconds,
-            }
-        )
-        if position in settings.snapshots:
-            delta = method.delta()
-            # A loss is measured before its step: only the weights show what the last step did.
-            if not all(bool(tensor.isfinite().all()) for tensor in delta.values()):
-                raise TrainingError(
-                    f"weights are not finite after step {settings.steps_per_fact} of fact {position} "
-                    f"({fact.fact_id!r}); lower the method's learning_rate ({method.settings['learning_rate']})"
-                )
-            keep(position, delta)
+    method.max_gradient_norm = settings.max_gradient_norm
+    schedule = Schedule(passes.num_steps, settings.schedule, settings.warmup_steps)
+    method.model.eval()  # no dropout but what a method asks for; all methods see the same numbers
+    rows = [
+        {"position": position, "fact_id": fact.fact_id, "losses": [], "slots": [], "acquired": None, "seconds": 0.0}
+        for position, fact in enumerate(facts, start=1)
+    ]
+    for number, places in enumerate(progress(groups, "facts")):
+        group = [facts[place] for place in places]
+        steps = range(number * settings.steps_per_fact, (number + 1) * settings.steps_per_fact)
+        outcome = _learn(method, tokenizer, group, rows[places[0]], [schedule.share(step) for step in steps], settings)
+        for place, acquired in zip(places, _acquired(method, tokenizer, group, settings.max_length), strict=True):
+            rows[place]["acquired"] = acquired
+            for column, more in outcome.items():
+                rows[place][column] += more
+        if number in ends:
+            keep(ends[number], _finite_delta(method, rows[places[-1]], settings.steps_per_fact))
     return rows
+
+
+def _learn(
+    method: Method,
+    tokenizer: PreTrainedTokenizerBase,
+    group: Sequence[Fact],
+    first_row: dict,
+    shares: Sequence[float],
+    settings: StreamSettings,
+) -> dict:
+    """The steps on one batch."""
+    started = time.perf_counter()
+    batch = facts_batch(tokenizer, group, loss_on=settings.loss_on, max_length=settings.max_length)
+    batch = batch.to(method.model.device)
+    reports = []
+    for share in shares:
+        method.rate_share = share
+        reports.append(method.step(batch))
+    seconds = time.perf_counter() - started
+    losses = torch.stack([report.loss for report in reports]).tolist()
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at step {step} of {_lower_the_rate(method, first_row)}")
+    slots = [{str(block): int(number) for block, number in report.num_slots.items()} for report in reports]
+    return {"losses": losses, "slots": slots, "seconds": seconds}
+
+
+def _acquired(
+    method: Method, tokenizer: PreTrainedTokenizerBase, group: Sequence[Fact], max_length: int
+) -> list[bool | None]:
+    """Whether the model answers each fact's question now; None where there is none."""
+    asked = [fact for fact in group if fact.question]
+    if not asked:
+        return [None] * len(group)
+    questions = [Example(question_prompt(fact.question), f" {fact.answers[0]}") for fact in asked]
+    answered = iter(recall(method.model, tokenizer, questions, max_length))
+    return [next(answered) if fact.question else None for fact in group]
+
+
+def _finite_delta(method: Method, row: dict, step: int) -> dict[str, Tensor]:
+    """What was learned; a loss is measured before its step, so only the weights show what the last step did."""
+    delta = method.delta()
+    if not all(bool(tensor.isfinite().all()) for tensor in delta.values()):
+        raise TrainingError(f"weights are not finite after step {step} of {_lower_the_rate(method, row)}")
+    return delta
+
+
+def _lower_the_rate(method: Method, row: dict) -> str:
+    return (
+        f"fact {row['position']} ({row['fact_id']!r}); lower the method's learning_rate "
+        f"({method.settings['learning_rate']})"
+    )

@@ -256,7 +256,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (
             tiny(methods={"full": {"learning_rate": None}}),
-            "methods.full: the key 'learning_rate' is missing (Step size, constant over the stream",
+            "methods.full: the key 'learning_rate' is missing (Highest step size, see stream.schedule",
         ),
         (tiny(stream={"num_facts": None}), "stream: the key 'num_facts' is missing (Facts a stream.)"),
         (tiny(seeds=None), "the config: the key 'seeds' is missing (Runs of each method; "),
@@ -308,7 +308,19 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             tiny(base={"architecture": {"num_attention_heads": 4, "num_key_value_heads": 3}}),
             "base.architecture.num_key_value_heads is 3, but must be a divisor of 4",
         ),
-        (tiny(stream={"snapshots": [2, 5]}), "stream.snapshots is 5, but must be at most stream.num_facts (4)"),
+        (
+            tiny(stream={"snapshots": [2, 5]}),
+            "stream.snapshots names position 5, but must be at most the stream's",
+        ),
+        (
+            tiny(stream={"snapshots": [3], "facts_per_step": 2}),
+            "stream.snapshots names position 3, but must be a multiple of ",
+        ),
+        (tiny(stream={"snapshots": [2], "epochs": 2}), "stream.snapshots names position 2, but must be left out with "),
+        (
+            tiny(stream={"warmup_steps": 12, "steps_per_fact": 3}),
+            "stream.warmup_steps is 12, but must be below the stream's 12",
+        ),
         (tiny(seeds=[0, 7], tuning={"seeds": [7]}), "seed 7 is in seeds and in tuning.seeds; rates must be chosen on"),
         (tiny(stream={"num_facts": 9}), "stream.num_facts is 9, but must be at most 8 (4 * data.world.num_new_people)"),
         (
@@ -348,7 +360,7 @@ def test_message(config, expected):
 def test_a_rate_that_yaml_takes_for_text_is_explained():
     config = tiny(methods={"full": yaml.safe_load("learning_rate: 1e-4")})
     message = refusal(config)
-    assert message.startswith("methods.full.learning_rate is '1e-4', but must be a number (Step size")
+    assert message.startswith("methods.full.learning_rate is '1e-4', but must be a number (Highest step size")
     assert message.endswith("write 1.0e-4, not 1e-4")
 
 

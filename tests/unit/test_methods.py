@@ -529,7 +529,7 @@ def test_weights_that_the_last_step_before_a_snapshot_blew_up_are_never_kept(mon
 def test_a_snapshot_beyond_the_streams_end_is_refused_before_anything_is_learned():
     method = start_method("full")
     before = copy_of_state(method.model)
-    with pytest.raises(ConfigError, match="snapshots names position 4, the stream has 3 facts"):
+    with pytest.raises(ConfigError, match="snapshots names position 4, but must be at most the stream's 3 facts"):
         learn(method, snapshots=(2, 4))
     assert all(same_bytes(tensor, before[name]) for name, tensor in method.model.state_dict().items())
 

@@ -1,0 +1,32 @@
+"""Clipping by the global norm for gradients of selected rows; ``torch.nn.utils.clip_grad_norm_`` is for dense ones.
+
+Shapes: R selected row, V value_dim.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from smf.memory.row_sparse import RowGradient
+
+_EPSILON = 1e-6  # torch's own
+
+
+@torch.no_grad()
+def clip_row_gradients(gradients: Sequence[RowGradient], max_norm: float) -> None:
+    """Scale the gradients of all layers' selected rows down so that their common norm is at most ``max_norm``.
+
+    The host waits for nothing. A row that stands there repeatedly (see :meth:`RowGradient.select`) counts once.
+    """
+    total = sum(_squared_norm(gradient) for gradient in gradients)
+    scale = (max_norm / (total.sqrt() + _EPSILON)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.gradient_RV = gradient.gradient_RV * scale.to(gradient.gradient_RV.dtype)
+
+
+def _squared_norm(gradient: RowGradient) -> torch.Tensor:
+    first_R = torch.ones_like(gradient.slots_R, dtype=torch.bool)
+    first_R[1:] = gradient.slots_R[1:] != gradient.slots_R[:-1]
+    gradient_RV = gradient.gradient_RV
+    squares_R = gradient_RV.to(torch.promote_types(gradient_RV.dtype, torch.float32)).square().sum(dim=1)
+    return (squares_R * first_R).sum()
