@@ -22,6 +22,7 @@ pathvars:
     benchmarks=f"{EXPERIMENT.config['results']}/benchmarks",
 
 
+include: "workflow/rules/plan.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/heal.smk"
 include: "workflow/rules/learn.smk"

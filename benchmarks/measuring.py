@@ -62,9 +62,9 @@ def _status(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}: peak memory is measured on Linux only")
 
 
-def in_own_process(module: str, **arguments: object) -> dict:
-    """What ``main(**arguments)`` of a module returns when it runs in a process of its own."""
-    code = f"import json, sys; from {module} import main; print(json.dumps(main(**json.loads(sys.argv[1]))))"
+def in_own_process(module: str, function: str = "main", **arguments: object) -> dict:
+    """What ``function(**arguments)`` of a module returns when it runs in a process of its own."""
+    code = f"import json, sys; from {module} import {function} as f; print(json.dumps(f(**json.loads(sys.argv[1]))))"
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(arguments)],
         cwd=Path(__file__).parents[1],

@@ -31,10 +31,10 @@ SETTINGS = {
 }
 
 
-def start(kind: str, shape: dict, layers: tuple[int, ...], device: str = "cpu"):
+def start(kind: str, shape: dict, layers: tuple[int, ...], device: str = "cpu", dtype: str = "float32"):
     """A method at the beginning of a stream, on a model with random weights."""
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(**shape)).eval()
+    model = Qwen2ForCausalLM(Qwen2Config(**shape)).eval().to(getattr(torch, dtype))
     chosen = method_class(kind)
     background = None
     if chosen.starts_from == "healed":

@@ -7,9 +7,10 @@ less than the distance to the next bfloat16 number, so without the copy most ste
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from smf.methods.method import Method, StepReport, language_model_loss
+from smf.methods.method import Footprint, Method, StepReport, language_model_loss
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,12 @@ class DenseMethod(Method):
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._masters: list[torch.Tensor] = []
         self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation takes none
+
+    @classmethod
+    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+        """All weights, with the state of the optimizer."""
+        every = super().footprint(settings, base, memory, **stream)
+        return replace(every, state=num_moments(settings) * every.gradients)
 
     def step(self, batch: Batch) -> StepReport:
         """One step on all trained parameters."""
@@ -87,6 +94,11 @@ def _master(parameter: nn.Parameter) -> torch.Tensor:
     if parameter.dtype == precise:
         return parameter
     return parameter.detach().to(precise).requires_grad_()
+
+
+def num_moments(settings: Mapping) -> int:
+    """Numbers that the optimizer keeps for each one that it steps."""
+    return 2 if settings["optimizer"] == "adamw" else int(settings["momentum"] > 0)
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping) -> torch.optim.Optimizer:

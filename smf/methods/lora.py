@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError
-from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod
-from smf.methods.method import StepReport, shapes
+from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod, num_moments
+from smf.methods.method import Footprint, StepReport, shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +54,14 @@ class LoRA(DenseMethod):
             model = peft.get_peft_model(model, config)
         super().__init__(model, settings, background, seed)
         self._num_steps = 0
+
+    @classmethod
+    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+        """Two matrices for each adapted map; unknown module names count as none."""
+        maps, targets = base.linear_maps, settings["target_modules"]
+        chosen = maps if targets == "all-linear" else [name for name in maps if name in targets]
+        number = base.num_layers * sum(settings["rank"] * sum(maps[name]) for name in chosen)
+        return Footprint(number, num_moments(settings) * number, number, added=number, kept_inputs="adapters")
 
     def step(self, batch: Batch) -> StepReport:
         """One step; the adapters' dropout is drawn anew in each, from the run's seed."""

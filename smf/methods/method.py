@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from smf.model_shape import BaseShape, MemoryShape
     from smf.selection.background import BackgroundCounts
     from smf.streams.batches import Batch
 
@@ -36,6 +37,30 @@ class StepReport:
 
     loss: Tensor
     num_slots: Mapping[int, Tensor]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a method takes and leaves, for the plan (see :mod:`smf.sizing`); numbers of numbers, not of bytes.
+
+    Attributes:
+        gradients: Numbers that get a gradient in one step.
+        state: float32 numbers of optimizer state, at most.
+        delta: Numbers of a snapshot, at most.
+        added: float32 parameters beside those of the model.
+        own_weights: The model's own weights train; those of lower precision than float32 then get a float32 copy.
+        first_block: The lowest block that a backward pass reaches.
+        kept_inputs: Whose inputs a forward pass keeps for the backward pass: of no linear map, of all for their own
+            gradient, or of all for that of float32 adapters.
+    """
+
+    gradients: int
+    state: int
+    delta: int
+    added: int = 0
+    own_weights: bool = False
+    first_block: int = 0
+    kept_inputs: Literal["none", "maps", "adapters"] = "none"
 
 
 class Method(ABC):
@@ -76,6 +101,24 @@ class Method(ABC):
         if self.micro_batch_size is None or len(batch.input_ids_BT) <= self.micro_batch_size:
             return [batch]
         return [part for part in batch.split(self.micro_batch_size) if part.num_labels]
+
+    @classmethod
+    def footprint(
+        cls, settings: Mapping, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int
+    ) -> Footprint:
+        """What the method takes and leaves at most: by default, everything trains with two numbers of state each.
+
+        Args:
+            settings: The method's settings.
+            base: Sizes of the base model.
+            memory: Sizes of the memory layers.
+            num_steps: Optimizer steps of a stream.
+            tokens_per_step: Tokens of a batch.
+        """
+        number = base.num_parameters
+        if cls.starts_from == "healed":
+            number += memory.num_values + memory.num_others
+        return Footprint(number, 2 * number, number, own_weights=True, kept_inputs="maps")
 
     @abstractmethod
     def step(self, batch: Batch) -> StepReport:

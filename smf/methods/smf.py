@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError, ConfigError
-from smf.methods.method import Method, StepReport, language_model_loss
-from smf.selection.names import SELECTORS
+from smf.methods.method import Footprint, Method, StepReport, language_model_loss
+from smf.selection.names import ALL_ACCESSED, SELECTORS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,6 +100,18 @@ class SparseMemoryFinetuning(Method):
         self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
         self._changed: dict[int, list[Tensor]] = {block: [] for block in self._layers}
         self._originals: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
+        """The selected rows of a step; state and delta hold as many slots as the steps can select."""
+        rows = settings["top_t"]
+        if settings["selector"] == ALL_ACCESSED:
+            rows = tokens_per_step * memory.lookups
+        width = len(memory.layers) * memory.value_dim
+        rows = min(rows, memory.num_slots)
+        changed = min(rows * num_steps, memory.num_slots) * width
+        moments = {"adamw": 2, "adagrad": 1}.get(settings["optimizer"], int(settings["momentum"] > 0))
+        return Footprint(rows * width, moments * changed, changed, first_block=min(memory.layers) + 1)
 
     def step(self, batch: Batch) -> StepReport:
         """One step on the slots that the selector picks for this batch."""

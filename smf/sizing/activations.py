@@ -1,0 +1,98 @@
+"""Bytes that a forward pass keeps and that a pass needs for a moment, per block and token.
+
+What the blocks of the Qwen2 and Llama families keep was read off autograd's saved tensors with transformers 5.23;
+tests/unit/test_sizing.py counts them again. Units: numbers a token; D hidden_size, A attention width, F
+intermediate_size. Keys and values are repeated to the number of heads before attention, so each is A wide.
+"""
+
+from dataclasses import dataclass
+
+from smf.methods.method import Footprint
+from smf.model_shape import BaseShape, MemoryShape
+
+FLOAT32 = 4
+BYTES = {"float32": 4, "bfloat16": 2}
+_LOGIT_BYTES = 12  # log-probabilities, their gradient, and that of the logits, all in float32
+_INDEX = 8
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A batch.
+
+    Attributes:
+        rows: Sequences.
+        tokens: Tokens of the longest.
+        predicting: Positions whose next token some row learns.
+    """
+
+    rows: int
+    tokens: int
+    predicting: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens, padding included."""
+        return self.rows * self.tokens
+
+
+def kept_by_blocks(base: BaseShape, footprint: Footprint, texts: Texts, weight: int, checkpointing: bool) -> int:
+    """Bytes that the blocks keep for the backward pass.
+
+    Args:
+        base: The base model's sizes.
+        footprint: The method's.
+        texts: One forward pass.
+        weight: Bytes of a weight.
+        checkpointing: Blocks keep their input only; one at a time keeps the rest while it is computed again.
+    """
+    hidden, heads, wide = base.hidden_size, base.attention_width, base.intermediate_size
+    numbers = 4 * heads + 3 * wide  # query, key, value, attention output; gate, its activation, up
+    if footprint.kept_inputs == "maps":
+        numbers += 4 * hidden + wide  # normalised states before and after their scale; input of the last map
+    elif footprint.kept_inputs == "adapters" and weight == FLOAT32:
+        numbers += 2 * hidden + wide
+    block = numbers * weight + 2 * hidden * FLOAT32  # the normalisations keep their input in float32
+    if footprint.kept_inputs == "adapters" and weight < FLOAT32:
+        block += (5 * hidden + heads + wide) * FLOAT32  # each adapter's input, cast for it alone
+    num_blocks = base.num_layers - footprint.first_block
+    if checkpointing:
+        return texts.num_tokens * (num_blocks * hidden * weight + block)
+    return texts.num_tokens * num_blocks * block
+
+
+def kept_by_memory(memory: MemoryShape, texts: Texts, weight: int) -> int:
+    """Bytes that the memory layers keep: slots and weights, the search's indices, the gate twice and the read."""
+    return (
+        texts.num_tokens
+        * len(memory.layers)
+        * (memory.lookups * (3 * _INDEX + 2 * FLOAT32) + 3 * memory.value_dim * weight)
+    )
+
+
+def search(memory: MemoryShape, texts: Texts, at_once: int | None) -> int:
+    """Bytes of the half scores of one layer's search, for all tokens of a pass or for some at a time."""
+    tokens = texts.num_tokens if at_once is None else min(at_once, texts.num_tokens)
+    return tokens * memory.num_heads * 2 * memory.num_keys * FLOAT32
+
+
+def selection(memory: MemoryShape, batch: Texts) -> int:
+    """Bytes of counting a batch's reads and of sorting its lookups for the row gradient."""
+    return batch.num_tokens * memory.lookups * 6 * _INDEX
+
+
+def frozen_prefix(base: BaseShape, memory: MemoryShape, batch: Texts, weight: int) -> int:
+    """Bytes of what the steps on one batch share (see :mod:`smf.models.frozen_prefix`), for all its parts together."""
+    states = (min(memory.layers) + 2) * base.hidden_size + memory.value_dim
+    return batch.num_tokens * (states * weight + memory.lookups * (_INDEX + FLOAT32))
+
+
+def logits(base: BaseShape, texts: Texts) -> int:
+    """Bytes of the loss over the vocabulary, at its highest."""
+    return texts.rows * texts.predicting * base.vocab_size * _LOGIT_BYTES
+
+
+def momentary(base: BaseShape, footprint: Footprint, texts: Texts, weight: int) -> int:
+    """Bytes that one block's pass needs and gives back: gradients of the widest states, adapters' results beside."""
+    width = 6 if footprint.kept_inputs == "adapters" else 4
+    return texts.num_tokens * width * base.intermediate_size * weight

@@ -1,0 +1,101 @@
+"""The jobs that compute, with their peak memory, and what to change where a device is too small for one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from smf.sizing import memory
+from smf.sizing.activations import Texts
+from smf.sizing.memory import Models
+from smf.sizing.work import Work
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kind of job.
+
+    Attributes:
+        name: The rule, and the method where there is one.
+        setting: The config's key that says how many sequences one pass holds.
+        rows: Its value.
+        parts: Bytes of the peak by part, for models and a number of sequences.
+    """
+
+    name: str
+    setting: str
+    rows: int
+    parts: Callable[[Models, int], dict[str, int]]
+
+
+def jobs(work: Work) -> list[Job]:
+    """All kinds of jobs of an experiment that run a model."""
+    config, length = work.config, work.config["base"]["max_length"]
+    batch = work.batch
+
+    def texts(rows: int) -> Texts:
+        return Texts(rows, length, length - 1)
+
+    found = []
+    if config["base"]["source"] == "pretrain":
+        rows = config["base"]["pretraining"]["batch_size"]
+        found.append(_job("base_model", "base.pretraining.batch_size", rows, memory.pretraining, texts))
+    found.append(_job("heal", "healing.batch_size", config["healing"]["batch_size"], memory.healing, texts))
+    rows = config["background"]["batch_size"]
+    found.append(_job("count_background", "background.batch_size", rows, memory.counting, texts))
+    rows = min(config["stream"]["micro_batch_size"] or batch.rows, batch.rows)
+    for name in config["methods"]:
+        start, footprint = work.start(name), work.footprint(name)
+        found.append(
+            Job(
+                f"learn {name}",
+                "stream.micro_batch_size",
+                rows,
+                lambda models, rows, start=start, footprint=footprint: memory.learning(
+                    models, start, footprint, batch, rows
+                ),
+            )
+        )
+    rows = config["evaluation"]["batch_size"]
+    for name in config["methods"]:
+        start, footprint = work.start(name), work.footprint(name)
+        found.append(
+            Job(
+                f"evaluate {name}",
+                "evaluation.batch_size",
+                rows,
+                lambda models, rows, start=start, footprint=footprint: memory.evaluating(
+                    models, start, footprint, texts(rows)
+                ),
+            )
+        )
+    return found
+
+
+def _job(name: str, setting: str, rows: int, parts: Callable, texts: Callable[[int], Texts]) -> Job:
+    return Job(name, setting, rows, lambda models, rows: parts(models, texts(rows)))
+
+
+def remedy(job: Job, models: Models, limit: int) -> str:
+    """What makes a job fit into ``limit`` bytes: the most sequences a pass, with as few other changes as possible."""
+    changes: list[tuple[str, Models]] = [("", models)]
+    if not models.checkpointing and job.name.startswith(("learn", "heal")):
+        changes.append(("base.gradient_checkpointing: true", replace(models, checkpointing=True)))
+    if models.weight > 2:
+        lower = replace(models, weight=2)
+        changes.append(("base.dtype: bfloat16", lower))
+        if len(changes) == 3:
+            changes.append(
+                ("base.dtype: bfloat16 and base.gradient_checkpointing: true", replace(lower, checkpointing=True))
+            )
+    for change, changed in changes:
+        if rows := _most_rows(job, changed, limit):
+            fewer = f"{job.setting}: {rows}" if rows < job.rows else ""
+            return "set " + " and ".join(filter(None, (change, fewer)))
+    table = models.memory.num_values * models.value
+    if table > limit // 4 and job.name != "base_model":
+        return f"the tables alone take {table / 1e9:.1f} GB: lower memory.num_keys, or take a larger device"
+    return "take a larger device, a smaller model or shorter texts (base.max_length)"
+
+
+def _most_rows(job: Job, models: Models, limit: int) -> int:
+    """The most sequences a pass with which the job fits; 0 if one is too much."""
+    return next((rows for rows in range(job.rows, 0, -1) if memory.total(job.parts(models, rows)) <= limit), 0)

@@ -1,0 +1,110 @@
+"""The plan as text."""
+
+from collections.abc import Mapping
+
+from smf.sizing.jobs import jobs, remedy
+from smf.sizing.memory import total
+from smf.sizing.work import Work
+
+
+def plan_text(work: Work, device_memory: int) -> str:
+    """What an experiment will need, for people.
+
+    Args:
+        work: What there is to do.
+        device_memory: Bytes of the device that jobs compute on.
+    """
+    sections = [_models(work), _work(work), _disk(work), *_memory(work, device_memory)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _models(work: Work) -> str:
+    models = work.models
+    shape = models.memory
+    one = {part: number for part, number in shape.parameters.items() if number}
+    added = shape.num_values + shape.num_others
+    base = work.config["base"]
+    rows = [
+        ("base model", f"{_number(models.base.num_parameters)} parameters, {base.get('dtype', 'float32')}"),
+        ("memory layers", f"{len(shape.layers)}, at blocks {', '.join(map(str, sorted(shape.layers)))}"),
+        ("a layer", ", ".join(f"{part} {_number(number)}" for part, number in one.items())),
+        ("parameters added", _number(added)),
+        (
+            "tables",
+            f"{_number(shape.num_slots)} slots of {shape.value_dim} a layer, "
+            f"{_megabytes(shape.num_values * models.value)} in all",
+        ),
+    ]
+    return _block("Models", rows)
+
+
+def _work(work: Work) -> str:
+    passes, batch, config = work.passes, work.batch, work.config
+    tokens = passes.num_steps * batch.num_tokens
+    asked = ", ".join(f"{probe} {'all' if number is None else number}" for probe, number in work.asked.items())
+    rows = [
+        (
+            "jobs",
+            f"{sum(work.jobs.values())}: "
+            + ", ".join(f"{rule} {number}" for rule, number in work.jobs.items() if number),
+        ),
+        ("sweep", f"{2 * work.sweep_runs} more jobs for tables/tuning.csv"),
+        (
+            "a stream",
+            f"{_number(passes.num_steps)} optimizer steps of {batch.rows} texts, at most {_number(tokens)} tokens, "
+            "for every method",
+        ),
+        (
+            "healing",
+            f"{_number(config['healing']['num_steps'])} optimizer steps of {config['healing']['batch_size']} texts",
+        ),
+        ("evaluations", f"{work.evaluations}, each with {asked} and the facts taught so far"),
+        ("generated answers", f"at most {_number(work.answers)}"),
+    ]
+    return _block("Work", rows)
+
+
+def _disk(work: Work) -> str:
+    sizes = work.disk
+    rows = [(name, _megabytes(size)) for name, size in sizes.items()]
+    return _block(f"Disk below {work.config['results']}, at most", [*rows, ("sum", _megabytes(sum(sizes.values())))])
+
+
+def _memory(work: Work, device_memory: int) -> list[str]:
+    models = work.models
+    rows, warnings = [], []
+    for job in jobs(work):
+        parts = job.parts(models, job.rows)
+        peak = total(parts)
+        rows.append((job.name, f"{_gigabytes(peak)}  ({_largest(parts)}; {job.setting} {job.rows})"))
+        if peak > device_memory:
+            warnings.append(f"  {job.name} needs {_gigabytes(peak)}: {remedy(job, models, device_memory)}")
+    length = work.config["base"]["max_length"]
+    title = f"Peak memory on {work.config['device']}, estimated for texts of base.max_length ({length}) tokens"
+    if not warnings:
+        return [_block(title, rows), f"Every job fits the device, which has {_gigabytes(device_memory)}."]
+    few = f"too little for {len(warnings)} of {len(rows)} kinds of jobs"
+    head = f"WARNING: the device has {_gigabytes(device_memory)}, {few}."
+    return [_block(title, rows), "\n".join([head, *warnings])]
+
+
+def _largest(parts: Mapping[str, int]) -> str:
+    shown = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {_gigabytes(size)}" for name, size in shown if size >= 10**7)
+
+
+def _block(title: str, rows: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+
+
+def _number(number: int) -> str:
+    return f"{number:,}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,156 @@
+"""How much there is to do, and what it leaves on disk: jobs, steps, tokens, questions, bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from smf.methods.method import Footprint
+from smf.methods.registry import method_class
+from smf.model_shape import BaseShape, MemoryShape
+from smf.sizing.activations import BYTES, FLOAT32, Texts
+from smf.sizing.memory import Models
+from smf.streams.passes import Passes
+from smf.streams.wordings import QUESTION_ANSWER_TRAIN, RELATIONS
+
+_INDEX = 8
+_SCORES = 60_000  # bytes of one snapshot's scores with lm-eval's raw results
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an experiment has to do, from its checked config.
+
+    Attributes:
+        config: The config with all defaults.
+        probes: Kind of each held-out set by its name.
+        positions: Positions of the snapshots.
+    """
+
+    config: Mapping
+    probes: Mapping[str, str]
+    positions: tuple[int, ...]
+
+    @property
+    def models(self) -> Models:
+        """Sizes and types of the models."""
+        base, memory = self.config["base"], self.config["memory"]
+        shape = BaseShape.from_base(base)
+        return Models(
+            shape,
+            MemoryShape.from_config(memory, shape.hidden_size),
+            weight=BYTES[base.get("dtype", "float32")],
+            value=BYTES[memory.get("value_dtype", "float32")],
+            on_cpu=self.config["device"] == "cpu",
+            checkpointing=base.get("gradient_checkpointing", False),
+        )
+
+    @property
+    def passes(self) -> Passes:
+        """The way through a stream."""
+        stream = self.config["stream"]
+        return Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
+
+    @property
+    def batch(self) -> Texts:
+        """The batch of one step, with texts of the longest length."""
+        length = self.config["base"]["max_length"]
+        return Texts(self.config["stream"]["facts_per_step"] * self.wordings, length, length - 1)
+
+    @property
+    def wordings(self) -> int:
+        """Training wordings of a fact."""
+        paraphrases = self.config["stream"].get("paraphrases", {})
+        if paraphrases.get("source", "none") != "none":
+            return paraphrases["number"]
+        if self.config["data"]["source"] == "world":
+            return max(len(relation.train) for relation in RELATIONS.values())
+        return len(QUESTION_ANSWER_TRAIN)
+
+    def footprint(self, name: str) -> Footprint:
+        """What a method takes and leaves."""
+        settings, models = self.config["methods"][name], self.models
+        return method_class(settings["kind"]).footprint(
+            settings, models.base, models.memory, num_steps=self.passes.num_steps, tokens_per_step=self.batch.num_tokens
+        )
+
+    def start(self, name: str) -> str:
+        """The model that a method starts from."""
+        return method_class(self.config["methods"][name]["kind"]).starts_from
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """Jobs of the default target, by rule."""
+        seeds, methods = len(self.config["seeds"]), self.config["methods"]
+        counted = any(method_class(method["kind"]).needs_background for method in methods.values())
+        once = ("scores", "summary", "plot_forgetting")
+        return {
+            "prepare_data": 1,
+            "base_model": 1,
+            "heal": 1,
+            "count_background": int(counted),
+            "draw_stream": seeds,
+            "learn": seeds * len(methods),
+            "evaluate": seeds * len(methods),
+            "evaluate_start": seeds,
+            **dict.fromkeys(once, 1),
+        }
+
+    @property
+    def sweep_runs(self) -> int:
+        """Runs of the learning-rate sweep, each a job of ``learn`` and one of ``evaluate``."""
+        rates = sum(len(method.get("sweep", ())) for method in self.config["methods"].values())
+        return rates * len(self.config["tuning"]["seeds"])
+
+    @property
+    def evaluations(self) -> int:
+        """Snapshots and start models that are scored."""
+        return len(self.config["seeds"]) * (len(self.config["methods"]) * len(self.positions) + 2)
+
+    @property
+    def asked(self) -> dict[str, int | None]:
+        """Items of each held-out set that one evaluation asks; None if only the data tell."""
+        evaluation = self.config["evaluation"]
+        chosen = evaluation.get("num_items", {})
+        return {
+            probe: chosen.get(probe) or evaluation.get(f"num_{probe}") or self._available(probe)
+            for probe in self.probes
+        }
+
+    def _available(self, probe: str) -> int | None:
+        data = self.config["data"]
+        if data["source"] == "world":
+            world = data["world"]
+            return {"nq": 4 * world["num_old_people"]}.get(probe, world["num_activities"] * world["items_per_activity"])
+        if data["source"] == "question_sets":
+            return data["question_sets"]["known" if probe == "nq" else probe]["num_rows"]
+        return data["collection"]["held_out"][probe].get("num_rows")
+
+    @property
+    def answers(self) -> int:
+        """Answers that all evaluations generate at most: of held-out questions, and three forms of each fact."""
+        questions = sum(number or 0 for probe, number in self.asked.items() if self.probes[probe] == "questions")
+        forms = 2 * self.config["evaluation"]["wordings_per_fact"] + 1
+        runs = len(self.config["seeds"]) * len(self.config["methods"])
+        facts = runs * sum(self.positions) + 2 * len(self.config["seeds"]) * self.config["stream"]["num_facts"]
+        return self.evaluations * questions + forms * facts
+
+    def delta_bytes(self, name: str) -> int:
+        """Bytes of one snapshot, at most."""
+        footprint, models = self.footprint(name), self.models
+        if footprint.own_weights:
+            return footprint.delta * models.weight
+        if self.start(name) == "base":
+            return footprint.delta * FLOAT32
+        return footprint.delta * models.value + footprint.delta // models.memory.value_dim * _INDEX
+
+    @property
+    def disk(self) -> dict[str, int]:
+        """Bytes below ``results`` by what they hold, without the data."""
+        models, snapshots = self.models, len(self.config["seeds"]) * len(self.positions)
+        slots = len(models.memory.layers) * models.memory.num_slots
+        return {
+            "base model": models.bytes_of("base"),
+            "healed model": models.bytes_of("healed"),
+            "background counts": 2 * _INDEX * slots,
+            **{f"snapshots of {name}": snapshots * self.delta_bytes(name) for name in self.config["methods"]},
+            "scores": self.evaluations * _SCORES,
+        }

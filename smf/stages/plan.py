@@ -1,0 +1,48 @@
+"""The plan of an experiment: what it will need, written before anything runs."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from smf.artifacts import write_text
+from smf.errors import ConfigError
+from smf.sizing.text import plan_text
+from smf.sizing.work import Work
+
+
+def describe_plan(config: Mapping, probes: Mapping[str, str], positions: Sequence[int]) -> str:
+    """The plan as text.
+
+    Args:
+        config: The checked config.
+        probes: Kind of each held-out set by its name.
+        positions: Positions of the snapshots.
+
+    Raises:
+        ConfigError: The base model's sizes, or the device's memory, are not known.
+    """
+    asked = config["device_memory"]
+    size = device_memory(config["device"]) if asked is None else int(asked * 1e9)
+    return plan_text(Work(config, probes, tuple(positions)), size)
+
+
+def write_plan(config: Mapping, probes: Mapping[str, str], positions: Sequence[int], path: str | Path) -> None:
+    """Write the plan; see :func:`describe_plan`."""
+    write_text(path, describe_plan(config, probes, positions))
+
+
+def device_memory(device: str) -> int:
+    """Bytes of memory that a torch device has.
+
+    Raises:
+        ConfigError: The device is not here to be asked.
+    """
+    if device == "cpu" or device == "mps":  # which shares the machine's memory
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import torch  # seconds that only an accelerator is worth
+
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"device is {device}, but this machine has no CUDA device to ask for its memory; set device_memory (in GB)"
+        )
+    return torch.cuda.get_device_properties(device).total_memory
