@@ -111,7 +111,8 @@ class SparseMemoryFinetuning(Method):
         rows = min(rows, memory.num_slots)
         changed = min(rows * num_steps, memory.num_slots) * width
         moments = {"adamw": 2, "adagrad": 1}.get(settings["optimizer"], int(settings["momentum"] > 0))
-        return Footprint(rows * width, moments * changed, changed, first_block=min(memory.layers) + 1)
+        # The state's room grows by doubling, see smf.memory.row_state.
+        return Footprint(rows * width, 2 * moments * changed, changed, first_block=min(memory.layers) + 1)
 
     def step(self, batch: Batch) -> StepReport:
         """One step on the slots that the selector picks for this batch."""
