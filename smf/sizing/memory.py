@@ -13,7 +13,11 @@ from smf.sizing.activations import FLOAT32, Texts
 
 _CUDA_CONTEXT = 600 * 10**6  # of the driver and the libraries' kernels; torch does not count it, the card does
 _HEAP_LIMIT = 32 * 2**20  # glibc keeps smaller tensors in its heap, where gaps stay
-_HEAP_GAPS = 0.7  # measured: such activations take so much more than their size
+_HEAP_GAPS = {
+    "none": 0.7,
+    "maps": 0.7,
+    "adapters": 1.5,
+}  # measured: how much more than their size such activations take
 _SEARCHED_AT_ONCE = 128  # tokens, on a CPU: smf.memory.product_keys
 _SCORED_TOKENS = 64  # of a continuation or a text whose likelihood is asked; longer ones are rare
 
@@ -77,7 +81,7 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
         at_once = _SEARCHED_AT_ONCE if models.on_cpu else None
         parts["momentary"] += activations.search(memory, texts, at_once) + activations.selection(memory, batch)
         parts["frozen prefix"] = activations.frozen_prefix(base, memory, batch, weight)
-    return _with_device(parts, models, texts)
+    return _with_device(parts, models, texts, _HEAP_GAPS[footprint.kept_inputs])
 
 
 def healing(models: Models, texts: Texts) -> dict:
@@ -132,14 +136,14 @@ def pretraining(models: Models, texts: Texts) -> dict:
     return learning(in_float32, "base", footprint, texts, None)
 
 
-def _with_device(parts: dict, models: Models, texts: Texts) -> dict:
+def _with_device(parts: dict, models: Models, texts: Texts, heap_gaps: float = _HEAP_GAPS["none"]) -> dict:
     """The parts, with what the device's own bookkeeping takes."""
     if not models.on_cpu:
         return {**parts, "CUDA": _CUDA_CONTEXT}
     widest = texts.num_tokens * models.base.intermediate_size * models.weight
     if widest > _HEAP_LIMIT:
         return parts
-    return {**parts, "heap": int(_HEAP_GAPS * parts.get("activations", parts["momentary"]))}
+    return {**parts, "heap": int(heap_gaps * parts.get("activations", parts["momentary"]))}
 
 
 def total(parts: Mapping[str, int]) -> int:

@@ -17,6 +17,8 @@ from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
 from smf.evaluation.scores import METRICS
 from smf.evaluation.summary import SUMMARY_COLUMNS
 from smf.evaluation.tuning import TUNING_COLUMNS
+from smf.experiment import Experiment
+from smf.sizing.work import Work
 from tests.workflow.runs import (
     ENVIRONMENT,
     ROOT,
@@ -28,6 +30,7 @@ from tests.workflow.runs import (
 )
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 EVERYTHING = ("all", "results/figures/tuning.pdf")
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
@@ -60,6 +63,14 @@ def finished(sources, tmp_path_factory):
     assert outcome.code == 0, outcome.text
     assert outcome.counts == WHOLE
     return folder
+
+
+def test_the_plan_counts_the_jobs_that_a_dry_run_plans(sources, tmp_path):
+    config = tiny_config(tmp_path / "tiny.yaml", seeds=[0, 1])
+    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")), SCHEMA)
+    work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
+    planned = snakemake(sources, tmp_path, "--dry-run", config=config)
+    assert planned.counts == work.jobs
 
 
 @pytest.fixture
