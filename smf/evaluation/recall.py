@@ -30,8 +30,11 @@ def recall(
     found: list[bool] = []
     for start in range(0, len(encoded), _BATCH_SIZE):
         batch = collate(encoded[start : start + _BATCH_SIZE], tokenizer.pad_token_id).to(model.device)
-        logits = model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT).logits
-        labels = batch.labels_BT[:, 1:]
-        right = (logits[:, :-1].argmax(-1) == labels) | (labels == IGNORED)
+        positions_P = batch.predicting_positions_P  # logits of all tokens of a large vocabulary would take gigabytes
+        logits_BPV = model(
+            input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=positions_P
+        ).logits
+        labels_BP = batch.labels_BT[:, positions_P + 1]
+        right = (logits_BPV.argmax(-1) == labels_BP) | (labels_BP == IGNORED)
         found += right.all(dim=1).tolist()
     return found
