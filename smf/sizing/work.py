@@ -37,10 +37,10 @@ class Work:
         return Models(
             shape,
             MemoryShape.from_config(memory, shape.hidden_size),
-            weight=BYTES[base.get("dtype", "float32")],
-            value=BYTES[memory.get("value_dtype", "float32")],
+            weight=BYTES[base["dtype"]],
+            value=BYTES[memory["value_dtype"]],
             on_cpu=self.config["device"] == "cpu",
-            checkpointing=base.get("gradient_checkpointing", False),
+            checkpointing=base["gradient_checkpointing"],
         )
 
     @property
