@@ -25,7 +25,7 @@ def _models(work: Work) -> str:
     added = shape.num_values + shape.num_others
     base = work.config["base"]
     rows = [
-        ("base model", f"{_number(models.base.num_parameters)} parameters, {base.get('dtype', 'float32')}"),
+        ("base model", f"{_number(models.base.num_parameters)} parameters, {base['dtype']}"),
         ("memory layers", f"{len(shape.layers)}, at blocks {', '.join(map(str, sorted(shape.layers)))}"),
         ("a layer", ", ".join(f"{part} {_number(number)}" for part, number in one.items())),
         ("parameters added", _number(added)),
