@@ -158,6 +158,8 @@ def _check_agreement(config: Mapping) -> None:
     num_slots = memory["num_keys"] ** 2
     if memory["top_k"] > num_slots:
         _refuse("memory.top_k", memory["top_k"], f"at most the {num_slots} slots (memory.num_keys²)")
+    if memory["output_gate"] == "none" and memory["output_gate_init"]:
+        _refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
     for name, method in config["methods"].items():
         if method.get("top_t", 0) > num_slots:
             raise ConfigError(

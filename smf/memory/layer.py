@@ -17,12 +17,14 @@ from smf.memory.row_sparse import RowGradient, read_slots
 
 QueryNorm = Literal["none", "rms"]
 ValueType = Literal["float32", "bfloat16"]
+OutputGate = Literal["none", "scalar"]
 
 
 class MemoryLayer(nn.Module):
     """Reads ``top_k`` slots per head and token and returns their gated, weighted sum.
 
-    out = (y * silu(x W_gate)) W_output, y = sum over heads of softmax(scores of the top_k slots) times their values.
+    out = (y * silu(x W_gate)) W_output, y = sum over heads of softmax(scores of the top_k slots) times their values;
+    with a scalar output gate, out is multiplied by one learned number.
 
     Args:
         hidden_size: D, size of the input and of the output.
@@ -36,6 +38,8 @@ class MemoryLayer(nn.Module):
         value_dtype: Type of the value table, whatever the type of the rest; None takes torch's default. Reads are made
             in this type, and what they give takes the type of the gate.
         zero_output: Start with a zero output map, so that the layer adds exactly nothing.
+        output_gate: ``scalar`` multiplies the output by a learned number (Gupta et al., 2026); ``none`` leaves it.
+        output_gate_init: That number at the start.
     """
 
     def __init__(
@@ -50,15 +54,19 @@ class MemoryLayer(nn.Module):
         query_norm: QueryNorm = "none",
         value_dtype: torch.dtype | None = None,
         zero_output: bool,
+        output_gate: OutputGate = "none",
+        output_gate_init: float = 0.0,
     ):
         super().__init__()
         self.num_keys, self.num_heads, self.top_k, self.key_dim = num_keys, num_heads, top_k, key_dim
         self.query_norm, self.zero_output = query_norm, zero_output
+        self.output_gate_init = output_gate_init
         self.query = nn.Linear(hidden_size, num_heads * key_dim)
         self.keys_H2NC = nn.Parameter(torch.empty(num_heads, 2, num_keys, key_dim // 2))
         self.values_SV = nn.Parameter(torch.empty(num_keys**2, value_dim, dtype=value_dtype))
         self.gate = nn.Linear(hidden_size, value_dim, bias=False)
         self.output = nn.Linear(value_dim, hidden_size, bias=False)
+        self.output_gate = nn.Parameter(torch.empty(1)) if output_gate == "scalar" else None
         # Set while a stream is learned: then the table gets no dense gradient, selected rows do (row_sparse.py).
         self.row_gradient: RowGradient | None = None
         # Called with (slot indices, weights), both (B, T, H, K), by every forward pass (access.py).
@@ -86,6 +94,8 @@ class MemoryLayer(nn.Module):
             init.zeros_(self.output.weight)
         else:
             init.normal_(self.output.weight, std=self.output.in_features**-0.5)
+        if self.output_gate is not None:
+            init.constant_(self.output_gate, self.output_gate_init)
 
     def follow(self, weight: Tensor) -> None:
         """Move to the device of ``weight``; all parameters but the value table take its type too."""
@@ -101,7 +111,10 @@ class MemoryLayer(nn.Module):
             shape = (batch, tokens, self.num_heads, self.top_k)
             self.on_read(slot_indices_XHK.view(shape), weights_XHK.view(shape))
         read_XV = read_slots(self.values_SV, slot_indices_XHK.flatten(1), weights_XHK.flatten(1), self.row_gradient)
-        return self.output(read_XV.to(gate_XV.dtype) * gate_XV).view_as(hidden_BTD)
+        output_XD = self.output(read_XV.to(gate_XV.dtype) * gate_XV)
+        if self.output_gate is not None:
+            output_XD = output_XD * self.output_gate
+        return output_XD.view_as(hidden_BTD)
 
     def address(self, hidden_XD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All of a read that does not depend on the values.

@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from smf.memory import QueryNorm, ValueType
+from smf.memory import OutputGate, QueryNorm, ValueType
 
 MODEL_TYPE = "smf_memory"
 FORMAT_VERSION = 1
@@ -29,6 +29,9 @@ class MemorySettings:
         value_dim: Size of a slot.
         query_norm: Whether queries are normalised, see :class:`smf.memory.MemoryLayer`.
         value_dtype: Type of the value tables; all other new parameters have the type of the base.
+        output_gate: Whether a learned number multiplies the output, see there.
+        output_gate_init: Its start. In mode ``additive`` the output map starts at zero without the gate; with it the map
+            is drawn, and 0 here keeps the model's output as it was.
     """
 
     layers: tuple[int, ...]
@@ -40,6 +43,8 @@ class MemorySettings:
     value_dim: int
     query_norm: QueryNorm = "none"
     value_dtype: ValueType = "float32"
+    output_gate: OutputGate = "none"
+    output_gate_init: float = 0.0
 
 
 @strict
@@ -62,6 +67,8 @@ class MemoryConfig(PreTrainedConfig):
     value_dim: int = 128
     query_norm: QueryNorm = "none"
     value_dtype: ValueType = "float32"
+    output_gate: OutputGate = "none"
+    output_gate_init: float | int = 0.0
     smf_format: int = FORMAT_VERSION
 
     @property

@@ -171,7 +171,10 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
             value_dim=config.value_dim,
             query_norm=config.query_norm,
             value_dtype=getattr(torch, config.value_dtype),
-            zero_output=additive,
+            # With a gate at zero and a map at zero neither would ever get a gradient.
+            zero_output=additive and config.output_gate == "none",
+            output_gate=config.output_gate,
+            output_gate_init=config.output_gate_init,
         )
         # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.
         for module in memory.modules():

@@ -13,7 +13,8 @@ from smf.seeding import derive_seed
 def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> MemoryForCausalLM:
     """Install memory layers in ``base``, which becomes part of the result.
 
-    In mode ``additive`` the new model's logits are bit-identical to the base's: the memory's output map starts at zero.
+    In mode ``additive`` the new model's logits are bit-identical to the base's: the memory's output map, or its output
+    gate if there is one with ``output_gate_init`` 0, starts at zero.
 
     Args:
         base: A causal language model.

@@ -298,6 +298,10 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             tiny(methods={"smf_tfidf": {"top_t": 257}}),
             "methods.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
         ),
+        (
+            tiny(memory={"output_gate_init": 0.01}),
+            "memory.output_gate_init is 0.01, but must be 0 where memory.output_gate is none",
+        ),
         (tiny(memory={"top_k": 257}), "memory.top_k is 257, but must be at most the 256 slots (memory.num_keys²)"),
         (
             tiny(memory={"layers": [1, 2]}),

@@ -18,10 +18,14 @@ def batch_of(fact):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mode", ["additive", "replace"])
-@pytest.mark.parametrize("layers", [(0, 2), (1, 2), (2,)], ids=str)
-def test_steps_that_reuse_the_prefix_equal_steps_that_compute_it_bit_for_bit(family, mode, layers):
+@pytest.mark.parametrize(
+    "settings",
+    [{"layers": (0, 2)}, {"layers": (1, 2)}, {"layers": (2,)}, {"output_gate": "scalar", "output_gate_init": 0.7}],
+    ids=str,
+)
+def test_steps_that_reuse_the_prefix_equal_steps_that_compute_it_bit_for_bit(family, mode, settings):
     reusing, computing = (
-        start_method("smf", model=memory_model(family, mode=mode, layers=layers), learning_rate=3.0, top_t=6)
+        start_method("smf", model=memory_model(family, mode=mode, **settings), learning_rate=3.0, top_t=6)
         for _ in range(2)
     )
     for fact in FACTS:

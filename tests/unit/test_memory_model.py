@@ -67,6 +67,29 @@ def test_additive_attach_to_a_bfloat16_model_gives_bit_identical_logits_in_bfloa
 
 
 @families
+@pytest.mark.parametrize("start", [0.0, -0.0])
+def test_an_additive_attach_behind_a_closed_gate_gives_bit_identical_logits_with_an_output_map_drawn(family, start):
+    settings = memory_settings(output_gate="scalar", output_gate_init=start)
+    model = retrofit(base_model(family), settings, seed=0)
+    assert same_bytes(logits(model), logits(base_model(family)))
+    assert all(layer.output.weight.all() for layer in model.memory_layers().values())
+
+
+def test_a_gate_opens_the_memory_by_its_size():
+    """What the memory adds is proportional to the gate; a gate of one is no gate."""
+    hidden = torch.randn(1, 3, 32, generator=torch.Generator().manual_seed(0))
+    blocks = [
+        decoder_blocks(retrofit(base_model(), memory_settings(**gate, mode="replace"), seed=0).language_model)[0].mlp
+        for gate in ({}, *({"output_gate": "scalar", "output_gate_init": start} for start in (1.0, -0.5)))
+    ]
+    with torch.no_grad():
+        plain, one, minus_half = (block(hidden) for block in blocks)
+    assert plain.abs().max() > 0.01
+    assert same_bytes(one, plain)
+    assert same_bytes(minus_half, -0.5 * plain)
+
+
+@families
 def test_replacing_changes_the_logits(family):
     before = logits(base_model(family))
     assert not torch.allclose(logits(memory_model(family, mode="replace", open_output=False)), before, atol=1e-2)
@@ -204,9 +227,17 @@ def test_a_layer_alone_reads_what_its_formula_says(query_norm):
 @families
 @tied_or_not
 @modes
-@pytest.mark.parametrize("query_norm", ["none", "rms"])
-def test_checkpoint_round_trip_gives_bit_equal_logits(query_norm, family, tied, mode, tmp_path):
-    model = memory_model(family, tied=tied, mode=mode, query_norm=query_norm)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"query_norm": "rms"}, {"output_gate": "scalar", "output_gate_init": 0.3}],
+    ids=["plain", "query norm", "output gate"],
+)
+def test_checkpoint_round_trip_gives_bit_equal_logits(options, family, tied, mode, tmp_path):
+    model = memory_model(family, tied=tied, mode=mode, **options)
+    with torch.no_grad():
+        for layer in model.memory_layers().values():
+            if layer.output_gate is not None:
+                layer.output_gate.mul_(1.5)  # the trained number comes back, not the one that it started from
     save_checkpoint(model, tokenizer(), tmp_path)
     loaded = load_model(tmp_path, "cpu")
     assert type(loaded) is MemoryForCausalLM
