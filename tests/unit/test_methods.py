@@ -118,6 +118,15 @@ def test_a_step_changes_exactly_its_own_slots_and_nothing_else(selector, optimiz
         assert {int(slot) for slot in method.delta()[f"{tables[name]}.slots"]} == slots
 
 
+def test_a_step_behind_an_output_gate_changes_slots_alone():
+    model = memory_model(num_keys=40, output_gate="scalar", output_gate_init=0.7)
+    method = start_method("smf", model=model, top_t=5, learning_rate=3.0)
+    before = copy_of_state(model)
+    method.step(batch_of(FACTS[0]))
+    changed = {name for name, tensor in model.state_dict().items() if not same_bytes(tensor, before[name])}
+    assert changed == set(table_names(model))
+
+
 def dense_values_step(model, batch, learning_rate):
     """The tables after one step of dense SGD, with autograd through the whole table."""
     model = copy.deepcopy(model)
@@ -144,8 +153,9 @@ def test_selector_none_with_sgd_is_dense_sgd_on_the_values():
 
 
 @pytest.mark.parametrize("selector", ["tfidf", "kl", "tf", "random"])
-def test_selected_slots_take_the_dense_step_and_the_others_none(selector):
-    model = memory_model().double()
+@pytest.mark.parametrize("gate", [{}, {"output_gate": "scalar", "output_gate_init": 0.7}], ids=["no gate", "gate"])
+def test_selected_slots_take_the_dense_step_and_the_others_none(selector, gate):
+    model = memory_model(**gate).double()
     method = start_method("smf", model=model, selector=selector, top_t=7, optimizer="sgd", learning_rate=2.0)
     for fact in FACTS:
         expected = {block: layer.values_SV.clone() for block, layer in model.memory_layers().items()}
