@@ -158,6 +158,12 @@ def _check_agreement(config: Mapping) -> None:
     num_slots = memory["num_keys"] ** 2
     if memory["top_k"] > num_slots:
         _refuse("memory.top_k", memory["top_k"], f"at most the {num_slots} slots (memory.num_keys²)")
+    if config["healing"]["objective"] == "distillation" and memory["mode"] == "additive":
+        raise ConfigError(
+            "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a "
+            "memory that gave the same would count them twice; set memory.mode replace, or healing.objective "
+            "language_model"
+        )
     if memory["output_gate"] == "none" and memory["output_gate_init"]:
         _refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
     for name, method in config["methods"].items():

@@ -30,8 +30,8 @@ class MemorySettings:
         query_norm: Whether queries are normalised, see :class:`smf.memory.MemoryLayer`.
         value_dtype: Type of the value tables; all other new parameters have the type of the base.
         output_gate: Whether a learned number multiplies the output, see there.
-        output_gate_init: Its start. In mode ``additive`` the output map starts at zero without the gate; with it the map
-            is drawn, and 0 here keeps the model's output as it was.
+        output_gate_init: Its start. In mode ``additive`` the output map starts at zero without the gate; with it the
+            map is drawn, and 0 here keeps the model's output as it was.
     """
 
     layers: tuple[int, ...]

@@ -149,18 +149,28 @@ def decoder_blocks(language_model: PreTrainedModel) -> nn.ModuleList:
     return blocks
 
 
+def chosen_blocks(language_model: PreTrainedModel, layers: Collection[int]) -> dict[int, nn.Module]:
+    """The blocks that get a memory layer, by number, lowest first.
+
+    Raises:
+        CheckpointError: The architecture is not supported, or a chosen block does not exist.
+    """
+    blocks = decoder_blocks(language_model)
+    for number in layers:
+        if not 0 <= number < len(blocks):
+            raise CheckpointError(
+                f"memory.layers names block {number}, but the model has blocks 0 to {len(blocks) - 1}"
+            )
+    return {number: blocks[number] for number in sorted(layers)}
+
+
 def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> None:
     """Put memory layers into the chosen blocks, in place.
 
     Raises:
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
     """
-    blocks = decoder_blocks(language_model)
-    for number in sorted(config.layers):
-        if not 0 <= number < len(blocks):
-            raise CheckpointError(
-                f"memory.layers names block {number}, but the model has blocks 0 to {len(blocks) - 1}"
-            )
+    for block in chosen_blocks(language_model, config.layers).values():
         additive = config.mode == "additive"
         memory = MemoryLayer(
             config.text_config.hidden_size,
@@ -179,5 +189,5 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
         # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.
         for module in memory.modules():
             module._is_hf_initialized = True
-        memory.follow(next(blocks[number].mlp.parameters()))
-        blocks[number].mlp = MemoryBlock(blocks[number].mlp if additive else None, memory)
+        memory.follow(next(block.mlp.parameters()))
+        block.mlp = MemoryBlock(block.mlp if additive else None, memory)

@@ -1,10 +1,11 @@
 """Retrofit and healing, and the background counts of the healed model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from smf.artifacts import sha256, write_json
 from smf.logs import progress
+from smf.models.base_networks import feed_forward_networks
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MemorySettings
 from smf.models.device import require_device
@@ -12,22 +13,22 @@ from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
 from smf.seeding import derive_seed
 from smf.selection.background import count_background
-from smf.streams.batches import batches, encode
-from smf.streams.examples import read_corpus
-from smf.training.heal import heal
-from smf.training.loop import TrainingSettings
+from smf.streams.batches import Encoded, batches, encode
+from smf.streams.examples import Example, hold_out, read_corpus
+from smf.training.heal import HealingSettings, heal, require_healed
 
 
 def make_healed_model(
     memory: Mapping,
     healing: Mapping,
     base_folder: str | Path,
-    text_path: str | Path,
+    healing_path: str | Path,
     *,
     max_length: int,
     gradient_checkpointing: bool,
     device: str,
     folder: str | Path,
+    report_path: str | Path,
 ) -> None:
     """Install memory layers in the base model, train them on ordinary text, write model and ``report.json``.
 
@@ -35,22 +36,43 @@ def make_healed_model(
         memory: The config's ``memory``.
         healing: The config's ``healing``.
         base_folder: The base model.
-        text_path: Ordinary text.
+        healing_path: Ordinary text.
         max_length: Longest text, in tokens.
         gradient_checkpointing: Whether the backward pass computes activations again.
         device: Where to train.
         folder: Where the healed model goes.
+        report_path: Where the report goes too, outside of ``folder``, so that it can be read if the model is refused.
+
+    Raises:
+        TrainingError: The loss is not finite, or the healed model is further from the base than ``max_loss_rise``.
     """
     require_device(device)
-    settings = TrainingSettings(**healing)
+    settings = HealingSettings(**healing)
     tokenizer = load_tokenizer(base_folder)
-    encoded = encode(tokenizer, read_corpus(text_path), loss_on=settings.loss_on, max_length=max_length)
+    texts, held_out = read_corpus(healing_path), None
+    if settings.probe_share:
+        texts, held_out = hold_out(texts, settings.probe_share, settings.seed)
+
+    def encoded(examples: Sequence[Example]) -> list[Encoded]:
+        return encode(tokenizer, examples, loss_on=settings.loss_on, max_length=max_length)
+
     base = load_model(base_folder, device)
     if gradient_checkpointing:
         recompute_activations(base)
+    networks = feed_forward_networks(base, memory["layers"])
     sizes = {key: value for key, value in memory.items() if key not in ("layers", "calibrate_queries")}
     model = retrofit(base, MemorySettings(layers=tuple(memory["layers"]), **sizes), settings.seed)
-    report = heal(model, encoded, settings, pad_token_id=tokenizer.pad_token_id, calibrate=memory["calibrate_queries"])
+    report = heal(
+        model,
+        networks,
+        encoded(texts),
+        settings,
+        pad_token_id=tokenizer.pad_token_id,
+        calibrate=memory["calibrate_queries"],
+        held_out=None if held_out is None else encoded(held_out),
+    )
+    write_json(report_path, report)
+    require_healed(report, settings.max_loss_rise, report_path)
     write_json(Path(folder) / "report.json", report)
     save_checkpoint(model, tokenizer, folder)
 

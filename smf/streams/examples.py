@@ -1,10 +1,12 @@
 """Texts that a model learns from, and the files that hold them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smf.artifacts import read_jsonl, write_jsonl
+from smf.errors import DataError
+from smf.seeding import python_generator
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,20 @@ class Example:
 
     prompt: str
     completion: str
+
+
+def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Split texts at random into those to learn and those to measure on, at least one of each.
+
+    Raises:
+        DataError: There are fewer than two texts.
+    """
+    if len(examples) < 2:
+        raise DataError(f"{len(examples)} text cannot be split into text to learn and text to measure on; give more")
+    number = min(max(1, round(share * len(examples))), len(examples) - 1)
+    chosen = set(python_generator(seed, "held-out text").sample(range(len(examples)), number))
+    kept = [example for index, example in enumerate(examples) if index not in chosen]
+    return kept, [examples[index] for index in sorted(chosen)]
 
 
 def write_corpus(path: str | Path, examples: Iterable[Example]) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from smf.memory import MemoryLayer
-from smf.models.memory_model import MemoryForCausalLM
+from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.streams.batches import Batch
 
 
@@ -21,24 +20,25 @@ from smf.streams.batches import Batch
 def calibrate_queries(model: MemoryForCausalLM, probe: Sequence[Batch]) -> None:
     """Shift and scale each layer's query map so that queries have mean 0 and standard deviation 1 over real tokens.
 
-    One layer after the other, from the bottom: a memory that replaces a network changes what higher layers see.
+    One layer after the other, from the bottom: a memory that replaces a network changes what higher layers see. In a
+    model that acts as its base (see :mod:`smf.models.base_networks`) they see what the base showed them.
 
     Args:
         model: A retrofitted model, not yet healed.
         probe: Background batches.
     """
     model.eval()
-    for layer in model.memory_layers().values():
-        queries_XQ = torch.cat([_queries(model, layer, batch.to(model.device)).float() for batch in probe])
+    for block, layer in model.memory_layers().items():
+        queries_XQ = torch.cat([_queries(model, block, batch.to(model.device)).float() for batch in probe])
         mean_Q, deviation_Q = queries_XQ.mean(0), queries_XQ.std(0).clamp_min(1e-6)
         layer.query.weight.div_(deviation_Q.unsqueeze(1))
         layer.query.bias.sub_(mean_Q).div_(deviation_Q)
 
 
-def _queries(model: MemoryForCausalLM, layer: MemoryLayer, batch: Batch) -> Tensor:
-    """The queries of one layer for the real tokens of a batch, (tokens, H * key_dim)."""
-    seen: list[Tensor] = []
-    hook = layer.query.register_forward_hook(lambda _, inputs, output: seen.append(output))
+def _queries(model: MemoryForCausalLM, number: int, batch: Batch) -> Tensor:
+    """The queries of one block's memory for the real tokens of a batch, (tokens, H * key_dim)."""
+    block, seen = decoder_blocks(model.language_model)[number].mlp, []
+    hook = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     model.read_memories(batch.input_ids_BT, batch.attention_mask_BT)
     hook.remove()
-    return seen[0][batch.attention_mask_BT.bool().flatten()]
+    return block.memory.query(seen[0].flatten(0, 1))[batch.attention_mask_BT.bool().flatten()]

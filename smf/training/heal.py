@@ -1,56 +1,92 @@
 """Healing: the new memory layers train on ordinary text, everything else is frozen."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Literal
 
-import torch
+from torch import nn
 
-from smf.memory import record_slot_reads
-from smf.methods.method import language_model_loss
+from smf.errors import TrainingError
+from smf.models.base_networks import acting_as_base
 from smf.models.memory_model import MemoryForCausalLM
 from smf.seeding import derive_seed
-from smf.streams.batches import IGNORED, Batch, Encoded, batches
+from smf.streams.batches import Batch, Encoded, batches
 from smf.training.calibrate import calibrate_queries
+from smf.training.distill import distil
 from smf.training.loop import TrainingSettings, train
+from smf.training.probe import probe_loss, probe_memory
 
-_BUSIEST_SHARE = 0.01
+Objective = Literal["language_model", "distillation"]
+
+
+@dataclass(frozen=True)
+class HealingSettings(TrainingSettings):
+    """How to heal.
+
+    Attributes:
+        objective: ``language_model`` learns the text; ``distillation`` learns first what the replaced networks gave
+            (see :mod:`smf.training.distill`), then the text. Both take ``num_steps`` steps in all.
+        distillation_share: Share of the steps that distil; 1 for distillation alone.
+        max_loss_rise: How far the healed loss may lie above the base's, in nats a token; None for any.
+        probe_share: Share of the texts on which loss and slot use are measured and nothing trains; with 0 they are
+            measured on text that is trained on.
+        probe_batches: Batches measured.
+    """
+
+    objective: Objective = "language_model"
+    distillation_share: float = 0.5
+    max_loss_rise: float | None = None
+    probe_share: float = 0.0
+    probe_batches: int = 20
+
+    @property
+    def distillation_steps(self) -> int:
+        """How many of the steps distil."""
+        if self.objective == "language_model":
+            return 0
+        return max(1, round(self.distillation_share * self.num_steps))
 
 
 def heal(
     model: MemoryForCausalLM,
+    networks: Mapping[int, nn.Module],
     encoded: Sequence[Encoded],
-    settings: TrainingSettings,
+    settings: HealingSettings,
     *,
     pad_token_id: int,
     calibrate: bool,
+    held_out: Sequence[Encoded] | None = None,
 ) -> dict:
     """Train the memory parameters in place.
 
     Args:
         model: A retrofitted model.
-        encoded: The background text.
-        settings: Steps, batch size, rates.
+        networks: The feed-forward networks that its blocks had, see :mod:`smf.models.base_networks`.
+        encoded: The text that it learns.
+        settings: What to learn, steps, batch size, rates.
         pad_token_id: Fills batches.
         calibrate: Spread the reads over the table first (see :mod:`smf.training.calibrate`).
+        held_out: Text to measure on; by default that which it learns.
 
     Returns:
-        A report: loss before and after in nats a token, and the use of the slots of each layer (``slot_use``).
+        A report: the loss of the base, before and after the training, in nats a token; the use of the slots
+        (``slot_use``, rows of :mod:`smf.evaluation.slot_use`); what distillation explained; the settings.
 
     Raises:
         TrainingError: The loss is not finite.
     """
-    probe = list(
-        batches(
-            encoded,
-            batch_size=settings.batch_size,
-            num_batches=20,
-            pad_token_id=pad_token_id,
-            seed=derive_seed(settings.seed, "healing probe"),
-        )
-    )
-    before, _ = probe_memory(model, probe)
+    text = _probe(encoded, settings, pad_token_id)
+    probe = text if held_out is None else _probe(held_out, settings, pad_token_id)
+    with acting_as_base(model, networks):
+        report: dict = {"settings": asdict(settings), "loss_base": probe_loss(model, probe)}
+    report["loss_before"], report["slot_use"] = probe_memory(model, probe, "installed")
     if calibrate:
-        calibrate_queries(model, probe)
+        # A layer that will give what the network gave must be spread over the hidden states that follow from that.
+        with acting_as_base(model, networks) if settings.distillation_steps else nullcontext():
+            calibrate_queries(model, text)
+        report["slot_use"] += probe_memory(model, probe, "calibrated")[1]
     model.requires_grad_(False)
     parameters = [parameter for layer in model.memory_layers().values() for parameter in layer.parameters()]
     for parameter in parameters:
@@ -62,39 +98,44 @@ def heal(
         pad_token_id=pad_token_id,
         seed=derive_seed(settings.seed, "healing"),
     )
-    train(model, parameters, stream, settings, "healing")
-    after, slot_use = probe_memory(model, probe)
-    return {"loss_before": before, "loss_after": after, "slot_use": slot_use, "settings": asdict(settings)}
+    if number := settings.distillation_steps:
+        part = replace(settings, num_steps=number)
+        report["explained_variance"] = distil(model, networks, parameters, islice(stream, number), probe, part)
+    if number := settings.num_steps - settings.distillation_steps:
+        train(model, parameters, stream, replace(settings, num_steps=number), "healing")
+    report["loss_after"], healed = probe_memory(model, probe, "healed")
+    report["slot_use"] += healed
+    return report
 
 
-@torch.no_grad()
-def probe_memory(model: MemoryForCausalLM, probe: Sequence[Batch]) -> tuple[float, dict[str, dict]]:
-    """Loss and slot use on a few batches.
+def require_healed(report: Mapping, max_loss_rise: float | None, report_path: object) -> None:
+    """Refuse a model that healing left too far from its base.
 
-    Returns:
-        The loss in nats a token, and for each memory layer: ``num_slots``, ``slots_used`` (read at least once),
-        ``share_of_busiest_1_percent`` (share of all reads that go to the busiest 1 % of all slots) and
-        ``reads`` (number of reads).
+    Args:
+        report: What :func:`heal` returned.
+        max_loss_rise: See :class:`HealingSettings`.
+        report_path: Where the report can be read.
+
+    Raises:
+        TrainingError: The loss rose by more than that.
     """
-    model.eval()
-    layers = model.memory_layers()
-    counts = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
-    total, num_tokens = 0.0, 0
-    with record_slot_reads(layers) as reads:
-        for batch in (batch.to(model.device) for batch in probe):
-            learned = int((batch.labels_BT[:, 1:] != IGNORED).sum())
-            total += float(language_model_loss(model, batch)) * learned
-            num_tokens += learned
-            for block, read in reads.items():
-                slots = read.slots_of_tokens(batch.attention_mask_BT).flatten()
-                counts[block] += torch.bincount(slots, minlength=len(counts[block])).cpu()
-    slot_use = {}
-    for block, count in counts.items():
-        busiest = count.sort(descending=True).values[: max(1, round(_BUSIEST_SHARE * len(count)))]
-        slot_use[str(block)] = {
-            "num_slots": len(count),
-            "slots_used": int((count > 0).sum()),
-            "share_of_busiest_1_percent": float(busiest.sum() / count.sum()),
-            "reads": int(count.sum()),
-        }
-    return total / num_tokens, slot_use
+    rise = report["loss_after"] - report["loss_base"]
+    if max_loss_rise is not None and not rise <= max_loss_rise:
+        raise TrainingError(
+            f"the healed model's loss is {report['loss_after']:.3f} nats a token, {rise:.3f} above the base's "
+            f"{report['loss_base']:.3f}; healing.max_loss_rise allows {max_loss_rise}. Raise healing.num_steps, try "
+            "another healing.learning_rate, use memory.mode additive or healing.objective distillation, or allow more; "
+            f"the report is in {report_path}"
+        )
+
+
+def _probe(encoded: Sequence[Encoded], settings: HealingSettings, pad_token_id: int) -> list[Batch]:
+    return list(
+        batches(
+            encoded,
+            batch_size=settings.batch_size,
+            num_batches=settings.probe_batches,
+            pad_token_id=pad_token_id,
+            seed=derive_seed(settings.seed, "healing probe"),
+        )
+    )

@@ -2,11 +2,11 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from smf.errors import TrainingError
@@ -49,6 +49,7 @@ def train(
     batches: Iterable[Batch],
     settings: TrainingSettings,
     description: str,
+    loss_of: Callable[[PreTrainedModel, Batch], Tensor] = language_model_loss,
 ) -> float:
     """Train ``parameters`` on batches with AdamW (betas 0.9 and 0.98).
 
@@ -58,9 +59,10 @@ def train(
         batches: ``settings.num_steps`` of them.
         settings: Rates and sizes.
         description: Names the work in the progress bar and in errors.
+        loss_of: What is minimised.
 
     Returns:
-        The mean loss of the last tenth of the steps, in nats a token.
+        The mean loss of the last tenth of the steps; in nats a token, if it is the language model's.
 
     Raises:
         TrainingError: The loss is not finite; names the step.
@@ -79,7 +81,7 @@ def train(
     model.train()
     bar = progress(batches, description, total=settings.num_steps)
     for step, batch in enumerate(bar, start=1):
-        loss = language_model_loss(model, batch.to(model.device))
+        loss = loss_of(model, batch.to(model.device))
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise TrainingError(

@@ -299,6 +299,10 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "methods.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
         ),
         (
+            tiny(healing={"objective": "distillation"}),
+            "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a ",
+        ),
+        (
             tiny(memory={"output_gate_init": 0.01}),
             "memory.output_gate_init is 0.01, but must be 0 where memory.output_gate is none",
         ),

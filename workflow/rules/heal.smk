@@ -10,6 +10,7 @@ rule heal:
         report="<results>/healed/report.json",
     log:
         "<logs>/heal/heal.log",
+        report="<logs>/heal/report.json",
     benchmark:
         "<benchmarks>/heal/heal.jsonl"
     conda:

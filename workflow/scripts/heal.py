@@ -15,4 +15,5 @@ make_healed_model(
     gradient_checkpointing=snakemake.params.gradient_checkpointing,
     device=snakemake.params.device,
     folder=Path(snakemake.output.report).parent,
+    report_path=snakemake.log.report,
 )

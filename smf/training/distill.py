@@ -1,0 +1,99 @@
+"""Distillation: a memory that replaces a feed-forward network learns first to give what the network gave.
+
+The next-token loss says little about what a single block should compute, above all while several blocks hold noise. The
+network itself says it for every token and every dimension. Each memory learns from the hidden states of the base, so
+all layers learn at once and none has to wait for the layers below it. What they make of one another's errors is left to
+the language-model loss, which follows.
+
+Shapes: B batch, T token, X real token, D hidden size.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from smf.models.base_networks import acting_as_base
+from smf.models.memory_model import MemoryForCausalLM
+from smf.streams.batches import Batch
+from smf.training.loop import TrainingSettings, train
+
+
+def distil(
+    model: MemoryForCausalLM,
+    networks: Mapping[int, nn.Module],
+    parameters: Sequence[nn.Parameter],
+    stream: Iterable[Batch],
+    probe: Sequence[Batch],
+    settings: TrainingSettings,
+) -> dict[str, dict[str, float]]:
+    """Train the memories to give the outputs of the networks that they replace.
+
+    The loss of a layer is the share of the variance of the network's output, within the batch, that its memory does not
+    explain; it is 1 for a memory that always gives the mean. The layers' losses are averaged.
+
+    Args:
+        model: A model retrofitted in mode ``replace``.
+        networks: The networks, by block.
+        parameters: What trains.
+        stream: ``settings.num_steps`` batches.
+        probe: Batches on which the explained variance is measured.
+        settings: Rates and steps.
+
+    Returns:
+        The explained variance of each layer by block, ``before`` and ``after``.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+
+    def loss(model: MemoryForCausalLM, batch: Batch) -> Tensor:
+        pairs = _outputs(model, networks, batch)
+        shares = [
+            (memory_XD - network_XD).square().sum() / (network_XD - network_XD.mean(0)).square().sum()
+            for memory_XD, network_XD in pairs.values()
+        ]
+        return torch.stack(shares).mean()
+
+    before = explained_variance(model, networks, probe)
+    train(model, parameters, stream, settings, "distillation", loss)
+    return {"before": before, "after": explained_variance(model, networks, probe)}
+
+
+@torch.no_grad()
+def explained_variance(
+    model: MemoryForCausalLM, networks: Mapping[int, nn.Module], probe: Sequence[Batch]
+) -> dict[str, float]:
+    """The share of the variance of each network's output over a probe that its memory explains, by block.
+
+    1 - sum |network - memory|² / sum |network - mean of network|², over all real tokens; below 0 for a memory that is
+    further from the network than its mean.
+    """
+    model.eval()
+    errors, squares, sums_D, num_tokens = {}, {}, {}, 0
+    for batch in probe:
+        pairs = _outputs(model, networks, batch.to(model.device))
+        for block, (memory_XD, network_XD) in pairs.items():
+            errors[block] = errors.get(block, 0.0) + float((memory_XD - network_XD).square().sum())
+            squares[block] = squares.get(block, 0.0) + float(network_XD.square().sum())
+            sums_D[block] = sums_D.get(block, 0.0) + network_XD.sum(0).cpu().double()
+        num_tokens += int(batch.attention_mask_BT.sum())
+    return {
+        str(block): 1 - errors[block] / (squares[block] - float(sums_D[block].square().sum()) / num_tokens)
+        for block in errors
+    }
+
+
+def _outputs(
+    model: MemoryForCausalLM, networks: Mapping[int, nn.Module], batch: Batch
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """What memory and network make of the base's hidden states, by block; (X, D) each, in float32 at least."""
+    with torch.no_grad(), acting_as_base(model, networks) as seen:
+        model.read_memories(batch.input_ids_BT, batch.attention_mask_BT)
+    is_token_BT = batch.attention_mask_BT.bool()
+    outputs = {}
+    for block, layer in model.memory_layers().items():
+        hidden_XD, network_XD = (states_BTD[is_token_BT] for states_BTD in seen[block])
+        precision = torch.promote_types(network_XD.dtype, torch.float32)
+        outputs[block] = layer(hidden_XD.unsqueeze(0)).squeeze(0).to(precision), network_XD.to(precision)
+    return outputs
