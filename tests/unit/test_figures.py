@@ -10,9 +10,11 @@ import pytest
 
 from smf.errors import DataError
 from smf.evaluation.scores import METRICS, scores_table
+from smf.evaluation.slot_use import slot_use_rows, slot_use_table
 from smf.evaluation.summary import summary_table
 from smf.evaluation.tuning import tuning_table
 from smf.figures.forgetting import forgetting_figure
+from smf.figures.slot_use import slot_use_figure
 from smf.figures.style import drawing, method_styles, new_figure, save_figure
 from smf.figures.tuning import tuning_figure
 
@@ -228,9 +230,59 @@ def test_tuning_figure_of_one_rate_and_bad_tables():
         tuning_figure(table.drop(columns="best"), starts, LABELS)
 
 
+def slot_uses(layers=(1, 3), num_heads=2, stages=("installed", "calibrated", "healed"), num_slots=100):
+    random = np.random.default_rng(0)
+    rows = []
+    for layer in layers:
+        for stage in stages:
+            first = random.integers(0, 3, (num_heads, num_slots))
+            rows += slot_use_rows(layer, stage, first + random.integers(0, 9, first.shape), first, first / 2)
+    return slot_use_table({"slot_use": rows})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"layers": (0,), "num_heads": 1}, {"stages": ("installed", "healed")}, {"layers": (2, 9, 10), "num_heads": 8}],
+    ids=["two layers", "one head", "not calibrated", "three layers of eight heads"],
+)
+def test_slot_use_is_drawn_for_every_layer_head_and_stage(options, tmp_path, recwarn):
+    table = slot_uses(**options)
+    figure = slot_use_figure(table, {"notes": ["A note that a reader needs."]})
+    for name in ("first.pdf", "second.pdf"):
+        save_figure(figure, tmp_path / name)
+    assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
+    text = words(figure)
+    for layer in table["layer"].unique():
+        assert f"block {layer}" in text
+    for head in table["head"].unique():
+        assert f"{head} heads" in text or f"head {head}" in text
+    assert ("queries calibrated" in text) == ("calibrated" in set(table["stage"]))
+    assert "A note that a reader needs." in text
+    reads = table.loc[(table["head"] == "all") & (table["measure"] == "reads"), "value"].iloc[0]
+    assert f"{reads:,.0f} reads" in text
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_slot_use_marks_stand_where_the_table_says():
+    table = slot_uses(layers=(1,), num_heads=1)
+    dead = table["measure"].isin(["slots_read", "slots"]) & (table["stage"] == "healed")
+    table.loc[dead, "value"] = table.loc[dead, "measure"].map({"slots_read": 35, "slots": 140})
+    figure = slot_use_figure(table, {})
+    (panel,) = [axes for axes in figure.axes if any(text.get_text() == "Slots ever read" for text in axes.texts)]
+    points = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "s"]
+    assert points == [0.25, 0.25]  # the head, and all heads
+
+
+def test_a_slot_use_table_that_is_empty_or_incomplete_is_refused():
+    with pytest.raises(DataError, match="no column stage"):
+        slot_use_figure(slot_uses().drop(columns="stage"), {})
+    with pytest.raises(DataError, match="empty"):
+        slot_use_figure(slot_uses().iloc[:0], {})
+
+
 def test_figures_import_no_torch_and_no_pyplot():
     code = (
-        "import sys, smf.figures.forgetting, smf.figures.tuning\n"
+        "import sys, smf.figures.forgetting, smf.figures.slot_use, smf.figures.tuning\n"
         "print([name for name in ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.artifacts') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Pretraining, healing and the loop that both use: what trains, what is reported, and when it stops."""
+"""Pretraining, and the loop that it shares with healing: what trains, what is reported, and when it stops."""
 
 import math
 
@@ -7,13 +7,8 @@ import torch
 
 from smf.errors import DataError, TrainingError
 from smf.evaluation.recall import recall
-from smf.memory import record_slot_reads
-from smf.models.retrofit import retrofit
-from smf.streams.batches import collate
 from smf.streams.examples import Example
 from smf.streams.facts import question_prompt
-from smf.training.calibrate import calibrate_queries
-from smf.training.heal import heal, probe_memory
 from smf.training.loop import TrainingSettings, train
 from smf.training.pretrain import Architecture, pretrain, require_recall
 from tests.helpers import (
@@ -21,11 +16,7 @@ from tests.helpers import (
     MAX_LENGTH,
     background_batches,
     base_model,
-    copy_of_state,
-    encoded_text,
     logits,
-    memory_model,
-    memory_settings,
     same_bytes,
     tokenizer,
 )
@@ -36,111 +27,6 @@ SETTINGS = TrainingSettings(num_steps=12, batch_size=4, learning_rate=0.01)
 def batch_loss(model, batch):
     inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT}
     return model(**inputs, labels=batch.labels_BT).loss
-
-
-# Healing
-
-
-@pytest.mark.parametrize("mode", ["additive", "replace"])
-@pytest.mark.parametrize("calibrate", [False, True])
-def test_healing_trains_the_memory_and_nothing_else(mode, calibrate):
-    model = retrofit(base_model(), memory_settings(mode=mode), seed=0)
-    before = copy_of_state(model)
-    report = heal(model, encoded_text(), SETTINGS, pad_token_id=0, calibrate=calibrate)
-    changed = {name for name, tensor in model.state_dict().items() if not same_bytes(tensor, before[name])}
-    assert changed == {name for name in before if ".memory." in name}
-    # Nor is a gradient computed that nobody needs.
-    assert all(".memory." in name for name, parameter in model.named_parameters() if parameter.grad is not None)
-    assert not model.training
-    assert report["loss_after"] < report["loss_before"]
-
-
-def test_healing_follows_from_its_seed():
-    states = []
-    for seed in (1, 1, 2):
-        model = retrofit(base_model(), memory_settings(), seed=0)
-        settings = TrainingSettings(num_steps=5, batch_size=2, learning_rate=0.01, seed=seed)
-        heal(model, encoded_text(), settings, pad_token_id=0, calibrate=True)
-        states.append(logits(model))
-    assert same_bytes(states[0], states[1])
-    assert not torch.equal(states[0], states[2])
-
-
-def test_the_report_tells_the_loss_of_the_base_and_of_the_healed_model():
-    """An additive memory starts as the base. The corpus is one text, so that every batch has the same loss."""
-    corpus = encoded_text()[:1]
-    model = retrofit(base_model(), memory_settings(), seed=0)
-    report = heal(model, corpus, SETTINGS, pad_token_id=0, calibrate=True)
-    with torch.no_grad():
-        before, after = (batch_loss(one, collate(corpus, 0)).item() for one in (base_model(), model))
-    assert report["loss_before"] == pytest.approx(before, rel=1e-5)
-    assert report["loss_after"] == pytest.approx(after, rel=1e-5)
-    assert report["settings"]["num_steps"] == 12
-    assert set(report["slot_use"]) == {"0", "2"}
-
-
-def test_loss_and_slot_use_equal_plain_loops():
-    model = memory_model()
-    probe = background_batches(num_batches=3, batch_size=3)
-    assert any((batch.attention_mask_BT == 0).any() for batch in probe)
-    loss, slot_use = probe_memory(model, probe)
-    losses, counts = [], {0: [0] * 64, 2: [0] * 64}
-    for batch in probe:
-        with torch.no_grad(), record_slot_reads(model.memory_layers()) as reads:
-            scores = model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT).logits.log_softmax(-1)
-        for row, mask in enumerate(batch.attention_mask_BT.tolist()):
-            for place in range(sum(mask)):
-                if place > 0:
-                    losses.append(-float(scores[row, place - 1, batch.input_ids_BT[row, place]]))
-                for block, read in reads.items():
-                    for slot in read.slot_indices_BTHK[row, place].flatten().tolist():
-                        counts[block][slot] += 1
-    assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
-    for block, count in counts.items():
-        assert slot_use[str(block)] == {
-            "num_slots": 64,
-            "slots_used": sum(number > 0 for number in count),
-            "share_of_busiest_1_percent": pytest.approx(max(count) / sum(count)),  # 1 % of 64 slots is one slot
-            "reads": sum(count),
-        }
-
-
-def test_the_busiest_percent_is_of_all_slots_of_the_table():
-    _, slot_use = probe_memory(memory_model(num_keys=20), background_batches(num_batches=2))
-    model, counts = memory_model(num_keys=20), torch.zeros(400)
-    for batch in background_batches(num_batches=2):
-        with torch.no_grad(), record_slot_reads(model.memory_layers()) as reads:
-            model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT)
-        counts += torch.bincount(reads[2].slots_of_tokens(batch.attention_mask_BT).flatten(), minlength=400)
-    busiest = sorted(counts.tolist(), reverse=True)[:4]  # 1 % of 400
-    assert slot_use["2"]["share_of_busiest_1_percent"] == pytest.approx(sum(busiest) / float(counts.sum()))
-
-
-@pytest.mark.parametrize("mode", ["additive", "replace"])
-def test_calibrated_queries_have_mean_zero_and_deviation_one_over_real_tokens(mode):
-    model = retrofit(base_model(), memory_settings(mode=mode), seed=0)
-    probe = background_batches(num_batches=4)
-    assert any((batch.attention_mask_BT == 0).any() for batch in probe)
-    keys = model.memory_layers()[0].keys_H2NC.clone()
-    calibrate_queries(model, probe)
-    for layer in model.memory_layers().values():
-        queries = []
-        hook = layer.query.register_forward_hook(lambda _, inputs, output, seen=queries: seen.append(output))
-        with torch.no_grad():
-            for batch in probe:
-                model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT)
-                queries[-1] = queries[-1][batch.attention_mask_BT.flatten() == 1]
-        hook.remove()
-        seen = torch.cat(queries)
-        torch.testing.assert_close(seen.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
-        torch.testing.assert_close(seen.std(0), torch.ones(16), atol=1e-4, rtol=0)
-    assert torch.equal(model.memory_layers()[0].keys_H2NC, keys)
-
-
-def test_calibration_of_an_additive_memory_keeps_the_logits_of_the_base():
-    model = retrofit(base_model(), memory_settings(), seed=0)
-    calibrate_queries(model, background_batches())
-    assert same_bytes(logits(model), logits(base_model()))
 
 
 # The loop

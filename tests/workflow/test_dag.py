@@ -31,9 +31,10 @@ from tests.workflow.runs import (
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-EVERYTHING = ("all", "results/figures/tuning.pdf")
+EVERYTHING = ("all", "results/figures/tuning.pdf", "results/figures/slot_use.pdf")
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
+SLOT_USE = {"slot_use": 1, "plot_slot_use": 1}
 WHOLE = {
     "prepare_data": 1,
     "draw_stream": 2,
@@ -45,6 +46,7 @@ WHOLE = {
     "evaluate": 5,
     **TABLES,
     **SWEEP_TABLES,
+    **SLOT_USE,
 }
 OTHER = {"kind": "smf", "selector": "random", "top_t": 4, "learning_rate": 1.0}
 
@@ -113,7 +115,7 @@ def branch(method, seed=0):
 
 
 def jobs_without_tables(outcome):
-    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES}}
+    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *SLOT_USE}}
 
 
 def table_bytes(folder):
@@ -139,10 +141,10 @@ def test_an_empty_folder_plans_every_rule(sources, tmp_path):
     assert snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config).counts == WHOLE
 
 
-def test_the_default_target_leaves_the_sweep_out(sources, tmp_path):
+def test_the_default_target_leaves_the_sweep_and_slot_use_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    without_sweep = {rule: number for rule, number in WHOLE.items() if rule not in SWEEP_TABLES}
-    assert outcome.counts == {**without_sweep, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
+    without = {rule: number for rule, number in WHOLE.items() if rule not in {*SWEEP_TABLES, *SLOT_USE}}
+    assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
 
 def test_config_yaml_is_the_default_and_plans_all_its_methods_and_seeds(tmp_path):
@@ -206,7 +208,7 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["forgetting", "tuning"])
+@pytest.mark.parametrize("name", ["forgetting", "tuning", "slot_use"])
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -350,6 +352,21 @@ def test_the_readmes_kind_is_added_by_one_file(copy_of_finished, tmp_path):
 
 
 # Failures
+
+
+@pytest.mark.slow
+def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(sources, copy_of_finished, tmp_path):
+    """As does a run that finds the model of an earlier one, which is deleted."""
+    config = tiny_config(tmp_path / "tiny.yaml", healing={"max_loss_rise": -100.0})
+    outcome = snakemake(sources, copy_of_finished, config=config)
+    results = copy_of_finished / "results"
+    assert outcome.code == 1
+    assert "above the base's" in outcome.text
+    assert "healing.max_loss_rise allows -100.0. Raise healing.num_steps" in outcome.text
+    assert "Traceback" not in outcome.text
+    assert {job.rule for job in outcome.jobs} == {"heal"}
+    assert not (results / "healed/model.safetensors").exists()
+    assert "loss_after" in (results / "logs/heal/report.json").read_text()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-# The memory model and what ordinary text reads of it.
+# The memory model and what ordinary text reads of it: as counts for the methods, as a table and a figure for the reader.
 
 
 rule heal:
@@ -49,3 +49,42 @@ rule count_background:
         code=code_of("count_background.py"),
     script:
         "../scripts/count_background.py"
+
+
+rule slot_use:
+    input:
+        report="<results>/healed/report.json",
+    output:
+        table="<results>/tables/slot_use.csv",
+    log:
+        "<logs>/slot_use/slot_use.log",
+    benchmark:
+        "<benchmarks>/slot_use/slot_use.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_of("slot_use.py"),
+    script:
+        "../scripts/slot_use.py"
+
+
+rule plot_slot_use:
+    input:
+        table="<results>/tables/slot_use.csv",
+        labels="<results>/data/labels.json",
+    output:
+        figures=report(
+            multiext("<results>/figures/slot_use", ".pdf", ".png"),
+            caption="../report/slot_use.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/plot_slot_use/plot_slot_use.log",
+    benchmark:
+        "<benchmarks>/plot_slot_use/plot_slot_use.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_of("plot_slot_use.py"),
+    script:
+        "../scripts/plot_slot_use.py"
