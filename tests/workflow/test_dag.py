@@ -356,7 +356,7 @@ def test_the_readmes_kind_is_added_by_one_file(copy_of_finished, tmp_path):
 
 @pytest.mark.slow
 def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(sources, copy_of_finished, tmp_path):
-    """As does a run that finds the model of an earlier one, which is deleted."""
+    """Nor is the model of the earlier run left in its place."""
     config = tiny_config(tmp_path / "tiny.yaml", healing={"max_loss_rise": -100.0})
     outcome = snakemake(sources, copy_of_finished, config=config)
     results = copy_of_finished / "results"
