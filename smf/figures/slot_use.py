@@ -84,7 +84,7 @@ def _draw(table: pd.DataFrame, labels: Mapping) -> Figure:
     notes_top = _TOP + sum(heights.values()) + (len(heights) - 1) * _LAYER_GAP + 0.55
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     slots = int(values.xs("slots", level="measure").iloc[0])
-    subtitle = f"{count(len(heads), 'memory layer')} of {slots:,} slots each, read by ordinary text"
+    subtitle = f"{count(len(heads), 'memory layer')} of {slots:,} slots, read by ordinary text"
     headline(figure, 0.4, "How evenly is the memory used?", subtitle)
     _legend(add_panel(figure, 0.4, 0.84, width - 0.4 - _RIGHT, 0.24), width - 0.4 - _RIGHT, stages)
     for column, panel in enumerate(_PANELS):
