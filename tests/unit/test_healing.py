@@ -389,6 +389,7 @@ def stage(folder, **healing):
         folder / "base",
         folder / "healing.jsonl",
         max_length=MAX_LENGTH,
+        gradient_checkpointing=False,
         device="cpu",
         folder=folder / "healed",
         report_path=folder / "logs/report.json",
