@@ -15,6 +15,8 @@ import pandas as pd
 
 from smf.errors import DataError
 
+Columns = Mapping[str, type | tuple[type, ...]]  # the columns of a row, with their types
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -73,20 +75,30 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
-def read_jsonl(path: str | Path, columns: Mapping[str, type | tuple[type, ...]]) -> list[dict]:
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 text file, without their ends.
+
+    Raises:
+        DataError: The file cannot be read, or is not UTF-8.
+    """
+    text = _read_text(path)
+    # Not splitlines(): a JSON text may hold U+2028 and other characters that it takes for the end of a line.
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = None) -> list[dict]:
     """Read one JSON object a line and check every row.
 
     Args:
         path: The file.
         columns: The columns that every row must have, with their types.
+        optional: Columns that a row may have, with the types that they then have.
 
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names the file and the line.
     """
     rows = []
-    text = _read_text(path)
-    # Not splitlines(): a JSON text may hold U+2028 and other characters that it takes for the end of a line.
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
@@ -94,15 +106,25 @@ def read_jsonl(path: str | Path, columns: Mapping[str, type | tuple[type, ...]])
             raise DataError(f"{where}: not valid JSON ({error.msg}); one object a line is expected") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object, found {type(row).__name__}")
-        for column, kinds in columns.items():
-            if column not in row:
-                raise DataError(f"{where}: no column {column!r}; found {', '.join(sorted(row)) or 'none'}")
-            if not isinstance(row[column], kinds):
-                raise DataError(f"{where}: column {column!r} is {type(row[column]).__name__}, not {_names(kinds)}")
+        require_columns(row, columns, where, optional)
         rows.append(row)
     if not rows:
         raise DataError(f"{path} holds no rows")
     return rows
+
+
+def require_columns(row: Mapping, columns: Columns, where: str, optional: Columns | None = None) -> None:
+    """Check the columns of one row and their types, see :func:`read_jsonl`.
+
+    Raises:
+        DataError: A column is missing or of another type; the message begins with ``where`` and says what was found.
+    """
+    for column in columns:
+        if column not in row:
+            raise DataError(f"{where}: no column {column!r}; found {', '.join(sorted(row)) or 'none'}")
+    for column, kinds in {**columns, **(optional or {})}.items():
+        if column in row and not isinstance(row[column], kinds):
+            raise DataError(f"{where}: column {column!r} is {type(row[column]).__name__}, not {_names(kinds)}")
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:

@@ -75,6 +75,8 @@ def _fill_defaults(value: object, schema: Mapping, root: Mapping) -> None:
             value[key] = copy.deepcopy(child["default"])
         if key in value:
             _fill_defaults(value[key], child, root)
+    for key in value.keys() - schema.get("properties", {}).keys():
+        _fill_defaults(value[key], schema.get("additionalProperties") or {}, root)
     # Defaults that hold only if other settings have certain values.
     if "then" in schema and _Validator(schema["if"]).is_valid(value):
         _fill_defaults(value, schema["then"], root)

@@ -8,6 +8,7 @@ from smf.config_schema import check
 from smf.errors import ConfigError
 from smf.expected_base import check_base, known_num_layers
 from smf.methods.registry import method_class
+from smf.streams.formats import FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
 from smf.streams.passes import Passes
 
 _COMMON_SETTINGS = ("kind", "label", "sweep")
@@ -79,7 +80,15 @@ class Experiment:
     @property
     def probes(self) -> dict[str, str]:
         """The held-out sets by name, each with its kind: how it is asked and scored."""
-        return {"nq": "questions", "hellaswag": "choices"}
+        if self.config["data"]["source"] != "collection":
+            return {"nq": "questions", "hellaswag": "choices"}
+        held_out = self.config["data"]["collection"]["held_out"]
+        return {name: probe_kind(source["format"]) for name, source in held_out.items()}
+
+    @property
+    def known(self) -> str | None:
+        """The held-out set that the base model is taught; None if it was pretrained elsewhere and on other things."""
+        return None if self.config["data"]["source"] == "collection" else "nq"
 
     @property
     def untuned(self) -> list[str]:
@@ -191,6 +200,12 @@ def _check_stream(stream: Mapping) -> None:
 def _check_data(config: Mapping) -> None:
     """Check that the data holds as many facts and held-out items as are asked for."""
     data, evaluation = config["data"], config["evaluation"]
+    if evaluation["max_new_tokens"] >= config["base"]["max_length"]:
+        limit = config["base"]["max_length"]
+        _refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
+    if data["source"] == "collection":
+        _check_collection(config)
+        return
     if data["source"] == "world":
         world = data["world"]
         facts = 4 * world["num_new_people"], "4 * data.world.num_new_people"
@@ -202,11 +217,8 @@ def _check_data(config: Mapping) -> None:
         for name in ("known", "new", "hellaswag"):
             if not sets.get(name):
                 raise ConfigError(f"data.source is question_sets, but data.question_sets.{name} is not set")
-            if sets["data_root"] is not None and not (path := Path(sets["data_root"]) / sets[name]["file"]).is_file():
-                raise ConfigError(
-                    f"data.question_sets.{name}.file: there is no file {path}; correct the name or "
-                    "data.question_sets.data_root, or set data_root to null to load from the hub"
-                )
+            if sets["data_root"] is not None:
+                _require_file(f"data.question_sets.{name}.file", Path(sets["data_root"]) / sets[name]["file"])
         facts, questions, choices = (
             (sets[name]["num_rows"], f"data.question_sets.{name}.num_rows") for name in ("new", "known", "hellaswag")
         )
@@ -216,9 +228,41 @@ def _check_data(config: Mapping) -> None:
         if num_fewshot := evaluation["num_fewshot"]:
             available, where = available - num_fewshot, f"{where} - evaluation.num_fewshot"
         _refuse_above(f"evaluation.{setting}", asked, available, where)
-    if evaluation["max_new_tokens"] >= config["base"]["max_length"]:
-        limit = config["base"]["max_length"]
-        _refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
+
+
+def _check_collection(config: Mapping) -> None:
+    """Check the sources of a collection: their formats fit, and each can be found."""
+    collection, where = config["data"]["collection"], "data.collection"
+    for name in ("background", "facts", "held_out"):
+        if not collection.get(name):
+            raise ConfigError(f"data.source is collection, but {where}.{name} is not set")
+    if config["base"]["min_recall"]:
+        raise ConfigError(
+            f"base.min_recall is {config['base']['min_recall']}, but data.source is collection, which has no questions "
+            "that the base model was taught; set it to 0"
+        )
+    roles = {"background": TEXT_FORMATS, "healing": TEXT_FORMATS, "facts": FACT_FORMATS}
+    sources = [(name, collection[name], formats) for name, formats in roles.items() if name in collection]
+    sources += [(f"held_out.{name}", source, PROBE_KINDS) for name, source in collection["held_out"].items()]
+    for name, source, formats in sources:
+        if source["format"] not in formats:
+            _refuse(f"{where}.{name}.format", source["format"], f"one of {', '.join(formats)}")
+        if collection["data_root"] is None and source["hub"]:
+            continue
+        if source["file"] is None:
+            raise ConfigError(f"{where}.{name}: name its file" + ("" if source["hub"] else ", or its hub data set"))
+        _require_file(f"{where}.{name}.file", Path(collection["data_root"] or ".") / source["file"])
+    facts = collection["facts"]
+    if facts["num_rows"] and facts["format"] != "documents":  # a document has many passages, how many is not known yet
+        _refuse_above("stream.num_facts", config["stream"]["num_facts"], facts["num_rows"], f"{where}.facts.num_rows")
+
+
+def _require_file(key: str, path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(
+            f"{key}: there is no file {path}; correct the name or {'.'.join(key.split('.')[:2])}.data_root, or set "
+            "data_root to null to load from the hub"
+        )
 
 
 def _refuse(key: str, value: object, expected: str) -> None:

@@ -1,23 +1,13 @@
 """Free-text answers against gold answers: exact match and token F1 after the normalisation of SQuAD and open NQ."""
 
 import re
-import string
 from collections import Counter
 from collections.abc import Sequence
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLE = re.compile(r"\b(a|an|the)\b")
+from smf.streams.normalize import normalize_answer
+
 _FULL_STOP = re.compile(r"\.(?=\s|$)")
 _LONGEST_ABBREVIATION = 3  # letters: "St.", "Mrs.", "No."
-
-
-def normalize_answer(text: str) -> str:
-    """``text`` in lower case, without ASCII punctuation, without the articles a, an, the, with single spaces.
-
-    The steps are taken in this order, as in SQuAD's own script: "The A-team!" becomes "ateam".
-    """
-    without_articles = _ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION))
-    return " ".join(without_articles.split())
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:

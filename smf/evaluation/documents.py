@@ -75,7 +75,7 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int) -> 
     prompts = {
         "seen": lambda fact: fact.train_prompts[:wordings_per_fact],
         "unseen": lambda fact: fact.unseen_prompts[:wordings_per_fact],
-        "question": lambda fact: (question_prompt(fact.question),),
+        "question": lambda fact: (question_prompt(fact.question),) if fact.question else (),
     }[form]
     return [
         {"fact_id": fact.fact_id, "prompt": prompt, "answer": list(fact.answers)}

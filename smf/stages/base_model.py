@@ -19,7 +19,7 @@ from smf.training.pretrain import Architecture, pretrain, require_recall
 def make_base_model(
     settings: Mapping,
     corpus_path: str | Path,
-    known_path: str | Path,
+    known_path: str | Path | None,
     *,
     memory_layers: Sequence[int],
     device: str,
@@ -32,7 +32,7 @@ def make_base_model(
     Args:
         settings: The config's ``base``.
         corpus_path: Pretraining text.
-        known_path: Questions that the model must answer.
+        known_path: Questions that the model must answer; None if there are none.
         memory_layers: Blocks that the model must have; none where the config could tell.
         device: Where to train.
         folder: Where the model goes.
@@ -43,7 +43,7 @@ def make_base_model(
         ConfigError: The device is not there.
         TrainingError: The loss is not finite, or the model answers fewer questions than ``min_recall``.
     """
-    known = known_examples(read_jsonl(known_path, {"question": str, "answer": list}))
+    known = known_examples(read_jsonl(known_path, {"question": str, "answer": list})) if known_path else None
     require_device(device)
     dtype = getattr(torch, settings["dtype"])
     if settings["source"] == "checkpoint":
@@ -66,8 +66,9 @@ def make_base_model(
             device,
         )
         cast_weights(model, dtype)
-    report["recall"] = require_recall(
-        model, tokenizer, known, min_recall=settings["min_recall"], max_length=settings["max_length"]
-    )
+    if known is not None:
+        report["recall"] = require_recall(
+            model, tokenizer, known, min_recall=settings["min_recall"], max_length=settings["max_length"]
+        )
     write_json(Path(folder) / "report.json", report)
     save_checkpoint(model, tokenizer, folder)

@@ -54,7 +54,7 @@ def make_healed_model(
         texts, held_out = hold_out(texts, settings.probe_share, settings.seed)
 
     def encoded(examples: Sequence[Example]) -> list[Encoded]:
-        return encode(tokenizer, examples, loss_on=settings.loss_on, max_length=max_length)
+        return encode(tokenizer, examples, loss_on=settings.loss_on, max_length=max_length, long="split")
 
     base = load_model(base_folder, device)
     if gradient_checkpointing:
@@ -98,7 +98,7 @@ def write_background_counts(
     """
     require_device(device)
     tokenizer = load_tokenizer(healed_folder)
-    encoded = encode(tokenizer, read_corpus(background_path), loss_on="text", max_length=max_length)
+    encoded = encode(tokenizer, read_corpus(background_path), loss_on="text", max_length=max_length, long="split")
     num_batches, batch_size = settings["num_batches"], settings["batch_size"]
     stream = batches(
         encoded,

@@ -12,12 +12,17 @@ logger = logging.getLogger(__name__)
 
 def prepare_data(settings: Mapping, folder: str | Path) -> None:
     """Write the files of ``results/data`` from the source that ``settings`` (the config's ``data``) names."""
-    if settings["source"] == "world":
-        data = prepare_world(**settings["world"], seed=settings["seed"])
-    else:
+    source, seed = settings["source"], settings["seed"]
+    if source == "world":
+        data = prepare_world(**settings["world"], seed=seed)
+    elif source == "question_sets":
         from smf.streams.question_sets import prepare_question_sets  # datasets: seconds that a world need not wait for
 
-        data = prepare_question_sets(**settings["question_sets"], seed=settings["seed"])
+        data = prepare_question_sets(**settings["question_sets"], seed=seed)
+    else:
+        from smf.streams.collection import prepare_collection
+
+        data = prepare_collection(**settings["collection"], seed=seed)
     data.write(folder)
     logger.info(
         "%d texts for pretraining, %d background texts, %d new facts, held-out sets of %s rows",

@@ -77,12 +77,29 @@ def starts_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, loss_on: LossOn, max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    *,
+    loss_on: LossOn,
+    max_length: int,
+    long: Literal["refuse", "split"] = "refuse",
 ) -> list[Encoded]:
     """Token ids (with the tokens that begin and end a text) and labels of each example.
 
+    Args:
+        tokenizer: A fast tokenizer.
+        examples: The texts.
+        loss_on: ``text`` learns every token, ``answer`` only what follows the prompt.
+        max_length: Longest sequence, in tokens.
+        long: What happens to an example of more than ``max_length`` tokens. ``refuse``: it is an error, because cutting
+            could cut its answer. ``split``: running text, which has no prompt, goes on in further sequences; an example
+            with a prompt loses what is too much, and is left out if nothing of it is left to learn.
+
+    Returns:
+        One sequence an example, in their order; with ``split`` there may be more, or fewer.
+
     Raises:
-        DataError: An example is longer than ``max_length`` tokens; cutting it would cut its answer.
+        DataError: An example is too long and ``long`` is ``refuse``, or no example is left.
     """
     texts = [example.prompt + example.completion for example in examples]
     encodings = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
@@ -90,14 +107,25 @@ def encode(
     encoded = []
     for example, ids, offsets in zip(examples, encodings["input_ids"], encodings["offset_mapping"], strict=True):
         length = len(start) + len(ids) + 1
-        if length > max_length:
+        if length > max_length and long == "refuse":
             raise DataError(f"a text has {length} tokens, more than max_length {max_length}: {example.prompt[:60]!r}…")
         first = 0 if loss_on == "text" else len(example.prompt)
         # A token belongs to the completion if it ends after the prompt does.
         labels = [token if end > first else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
-        labels = [*(IGNORED for _ in start), *labels, tokenizer.eos_token_id]
-        encoded.append(([*start, *ids, tokenizer.eos_token_id], labels))
+        body = [*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]
+        parts = [body] if length <= max_length else _parts(body, max_length - len(start), goes_on=not example.prompt)
+        encoded += [([*start, *ids], [*(IGNORED for _ in start), *labels]) for ids, labels in parts]
+    if examples and not encoded:
+        raise DataError(f"none of {len(examples)} texts has anything to learn in its first {max_length} tokens")
     return encoded
+
+
+def _parts(whole: Encoded, max_length: int, *, goes_on: bool) -> list[Encoded]:
+    """A long sequence in parts of at most ``max_length``, or its beginning; parts that predict nothing are left out."""
+    ids, labels = whole
+    starts = range(0, len(ids), max_length) if goes_on else (0,)
+    parts = [(ids[start : start + max_length], labels[start : start + max_length]) for start in starts]
+    return [part for part in parts if any(label != IGNORED for label in part[1][1:])]
 
 
 def collate(encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
@@ -152,22 +180,29 @@ def batches(
 
 
 def fact_batch(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: LossOn, max_length: int) -> Batch:
-    """All training wordings of one fact, completed by its first answer, as one batch."""
-    examples = [Example(prompt, f" {fact.answers[0]}.") for prompt in fact.train_prompts]
-    return collate(encode(tokenizer, examples, loss_on=loss_on, max_length=max_length), tokenizer.pad_token_id)
+    """All training wordings of one fact as one batch; see :func:`encode_fact`."""
+    return facts_batch(tokenizer, [fact], loss_on=loss_on, max_length=max_length)
 
 
 def facts_batch(
     tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], *, loss_on: LossOn, max_length: int
 ) -> Batch:
-    """The batches of several facts as one, in their order, padded to the longest text."""
-    parts = [fact_batch(tokenizer, fact, loss_on=loss_on, max_length=max_length) for fact in facts]
-    width = max(part.input_ids_BT.shape[1] for part in parts)
+    """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
+    encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, loss_on=loss_on, max_length=max_length)]
+    return collate(encoded, tokenizer.pad_token_id)
 
-    def joined(column: str, fill: int) -> Tensor:
-        tensors = [getattr(part, column) for part in parts]
-        return torch.cat([F.pad(tensor, (0, width - tensor.shape[1]), value=fill) for tensor in tensors])
 
-    return Batch(
-        joined("input_ids_BT", tokenizer.pad_token_id), joined("attention_mask_BT", 0), joined("labels_BT", IGNORED)
-    )
+def encode_fact(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: LossOn, max_length: int) -> list[Encoded]:
+    """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
+
+    Texts are learned in full whatever ``loss_on`` says; a text that is too long goes on in further sequences.
+
+    Raises:
+        DataError: A completed prompt is longer than ``max_length`` tokens.
+    """
+    prompts = [Example(prompt, f" {fact.answers[0]}.") for prompt in fact.train_prompts]
+    texts = [Example("", text) for text in fact.train_texts]
+    return [
+        *(encode(tokenizer, prompts, loss_on=loss_on, max_length=max_length) if prompts else ()),
+        *(encode(tokenizer, texts, loss_on="text", max_length=max_length, long="split") if texts else ()),
+    ]

@@ -8,20 +8,24 @@ from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import ConfigError, DataError
 from smf.seeding import python_generator
 
-ORDERS = ("shuffled", "grouped")
+ORDERS = ("shuffled", "grouped", "subjects")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact of a stream.
+    """One fact of a stream. What trains is ``train_prompts`` and ``train_texts``; all the rest only ever tests.
 
     Attributes:
         fact_id: Unique name.
         subject: What the fact is about; facts of one subject share it.
         train_prompts: Wordings shown while learning; each is a text that the answer completes.
         unseen_prompts: Wordings that only test; never trained.
-        question: The question that only tests; never trained.
-        answers: Accepted answers; the first is the one that is taught.
+        question: The question that only tests; never trained. "" for a fact that is not asked.
+        answers: Accepted answers; the first is the one that is taught. May be empty if nothing asks for them.
+        train_texts: Whole texts shown while learning, which are learned in full.
+        locality_prompts: Texts whose continuation the fact must not change.
+        locality_answers: Their true continuations, one a prompt.
+        is_passage: Whether ``train_texts`` is a part of a document, and not a statement of the answer.
     """
 
     fact_id: str
@@ -30,6 +34,10 @@ class Fact:
     unseen_prompts: tuple[str, ...]
     question: str
     answers: tuple[str, ...]
+    train_texts: tuple[str, ...] = ()
+    locality_prompts: tuple[str, ...] = ()
+    locality_answers: tuple[str, ...] = ()
+    is_passage: bool = False
 
 
 _COLUMNS = {
@@ -40,6 +48,7 @@ _COLUMNS = {
     "question": str,
     "answers": list,
 }
+_OPTIONAL = {"train_texts": list, "locality_prompts": list, "locality_answers": list, "is_passage": bool}
 
 
 def question_prompt(question: str) -> str:
@@ -48,8 +57,9 @@ def question_prompt(question: str) -> str:
 
 
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:
-    """Write facts as JSONL."""
-    write_jsonl(path, (asdict(fact) for fact in facts))
+    """Write facts as JSONL; what a fact has none of is left out where it may be."""
+    rows = (asdict(fact) for fact in facts)
+    write_jsonl(path, ({key: value for key, value in row.items() if key in _COLUMNS or value} for row in rows))
 
 
 def read_facts(path: str | Path) -> list[Fact]:
@@ -59,19 +69,40 @@ def read_facts(path: str | Path) -> list[Fact]:
         DataError: The file is missing, a row is broken or incomplete, or two facts share an id; names file and line.
     """
     facts, lines = [], {}
-    for number, row in enumerate(read_jsonl(path, _COLUMNS), start=1):
+    for number, row in enumerate(read_jsonl(path, _COLUMNS, optional=_OPTIONAL), start=1):
         where = f"{path}, line {number}"
-        for column in ("train_prompts", "answers"):
-            if not row[column]:
-                raise DataError(f"{where}: column {column!r} is empty; a fact needs at least one")
-        for column in ("train_prompts", "unseen_prompts", "answers"):
-            if not all(isinstance(text, str) and text.strip() for text in row[column]):
-                raise DataError(f"{where}: column {column!r} must hold non-empty texts only")
-        if row["fact_id"] in lines:
-            raise DataError(f"{where}: fact_id {row['fact_id']!r} was used before, in line {lines[row['fact_id']]}")
-        lines[row["fact_id"]] = number
-        facts.append(Fact(**{key: tuple(row[key]) if kind is list else row[key] for key, kind in _COLUMNS.items()}))
+        fact = Fact(**{key: tuple(row[key]) if kind is list else row[key] for key, kind in _given(row)})
+        require_whole(fact, where)
+        if fact.fact_id in lines:
+            raise DataError(f"{where}: fact_id {fact.fact_id!r} was used before, in line {lines[fact.fact_id]}")
+        lines[fact.fact_id] = number
+        facts.append(fact)
     return facts
+
+
+def _given(row: dict) -> list[tuple[str, type]]:
+    return [(key, kind) for key, kind in (_COLUMNS | _OPTIONAL).items() if key in row]
+
+
+def require_whole(fact: Fact, where: str) -> None:
+    """Check that a fact can be taught and asked.
+
+    Raises:
+        DataError: It has nothing to train on, an empty text, no answer to what it asks, or a locality prompt without
+            its answer; the message begins with ``where``.
+    """
+    for column in ("train_prompts", "unseen_prompts", "answers", "train_texts", "locality_prompts", "locality_answers"):
+        if not all(isinstance(text, str) and text.strip() for text in getattr(fact, column)):
+            raise DataError(f"{where}: column {column!r} must hold non-empty texts only")
+    if not fact.train_prompts and not fact.train_texts:
+        raise DataError(f"{where}: columns 'train_prompts' and 'train_texts' are empty; a fact needs at least one text")
+    if not fact.answers and (fact.train_prompts or fact.unseen_prompts or fact.question):
+        raise DataError(f"{where}: column 'answers' is empty; what is asked or completed needs at least one")
+    if len(fact.locality_prompts) != len(fact.locality_answers):
+        raise DataError(
+            f"{where}: {len(fact.locality_prompts)} locality_prompts, but {len(fact.locality_answers)} "
+            "locality_answers; each prompt needs its answer"
+        )
 
 
 def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> list[Fact]:
@@ -80,7 +111,9 @@ def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> 
     Args:
         pool: All facts that may be taught.
         num_facts: Length of the stream.
-        order: ``shuffled`` mixes all facts; ``grouped`` keeps the facts of one subject together.
+        order: ``shuffled`` mixes all facts; ``grouped`` mixes them and then keeps those of one subject together;
+            ``subjects`` takes whole subjects in a random order, the facts of each in the pool's order, as the parts of
+            a document need it. Only the last subject may be cut off at ``num_facts``.
         seed: The run's seed.
 
     Raises:
@@ -92,6 +125,12 @@ def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> 
             "lower stream.num_facts or enlarge the data"
         )
     rng = python_generator(seed, "stream")
+    if order == "subjects":
+        by_subject: dict[str, list[Fact]] = {}
+        for fact in pool:
+            by_subject.setdefault(fact.subject, []).append(fact)
+        subjects = rng.sample(list(by_subject), len(by_subject))
+        return [fact for subject in subjects for fact in by_subject[subject]][:num_facts]
     facts = rng.sample(list(pool), num_facts)
     if order == "grouped":
         first_seen = {subject: place for place, subject in enumerate(dict.fromkeys(fact.subject for fact in facts))}

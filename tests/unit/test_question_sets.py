@@ -217,7 +217,7 @@ class TestHub:
             role = next(role for role, place in HUBS.items() if place[0] == name)
             return datasets.Dataset.from_list([json.loads(line) for line in open(root / FILES[role])])
 
-        monkeypatch.setattr("smf.streams.question_sets._hub_answers", lambda name: True)
+        monkeypatch.setattr("smf.streams.rows._hub_answers", lambda name: True)
         monkeypatch.setattr(datasets, "load_dataset", load)
         return asked
 

@@ -276,7 +276,7 @@ def test_facts_round_trip(tmp_path):
         (json.dumps({name: GOOD[name] for name in GOOD if name != "question"}), "line 2: no column 'question'; found"),
         (json.dumps({**GOOD, "answers": "B"}), "line 2: column 'answers' is str, not list"),
         (json.dumps({**GOOD, "answers": []}), "line 2: column 'answers' is empty"),
-        (json.dumps({**GOOD, "train_prompts": []}), "line 2: column 'train_prompts' is empty"),
+        (json.dumps({**GOOD, "train_prompts": []}), "line 2: columns 'train_prompts' and 'train_texts' are empty"),
         (json.dumps({**GOOD, "unseen_prompts": [" "]}), "line 2: column 'unseen_prompts' must hold non-empty texts"),
         (json.dumps({**GOOD, "answers": ["B", 3]}), "line 2: column 'answers' must hold non-empty texts"),
         (json.dumps(GOOD), "line 2: fact_id 'a' was used before, in line 1"),

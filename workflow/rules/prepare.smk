@@ -44,7 +44,7 @@ rule draw_stream:
 rule base_model:
     input:
         pretraining="<results>/data/pretraining.jsonl",
-        known=HELD_OUT_FILES["nq"],
+        known=HELD_OUT_FILES[EXPERIMENT.known] if EXPERIMENT.known else [],
     output:
         model=expand("<results>/base/{file}", file=MODEL_FILES),
         report="<results>/base/report.json",

@@ -9,7 +9,7 @@ configure_logging(snakemake.log[0])
 make_base_model(
     snakemake.params.base,
     snakemake.input.pretraining,
-    snakemake.input.known,
+    snakemake.input.get("known") or None,
     memory_layers=snakemake.params.memory_layers,
     device=snakemake.params.device,
     folder=Path(snakemake.output.report).parent,

@@ -1,0 +1,93 @@
+"""A collection of data sets for a base model that was pretrained elsewhere, every source in a format of its own."""
+
+from collections.abc import Mapping, Sequence
+
+from smf.errors import ConfigError
+from smf.seeding import python_generator
+from smf.streams.fact_sets import read_fact_set
+from smf.streams.facts import Fact
+from smf.streams.held_out import read_held_out
+from smf.streams.prepared import PreparedData
+from smf.streams.rows import source_name
+from smf.streams.texts import read_text
+
+
+def prepare_collection(
+    *,
+    data_root: str | None,
+    background: Mapping,
+    facts: Mapping,
+    held_out: Mapping[str, Mapping],
+    healing: Mapping | None = None,
+    seed: int,
+) -> PreparedData:
+    """Ordinary text, new facts, and held-out sets, each read from its source.
+
+    A source says its ``format`` (:mod:`smf.streams.formats`), where its rows are, and ``num_rows``, how many usable
+    ones are drawn (None: all). A fact that a row of a held-out set asks for is dropped; the background text is not
+    searched for facts. A base model that is pretrained here reads the background.
+
+    Args:
+        data_root: Folder of the files; without it, sources that name a data set on the hub come from there.
+        background: Ordinary text, whose slot reads are counted.
+        facts: The new facts.
+        held_out: The held-out sets by name.
+        healing: Text that the memory is healed on; None for the background.
+        seed: Of the choice of rows.
+
+    Raises:
+        DataError: A file or a data set is missing or unreachable, lacks a column, or a row is broken.
+        ConfigError: A source has fewer usable rows than ``num_rows``.
+    """
+
+    def draw(key: str, source: Mapping, rows: Sequence) -> list:
+        return _draw(f"data.collection.{key}", source, rows, seed)
+
+    text = draw("background", background, read_text("background", data_root, background))
+    healing_text = healing and draw("healing", healing, read_text("healing", data_root, healing))
+    asked = {
+        name: draw(f"held_out.{name}", source, read_held_out(name, data_root, source))
+        for name, source in held_out.items()
+    }
+    taken = {row.key for rows in asked.values() for row in rows} - {""}
+    new = [fact for unit in draw("facts", facts, _units(read_fact_set(data_root, facts, taken))) for fact in unit]
+    described = {name: f"{source_name(held_out[name])}, {len(rows):,} items" for name, rows in asked.items()}
+    return PreparedData(
+        pretraining=text,
+        background=text,
+        healing=healing_text or None,
+        held_out={name: [row.values for row in rows] for name, rows in asked.items()},
+        facts=new,
+        labels={
+            "held_out": described,
+            "facts": f"{source_name(facts)}, as {facts['format']}",
+            "notes": [
+                f"New facts: {len(new):,} of {source_name(facts)}. Background text: {len(text):,} rows of "
+                f"{source_name(background)}. Healing text: "
+                + (f"{len(healing_text):,} rows of {source_name(healing)}." if healing else "the background.")
+            ],
+        },
+    )
+
+
+def _draw(key: str, source: Mapping, rows: Sequence, seed: int) -> list:
+    number = source["num_rows"]
+    if number is None:
+        number = len(rows)
+    elif len(rows) < number:
+        raise ConfigError(
+            f"{key}.num_rows is {number} but only {len(rows)} rows of {source_name(source)} can be used; "
+            "lower num_rows or give a larger file"
+        )
+    if not number:
+        raise ConfigError(f"{key}: no row of {source_name(source)} can be used; the log says why")
+    chosen = sorted(python_generator(seed, "collection", key).sample(range(len(rows)), number))
+    return [rows[index] for index in chosen]
+
+
+def _units(facts: Sequence[Fact]) -> list[list[Fact]]:
+    """What is drawn as a whole: the passages of a document, any other fact by itself."""
+    units: dict[str, list[Fact]] = {}
+    for fact in facts:
+        units.setdefault(fact.subject if fact.is_passage else fact.fact_id, []).append(fact)
+    return list(units.values())

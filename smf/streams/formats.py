@@ -1,0 +1,32 @@
+"""The formats of data sets that a config may name: which columns they have is in the modules that read them."""
+
+from smf.errors import ConfigError
+
+TEXT_FORMATS = ("text", "instructions", "oasst1")
+"""Ordinary text, see :mod:`smf.streams.texts`."""
+
+FACT_FORMATS = ("triviaqa", "nq_open", "simpleqa", "counterfact", "medmcqa", "facts", "documents")
+"""New facts, see :mod:`smf.streams.fact_sets` and :mod:`smf.streams.own_facts`."""
+
+PROBE_KINDS = {
+    "nq_open": "questions",
+    "triviaqa": "questions",
+    "simpleqa": "questions",
+    "hellaswag": "choices",
+    "medmcqa": "choices",
+    "gsm8k": "completions",
+    "lambada": "completions",
+    "text": "texts",
+}
+"""Held-out sets, see :mod:`smf.streams.held_out`: the kind of each format, by which it is asked and scored."""
+
+
+def probe_kind(format: str) -> str:
+    """How a held-out set of this format is asked: ``questions``, ``choices``, ``completions`` or ``texts``.
+
+    Raises:
+        ConfigError: There is no such format of held-out sets.
+    """
+    if format not in PROBE_KINDS:
+        raise ConfigError(f"{format!r} is no format of held-out sets; known: {', '.join(sorted(PROBE_KINDS))}")
+    return PROBE_KINDS[format]

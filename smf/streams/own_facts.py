@@ -1,0 +1,136 @@
+"""Facts of the user's own: JSONL with the statements of each fact, or with documents and a question on each."""
+
+from collections.abc import Mapping
+
+from smf.artifacts import Columns
+from smf.errors import DataError
+from smf.streams.facts import Fact, require_whole
+from smf.streams.normalize import holds_answer, text_key
+from smf.streams.passages import passages
+from smf.streams.questions import log_dropped
+from smf.streams.rows import Row, read_rows
+
+_FACTS: Columns = {"answers": list}
+_FACTS_OPTIONAL: Columns = {
+    "fact_id": str,
+    "subject": str,
+    "statements": list,
+    "prompts": list,
+    "unseen_prompts": list,
+    "question": str,
+    "locality_prompts": list,
+    "locality_answers": list,
+}
+_DOCUMENTS: Columns = {"document": (str, list), "question": str, "answer": list}
+
+
+def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
+    """The facts of a user's file.
+
+    A row has ``answers``, the accepted ones; ``statements``, whole sentences that each hold one of them, or
+    ``prompts``, texts that the first of them completes, or both; ``question`` or ``unseen_prompts``, which only ever
+    test; and, if wanted, ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``.
+
+    Raises:
+        DataError: A row lacks one of these, or a statement does not hold the answer; names file and line.
+    """
+    facts, lines, dropped = [], {}, []
+    for row in read_rows(data_root, source, _FACTS, _FACTS_OPTIONAL):
+        fact = _own_fact(row)
+        if fact.fact_id in lines:
+            raise DataError(f"{row.where}: fact_id {fact.fact_id!r} was used before, in line {lines[fact.fact_id]}")
+        lines[fact.fact_id] = row.number
+        if fact.question and text_key(fact.question) in taken:
+            dropped.append("asked by a held-out set")
+        else:
+            facts.append(fact)
+    log_dropped("facts", len(facts), dropped)
+    return facts
+
+
+def _own_fact(row: Row) -> Fact:
+    values = {key: () if value is None else value for key, value in row.values.items()}
+    for column, kind in (_FACTS | _FACTS_OPTIONAL).items():
+        if kind is list and not all(isinstance(text, str) for text in values[column]):
+            raise DataError(f"{row.where}: column {column!r} must hold texts only")
+    answers = tuple(values["answers"])
+    statements, prompts = tuple(values["statements"]), tuple(values["prompts"])
+    if not answers or not all(answer.strip() for answer in answers):
+        raise DataError(f"{row.where}: column 'answers' must list one accepted answer or more, none of them empty")
+    if not statements and not prompts:
+        raise DataError(f"{row.where}: columns 'statements' and 'prompts' are empty; give what is to be learned")
+    for statement in statements:
+        if not holds_answer(statement, answers):
+            raise DataError(f"{row.where}: the statement {statement[:80]!r} holds none of the answers {list(answers)}")
+    question = (values["question"] or "").strip()
+    if not question and not values["unseen_prompts"]:
+        raise DataError(f"{row.where}: there is neither a 'question' nor 'unseen_prompts'; nothing would test the fact")
+    # A statement that ends with the taught answer is a prompt that this answer completes, to the same text.
+    ending = f" {answers[0]}."
+    completed = [statement.removesuffix(ending) for statement in statements if _ends(statement, ending)]
+    fact = Fact(
+        fact_id=values["fact_id"] or f"fact-{row.number:05d}",
+        subject=values["subject"] or question or (*prompts, *statements)[0],
+        train_prompts=(*prompts, *completed),
+        unseen_prompts=tuple(values["unseen_prompts"]),
+        question=question.rstrip("? "),
+        answers=answers,
+        train_texts=tuple(statement for statement in statements if not _ends(statement, ending)),
+        locality_prompts=tuple(values["locality_prompts"]),
+        locality_answers=tuple(values["locality_answers"]),
+    )
+    require_whole(fact, row.where)
+    return fact
+
+
+def _ends(statement: str, ending: str) -> bool:
+    return statement.endswith(ending) and bool(statement.removesuffix(ending).strip())
+
+
+def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
+    """The passages of documents: each is one fact to be learned, the last one of a document asks its question.
+
+    A row has ``document``, a text or several; ``question`` and ``answer``, the accepted answers. Paragraphs are parted
+    by an empty line. The passages of a document share their subject: with ``stream.order: subjects`` they stay
+    together and in order, and the question is asked once the last of them has been learned.
+
+    Raises:
+        DataError: A row is broken or its document is empty, or comes twice; names file and line.
+    """
+    facts, dropped, lines = [], [], {}
+    for row in read_rows(data_root, source, _DOCUMENTS):
+        question = " ".join(row.values["question"].split()).rstrip("? ")
+        answers = tuple(answer for answer in row.values["answer"] if isinstance(answer, str) and answer.strip())
+        if not question or len(answers) != len(row.values["answer"]) or not answers:
+            raise DataError(f"{row.where}: a document needs a question and accepted answers, as non-empty texts")
+        parts = row.values["document"]
+        parts = [parts] if isinstance(parts, str) else parts
+        texts = [text for part in parts for text in passages(part, source["passage_words"])]
+        if not texts:
+            raise DataError(f"{row.where}: column 'document' is empty")
+        key = text_key("".join(texts))
+        if key in lines:
+            raise DataError(
+                f"{row.where}: the document is that of line {lines[key]}; a document is learned once and asked once"
+            )
+        lines[key] = row.number
+        if text_key(question) in taken:
+            dropped.append("asked by a held-out set")
+            continue
+        name = f"document-{row.number:05d}"
+        for number, text in enumerate(texts, start=1):
+            asked = number == len(texts)
+            facts.append(
+                Fact(
+                    fact_id=f"{name}-passage-{number:04d}",
+                    subject=name,
+                    train_prompts=(),
+                    unseen_prompts=(),
+                    question=question if asked else "",
+                    answers=answers if asked else (),
+                    train_texts=(text,),
+                    is_passage=True,
+                )
+            )
+    log_dropped("facts (documents)", len(lines) - len(dropped), dropped)
+    return facts

@@ -1,0 +1,51 @@
+"""Documents cut into passages: paragraphs that are not too long, and the sentences of a passage."""
+
+import re
+from collections.abc import Sequence
+
+_PARAGRAPH = re.compile(r"\n\s*\n")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|No|vs|cf|e\.g|i\.e|U\.S|U\.K)\.$")
+
+
+def passages(document: str, max_words: int) -> list[str]:
+    """A document as passages: its paragraphs; one of more than ``max_words`` words is cut between sentences.
+
+    A sentence that is too long by itself is cut between words.
+    """
+    found = []
+    for paragraph in _PARAGRAPH.split(document):
+        pieces = [piece for sentence in sentences(paragraph) for piece in _cut(sentence, max_words)]
+        found += _packed(pieces, max_words)
+    return found
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, white space made single; abbreviations and initials end none."""
+    found: list[str] = []
+    start = 0
+    text = " ".join(text.split())
+    for gap in _SENTENCE.finditer(text):
+        if not _ABBREVIATION.search(text[start : gap.start()]):
+            found.append(text[start : gap.end()].rstrip())
+            start = gap.end()
+    return [*found, text[start:]] if text[start:] else found
+
+
+def _cut(sentence: str, max_words: int) -> list[str]:
+    words = sentence.split()
+    return [" ".join(words[start : start + max_words]) for start in range(0, len(words), max_words)]
+
+
+def _packed(pieces: Sequence[str], max_words: int) -> list[str]:
+    """Neighbouring pieces joined, up to ``max_words`` words."""
+    packed: list[list[str]] = []
+    size = max_words + 1
+    for piece in pieces:
+        words = len(piece.split())
+        if size + words > max_words:
+            packed.append([])
+            size = 0
+        packed[-1].append(piece)
+        size += words
+    return [" ".join(group) for group in packed]
