@@ -121,6 +121,13 @@ class Experiment:
         """What learning depends on; facts and their order in the first epoch come with the stream's file."""
         return {key: self.config["stream"][key] for key in _LEARNING}
 
+    @property
+    def wordings(self) -> dict:
+        """What a stream's training wordings depend on, beside the paraphrases of a model."""
+        paraphrases = self.config["stream"]["paraphrases"]
+        used = {"none": ("source",), "templates": ("source", "number", "seed"), "model": ("source", "number")}
+        return {key: paraphrases[key] for key in used[paraphrases["source"]]}
+
     def start(self, run: str) -> str:
         """The model that a run starts from: ``base`` or ``healed``."""
         return method_class(self.runs[run]["kind"]).starts_from
@@ -186,6 +193,7 @@ def _check_agreement(config: Mapping) -> None:
         raise ConfigError(
             f"seed {shared[0]} is in seeds and in tuning.seeds; rates must be chosen on seeds of their own"
         )
+    _check_paraphrases(stream["paraphrases"])
     _check_data(config)
 
 
@@ -195,6 +203,19 @@ def _check_stream(stream: Mapping) -> None:
     passes.group_before(stream["snapshots"])
     if stream["warmup_steps"] >= passes.num_steps:
         _refuse("stream.warmup_steps", stream["warmup_steps"], f"below the stream's {passes.num_steps} steps")
+
+
+def _check_paraphrases(paraphrases: Mapping) -> None:
+    """Check that a model which is to paraphrase is named, and that its prompts say what to paraphrase."""
+    model, where = paraphrases["model"], "stream.paraphrases.model"
+    if paraphrases["source"] == "model" and (model["name"] is None) == (model["checkpoint"] is None):
+        raise ConfigError(
+            f"stream.paraphrases.source is model: set {where}.name (a model on the hub) or {where}.checkpoint (a "
+            "folder), and not both"
+        )
+    for key, placeholder in (("prompt", "{fact}"), ("passage_prompt", "{passage}")):
+        if model[key] is not None and placeholder not in model[key]:
+            raise ConfigError(f"{where}.{key} does not say where the text goes; write {placeholder} in it")
 
 
 def _check_data(config: Mapping) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smf.streams.facts import draw_stream, read_facts, write_facts
 from smf.streams.prepared import prepare_world
+from smf.streams.rewording import reworded
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,29 @@ def prepare_data(settings: Mapping, folder: str | Path) -> None:
     )
 
 
-def write_stream(facts_path: str | Path, num_facts: int, order: str, seed: int, path: str | Path) -> None:
-    """Draw the stream of one seed and write it."""
-    write_facts(path, draw_stream(read_facts(facts_path), num_facts, order, seed))
+def write_stream(
+    facts_path: str | Path,
+    num_facts: int,
+    order: str,
+    wordings: Mapping,
+    paraphrases_path: str | Path | None,
+    *,
+    seed: int,
+    path: str | Path,
+) -> None:
+    """Draw the stream of one seed, give its facts their training wordings, and write it.
+
+    Args:
+        facts_path: All facts.
+        num_facts: Facts of the stream.
+        order: Of the facts, see :func:`smf.streams.facts.draw_stream`.
+        wordings: The config's ``stream.paraphrases``, as far as the stream depends on it.
+        paraphrases_path: Paraphrases of all facts; None unless a model made them.
+        seed: The run's seed.
+        path: Where the stream goes.
+    """
+    facts = draw_stream(read_facts(facts_path), num_facts, order, seed)
+    facts = reworded(facts, wordings, paraphrases_path)
+    write_facts(path, facts)
+    numbers = [len(fact.train_prompts) + len(fact.train_texts) for fact in facts]
+    logger.info("%d facts, %d to %d training wordings each", len(facts), min(numbers), max(numbers))

@@ -62,7 +62,7 @@ def _own_fact(row: Row) -> Fact:
     for statement in statements:
         if not holds_answer(statement, answers):
             raise DataError(f"{row.where}: the statement {statement[:80]!r} holds none of the answers {list(answers)}")
-    question = (values["question"] or "").strip()
+    question = (values["question"] or "").strip().rstrip("? ")
     if not question and not values["unseen_prompts"]:
         raise DataError(f"{row.where}: there is neither a 'question' nor 'unseen_prompts'; nothing would test the fact")
     # A statement that ends with the taught answer is a prompt that this answer completes, to the same text.
@@ -73,7 +73,7 @@ def _own_fact(row: Row) -> Fact:
         subject=values["subject"] or question or (*prompts, *statements)[0],
         train_prompts=(*prompts, *completed),
         unseen_prompts=tuple(values["unseen_prompts"]),
-        question=question.rstrip("? "),
+        question=question,
         answers=answers,
         train_texts=tuple(statement for statement in statements if not _ends(statement, ending)),
         locality_prompts=tuple(values["locality_prompts"]),

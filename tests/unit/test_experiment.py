@@ -10,13 +10,24 @@ from jsonschema import Draft202012Validator
 from smf.errors import ConfigError
 from smf.experiment import Experiment
 from smf.methods.registry import method_class, method_kinds
-from tests.workflow.runs import ROOT, tiny
+from tests.workflow.runs import ROOT, merged, tiny
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 SET = {"hub": "somebody/something", "split": "train", "file": "rows.jsonl", "num_rows": 10}
 QUESTION_SETS = {
     "source": "question_sets",
     "question_sets": {"data_root": None, "known": SET, "new": SET, "hellaswag": SET},
+}
+TEXT = {"format": "text", "hub": "somebody/text"}
+COLLECTION = {
+    "source": "collection",
+    "collection": {
+        "data_root": None,
+        "background": TEXT,
+        "healing": TEXT,
+        "facts": {"format": "triviaqa", "hub": "somebody/trivia", "num_rows": 10},
+        "held_out": {"nq": {"format": "nq_open", "hub": "somebody/nq"}, "wikitext": TEXT},
+    },
 }
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
 
@@ -54,8 +65,14 @@ def complete():
     """A valid config in which every section and every kind occurs."""
     config = tiny(methods={"lora": None, "smf_tfidf": None})
     config["data"]["question_sets"] = json.loads(json.dumps(QUESTION_SETS["question_sets"]))
+    config["data"]["collection"] = json.loads(json.dumps(COLLECTION["collection"]))
     config["methods"] = {kind: {"kind": kind, "learning_rate": 0.1} for kind in method_kinds()}
     return config
+
+
+def collection(**changes):
+    """A valid config of a collection, with changes of its sources."""
+    return merged(tiny(base={"min_recall": 0.0}, data=COLLECTION), {"data": {"collection": changes}})
 
 
 def changed(path, value):
@@ -70,7 +87,8 @@ def changed(path, value):
 
 PROPERTIES = [*properties(SCHEMA), *method_properties()]
 SECTIONS = [(), ("methods", "full"), *(path for path, schema in PROPERTIES if schema.get("type") == "object")]
-SECTIONS.remove(("methods",))  # its keys are names of the user's choice
+for names in (("methods",), ("data", "collection", "held_out")):
+    SECTIONS.remove(names)  # its keys are names of the user's choice
 
 
 def name_of(value):
@@ -346,6 +364,43 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (tiny(base={"source": "checkpoint"}), "base.source is checkpoint, but base.checkpoint is not set; name a"),
         (tiny(base={"source": "hub"}), "base.source is hub, but base.name is not set; name a model as owner/name"),
+        (collection(background=None), "data.source is collection, but data.collection.background is not set"),
+        (
+            collection(held_out={"nq": None, "wikitext": None}),
+            "data.source is collection, but data.collection.held_out",
+        ),
+        (
+            collection(healing={"format": "gsm8k"}),
+            "data.collection.healing.format is gsm8k, but must be one of text, in",
+        ),
+        (collection(facts={"format": "text"}), "data.collection.facts.format is text, but must be one of triviaqa, "),
+        (
+            collection(held_out={"nq": {"format": "documents"}}),
+            "data.collection.held_out.nq.format is documents, but must be one of nq_open, ",
+        ),
+        (collection(held_out={"nq": {"fomat": 1}}), "data.collection.held_out.nq: unknown key 'fomat'; did you mean "),
+        (collection(held_out={"facts": TEXT}), "data.collection.held_out: 'facts' cannot be a name here (A held-out "),
+        (collection(facts={"hub": None}), "data.collection.facts: name its file, or its hub data set"),
+        (
+            collection(facts={"num_rows": 3}),
+            "stream.num_facts is 4, but must be at most 3 (data.collection.facts.num_r",
+        ),
+        (
+            collection(facts={"hub": None, "file": "no/facts.jsonl"}),
+            "data.collection.facts.file: there is no file no/facts.jsonl; correct the name or data.collection.data_root",
+        ),
+        (
+            tiny(data=COLLECTION),
+            "base.min_recall is 0.5, but data.source is collection, which has no questions that the base model was",
+        ),
+        (
+            tiny(stream={"paraphrases": {"source": "model"}}),
+            "stream.paraphrases.source is model: set stream.paraphrases.model.name (a model on the hub) or stream.",
+        ),
+        (
+            tiny(stream={"paraphrases": {"model": {"prompt": "Say it."}}}),
+            "stream.paraphrases.model.prompt does not say where the text goes; write {fact} in it",
+        ),
         (
             tiny(data={"source": "question_sets"}),
             "data.source is question_sets, but data.question_sets.known is not set",
@@ -363,6 +418,29 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
 )
 def test_message(config, expected):
     assert refusal(config).startswith(expected)
+
+
+def test_the_probes_of_a_collection_have_the_kinds_of_their_formats():
+    experiment = Experiment(collection(), SCHEMA)
+    assert experiment.probes == {"nq": "questions", "wikitext": "texts"}
+    assert experiment.known is None
+    assert Experiment(tiny(), SCHEMA).known in Experiment(tiny(), SCHEMA).probes
+
+
+def test_defaults_of_sources_are_filled_in_wherever_they_are_named():
+    sources = Experiment(collection(), SCHEMA).config["data"]["collection"]
+    assert sources["held_out"]["wikitext"]["num_rows"] is None
+    assert sources["healing"]["split"] == "train"
+
+
+def test_a_stream_depends_on_the_wordings_that_it_takes_only():
+    def wordings(**settings):
+        return Experiment(tiny(stream={"paraphrases": settings}), SCHEMA).wordings
+
+    assert wordings(number=5, seed=3) == {"source": "none"}
+    assert wordings(source="templates", number=5, seed=3) == {"source": "templates", "number": 5, "seed": 3}
+    model = {"name": "owner/name"}
+    assert wordings(source="model", number=5, seed=3, model=model) == {"source": "model", "number": 5}
 
 
 def test_a_rate_that_yaml_takes_for_text_is_explained():

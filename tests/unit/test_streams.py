@@ -1,5 +1,6 @@
 """The generated world, fact streams, corpora and batches: what is taught, what only ever tests, and who sees what."""
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -260,10 +261,25 @@ GOOD = {
 }
 
 
+PASSAGE = Fact("p", "P", (), (), "", (), train_texts=("A passage.",), is_passage=True)
+LOCAL = dataclasses.replace(FACTS[0], fact_id="l", locality_prompts=("Bob is in",), locality_answers=("Ostry",))
+
+
 def test_facts_round_trip(tmp_path):
-    facts = [*FACTS, Fact("zoë", "Zoë", ("Zoë\u2028 lives\x85 in",), (), "where is Zoë", ("Łódź", "日本"))]
+    facts = [
+        *FACTS,
+        Fact("zoë", "Zoë", ("Zoë\u2028 lives\x85 in",), (), "where is Zoë", ("Łódź", "日本")),
+        PASSAGE,
+        LOCAL,
+    ]
     write_facts(tmp_path / "facts.jsonl", facts)
     assert read_facts(tmp_path / "facts.jsonl") == facts
+
+
+def test_what_a_fact_has_none_of_is_not_written(tmp_path):
+    write_facts(tmp_path / "facts.jsonl", [FACTS[0]])
+    row = json.loads((tmp_path / "facts.jsonl").read_text())
+    assert list(row) == ["fact_id", "subject", "train_prompts", "unseen_prompts", "question", "answers"]
 
 
 @pytest.mark.parametrize(
@@ -280,6 +296,9 @@ def test_facts_round_trip(tmp_path):
         (json.dumps({**GOOD, "unseen_prompts": [" "]}), "line 2: column 'unseen_prompts' must hold non-empty texts"),
         (json.dumps({**GOOD, "answers": ["B", 3]}), "line 2: column 'answers' must hold non-empty texts"),
         (json.dumps(GOOD), "line 2: fact_id 'a' was used before, in line 1"),
+        (json.dumps({**GOOD, "train_texts": ["B."], "answers": []}), "line 2: column 'answers' is empty"),
+        (json.dumps({**GOOD, "train_texts": "B."}), "line 2: column 'train_texts' is str, not list"),
+        (json.dumps({**GOOD, "locality_prompts": ["C is"]}), "line 2: 1 locality_prompts, but 0 locality_answers"),
     ],
 )
 def test_a_broken_fact_is_refused_with_file_and_line(tmp_path, line, message):
@@ -386,6 +405,50 @@ def test_a_text_longer_than_max_length_is_refused_not_cut():
         encode(tokenizer(), [example], loss_on="text", max_length=length - 1)
     with pytest.raises(DataError, match="more than max_length"):
         fact_batch(tokenizer(), FACTS[0], loss_on="text", max_length=10)
+
+
+def test_long_running_text_goes_on_in_further_sequences():
+    example = Example("", "Mara Teller was born in Velburg, and Ina Brandt in Ostry. " * 5)
+    whole = tokenizer()(text_of(example)).input_ids + [tokenizer().eos_token_id]
+    encoded = encode(tokenizer(), [TEXTS[0], example], loss_on="text", max_length=40, long="split")
+    assert encoded[:1] == encode(tokenizer(), [TEXTS[0]], loss_on="text", max_length=40)
+    parts = [ids for ids, _ in encoded[1:]]
+    assert [token for part in parts for token in part] == whole
+    assert all(len(part) == 40 for part in parts[:-1])
+    assert all(ids == labels for ids, labels in encoded)
+
+
+def test_a_part_that_would_predict_nothing_is_left_out():
+    ids = tokenizer()(text_of(TEXTS[0])).input_ids
+    example = Example("", text_of(TEXTS[0]))
+    parts = encode(tokenizer(), [example], loss_on="text", max_length=len(ids), long="split")
+    assert [part for part, _ in parts] == [ids]  # and no sequence of the end-of-text token alone
+
+
+def test_a_long_text_with_a_prompt_loses_its_end_and_is_left_out_if_that_was_its_answer():
+    first, second = TEXTS[0], Example(TEXTS[0].prompt, " Velburg, where she also went to school.")
+    length = len(tokenizer()(text_of(first)).input_ids)
+    ((ids, labels),) = encode(tokenizer(), [second], loss_on="answer", max_length=length, long="split")
+    assert tokenizer().decode(ids) in text_of(second)
+    assert any(label != IGNORED for label in labels)
+    prompt = len(tokenizer()(first.prompt).input_ids)
+    kept = encode(tokenizer(), [first, TEXTS[4]], loss_on="answer", max_length=prompt, long="split")
+    assert all(ids[: len(ids)] == tokenizer()(text_of(TEXTS[4])).input_ids[: len(ids)] for ids, _ in kept[:1])
+    with pytest.raises(DataError, match="none of 1 texts has anything to learn in its first"):
+        encode(tokenizer(), [first], loss_on="answer", max_length=prompt, long="split")
+
+
+@pytest.mark.parametrize("loss_on", ["text", "answer"])
+def test_whole_texts_of_a_fact_are_learned_in_full_and_beside_its_prompts(loss_on):
+    fact = dataclasses.replace(FACTS[0], train_texts=("Tarnow is the town of Joel Quint.",))
+    batch = fact_batch(tokenizer(), fact, loss_on=loss_on, max_length=64)
+    end = tokenizer().eos_token
+    rows = [tokenizer().decode(ids[mask.bool()]) for ids, mask in zip(*row_parts(batch), strict=True)]
+    assert rows == [*(f"{prompt} Tarnow.{end}" for prompt in fact.train_prompts), f"{fact.train_texts[0]}{end}"]
+    mask, labels = batch.attention_mask_BT[-1].bool(), batch.labels_BT[-1]
+    assert torch.equal(labels[mask], batch.input_ids_BT[-1][mask])
+    passage = fact_batch(tokenizer(), PASSAGE, loss_on=loss_on, max_length=64)
+    assert passage.input_ids_BT.shape[0] == 1
 
 
 def test_rows_are_padded_on_the_right():

@@ -72,7 +72,7 @@ def tiny_config(path: Path, **changes: object) -> Path:
 
 def tiny(**changes: object) -> dict:
     """The tiny config with changes: mappings are merged, None removes a key, everything else replaces."""
-    return _merged(TINY, changes)
+    return merged(TINY, changes)
 
 
 def command(sources: Path, *arguments: str, config: Path | None) -> list[str]:
@@ -95,13 +95,14 @@ def snakemake(sources: Path, folder: Path, *arguments: str, config: Path | None 
     return Outcome(result.returncode, result.stdout)
 
 
-def _merged(old: object, new: object) -> object:
+def merged(old: object, new: object) -> object:
+    """``old`` with changes: mappings are merged, None removes a key, everything else replaces."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return copy.deepcopy(new)
-    merged = copy.deepcopy(old)
+    changed = copy.deepcopy(old)
     for key, value in new.items():
         if value is None:
-            merged.pop(key, None)
+            changed.pop(key, None)
         else:
-            merged[key] = _merged(old.get(key), value)
-    return merged
+            changed[key] = merged(old.get(key), value)
+    return changed

@@ -56,6 +56,11 @@ def counts_file(wildcards):
     return ["<results>/background/counts.safetensors"] if EXPERIMENT.needs_background(wildcards.method) else []
 
 
+def paraphrases_file(wildcards):
+    """The paraphrases of all facts, if a model makes them."""
+    return ["<results>/data/paraphrases.jsonl"] if EXPERIMENT.wordings["source"] == "model" else []
+
+
 def score_files(runs, seeds):
     """Scores of all snapshots of these runs, and of both start models, for these seeds."""
     starts = expand("<results>/{start}/evaluate/seed-{seed}.json", start=["base", "healed"], seed=seeds)

@@ -22,9 +22,33 @@ rule prepare_data:
         "../scripts/prepare_data.py"
 
 
+rule paraphrase:
+    input:
+        facts="<results>/data/facts.jsonl",
+    output:
+        paraphrases="<results>/data/paraphrases.jsonl",
+        report="<results>/data/paraphrases.json",
+    log:
+        "<logs>/paraphrase/paraphrase.log",
+    benchmark:
+        "<benchmarks>/paraphrase/paraphrase.jsonl"
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        paraphrases=EXPERIMENT.config["stream"]["paraphrases"],
+        resume=f"{EXPERIMENT.config['results']}/resume/paraphrase/facts.jsonl",  # outputs are deleted before a rerun
+        device=EXPERIMENT.config["device"],
+        code=code_of("paraphrase.py"),
+    script:
+        "../scripts/paraphrase.py"
+
+
 rule draw_stream:
     input:
         facts="<results>/data/facts.jsonl",
+        paraphrases=paraphrases_file,
     output:
         stream="<results>/streams/seed-{seed}.jsonl",
     log:
@@ -36,6 +60,7 @@ rule draw_stream:
     params:
         num_facts=EXPERIMENT.config["stream"]["num_facts"],
         order=EXPERIMENT.config["stream"]["order"],
+        wordings=EXPERIMENT.wordings,
         code=code_of("draw_stream.py"),
     script:
         "../scripts/draw_stream.py"

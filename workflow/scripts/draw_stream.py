@@ -8,6 +8,8 @@ write_stream(
     snakemake.input.facts,
     snakemake.params.num_facts,
     snakemake.params.order,
-    int(snakemake.wildcards.seed),
-    snakemake.output.stream,
+    snakemake.params.wordings,
+    next(iter(snakemake.input.paraphrases), None),
+    seed=int(snakemake.wildcards.seed),
+    path=snakemake.output.stream,
 )

@@ -1,0 +1,79 @@
+"""Paraphrases of the new facts by an instruct model, with a record of how they were made."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.artifacts import sha256, write_json, write_jsonl
+from smf.models.checkpoint import load_model, load_tokenizer
+from smf.models.hub import download_model
+from smf.streams.facts import read_facts
+from smf.streams.paraphrase_prompts import FACT_PROMPT, PASSAGE_PROMPT
+from smf.streams.paraphrases import ParaphraseSettings, paraphrase
+
+logger = logging.getLogger(__name__)
+
+_FILES = ("*.json", "*.jinja", "*.safetensors")  # configuration, tokenizer, chat template, weights
+
+
+def write_paraphrases(
+    settings: Mapping,
+    facts_path: str | Path,
+    *,
+    device: str,
+    resume_path: str | Path,
+    path: str | Path,
+    report_path: str | Path,
+) -> None:
+    """Paraphrase all facts.
+
+    Args:
+        settings: The config's ``stream.paraphrases``.
+        facts_path: The facts.
+        device: Where to sample.
+        resume_path: Where finished facts are kept until all are done; a job that was killed goes on from there.
+        path: Where the paraphrases go, one row a fact.
+        report_path: Where the record goes: model, hash of its files, prompts, sampling, seed, and counts of what was
+            found, dropped and missing.
+
+    Raises:
+        CheckpointError: The model cannot be downloaded or loaded.
+        ConfigError: The model has no chat template.
+        DataError: The facts cannot be read, or the resume file was made with something else.
+    """
+    chosen = dict(settings["model"])
+    name, checkpoint, revision = (chosen.pop(key) for key in ("name", "checkpoint", "revision"))
+    if name is None:
+        source, origin = Path(checkpoint), {"checkpoint": checkpoint}
+    else:
+        source, commit = download_model(name, revision)
+        origin = {"name": name, "revision": revision, "commit": commit}
+    prompts = {"prompt": chosen.pop("prompt") or FACT_PROMPT}
+    prompts["passage_prompt"] = chosen.pop("passage_prompt") or PASSAGE_PROMPT
+    sampling = ParaphraseSettings(number=settings["number"], seed=settings["seed"], **prompts, **chosen)
+    model, tokenizer = load_model(source, device), load_tokenizer(source)
+    made_with = {
+        "model": origin,
+        "model_sha256": sha256(*(path for pattern in _FILES for path in sorted(source.glob(pattern)))),
+        "facts_sha256": sha256(facts_path),
+        **vars(sampling),
+    }
+    rows = paraphrase(model, tokenizer, read_facts(facts_path), sampling, resume_path, made_with)
+    dropped = Counter()
+    for row in rows:
+        dropped.update(row["dropped"])
+    report = {
+        **made_with,
+        "facts": len(rows),
+        "paraphrases": sum(len(row["texts"]) for row in rows),
+        "dropped": dict(dropped),
+        "missing": sum(row["missing"] for row in rows),
+        "facts_without_paraphrases": sum(not row["texts"] for row in rows),
+    }
+    write_json(report_path, report)
+    write_jsonl(path, rows)
+    Path(resume_path).unlink()
+    logger.info("%d paraphrases of %d facts; dropped: %s", report["paraphrases"], len(rows), dict(dropped) or "none")
+    if report["missing"]:
+        logger.warning("%d paraphrases were not found; own wordings take their place", report["missing"])

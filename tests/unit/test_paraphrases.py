@@ -1,0 +1,259 @@
+"""Paraphrases by a model: asked as said, checked, counted, the same after a kill as without one."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from smf.errors import ConfigError, DataError
+from smf.stages.paraphrase import write_paraphrases
+from smf.streams import paraphrases
+from smf.streams.facts import Fact, write_facts
+from smf.streams.paraphrase_prompts import (
+    FACT_PROMPT,
+    FACT_STYLES,
+    PASSAGE_PROMPT,
+    PASSAGE_STYLES,
+    cleaned,
+    paraphrase_prompt,
+    reason_against,
+)
+from smf.streams.paraphrases import ParaphraseSettings, paraphrase
+from smf.streams.questions import Pair, question_fact
+from tests.helpers import FACTS, base_model, tokenizer
+
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>"
+QUESTION_FACT = question_fact(Pair(3, "Which river flows through Velburg", ("Ostra", "River Ostra")), "trivia")
+PASSAGE = Fact("p", "P", (), (), "who is {she}", ("Ann",), train_texts=("Ann {wrote} a book.",), is_passage=True)
+PROMPTS = (FACT_PROMPT, PASSAGE_PROMPT)
+
+
+def settings(**changes):
+    values = {
+        "number": 3,
+        "prompt": "Say: {fact} {style}",
+        "passage_prompt": "Study: {passage} {style}",
+        "max_new_tokens": 5,
+        "batch_size": 4,
+        "temperature": 1.0,
+        "top_p": 0.9,
+        "max_rounds": 2,
+        "seed": 1,
+    }
+    return ParaphraseSettings(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def instruct():
+    """A tiny model with random weights that reads long prompts."""
+    return base_model(max_position_embeddings=4096)
+
+
+@pytest.fixture
+def chat_tokenizer(tmp_path):
+    tokenizer().save_pretrained(tmp_path / "tokenizer")
+    found = type(tokenizer()).from_pretrained(tmp_path / "tokenizer")
+    found.chat_template = TEMPLATE
+    return found
+
+
+@pytest.fixture
+def replies(monkeypatch):
+    """Puts replies in the model's place: each round of each group takes as many as it asks for."""
+    asked = []
+
+    def use(reply):
+        def sample(model, tokenizer, prompts, settings, seed):
+            asked.append((tuple(prompts), seed))
+            return [reply(len(asked), number) for number in range(len(prompts))]
+
+        monkeypatch.setattr(paraphrases, "_sample", sample)
+        return asked
+
+    return use
+
+
+# What is asked
+
+
+def test_a_question_fact_is_shown_as_question_and_answer():
+    prompt = paraphrase_prompt(QUESTION_FACT, FACT_STYLES[0], PROMPTS)
+    assert "Question: Which river flows through Velburg?\nAnswer: Ostra\n" in prompt
+    assert '"Ostra"' in prompt
+    assert FACT_STYLES[0] in prompt
+    assert "{" not in prompt
+
+
+def test_the_test_question_of_a_stated_fact_is_not_shown():
+    prompt = paraphrase_prompt(FACTS[0], FACT_STYLES[0], PROMPTS)
+    assert "Joel Quint was born in Tarnow." in prompt
+    assert FACTS[0].question not in prompt
+
+
+def test_a_passage_is_shown_whole_and_its_braces_stay():
+    prompt = paraphrase_prompt(PASSAGE, PASSAGE_STYLES[0], PROMPTS)
+    assert "Ann {wrote} a book." in prompt
+    assert "{style}" not in prompt
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("Joel Quint comes from Tarnow.", None),
+        ('  "Tarnow is the town of Joel Quint."\nI hope this helps!', None),
+        ("Joel Quint comes from Melvik.", "without the answer"),
+        ("Joel Quint comes from tarnow and", "not a whole sentence"),
+        ("  \n", "empty"),
+        ("In which city was Joel Quint born? In Tarnow.", "with the words of a test"),
+        ("Everyone knows the home town of Joel Quint is Tarnow.", "with the words of a test"),
+        ("joel quint was born in Tarnow!", "said before"),
+    ],
+)
+def test_of_a_fact_only_new_sentences_with_the_answer_are_kept(reply, reason):
+    known = {"joelquintwasbornintarnow"}
+    assert reason_against(cleaned(reply, FACTS[0]), FACTS[0], known) == reason
+
+
+def test_of_a_passage_many_lines_are_kept_with_or_without_an_answer():
+    reply = "- She wrote.\n- A book"
+    assert cleaned(f" {reply}\n", PASSAGE) == reply
+    assert reason_against(reply, PASSAGE, set()) is None
+    assert reason_against("Who is she? She is a writer.", PASSAGE, set()) == "with the words of a test"
+
+
+def test_the_model_is_asked_again_for_what_is_missing_up_to_a_limit(tmp_path, chat_tokenizer, replies):
+    asked = replies(lambda call, number: f"Tarnow, said {call}.{number}." if number % 2 else "No idea.")
+    (row,) = paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=5, max_rounds=3), tmp_path / "r.jsonl", {})
+    assert [len(prompts) for prompts, _ in asked] == [5, 3, 2]
+    assert len({seed for _, seed in asked}) == 3
+    assert row == {
+        "fact_id": "joel-quint",
+        "texts": ["Tarnow, said 1.1.", "Tarnow, said 1.3.", "Tarnow, said 2.1.", "Tarnow, said 3.1."],
+        "dropped": {"without the answer": 6},
+        "missing": 1,
+    }
+
+
+def test_the_styles_of_a_fact_take_turns(tmp_path, chat_tokenizer, replies):
+    asked = replies(lambda call, number: f"Tarnow {number}.")
+    number = 2 * len(FACT_STYLES)
+    paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=number, batch_size=number), tmp_path / "r.jsonl", {})
+    prompts = asked[0][0]
+    assert all(sum(prompt.endswith(style) for prompt in prompts) == 2 for style in FACT_STYLES)
+
+
+# Sampling
+
+
+def run(model, tokenizer, path, facts=FACTS, **changes):
+    return paraphrase(model, tokenizer, facts, settings(**changes), path, {"of": "a test"})
+
+
+def accept_everything(monkeypatch):
+    monkeypatch.setattr(paraphrases, "reason_against", lambda text, fact, known: None)
+
+
+def test_samples_follow_from_the_seed_alone(tmp_path, instruct, chat_tokenizer, monkeypatch):
+    accept_everything(monkeypatch)
+    first = run(instruct, chat_tokenizer, tmp_path / "1")
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    assert run(instruct, chat_tokenizer, tmp_path / "2") == first
+    assert torch.equal(torch.get_rng_state(), before)  # nobody else's numbers change
+    assert run(instruct, chat_tokenizer, tmp_path / "3", seed=2) != first
+    assert len({text for row in first for text in row["texts"]}) > 1
+
+
+def test_a_reply_is_that_of_its_own_prompt_whatever_shares_its_batch(tmp_path, instruct, chat_tokenizer):
+    """With next to no probability left to draw from, sampling is greedy decoding: compare it with plain generation."""
+    chosen = settings(top_p=1e-6, batch_size=3)
+    prompts = ["short", "a prompt that is much longer than the first", "middle size", "x", "another one"]
+    replies = paraphrases._sample(instruct, chat_tokenizer, prompts, chosen, seed=0)
+    for prompt, reply in zip(prompts, replies, strict=True):
+        ids = chat_tokenizer(f"<user>{prompt}</user><assistant>", return_tensors="pt").input_ids
+        greedy = instruct.generate(ids, do_sample=False, max_new_tokens=5, pad_token_id=0)[0, ids.shape[1] :]
+        assert reply == chat_tokenizer.decode(greedy, skip_special_tokens=True)
+
+
+# Going on after a kill
+
+
+def test_a_run_that_was_cut_short_goes_on_to_the_same_result(tmp_path, instruct, chat_tokenizer, monkeypatch):
+    accept_everything(monkeypatch)
+    whole = run(instruct, chat_tokenizer, tmp_path / "whole")
+    sample, calls = paraphrases._sample, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return sample(*arguments)
+
+    monkeypatch.setattr(paraphrases, "_sample", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(instruct, chat_tokenizer, tmp_path / "resumed")
+    with open(tmp_path / "resumed", "a") as file:
+        file.write('{"facts": [{"fact_id": "em')  # a line that the kill cut off
+    assert run(instruct, chat_tokenizer, tmp_path / "resumed") == whole
+    assert len(calls) == 3 + len(FACTS) - 2  # what was finished is not asked again
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_resume_file_of_other_settings_is_refused(tmp_path, chat_tokenizer, replies):
+    replies(lambda call, number: f"Tarnow {number}.")
+    path = tmp_path / "r.jsonl"
+    paraphrase(None, chat_tokenizer, FACTS[:1], settings(), path, {"model_sha256": "a"})
+    kept = path.read_bytes()
+    with pytest.raises(DataError, match=r"r\.jsonl keeps the work of .* another model.*delete it to begin anew"):
+        paraphrase(None, chat_tokenizer, FACTS[:1], settings(), path, {"model_sha256": "b"})
+    assert path.read_bytes() == kept
+
+
+def test_a_model_without_a_chat_template_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no chat template; choose an instruct model"):
+        paraphrase(None, tokenizer(), FACTS, settings(), tmp_path / "r.jsonl", {})
+
+
+# The stage
+
+
+def test_the_record_says_how_paraphrases_were_made_and_what_was_dropped(tmp_path, instruct, chat_tokenizer, replies):
+    replies(lambda call, number: "Ostra it is." if number == 0 else "Nothing.")
+    instruct.save_pretrained(tmp_path / "model")
+    chat_tokenizer.save_pretrained(tmp_path / "model")
+    write_facts(tmp_path / "facts.jsonl", [QUESTION_FACT, dataclasses.replace(FACTS[0], fact_id="b")])
+    config = {
+        "source": "model",
+        "number": 2,
+        "seed": 4,
+        "model": {
+            "name": None,
+            "checkpoint": str(tmp_path / "model"),
+            "revision": "main",
+            "prompt": None,
+            "passage_prompt": None,
+            "max_new_tokens": 5,
+            "batch_size": 1,
+            "temperature": 0.7,
+            "top_p": 0.9,
+            "max_rounds": 2,
+        },
+    }
+    resume, out, report_path = (tmp_path / name for name in ("resume/r.jsonl", "p.jsonl", "p.json"))
+    write_paraphrases(
+        config, tmp_path / "facts.jsonl", device="cpu", resume_path=resume, path=out, report_path=report_path
+    )
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["texts"] for row in rows] == [["Ostra it is."], []]
+    report = json.loads(report_path.read_text())
+    assert report["model"] == {"checkpoint": str(tmp_path / "model")}
+    assert report["prompt"] == FACT_PROMPT
+    assert (report["temperature"], report["seed"], report["number"]) == (0.7, 4, 2)
+    assert report["dropped"] == {"said before": 1, "without the answer": 5}
+    assert (report["paraphrases"], report["missing"], report["facts_without_paraphrases"]) == (1, 3, 1)
+    assert len(report["model_sha256"]) == len(report["facts_sha256"]) == 64
+    assert not resume.exists()
