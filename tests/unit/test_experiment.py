@@ -387,7 +387,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (
             collection(facts={"hub": None, "file": "no/facts.jsonl"}),
-            "data.collection.facts.file: there is no file no/facts.jsonl; correct the name or data.collection.data_root",
+            "data.collection.facts.file: there is no file no/facts.jsonl; correct the name or data.collection.",
         ),
         (
             tiny(data=COLLECTION),
