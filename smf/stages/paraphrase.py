@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smf.artifacts import sha256, write_json, write_jsonl
+from smf.errors import DataError
 from smf.models.checkpoint import load_model, load_tokenizer
 from smf.models.hub import download_model
 from smf.streams.facts import read_facts
@@ -40,7 +41,7 @@ def write_paraphrases(
     Raises:
         CheckpointError: The model cannot be downloaded or loaded.
         ConfigError: The model has no chat template.
-        DataError: The facts cannot be read, or the resume file was made with something else.
+        DataError: The facts cannot be read, the resume file was made with something else, or no reply can be taught.
     """
     chosen = dict(settings["model"])
     name, checkpoint, revision = (chosen.pop(key) for key in ("name", "checkpoint", "revision"))
@@ -63,6 +64,12 @@ def write_paraphrases(
     dropped = Counter()
     for row in rows:
         dropped.update(row["dropped"])
+    if not any(row["texts"] for row in rows):
+        Path(resume_path).unlink()
+        raise DataError(
+            f"no reply of {name or checkpoint} can be taught; dropped: {dict(dropped)}; choose another "
+            "stream.paraphrases.model or another prompt"
+        )
     report = {
         **made_with,
         "facts": len(rows),

@@ -92,8 +92,15 @@ def reason_against(text: str, fact: Fact, known: Set[str]) -> str | None:
     if not fact.is_passage:
         if not holds_answer(text, fact.answers):
             return "without the answer"
+        if _names_its_subject(fact) and not holds_answer(text, [fact.subject]):
+            return "without the subject"
         if text[-1] not in ".!\"')”":
             return "not a whole sentence"
     if any(text_key(test) in key for test in (fact.question, *fact.unseen_prompts) if text_key(test)):
         return "with the words of a test"
     return "said before" if key in known else None
+
+
+def _names_its_subject(fact: Fact) -> bool:
+    wordings = (*fact.train_prompts, *fact.train_texts)
+    return not taught_by_its_question(fact) and all(holds_answer(wording, [fact.subject]) for wording in wordings)

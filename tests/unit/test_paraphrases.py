@@ -106,6 +106,7 @@ def test_a_passage_is_shown_whole_and_its_braces_stay():
         ("Joel Quint comes from Tarnow.", None),
         ('  "Tarnow is the town of Joel Quint."\nI hope this helps!', None),
         ("Joel Quint comes from Melvik.", "without the answer"),
+        ("He comes from Tarnow.", "without the subject"),
         ("Joel Quint comes from tarnow and", "not a whole sentence"),
         ("  \n", "empty"),
         ("In which city was Joel Quint born? In Tarnow.", "with the words of a test"),
@@ -126,20 +127,25 @@ def test_of_a_passage_many_lines_are_kept_with_or_without_an_answer():
 
 
 def test_the_model_is_asked_again_for_what_is_missing_up_to_a_limit(tmp_path, chat_tokenizer, replies):
-    asked = replies(lambda call, number: f"Tarnow, said {call}.{number}." if number % 2 else "No idea.")
+    asked = replies(lambda call, number: f"Tarnow, Joel Quint said {call}.{number}." if number % 2 else "No idea.")
     (row,) = paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=5, max_rounds=3), tmp_path / "r.jsonl", {})
     assert [len(prompts) for prompts, _ in asked] == [5, 3, 2]
     assert len({seed for _, seed in asked}) == 3
     assert row == {
         "fact_id": "joel-quint",
-        "texts": ["Tarnow, said 1.1.", "Tarnow, said 1.3.", "Tarnow, said 2.1.", "Tarnow, said 3.1."],
+        "texts": [
+            "Tarnow, Joel Quint said 1.1.",
+            "Tarnow, Joel Quint said 1.3.",
+            "Tarnow, Joel Quint said 2.1.",
+            "Tarnow, Joel Quint said 3.1.",
+        ],
         "dropped": {"without the answer": 6},
         "missing": 1,
     }
 
 
 def test_the_styles_of_a_fact_take_turns(tmp_path, chat_tokenizer, replies):
-    asked = replies(lambda call, number: f"Tarnow {number}.")
+    asked = replies(lambda call, number: f"Joel Quint, Tarnow {number}.")
     number = 2 * len(FACT_STYLES)
     paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=number, batch_size=number), tmp_path / "r.jsonl", {})
     prompts = asked[0][0]
@@ -204,7 +210,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_result(tmp_path, instruct,
 
 
 def test_a_resume_file_of_other_settings_is_refused(tmp_path, chat_tokenizer, replies):
-    replies(lambda call, number: f"Tarnow {number}.")
+    replies(lambda call, number: f"Joel Quint, Tarnow {number}.")
     path = tmp_path / "r.jsonl"
     paraphrase(None, chat_tokenizer, FACTS[:1], settings(), path, {"model_sha256": "a"})
     kept = path.read_bytes()
@@ -221,8 +227,9 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
 # The stage
 
 
-def test_the_record_says_how_paraphrases_were_made_and_what_was_dropped(tmp_path, instruct, chat_tokenizer, replies):
-    replies(lambda call, number: "Ostra it is." if number == 0 else "Nothing.")
+@pytest.fixture
+def stage(tmp_path, instruct, chat_tokenizer):
+    """Runs the stage on two facts, with a model folder; returns the paths of paraphrases, record and resume file."""
     instruct.save_pretrained(tmp_path / "model")
     chat_tokenizer.save_pretrained(tmp_path / "model")
     write_facts(tmp_path / "facts.jsonl", [QUESTION_FACT, dataclasses.replace(FACTS[0], fact_id="b")])
@@ -243,11 +250,21 @@ def test_the_record_says_how_paraphrases_were_made_and_what_was_dropped(tmp_path
             "max_rounds": 2,
         },
     }
-    resume, out, report_path = (tmp_path / name for name in ("resume/r.jsonl", "p.jsonl", "p.json"))
-    write_paraphrases(
-        config, tmp_path / "facts.jsonl", device="cpu", resume_path=resume, path=out, report_path=report_path
-    )
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    paths = [tmp_path / name for name in ("p.jsonl", "p.json", "resume/r.jsonl")]
+
+    def run():
+        path, report_path, resume_path = paths
+        facts_path = tmp_path / "facts.jsonl"
+        write_paraphrases(config, facts_path, device="cpu", resume_path=resume_path, path=path, report_path=report_path)
+
+    return run, paths
+
+
+def test_the_record_says_how_paraphrases_were_made_and_what_was_dropped(tmp_path, stage, replies):
+    replies(lambda call, number: "Ostra it is." if number == 0 else "Nothing.")
+    run, (path, report_path, resume_path) = stage
+    run()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["texts"] for row in rows] == [["Ostra it is."], []]
     report = json.loads(report_path.read_text())
     assert report["model"] == {"checkpoint": str(tmp_path / "model")}
@@ -256,4 +273,15 @@ def test_the_record_says_how_paraphrases_were_made_and_what_was_dropped(tmp_path
     assert report["dropped"] == {"said before": 1, "without the answer": 5}
     assert (report["paraphrases"], report["missing"], report["facts_without_paraphrases"]) == (1, 3, 1)
     assert len(report["model_sha256"]) == len(report["facts_sha256"]) == 64
-    assert not resume.exists()
+    assert not resume_path.exists()
+
+
+def test_a_model_of_which_no_reply_can_be_taught_is_refused(stage, replies):
+    replies(lambda call, number: "Nothing.")
+    run, (path, _, resume_path) = stage
+    with pytest.raises(
+        DataError, match=r"no reply of .* can be taught; dropped: \{'without the answer': 8\}; choose an"
+    ):
+        run()
+    assert not path.exists()
+    assert not resume_path.exists()

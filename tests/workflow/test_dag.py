@@ -141,6 +141,24 @@ def test_an_empty_folder_plans_every_rule(sources, tmp_path):
     assert snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config).counts == WHOLE
 
 
+def test_a_model_paraphrases_once_for_all_streams_and_only_if_it_is_to(sources, tmp_path):
+    paraphrases = {"source": "model", "model": {"name": "owner/name"}}
+    config = tiny_config(tmp_path / "tiny.yaml", stream={"paraphrases": paraphrases})
+    assert snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config).counts == {**WHOLE, "paraphrase": 1}
+
+
+def test_a_collection_is_planned_with_its_own_held_out_sets(sources, tmp_path):
+    source = {"hub": "owner/name", "format": "text"}
+    collection = {"background": source, "facts": {**source, "format": "triviaqa"}, "held_out": {"wiki": source}}
+    data = {"source": "collection", "collection": collection}
+    base = {"source": "hub", "name": "owner/model", "min_recall": 0.0}
+    config = tiny_config(tmp_path / "tiny.yaml", data=data, base=base)
+    outcome = snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config)
+    assert outcome.counts == WHOLE
+    assert "held_out/wiki.jsonl" in outcome.text
+    assert "held_out/nq.jsonl" not in outcome.text
+
+
 def test_the_default_target_leaves_the_sweep_and_slot_use_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
     without = {rule: number for rule, number in WHOLE.items() if rule not in {*SWEEP_TABLES, *SLOT_USE}}
