@@ -8,7 +8,7 @@ from smf.config_schema import check
 from smf.errors import ConfigError
 from smf.expected_base import check_base, known_num_layers
 from smf.methods.registry import method_class
-from smf.streams.formats import FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
+from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
 from smf.streams.passes import Passes
 
 _COMMON_SETTINGS = ("kind", "label", "sweep")
@@ -274,7 +274,11 @@ def _check_collection(config: Mapping) -> None:
             raise ConfigError(f"{where}.{name}: name its file" + ("" if source["hub"] else ", or its hub data set"))
         _require_file(f"{where}.{name}.file", Path(collection["data_root"] or ".") / source["file"])
     facts = collection["facts"]
-    if facts["num_rows"] and facts["format"] != "documents":  # a document has many passages, how many is not known yet
+    if facts["format"] == "simpleqa_documents" and facts["first_rows"] is None:
+        raise ConfigError(f"{where}.facts.first_rows is not set; say of how many questions the articles are fetched")
+    if (
+        facts["num_rows"] and facts["format"] not in DOCUMENT_FORMATS
+    ):  # a document has many passages, how many is not known yet
         _refuse_above("stream.num_facts", config["stream"]["num_facts"], facts["num_rows"], f"{where}.facts.num_rows")
 
 

@@ -23,7 +23,8 @@ def prepare_data(settings: Mapping, folder: str | Path) -> None:
     else:
         from smf.streams.collection import prepare_collection
 
-        data = prepare_collection(**settings["collection"], seed=seed)
+        pages = Path(folder).parent / "resume" / "pages"  # not beside the outputs, which are deleted before a rerun
+        data = prepare_collection(**settings["collection"], seed=seed, pages_folder=pages)
     data.write(folder)
     logger.info(
         "%d texts for pretraining, %d background texts, %d new facts, held-out sets of %s rows",

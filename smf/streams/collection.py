@@ -1,6 +1,7 @@
 """A collection of data sets for a base model that was pretrained elsewhere, every source in a format of its own."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from smf.errors import ConfigError
 from smf.seeding import python_generator
@@ -20,6 +21,7 @@ def prepare_collection(
     held_out: Mapping[str, Mapping],
     healing: Mapping | None = None,
     seed: int,
+    pages_folder: str | Path,
 ) -> PreparedData:
     """Ordinary text, new facts, and held-out sets, each read from its source.
 
@@ -34,6 +36,7 @@ def prepare_collection(
         held_out: The held-out sets by name.
         healing: Text that the memory is healed on; None for the background.
         seed: Of the choice of rows.
+        pages_folder: Where articles that have to be fetched are kept.
 
     Raises:
         DataError: A file or a data set is missing or unreachable, lacks a column, or a row is broken.
@@ -50,7 +53,8 @@ def prepare_collection(
         for name, source in held_out.items()
     }
     taken = {row.key for rows in asked.values() for row in rows} - {""}
-    new = [fact for unit in draw("facts", facts, _units(read_fact_set(data_root, facts, taken))) for fact in unit]
+    pool = read_fact_set(data_root, {**facts, "pages_folder": pages_folder}, taken)
+    new = [fact for unit in draw("facts", facts, _units(pool)) for fact in unit]
     described = {name: f"{source_name(held_out[name])}, {len(rows):,} items" for name, rows in asked.items()}
     return PreparedData(
         pretraining=text,

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.streams.documents import read_documents, read_simpleqa_documents
 from smf.streams.facts import Fact
 from smf.streams.medmcqa import EXPLAINED, MEDMCQA, medmcqa_item
 from smf.streams.normalize import text_key
-from smf.streams.own_facts import read_documents, read_own_facts
+from smf.streams.own_facts import read_own_facts
 from smf.streams.questions import (
     NQ_OPEN,
     SIMPLEQA,
@@ -130,4 +131,5 @@ _READERS: dict[str, Callable[[str | None, Mapping, set[str]], list[Fact]]] = {
     "medmcqa": _medmcqa,
     "facts": read_own_facts,
     "documents": read_documents,
+    "simpleqa_documents": read_simpleqa_documents,
 }

@@ -5,8 +5,20 @@ from smf.errors import ConfigError
 TEXT_FORMATS = ("text", "instructions", "oasst1")
 """Ordinary text, see :mod:`smf.streams.texts`."""
 
-FACT_FORMATS = ("triviaqa", "nq_open", "simpleqa", "counterfact", "medmcqa", "facts", "documents")
-"""New facts, see :mod:`smf.streams.fact_sets` and :mod:`smf.streams.own_facts`."""
+FACT_FORMATS = (
+    "triviaqa",
+    "nq_open",
+    "simpleqa",
+    "counterfact",
+    "medmcqa",
+    "facts",
+    "documents",
+    "simpleqa_documents",
+)
+"""New facts, see :mod:`smf.streams.fact_sets`, :mod:`smf.streams.own_facts` and :mod:`smf.streams.documents`."""
+
+DOCUMENT_FORMATS = ("documents", "simpleqa_documents")
+"""Facts that are passages: one row makes many of them."""
 
 PROBE_KINDS = {
     "nq_open": "questions",

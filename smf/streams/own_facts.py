@@ -1,4 +1,4 @@
-"""Facts of the user's own: JSONL with the statements of each fact, or with documents and a question on each."""
+"""Facts of the user's own: JSONL with the statements of each fact, its answers, and what only asks for it."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,6 @@ from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.streams.facts import Fact, require_whole
 from smf.streams.normalize import holds_answer, text_key
-from smf.streams.passages import passages
 from smf.streams.questions import log_dropped
 from smf.streams.rows import Row, read_rows
 
@@ -21,7 +20,6 @@ _FACTS_OPTIONAL: Columns = {
     "locality_prompts": list,
     "locality_answers": list,
 }
-_DOCUMENTS: Columns = {"document": (str, list), "question": str, "answer": list}
 
 
 def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
@@ -85,52 +83,3 @@ def _own_fact(row: Row) -> Fact:
 
 def _ends(statement: str, ending: str) -> bool:
     return statement.endswith(ending) and bool(statement.removesuffix(ending).strip())
-
-
-def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
-    """The passages of documents: each is one fact to be learned, the last one of a document asks its question.
-
-    A row has ``document``, a text or several; ``question`` and ``answer``, the accepted answers. Paragraphs are parted
-    by an empty line. The passages of a document share their subject: with ``stream.order: subjects`` they stay
-    together and in order, and the question is asked once the last of them has been learned.
-
-    Raises:
-        DataError: A row is broken or its document is empty, or comes twice; names file and line.
-    """
-    facts, dropped, lines = [], [], {}
-    for row in read_rows(data_root, source, _DOCUMENTS):
-        question = " ".join(row.values["question"].split()).rstrip("? ")
-        answers = tuple(answer for answer in row.values["answer"] if isinstance(answer, str) and answer.strip())
-        if not question or len(answers) != len(row.values["answer"]) or not answers:
-            raise DataError(f"{row.where}: a document needs a question and accepted answers, as non-empty texts")
-        parts = row.values["document"]
-        parts = [parts] if isinstance(parts, str) else parts
-        texts = [text for part in parts for text in passages(part, source["passage_words"])]
-        if not texts:
-            raise DataError(f"{row.where}: column 'document' is empty")
-        key = text_key("".join(texts))
-        if key in lines:
-            raise DataError(
-                f"{row.where}: the document is that of line {lines[key]}; a document is learned once and asked once"
-            )
-        lines[key] = row.number
-        if text_key(question) in taken:
-            dropped.append("asked by a held-out set")
-            continue
-        name = f"document-{row.number:05d}"
-        for number, text in enumerate(texts, start=1):
-            asked = number == len(texts)
-            facts.append(
-                Fact(
-                    fact_id=f"{name}-passage-{number:04d}",
-                    subject=name,
-                    train_prompts=(),
-                    unseen_prompts=(),
-                    question=question if asked else "",
-                    answers=answers if asked else (),
-                    train_texts=(text,),
-                    is_passage=True,
-                )
-            )
-    log_dropped("facts (documents)", len(lines) - len(dropped), dropped)
-    return facts

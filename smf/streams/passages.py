@@ -1,23 +1,27 @@
 """Documents cut into passages: paragraphs that are not too long, and the sentences of a passage."""
 
 import re
-from collections.abc import Sequence
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
+_HEADING_WORDS = 10  # a paragraph of no more words that ends without a full stop is a heading
+_ENDS_SENTENCE = re.compile(r"[.!?:;][\"')\]”]*$")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|No|vs|cf|e\.g|i\.e|U\.S|U\.K)\.$")
 
 
 def passages(document: str, max_words: int) -> list[str]:
-    """A document as passages: its paragraphs; one of more than ``max_words`` words is cut between sentences.
+    """A document as passages: its paragraphs, each with the headings before it.
 
-    A sentence that is too long by itself is cut between words.
+    A paragraph of more than ``max_words`` words is cut between sentences, a sentence of more words between words.
     """
-    found = []
-    for paragraph in _PARAGRAPH.split(document):
-        pieces = [piece for sentence in sentences(paragraph) for piece in _cut(sentence, max_words)]
-        found += _packed(pieces, max_words)
-    return found
+    found, headings = [], []
+    for paragraph in map(str.strip, _PARAGRAPH.split(document)):
+        if len(paragraph.split()) <= _HEADING_WORDS and not _ENDS_SENTENCE.search(paragraph):
+            headings += [paragraph] if paragraph else []
+            continue
+        found += _packed(" ".join([*headings, paragraph]), max_words)
+        headings = []
+    return found + _packed(" ".join(headings), max_words)
 
 
 def sentences(text: str) -> list[str]:
@@ -37,8 +41,9 @@ def _cut(sentence: str, max_words: int) -> list[str]:
     return [" ".join(words[start : start + max_words]) for start in range(0, len(words), max_words)]
 
 
-def _packed(pieces: Sequence[str], max_words: int) -> list[str]:
-    """Neighbouring pieces joined, up to ``max_words`` words."""
+def _packed(paragraph: str, max_words: int) -> list[str]:
+    """The sentences of a paragraph, as many as fit joined."""
+    pieces = [piece for sentence in sentences(paragraph) for piece in _cut(sentence, max_words)]
     packed: list[list[str]] = []
     size = max_words + 1
     for piece in pieces:

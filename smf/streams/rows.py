@@ -90,9 +90,11 @@ def _read_hub(source: Mapping, columns: Columns) -> Iterable[dict]:
     try:
         with _cache_only_if(not _hub_answers(name)):
             data = datasets.load_dataset(name, source["hub_config"], split=source["split"], **options)
+            if source.get("first_rows"):
+                return list(data.take(source["first_rows"]))
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         raise DataError(f"cannot load {source_name(source)} from the hub: {error}; {remedy}") from error
-    if missing := [column for column in columns if column not in (data.column_names or columns)]:
+    if missing := [column for column in columns if column not in data.column_names]:
         raise DataError(
             f"{source_name(source)}: no column {missing[0]!r}; found {', '.join(sorted(data.column_names))}"
         )

@@ -223,8 +223,8 @@ def sources(write):
     }
 
 
-def prepare(root, sources, **changes):
-    return prepare_collection(data_root=str(root), **{**sources, **changes}, seed=1)
+def prepare(root, sources, seed=1, **changes):
+    return prepare_collection(data_root=str(root), **{**sources, **changes}, seed=seed, pages_folder=root / "pages")
 
 
 def test_a_collection_holds_what_its_sources_say(tmp_path, sources):
@@ -257,7 +257,7 @@ def test_rows_are_drawn_by_seed_without_replacement(tmp_path, sources):
     first, second = prepare(tmp_path, sources), prepare(tmp_path, sources)
     assert first == second
     assert len(set(first.background)) == 4
-    others = [prepare_collection(data_root=str(tmp_path), **sources, seed=seed).background for seed in range(5)]
+    others = [prepare(tmp_path, sources, seed=seed).background for seed in range(5)]
     assert any(other != first.background for other in others)
 
 
@@ -323,7 +323,7 @@ def test_the_hub_gives_the_same_as_files(tmp_path, sources, monkeypatch):
         "facts": on_hub(sources["facts"]),
         "held_out": {name: on_hub(source) for name, source in sources["held_out"].items()},
     }
-    data = prepare_collection(data_root=None, **there, seed=1)
+    data = prepare_collection(data_root=None, **there, seed=1, pages_folder=tmp_path / "pages")
     here = prepare(tmp_path, sources)
     assert (data.background, data.facts, data.held_out) == (here.background, here.facts, here.held_out)
     assert asked[0] == ("owner/text", None, "train", {"data_dir": "sub", "streaming": True})

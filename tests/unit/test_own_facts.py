@@ -5,8 +5,9 @@ import json
 import pytest
 
 from smf.errors import DataError
+from smf.streams.documents import read_documents
 from smf.streams.facts import draw_stream
-from smf.streams.own_facts import read_documents, read_own_facts
+from smf.streams.own_facts import read_own_facts
 from smf.streams.passages import passages, sentences
 
 FACT = {
@@ -142,6 +143,11 @@ def test_sentences_end_neither_at_initials_nor_at_abbreviations():
         "The end",
     ]
     assert sentences(" \n ") == []
+
+
+def test_a_heading_goes_with_the_paragraph_that_it_is_above():
+    text = "Life\n\nYouth\n\nAnn was born in Ostry.\n\nShe wrote:\n\nBooks.\n\nSee also"
+    assert passages(text, max_words=20) == ["Life Youth Ann was born in Ostry.", "She wrote:", "Books.", "See also"]
 
 
 def test_passages_hold_every_word_once_and_none_is_too_long():
