@@ -26,8 +26,8 @@ def prepare_collection(
     """Ordinary text, new facts, and held-out sets, each read from its source.
 
     A source says its ``format`` (:mod:`smf.streams.formats`), where its rows are, and ``num_rows``, how many usable
-    ones are drawn (None: all). A fact that a row of a held-out set asks for is dropped; the background text is not
-    searched for facts. A base model that is pretrained here reads the background.
+    ones are drawn (None: all). Facts that a held-out set asks for and texts that it holds are dropped; the
+    background is not searched for facts. A base model that is pretrained here reads the background.
 
     Args:
         data_root: Folder of the files; without it, sources that name a data set on the hub come from there.
@@ -46,13 +46,13 @@ def prepare_collection(
     def draw(key: str, source: Mapping, rows: Sequence) -> list:
         return _draw(f"data.collection.{key}", source, rows, seed)
 
-    text = draw("background", background, read_text("background", data_root, background))
-    healing_text = healing and draw("healing", healing, read_text("healing", data_root, healing))
     asked = {
         name: draw(f"held_out.{name}", source, read_held_out(name, data_root, source))
         for name, source in held_out.items()
     }
     taken = {row.key for rows in asked.values() for row in rows} - {""}
+    text = draw("background", background, read_text("background", data_root, background, taken))
+    healing_text = healing and draw("healing", healing, read_text("healing", data_root, healing, taken))
     pool = read_fact_set(data_root, {**facts, "pages_folder": pages_folder}, taken)
     new = [fact for unit in draw("facts", facts, _units(pool)) for fact in unit]
     described = {name: f"{source_name(held_out[name])}, {len(rows):,} items" for name, rows in asked.items()}

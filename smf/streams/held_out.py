@@ -30,7 +30,7 @@ HELLASWAG: Columns = {**_CONTEXT, "endings": list, "label": (str, int)}
 
 
 class HeldOutRow(NamedTuple):
-    """A row in the schema of its kind, and the key by which a fact that asks the same is found ("" for none)."""
+    """A row in the schema of its kind, and the key by which facts and texts that hold the same are found ("" for none)."""
 
     key: str
     values: dict
@@ -110,7 +110,7 @@ def _lambada(row: Row) -> HeldOutRow | str:
 
 def _text(row: Row) -> HeldOutRow | str:
     text = row.values["text"]
-    return HeldOutRow("", {"text": text}) if text.strip() else "empty"
+    return HeldOutRow(text_key(text), {"text": text}) if text.strip() else "empty"
 
 
 _READERS: dict[str, tuple[Columns, Callable[[Row], HeldOutRow | str]]] = {

@@ -1,9 +1,10 @@
 """Ordinary text: running text, instructions with responses, and the conversations of OASST1."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from smf.artifacts import Columns
 from smf.streams.examples import Example
+from smf.streams.normalize import text_key
 from smf.streams.questions import log_dropped
 from smf.streams.rows import Row, read_rows
 
@@ -11,7 +12,7 @@ MIN_RESPONSE_CHARACTERS = 50  # of an OASST1 message, as in the code of Gupta et
 MAX_RANK = 1  # the best two of the responses that people ranked, as there
 
 
-def read_text(name: str, data_root: str | None, source: Mapping) -> list[Example]:
+def read_text(name: str, data_root: str | None, source: Mapping, taken: Set[str] = frozenset()) -> list[Example]:
     """The texts of a source, empty ones left out; how many are dropped and why is logged.
 
     Args:
@@ -19,14 +20,21 @@ def read_text(name: str, data_root: str | None, source: Mapping) -> list[Example
         data_root: Folder of the files, or None for the hub.
         source: Where the rows are, and their ``format``: ``text`` (column ``text``), ``instructions``
             (``instruction``, ``response`` and, if there is one, ``context``: dolly) or ``oasst1``.
+        taken: Keys (:func:`smf.streams.normalize.text_key`) of held-out texts, which are left out.
 
     Raises:
         DataError: The source cannot be read, or a row is broken.
     """
     columns, optional, convert = _READERS[source["format"]]
-    found = list(convert(list(read_rows(data_root, source, columns, optional))))
-    kept = [example for example in found if isinstance(example, Example)]
-    log_dropped(name, len(kept), [reason for reason in found if isinstance(reason, str)])
+    kept, dropped = [], []
+    for found in convert(read_rows(data_root, source, columns, optional)):
+        if isinstance(found, str):
+            dropped.append(found)
+        elif taken and text_key(found.prompt + found.completion) in taken:
+            dropped.append("held out")
+        else:
+            kept.append(found)
+    log_dropped(name, len(kept), dropped)
     return kept
 
 

@@ -248,6 +248,17 @@ def test_no_fact_is_asked_by_a_held_out_set(tmp_path, sources):
     assert not {fact.question for fact in data.facts} & {row["question"] for row in data.held_out["trivia"]}
 
 
+def test_no_held_out_text_is_read_as_background_or_healing(tmp_path, sources, write):
+    same = {**sources["background"], "num_rows": None}
+    held_out = {"texts": {**same, "num_rows": 2}}
+    data = prepare(tmp_path, sources, background=same, healing=same, held_out=held_out)
+    held = {row["text"] for row in data.held_out["texts"]}
+    assert len(held) == 2
+    for text in (data.background, data.healing):
+        assert len(text) == 4
+        assert not held & {example.completion for example in text}
+
+
 def test_healing_has_a_text_of_its_own_if_it_is_named(tmp_path, sources, write):
     healing = write("instructions", [{"instruction": "Say hi.", "response": "Hi"}])
     assert prepare(tmp_path, sources, healing=healing).healing == [Example("Instruction: Say hi.\n\nResponse:", " Hi")]
