@@ -30,7 +30,7 @@ HELLASWAG: Columns = {**_CONTEXT, "endings": list, "label": (str, int)}
 
 
 class HeldOutRow(NamedTuple):
-    """A row in the schema of its kind, and the key by which facts and texts that hold the same are found ("" for none)."""
+    """A row in the schema of its kind, and the key by which facts and texts that hold the same are found ("": none)."""
 
     key: str
     values: dict

@@ -337,5 +337,6 @@ def test_the_hub_gives_the_same_as_files(tmp_path, sources, monkeypatch):
     data = prepare_collection(data_root=None, **there, seed=1, pages_folder=tmp_path / "pages")
     here = prepare(tmp_path, sources)
     assert (data.background, data.facts, data.held_out) == (here.background, here.facts, here.held_out)
-    assert asked[0] == ("owner/text", None, "train", {"data_dir": "sub", "streaming": True})
-    assert asked[1] == ("owner/nq_open", None, "train", {})
+    assert ("owner/text", None, "train", {"data_dir": "sub", "streaming": True}) in asked
+    assert ("owner/nq_open", None, "train", {}) in asked
+    assert len(asked) == 5
