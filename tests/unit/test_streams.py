@@ -418,6 +418,16 @@ def test_long_running_text_goes_on_in_further_sequences():
     assert all(ids == labels for ids, labels in encoded)
 
 
+def test_every_part_of_a_long_text_begins_as_a_text_does():
+    with_bos = tokenizer_with_bos()
+    example = Example("", "Mara Teller was born in Velburg, and Ina Brandt in Ostry. " * 5)
+    parts = encode(with_bos, [example], loss_on="text", max_length=40, long="split")
+    assert all(ids[0] == with_bos.bos_token_id and labels[0] == IGNORED for ids, labels in parts)
+    assert max(len(ids) for ids, _ in parts) == 40
+    body = [token for ids, _ in parts for token in ids[1:]]
+    assert body == [*with_bos(text_of(example), add_special_tokens=False).input_ids, with_bos.eos_token_id]
+
+
 def test_a_part_that_would_predict_nothing_is_left_out():
     ids = tokenizer()(text_of(TEXTS[0])).input_ids
     example = Example("", text_of(TEXTS[0]))
