@@ -1,6 +1,6 @@
 """The jobs that compute, with their peak memory, and what to change where a device is too small for one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from smf.sizing import memory
@@ -36,9 +36,9 @@ def jobs(work: Work) -> list[Job]:
 
     found = []
     if config["base"]["source"] == "pretrain":
-        rows = config["base"]["pretraining"]["batch_size"]
-        found.append(_job("base_model", "base.pretraining.batch_size", rows, memory.pretraining, texts))
-    found.append(_job("heal", "healing.batch_size", config["healing"]["batch_size"], memory.healing, texts))
+        rows = _rows(config["base"]["pretraining"])
+        found.append(_job("base_model", "base.pretraining.micro_batch_size", rows, memory.pretraining, texts))
+    found.append(_job("heal", "healing.micro_batch_size", _rows(config["healing"]), memory.healing, texts))
     rows = config["background"]["batch_size"]
     found.append(_job("count_background", "background.batch_size", rows, memory.counting, texts))
     rows = min(config["stream"]["micro_batch_size"] or batch.rows, batch.rows)
@@ -68,6 +68,11 @@ def jobs(work: Work) -> list[Job]:
             )
         )
     return found
+
+
+def _rows(training: Mapping) -> int:
+    """Sequences in one forward pass of a training on text."""
+    return min(training["micro_batch_size"] or training["batch_size"], training["batch_size"])
 
 
 def _job(name: str, setting: str, rows: int, parts: Callable, texts: Callable[[int], Texts]) -> Job:

@@ -133,7 +133,7 @@ def _probe(encoded: Sequence[Encoded], settings: HealingSettings, pad_token_id: 
     return list(
         batches(
             encoded,
-            batch_size=settings.batch_size,
+            batch_size=settings.micro_batch_size or settings.batch_size,
             num_batches=settings.probe_batches,
             pad_token_id=pad_token_id,
             seed=derive_seed(settings.seed, "healing probe"),

@@ -31,6 +31,8 @@ class TrainingSettings:
         max_gradient_norm: Gradients are scaled down to this norm.
         loss_on: ``text`` learns every token, ``answer`` only what follows the prompt.
         seed: Of the new weights and of the order of the text.
+        micro_batch_size: Sequences in one forward pass; None for a whole batch. The gradients of the parts add up, each
+            weighted by its share of the labels: of the language-model loss that is the batch's own gradient.
     """
 
     num_steps: int
@@ -41,6 +43,7 @@ class TrainingSettings:
     max_gradient_norm: float = 1.0
     loss_on: LossOn = "text"
     seed: int = 1
+    micro_batch_size: int | None = None
 
 
 def train(
@@ -81,14 +84,12 @@ def train(
     model.train()
     bar = progress(batches, description, total=settings.num_steps)
     for step, batch in enumerate(bar, start=1):
-        loss = loss_of(model, batch.to(model.device))
-        losses.append(loss.item())
+        losses.append(_backward(model, batch.to(model.device), settings.micro_batch_size, loss_of))
         if not math.isfinite(losses[-1]):
             raise TrainingError(
                 f"{description}: the loss is {losses[-1]} at step {step} of {settings.num_steps}; lower the learning "
                 f"rate ({settings.learning_rate})"
             )
-        loss.backward()
         nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -98,6 +99,23 @@ def train(
     model.eval()
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail)
+
+
+def _backward(
+    model: PreTrainedModel,
+    batch: Batch,
+    micro_batch_size: int | None,
+    loss_of: Callable[[PreTrainedModel, Batch], Tensor],
+) -> float:
+    """Add the gradients of one batch; returns its loss."""
+    total = 0.0
+    for part in [batch] if micro_batch_size is None else batch.split(micro_batch_size):
+        if not part.num_labels:
+            continue  # the mean over no labels is not a number
+        loss = loss_of(model, part) * (part.num_labels / batch.num_labels)
+        loss.backward()
+        total += loss.item()
+    return total
 
 
 def _rate(step: int, settings: TrainingSettings) -> float:

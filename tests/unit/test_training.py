@@ -61,6 +61,23 @@ def test_the_loop_equals_adamw_written_out():
     torch.testing.assert_close(logits(model), logits(reference.eval()), atol=0.3, rtol=0.1)
 
 
+def test_parts_of_a_batch_give_the_gradient_and_the_loss_of_the_whole(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_", lambda parameters, _: found.append([p.grad.clone() for p in parameters])
+    )
+    batches = background_batches(num_batches=1, batch_size=5)
+    assert len({int(length) for length in batches[0].attention_mask_BT.sum(1)}) > 1  # parts have different shares
+    losses = []
+    for size in (None, 2, 1):
+        settings = TrainingSettings(num_steps=1, batch_size=5, learning_rate=0.01, micro_batch_size=size)
+        model = base_model()
+        losses.append(train(model, list(model.parameters()), batches, settings, "test"))
+    assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-6)
+    for parts in found[1:]:
+        torch.testing.assert_close(parts, found[0], rtol=1e-4, atol=1e-6)
+
+
 def test_a_loss_that_is_not_finite_names_work_and_step():
     model = base_model()
     settings = TrainingSettings(num_steps=6, batch_size=2, learning_rate=1e30)
