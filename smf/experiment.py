@@ -1,11 +1,13 @@
 """The experiment that a config describes: checked as a whole before any work starts, defaults filled in."""
 
 import copy
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 from smf.config_schema import check
 from smf.errors import ConfigError
+from smf.evaluation.metrics import TASK, held_out_metric
 from smf.expected_base import check_base, known_num_layers
 from smf.methods.registry import method_class
 from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
@@ -23,6 +25,7 @@ _LEARNING = (
     "warmup_steps",
     "max_gradient_norm",
 )
+_GENERATION = ("max_new_tokens", "batch_size", "seed")
 
 
 class Experiment:
@@ -48,6 +51,7 @@ class Experiment:
         for name, settings in self.config["methods"].items():
             _check_method(f"methods.{name}", settings)
         _check_agreement(self.config)
+        _check_evaluation(self.config["evaluation"], self.probes)
         self.config = {
             key: {name: _sorted(method) for name, method in value.items()} if key == "methods" else _sorted(value)
             for key, value in self.config.items()
@@ -89,6 +93,37 @@ class Experiment:
     def known(self) -> str | None:
         """The held-out set that the base model is taught; None if it was pretrained elsewhere and on other things."""
         return None if self.config["data"]["source"] == "collection" else "nq"
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Everything that held-out metrics are named after: the held-out sets, and lm-eval's own tasks."""
+        return {**self.probes, **dict.fromkeys(self.config["evaluation"]["tasks"], TASK)}
+
+    @property
+    def headline(self) -> list[str]:
+        """The held-out metrics that figures show; tuning weighs the first."""
+        return self.config["evaluation"]["headline"]
+
+    @property
+    def asking(self) -> dict:
+        """What is measured, and how: all that evaluating a snapshot depends on."""
+        return {**self.asking_held_out, **self.asking_facts}
+
+    @property
+    def asking_held_out(self) -> dict:
+        """What asking held-out sets and lm-eval's tasks depends on."""
+        evaluation = self.config["evaluation"]
+        return {
+            "num_items": {name: number for name, number in evaluation["num_items"].items() if number is not None},
+            "num_fewshot": {name: number for name, number in evaluation["num_fewshot"].items() if number},
+            "window": evaluation["window"] or self.config["base"]["max_length"],
+            **{key: evaluation[key] for key in ("tasks", "include_path", *_GENERATION)},
+        }
+
+    @property
+    def asking_facts(self) -> dict:
+        """What asking for facts depends on."""
+        return {key: self.config["evaluation"][key] for key in ("wordings_per_fact", *_GENERATION)}
 
     @property
     def untuned(self) -> list[str]:
@@ -244,11 +279,11 @@ def _check_data(config: Mapping) -> None:
             (sets[name]["num_rows"], f"data.question_sets.{name}.num_rows") for name in ("new", "known", "hellaswag")
         )
     _refuse_above("stream.num_facts", config["stream"]["num_facts"], *facts)
-    for setting, (available, where) in (("num_nq", questions), ("num_hellaswag", choices)):
-        asked = evaluation[setting] or 1  # null asks for what is left
-        if num_fewshot := evaluation["num_fewshot"]:
-            available, where = available - num_fewshot, f"{where} - evaluation.num_fewshot"
-        _refuse_above(f"evaluation.{setting}", asked, available, where)
+    for probe, (available, where) in {"nq": questions, "hellaswag": choices}.items():
+        asked = evaluation["num_items"].get(probe) or 1  # null asks for what is left
+        if num_fewshot := evaluation["num_fewshot"].get(probe):
+            available, where = available - num_fewshot, f"{where} - evaluation.num_fewshot.{probe}"
+        _refuse_above(f"evaluation.num_items.{probe}", asked, available, where)
 
 
 def _check_collection(config: Mapping) -> None:
@@ -288,6 +323,29 @@ def _require_file(key: str, path: Path) -> None:
             f"{key}: there is no file {path}; correct the name or {'.'.join(key.split('.')[:2])}.data_root, or set "
             "data_root to null to load from the hub"
         )
+
+
+def _check_evaluation(evaluation: Mapping, probes: Mapping[str, str]) -> None:
+    """Check that every held-out set and metric that is named is one that is measured."""
+    for setting in ("num_items", "num_fewshot"):
+        for name in evaluation[setting]:
+            if name not in probes:
+                near = difflib.get_close_matches(name, probes, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ConfigError(
+                    f"evaluation.{setting}: there is no held-out set {name!r}; {hint}known: {', '.join(probes)}"
+                )
+    tasks = evaluation["tasks"]
+    if shared := sorted(set(tasks) & set(probes)):
+        raise ConfigError(
+            f"evaluation.tasks.{shared[0]}: a held-out set has this name too, and their metrics would be the same; "
+            "ask one of the two"
+        )
+    for name in evaluation["headline"]:
+        try:
+            held_out_metric(name, {**probes, **dict.fromkeys(tasks, TASK)})
+        except ConfigError as error:
+            raise ConfigError(f"evaluation.headline: {error}") from error
 
 
 def _refuse(key: str, value: object, expected: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from lm_eval.__main__ import cli_evaluate
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
-from smf.evaluation.harness import TASK_FOLDER
+from smf.evaluation.held_out import TASK_FOLDER
 
 
 def with_our_tasks(arguments: Sequence[str]) -> list[str]:

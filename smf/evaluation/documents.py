@@ -1,7 +1,8 @@
 """The documents that our lm-eval tasks ask: read from data files, made from facts, shown as prompts, scored.
 
 A question is a row of the nq_open schema (``question``; ``answer``: the accepted answers), a choice is a row of the
-HellaSwag schema, and a fact in one wording has a ``prompt`` in place of the question. The task YAML files name
+HellaSwag schema or one of ``query``, ``choices`` and ``gold``, a text has a ``text``, a completion a ``prompt`` and a
+``completion``, and a fact in one wording has a ``prompt`` in place of the question. The task YAML files name
 ``show_question`` and ``score_generation``.
 """
 
@@ -30,19 +31,51 @@ def read_questions(path: str | Path) -> list[dict]:
 
 
 def read_choices(path: str | Path) -> list[dict]:
-    """Read multiple-choice items, JSONL in the HellaSwag schema.
+    """Read multiple-choice items, JSONL in the HellaSwag schema, or of ``query``, ``choices`` and ``gold``.
 
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
     """
-    text = {"activity_label": str, "ctx_a": str, "ctx_b": str}
-    rows = read_jsonl(path, {**text, "endings": list, "label": (str, int)})
-    for number, row in enumerate(rows, start=1):
-        if str(row["label"]) not in {str(index) for index in range(len(row["endings"]))}:
+    rows = read_jsonl(path, {})
+    plain = "query" in rows[0]
+    if plain:
+        columns, options, label = {"query": str, "choices": list, "gold": int}, "choices", "gold"
+    else:
+        columns = {"activity_label": str, "ctx_a": str, "ctx_b": str, "endings": list, "label": (str, int)}
+        options, label = "endings", "label"
+    for number, row in enumerate(read_jsonl(path, columns), start=1):
+        if str(row[label]) not in {str(index) for index in range(len(row[options]))}:
             raise DataError(
-                f"{path}, line {number}: label {row['label']!r} names none of the {len(row['endings'])} endings"
+                f"{path}, line {number}: {label} {row[label]!r} names none of the {len(row[options])} {options}"
             )
     return rows
+
+
+def read_texts(path: str | Path) -> list[dict]:
+    """Read running text, JSONL with the column ``text``.
+
+    Raises:
+        DataError: The file is missing, or a row is broken, incomplete or empty; names file and line.
+    """
+    return _with_text(path, {"text": str}, "text")
+
+
+def read_completions(path: str | Path) -> list[dict]:
+    """Read texts and how they go on, JSONL with the columns ``prompt`` and ``completion``.
+
+    Raises:
+        DataError: The file is missing, or a row is broken, incomplete or has nothing to complete; names file and line.
+    """
+    return _with_text(path, {"prompt": str, "completion": str}, "completion")
+
+
+READERS = {
+    "questions": read_questions,
+    "choices": read_choices,
+    "texts": read_texts,
+    "completions": read_completions,
+}
+"""What reads the file of a held-out set, by the set's kind."""
 
 
 def show_question(document: Mapping) -> str:
@@ -59,6 +92,20 @@ def score_generation(document: Mapping, results: Sequence[str]) -> dict[str, flo
     """
     answer = extract_answer(results[0])
     return {"em": exact_match(answer, document["answer"]), "f1": token_f1(answer, document["answer"])}
+
+
+def locality_documents(facts: Sequence[Fact], answers: Mapping[str, str]) -> list[dict]:
+    """The documents that ask for the neighbours of ``facts``, which teaching must not change.
+
+    Args:
+        facts: In stream order.
+        answers: What the start model says to each locality prompt.
+    """
+    return [
+        {"fact_id": fact.fact_id, "prompt": prompt, "answer": [answers[prompt]]}
+        for fact in facts
+        for prompt in fact.locality_prompts
+    ]
 
 
 def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int) -> list[dict]:
@@ -82,3 +129,11 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int) -> 
         for fact in facts
         for prompt in prompts(fact)
     ]
+
+
+def _with_text(path: str | Path, columns: Mapping[str, type], filled: str) -> list[dict]:
+    rows = read_jsonl(path, columns)
+    for number, row in enumerate(rows, start=1):
+        if not row[filled].strip():
+            raise DataError(f"{path}, line {number}: column {filled!r} is empty; leave the row out")
+    return rows

@@ -1,8 +1,8 @@
 """The tidy table of scores, and the two quantities that everything is judged by: the forgotten and the retained.
 
-``forgetting`` is how much of a held-out score a method lost, relative to the model that it started from;
-``retained`` is what the model still answers of the new facts once the whole stream has passed. Both are defined here
-and nowhere else.
+``forgetting`` is how much worse a held-out score of a method became, relative to the model that it started from: the
+share of an accuracy that was lost, or by how much a loss or a perplexity rose. ``retained`` is what the model still
+answers of the new facts once the whole stream has passed. Both are defined here and nowhere else.
 """
 
 import math
@@ -11,13 +11,11 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from smf.errors import DataError
+from smf.evaluation.metrics import FACTS_METRICS, LOCALITY, higher_is_better, is_held_out, is_share
 
 BASE, HEALED = "base", "healed"
 """The two models that a stream can start from; in the table they are methods at position 0."""
 
-HELD_OUT_METRICS = ("nq_f1", "nq_em", "hellaswag_acc", "hellaswag_acc_norm")
-FACTS_METRICS = ("facts_seen_f1", "facts_unseen_f1", "facts_question_f1")
-METRICS = HELD_OUT_METRICS + FACTS_METRICS
 COLUMNS = ("method", "seed", "position", "metric", "value", "stderr")
 _KEY = ["method", "seed", "position", "metric"]
 
@@ -27,13 +25,13 @@ def scores_table(evaluations: Iterable[Mapping]) -> pd.DataFrame:
 
     Args:
         evaluations: The contents of the evaluation files: ``method``, ``seed``, ``position`` (number of facts taught)
-            and ``scores``, a list of ``metric``, ``value`` (a share in [0, 1]) and ``stderr`` (or None).
+            and ``scores``, a list of ``metric``, ``value`` and ``stderr`` (or None).
 
     Returns:
         The columns of ``COLUMNS``, sorted by method, seed, position and metric.
 
     Raises:
-        DataError: A key is missing, a metric is unknown, a value is not a share, or a row comes twice.
+        DataError: A key is missing, a metric is unknown, a value is out of its metric's range, or a row comes twice.
     """
     rows = [row for evaluation in evaluations for row in _rows(evaluation)]
     if not rows:
@@ -51,8 +49,9 @@ def check_scores(scores: pd.DataFrame) -> None:
     """
     if missing := [column for column in COLUMNS if column not in scores.columns]:
         raise DataError(f"the table of scores has no column {', '.join(missing)}; found {', '.join(scores.columns)}")
-    if unknown := sorted(set(scores["metric"]) - set(METRICS)):
-        raise DataError(f"unknown metric {', '.join(map(str, unknown))} in the scores; known are {', '.join(METRICS)}")
+    known = (*FACTS_METRICS, LOCALITY)
+    if unknown := sorted(metric for metric in set(scores["metric"]) - set(known) if metric.startswith("facts_")):
+        raise DataError(f"unknown metric {', '.join(unknown)} in the scores; known of the facts are {', '.join(known)}")
     repeated = scores[scores.duplicated(_KEY)]
     if len(repeated):
         method, seed, position, metric = repeated.iloc[0][_KEY]
@@ -144,12 +143,16 @@ def start_model(method: str, starts: Mapping[str, str]) -> str:
 def start_values(scores: pd.DataFrame, method: str, metric: str, starts: Mapping[str, str]) -> pd.Series:
     """A score of the model that a method started from, for exactly the method's seeds.
 
+    Locality is agreement with that very model, so it starts at 1 whatever the model's own row compares it with.
+
     Raises:
         DataError: The start model was not evaluated for one of the seeds.
     """
     start = start_model(method, starts)
     rows = scores[(scores["method"] == start) & (scores["metric"] == metric) & (scores["position"] == 0)]
     values = rows.set_index("seed")["value"]
+    if metric == LOCALITY:
+        values = values * 0.0 + 1.0
     seeds = sorted(scores.loc[(scores["method"] == method) & (scores["metric"] == metric), "seed"].unique())
     if missing := [seed for seed in seeds if seed not in values.index]:
         raise DataError(
@@ -159,31 +162,34 @@ def start_values(scores: pd.DataFrame, method: str, metric: str, starts: Mapping
     return values.loc[seeds]
 
 
-def relative_drop(start: float, end: float) -> float:
-    """The share of a score that was lost: (start - end) / start; negative where the score rose.
+def relative_loss(metric: str, start: float, end: float) -> float:
+    """How much worse a score became, as a share of what it was: (start - end) / start, for accuracies and the like.
 
-    A start of 0 leaves nothing to lose: the drop is not defined and NaN is given.
+    Of a metric whose lower values are better it is the relative rise, (end - start) / start. Negative where the score
+    became better. A start of 0 leaves nothing to compare with: NaN.
     """
-    return (start - end) / start if start else math.nan
+    if not start:
+        return math.nan
+    return (start - end if higher_is_better(metric) else end - start) / start
 
 
 def forgetting(scores: pd.DataFrame, method: str, metric: str, starts: Mapping[str, str]) -> pd.Series:
-    """The relative drop of a held-out score from the start model to the stream's end, paired by seed.
+    """How much worse a held-out score is at the stream's end than in the start model (:func:`relative_loss`), by seed.
 
     Args:
         scores: The tidy table.
         method: A method of ``starts``, or ``"healed"`` (then: what healing itself cost the base).
-        metric: One of ``HELD_OUT_METRICS``.
+        metric: A held-out metric.
         starts: For each method ``"base"`` or ``"healed"``.
 
     Raises:
         DataError: The metric is not held out, or a row is missing.
     """
-    if metric not in HELD_OUT_METRICS:
-        raise DataError(f"{metric} is not a held-out score; one of {', '.join(HELD_OUT_METRICS)} is")
+    if not is_held_out(metric):
+        raise DataError(f"{metric} is not a held-out score; it measures the new facts, which are retained or not")
     after = end_values(scores, method, metric)
     before = start_values(scores, method, metric, starts)
-    drops = {seed: relative_drop(before[seed], after[seed]) for seed in after.index}
+    drops = {seed: relative_loss(metric, before[seed], after[seed]) for seed in after.index}
     return pd.Series(drops, name="drop", dtype=float).rename_axis("seed")
 
 
@@ -199,9 +205,11 @@ def _rows(evaluation: Mapping) -> list[dict]:
             f"the evaluation result {known} is incomplete ({error}); delete it and evaluate again"
         ) from error
     for row in rows:
-        if not isinstance(row["value"], int | float) or not 0.0 <= row["value"] <= 1.0:
+        low, high = (0.0, 1.0) if is_share(row["metric"]) else (-math.inf, math.inf)
+        if not isinstance(row["value"], int | float) or not low <= row["value"] <= high or math.isinf(row["value"]):
+            expected = "a share in [0, 1]" if is_share(row["metric"]) else "a finite number"
             raise DataError(
                 f"{row['metric']} of {method}, seed {seed}, position {position} is {row['value']!r}, "
-                "not a share in [0, 1]; evaluate it again"
+                f"not {expected}; evaluate it again"
             )
     return [{"method": method, "seed": seed, "position": position, **row} for row in rows]

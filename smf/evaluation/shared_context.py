@@ -9,6 +9,7 @@ Shapes: B item, C context column, N continuation, W column of a continuation, V 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,11 +28,8 @@ class Item:
     context: Sequence[int]
     continuations: Sequence[Sequence[int]]
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the context and its longest continuation."""
-        return len(self.context) + max(map(len, self.continuations))
 
+_NOTHING = -1  # a column in which nothing is predicted
 
 Likelihood = tuple[float, bool]
 """Sum of the log-probabilities in nats, and whether each token was the most probable one."""
@@ -47,39 +45,98 @@ def continuation_likelihoods(
         model: In evaluation mode.
         items: Contexts with their continuations.
         pad_token_id: Fills up rows; any token will do.
-        rows_per_pass: Continuations in one forward pass, about.
+        rows_per_pass: Continuations in one forward pass, at most.
 
     Returns:
         For each item, in order, the likelihood of each continuation.
     """
-    results: list[list[Likelihood]] = [[] for _ in items]
-    for numbers in _batches(items, rows_per_pass):
-        batch = [items[number] for number in numbers]
-        for number, likelihoods in zip(numbers, _score(model, batch, pad_token_id), strict=True):
-            results[number] = likelihoods
+    results: list[list[Likelihood]] = [[(0.0, False)] * len(item.continuations) for item in items]
+    for batch in _batches(items, rows_per_pass):
+        parts = [
+            Item(items[part.number].context, [items[part.number].continuations[place] for place in part.places])
+            for part in batch
+        ]
+        for part, likelihoods in zip(batch, _score(model, parts, pad_token_id), strict=True):
+            for place, likelihood in zip(part.places, likelihoods, strict=True):
+                results[part.number][place] = likelihood
     return results
 
 
-def _batches(items: Sequence[Item], rows_per_pass: int) -> Iterator[list[int]]:
-    """Numbers of items of the same number of continuations and similar length, longest first."""
-    order = sorted(range(len(items)), key=lambda number: (len(items[number].continuations), -items[number].longest))
-    batch: list[int] = []
-    for number in order:
-        width = len(items[number].continuations)
-        if batch and (len(items[batch[0]].continuations) != width or (len(batch) + 1) * width > rows_per_pass):
+class _Part(NamedTuple):
+    """Continuations of one item that are scored together: the item's number, their places in it, the longest text."""
+
+    number: int
+    places: tuple[int, ...]
+    longest: int
+
+
+def _batches(items: Sequence[Item], rows_per_pass: int) -> Iterator[list[_Part]]:
+    """Parts of the same number of continuations and similar length, longest first."""
+    parts = [part for number, item in enumerate(items) for part in _parts(number, item, rows_per_pass)]
+    parts.sort(key=lambda part: (len(part.places), -part.longest))
+    batch: list[_Part] = []
+    for part in parts:
+        width = len(part.places)
+        if batch and (len(batch[0].places) != width or (len(batch) + 1) * width > rows_per_pass):
             yield batch
             batch = []
-        batch.append(number)
+        batch.append(part)
     if batch:
         yield batch
 
 
+def _parts(number: int, item: Item, rows_per_pass: int) -> Iterator[_Part]:
+    """An item whole, or in parts where it has more continuations than a pass takes or next to no context to share."""
+    longest_first = sorted(range(len(item.continuations)), key=lambda place: -len(item.continuations[place]))
+    size = 1 if len(item.context) == 1 else max(rows_per_pass, 1)
+    for start in range(0, len(longest_first), size):
+        places = longest_first[start : start + size]
+        yield _Part(number, tuple(sorted(places)), len(item.context) + len(item.continuations[places[0]]))
+
+
 def _score(model: PreTrainedModel, batch: Sequence[Item], pad_token_id: int) -> list[list[Likelihood]]:
+    num_continuations = len(batch[0].continuations)
+    continuations = [continuation for item in batch for continuation in item.continuations]
+    read = _read_at_once if num_continuations == 1 else _read_context_first
+    logits_NWV, rows = read(model, batch, continuations, pad_token_id)
+    targets_NW, mask_NW = (part.to(model.device) for part in _padded(rows, _NOTHING, left=False))
+    likelihoods = _likelihoods(logits_NWV, targets_NW.clamp_min(0), (mask_NW == 1) & (targets_NW != _NOTHING))
+    return [likelihoods[start : start + num_continuations] for start in range(0, len(likelihoods), num_continuations)]
+
+
+def _likelihoods(logits_NWV: Tensor, targets_NW: Tensor, mask_NW: Tensor) -> list[Likelihood]:
+    """Sums over the continuations' own columns, in float32 whatever the model computes in."""
+    chosen_NW = logits_NWV.gather(-1, targets_NW.unsqueeze(-1)).squeeze(-1).float()
+    totals_NW = chosen_NW - logits_NWV.float().logsumexp(-1)
+    greedy_NW = (logits_NWV.argmax(-1) == targets_NW) | ~mask_NW
+    totals_N = totals_NW.masked_fill(~mask_NW, 0.0).sum(1)
+    return list(zip(totals_N.tolist(), greedy_NW.all(1).tolist(), strict=True))
+
+
+def _read_at_once(
+    model: PreTrainedModel, batch: Sequence[Item], continuations: Sequence[Sequence[int]], pad_token_id: int
+) -> tuple[Tensor, list[list[int]]]:
+    """Logits (N, W, V) where each context has one continuation, and the tokens to be predicted in their columns."""
+    # Texts begin in the same column, so that nothing has to be masked; what follows a text cannot reach back into it.
+    texts = [[*item.context, *item.continuations[0][:-1]] for item in batch]
+    ids_NT, _ = _padded(texts, pad_token_id, left=False)
+    first = min(len(item.context) for item in batch) - 1
+    logits_NWV = model(
+        input_ids=ids_NT.to(model.device),
+        logits_to_keep=torch.arange(first, ids_NT.shape[1], device=model.device),
+        use_cache=False,
+    ).logits
+    return logits_NWV, [[_NOTHING] * (len(item.context) - 1 - first) + [*item.continuations[0]] for item in batch]
+
+
+def _read_context_first(
+    model: PreTrainedModel, batch: Sequence[Item], continuations: Sequence[Sequence[int]], pad_token_id: int
+) -> tuple[Tensor, list[Sequence[int]]]:
+    """Logits (N, W, V) of the continuations' tokens, each context read once, and these tokens."""
     num_continuations = len(batch[0].continuations)
     # Contexts end in the same column. A continuation's last token predicts nothing and is left out.
     contexts_BC, context_mask_BC = _padded([item.context for item in batch], pad_token_id, left=True)
-    fed = [continuation[:-1] for item in batch for continuation in item.continuations]
-    fed_NW, fed_mask_NW = _padded(fed, pad_token_id, left=False)
+    fed_NW, fed_mask_NW = _padded([continuation[:-1] for continuation in continuations], pad_token_id, left=False)
     device = model.device
     context_mask_BC, fed_mask_NW = context_mask_BC.to(device), fed_mask_NW.to(device)
     out = model(
@@ -90,36 +147,30 @@ def _score(model: PreTrainedModel, batch: Sequence[Item], pad_token_id: int) -> 
         use_cache=True,
     )
     logits_NWV = out.logits.repeat_interleave(num_continuations, dim=0)
-    if fed_NW.shape[1]:
-        cache = out.past_key_values
-        cache.batch_repeat_interleave(num_continuations)
-        context_mask_NC = context_mask_BC.repeat_interleave(num_continuations, dim=0)
-        lengths_N1 = context_mask_NC.sum(1, keepdim=True)
-        more_NWV = model(
-            input_ids=fed_NW.to(device),
-            attention_mask=torch.cat([context_mask_NC, fed_mask_NW], 1),
-            position_ids=lengths_N1 + torch.arange(fed_NW.shape[1], device=device),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        logits_NWV = torch.cat([logits_NWV, more_NWV], 1)
-    likelihoods = []
-    continuations = [continuation for item in batch for continuation in item.continuations]
-    for logits_WV, continuation in zip(logits_NWV, continuations, strict=True):
-        log_probabilities_WV = logits_WV[: len(continuation)].log_softmax(-1)
-        target_W = torch.tensor(continuation, device=device)
-        total = log_probabilities_WV.gather(-1, target_W.unsqueeze(-1)).sum()
-        likelihoods.append((float(total), bool((log_probabilities_WV.argmax(-1) == target_W).all())))
-    return [likelihoods[start : start + num_continuations] for start in range(0, len(likelihoods), num_continuations)]
+    if not fed_NW.shape[1]:
+        return logits_NWV, [*continuations]
+    cache = out.past_key_values
+    cache.batch_repeat_interleave(num_continuations)
+    context_mask_NC = context_mask_BC.repeat_interleave(num_continuations, dim=0)
+    lengths_N1 = context_mask_NC.sum(1, keepdim=True)
+    more_NWV = model(
+        input_ids=fed_NW.to(device),
+        attention_mask=torch.cat([context_mask_NC, fed_mask_NW], 1),
+        position_ids=lengths_N1 + torch.arange(fed_NW.shape[1], device=device),
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    return torch.cat([logits_NWV, more_NWV], 1), [*continuations]
 
 
 def _padded(rows: Sequence[Sequence[int]], pad_token_id: int, *, left: bool) -> tuple[Tensor, Tensor]:
     """Rows of tokens as one tensor, and its attention mask."""
     width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad_token_id)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    for number, row in enumerate(rows):
-        columns = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[number, columns] = torch.tensor(row, dtype=torch.long)
-        mask[number, columns] = 1
-    return ids, mask
+    ids, mask = [], []
+    for row in rows:
+        filling = width - len(row)
+        before, after = (filling, 0) if left else (0, filling)
+        ids.append([*[pad_token_id] * before, *row, *[pad_token_id] * after])
+        mask.append([*[0] * before, *[1] * len(row), *[0] * after])
+    shape = (len(rows), width)
+    return torch.tensor(ids, dtype=torch.long).view(shape), torch.tensor(mask, dtype=torch.long).view(shape)

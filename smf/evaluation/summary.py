@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,9 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from smf.errors import DataError
-from smf.evaluation.scores import BASE, HEALED, HELD_OUT_METRICS, METRICS, check_scores, end_values, forgetting
+from smf.evaluation.metrics import HeldOutMetric, in_order, is_held_out
+from smf.evaluation.scores import BASE, HEALED, check_scores, end_values, forgetting
+from smf.evaluation.words import data_words, loss_word, set_words, short_unit
 
 SUMMARY_COLUMNS = ("method", "metric", "mean", "ci95_low", "ci95_high", "relative_drop")
 WIDTH = 100
@@ -40,16 +42,18 @@ def mean_interval(values: Iterable[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def summary_table(scores: pd.DataFrame, starts: Mapping[str, str]) -> pd.DataFrame:
+def summary_table(scores: pd.DataFrame, starts: Mapping[str, str], kinds: Mapping[str, str]) -> pd.DataFrame:
     """Every score at the stream's end, over seeds.
 
     Args:
         scores: The tidy table (see :mod:`smf.evaluation.scores`).
         starts: For each method, in the order wanted, the model that it starts from: ``"base"`` or ``"healed"``.
+        kinds: The held-out sets by name, each with its kind; they order the metrics.
 
     Returns:
         The columns of ``SUMMARY_COLUMNS``: the start models first, then the methods in the order of ``starts``. The
-        drop is the mean of the drops of single seeds; NaN for the new facts, for the base, and where a start scored 0.
+        drop is forgetting, the mean over single seeds (a relative rise where lower is better); NaN for the new facts,
+        for the base, and where a start scored 0.
 
     Raises:
         DataError: A method was not evaluated or is not in ``starts``, or a start model lacks a seed.
@@ -63,9 +67,9 @@ def summary_table(scores: pd.DataFrame, starts: Mapping[str, str]) -> pd.DataFra
     rows = []
     for method in [name for name in (BASE, HEALED) if name in present] + list(starts):
         measured = set(scores.loc[scores["method"] == method, "metric"])
-        for metric in (name for name in METRICS if name in measured):
+        for metric in in_order(measured, kinds):
             drop = math.nan
-            if metric in HELD_OUT_METRICS and method != BASE:
+            if is_held_out(metric) and method != BASE:
                 drop = mean_interval(forgetting(scores, method, metric, starts)).mean
             rows.append((method, metric, *mean_interval(end_values(scores, method, metric)), drop))
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
@@ -78,39 +82,42 @@ def summary_cell(summary: pd.DataFrame, method: str, metric: str) -> pd.Series:
     return rows.iloc[0][columns].astype(float) if len(rows) else pd.Series(math.nan, index=columns)
 
 
-def terminal_summary(summary: pd.DataFrame, starts: Mapping[str, str], labels: Mapping) -> str:
+def terminal_summary(
+    summary: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, headline: Sequence[HeldOutMetric]
+) -> str:
     """The stream's end as plain text for a terminal of 100 columns.
 
     Args:
         summary: The summary table.
         starts: The methods, in the order wanted.
-        labels: What the data is: ``held_out_qa``, ``held_out_choice``, ``facts`` and ``notes`` (a list).
+        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and ``notes`` (a list).
+        headline: The held-out metrics shown, one or two.
     """
     methods = [name for name in (BASE, HEALED) if name in set(summary["method"])] + list(starts)
     names = [shorten(name, _NAME_WIDTH) for name in methods]
     width = max(len(name) for name in [*names, "method"])
-    groups = f"{'':{width}}  {'new facts retained, F1':^34}   {'held-out questions':^20}   {'multiple choice':^20}"
-    heads = ("question", "new wording", "as taught", "F1", "drop", "acc_norm", "drop")
+    groups = f"{'':{width}}  {'new facts retained, F1':^34}"
+    heads = ["question", "new wording", "as taught"]
+    for metric in headline:
+        groups += f"   {shorten(set_words(metric, headline), _NAME_WIDTH):^20}"
+        heads += [short_unit(metric), loss_word(metric)]
     lines = [groups.rstrip(), _line("method", width, heads)]
     lines.append("-" * len(lines[1]))
     for method, name in zip(methods, names, strict=True):
-        facts = [
+        cells = [
             _value(summary_cell(summary, method, f"facts_{kind}_f1"), 2) for kind in ("question", "unseen", "seen")
         ]
-        qa, choice = (summary_cell(summary, method, metric) for metric in ("nq_f1", "hellaswag_acc_norm"))
-        cells = (
-            *facts,
-            _value(qa, 3),
-            percent(qa["relative_drop"]),
-            _value(choice, 3),
-            percent(choice["relative_drop"]),
-        )
+        for metric in headline:
+            cell = summary_cell(summary, method, metric.name)
+            cells += [_value(cell, 3), percent(cell["relative_drop"])]
         lines.append(_line(name, width, cells))
+    lower = any(not metric.higher_is_better for metric in headline)
     notes = [
-        "At the end of the stream: mean over seeds ± 95 % interval (none for a single seed). A drop is relative to the "
-        "model that the method started from (healed with memory, base without); negative: better than before.",
-        f"New facts: {labels['facts']}. Held-out questions: {labels['held_out_qa']}. "
-        f"Multiple choice: {labels['held_out_choice']}.",
+        "At the end of the stream: mean over seeds ± 95 % interval (none for a single seed). "
+        f"A {'drop or rise' if lower else 'drop'} is relative to the "
+        "model that the method started from (healed with memory, base without); negative: better than before."
+        + (" Of losses and perplexities a lower value is better." if lower else ""),
+        f"New facts: {labels['facts']}. {data_words(labels, headline)}",
         *labels.get("notes", ()),
     ]
     wrapped = [line for note in notes for line in textwrap.wrap(note, WIDTH)]
@@ -137,7 +144,7 @@ def _value(cell: pd.Series, decimals: int) -> str:
 
 def _line(name: str, width: int, cells: Iterable[str]) -> str:
     columns = (11, 11, 10, 12, 7, 12, 7)
-    return f"{name:{width}} " + " ".join(f"{cell:>{size}}" for cell, size in zip(cells, columns, strict=True))
+    return f"{name:{width}} " + " ".join(f"{cell:>{size}}" for cell, size in zip(cells, columns, strict=False))
 
 
 def _no_minus_zero(value: float, decimals: int) -> str:

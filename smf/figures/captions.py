@@ -7,16 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smf.errors import DataError
+from smf.evaluation.metrics import HeldOutMetric
+from smf.evaluation.words import forgotten
 from smf.figures.style import GREY, INK, LARGE, NORMAL, SMALL
 
 LINE_HEIGHT = 0.155
 """Inches from one line of small print to the next."""
 _SMALL_CHARACTERS_PER_INCH = 17
-REQUIRED_LABELS = ("held_out_qa", "held_out_choice", "facts")
-TUNING_RULE = (
-    "highest retained F1 in unseen wordings minus relative drop of held-out question F1, "
-    "on tuning seeds of which none is shown here"
-)
+REQUIRED_LABELS = ("held_out", "facts")
 
 
 def check_labels(labels: Mapping) -> None:
@@ -27,6 +25,13 @@ def check_labels(labels: Mapping) -> None:
     """
     if missing := [name for name in REQUIRED_LABELS if not labels.get(name)]:
         raise DataError(f"the labels lack {', '.join(missing)}; say there which data was used")
+
+
+def tuning_rule(metric: HeldOutMetric) -> str:
+    """How learning rates are chosen; ``metric`` is the first of the headline."""
+    return (
+        f"highest retained F1 in unseen wordings minus {forgotten(metric)}, on tuning seeds of which none is shown here"
+    )
 
 
 def count(number: int, noun: str) -> str:
@@ -48,7 +53,7 @@ def panel_title(axes: Axes, letter: str, title: str, lines: Sequence[str] = ()) 
     axes.annotate(title, (0, 1), xytext=(13 * bool(letter), above), fontsize=NORMAL + 1, color=INK, **text)
 
 
-def headline(figure: Figure, left: float, title: str, subtitle: str) -> None:
+def figure_title(figure: Figure, left: float, title: str, subtitle: str) -> None:
     """The question that the figure answers, and below it what was done."""
     across, down = figure.get_size_inches()
     figure.text(left / across, 1 - 0.22 / down, title, fontsize=LARGE, fontweight="bold", va="top")

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from smf.evaluation.scores import FACTS_METRICS, curve, final_position, start_model, start_values
+from smf.evaluation.metrics import FACTS_METRICS
+from smf.evaluation.scores import curve, final_position, start_model, start_values
 from smf.evaluation.summary import mean_interval
 from smf.figures.style import GREY, INK, START_COLOUR, MethodStyle
 
@@ -76,6 +77,17 @@ def share_limits(axes: Axes, highest: float) -> None:
     """A scale for shares: from 0, up to 1 or, where all is small, to a little above the highest value."""
     top = 1.0 if highest > 0.6 else max(0.2, 1.25 * highest)
     axes.set_ylim(-0.025 * top, 1.05 * top)
+
+
+def free_limits(axes: Axes, values: pd.Series) -> None:
+    """A scale for what is no share, such as a loss: from a little below the lowest value to a little above the highest.
+
+    Where nothing much changes it is at least a twentieth of the values wide, so that noise does not look like a change.
+    """
+    low, high = values.min(), values.max()
+    wanting = max(0.0, 0.05 * abs(high) - (high - low)) / 2
+    room = 0.08 * (high - low) + wanting
+    axes.set_ylim(low - (room or 1.0), high + (room or 1.0))
 
 
 def _spread_out(positions: list[int], end: int) -> list[int]:

@@ -1,22 +1,25 @@
 """The project's one picture: what each method learned from a stream of new facts, and what it forgot on the way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from smf.evaluation.metrics import HeldOutMetric, is_share
 from smf.evaluation.scores import check_scores, final_position, start_model
+from smf.evaluation.words import data_words, described, forgotten, panel_words, unit
 from smf.figures.captions import (
     LINE_HEIGHT,
-    TUNING_RULE,
     check_labels,
     count,
-    headline,
+    figure_title,
     panel_title,
     small_print,
+    tuning_rule,
     wrap,
 )
-from smf.figures.curves import draw_curves, reference_line, share_limits
+from smf.figures.curves import draw_curves, free_limits, reference_line, share_limits
 from smf.figures.legend import ROW_HEIGHT as LEGEND_ROW_HEIGHT
 from smf.figures.legend import draw_legend, legend_rows
 from smf.figures.number_strip import draw_strip, strip_height, strip_rows
@@ -26,18 +29,25 @@ from smf.figures.tradeoff import draw_tradeoff
 _WIDTH, _LEFT, _RIGHT = 11.6, 0.65, 0.25
 _LEGEND_TOP, _CURVE_HEIGHT, _CURVE_GAP = 0.86, 2.15, 0.68
 _TRADEOFF_WIDTH, _TRADEOFF_HEIGHT = 4.3, 3.55
-_CHANCE = 0.25
-"""Accuracy of guessing one of HellaSwag's four endings."""
-_CURVES = (
-    # letter, title, metric, unit
-    ("a", "Old knowledge: questions", "nq_f1", "F1"),
-    ("b", "Old skill: multiple choice", "hellaswag_acc_norm", "normalised accuracy"),
-    ("c", "New facts retained", "facts_question_f1", "F1"),
-)
+_CURVE_WIDTH = (_WIDTH - _LEFT - _RIGHT - 2 * _CURVE_GAP) / 3
+
+
+class _Panel(NamedTuple):
+    """A score along the stream; ``chance`` is what guessing would give, where that is known."""
+
+    metric: str
+    title: str
+    unit: str
+    data: str
+    chance: float | None
 
 
 def forgetting_figure(
-    scores: pd.DataFrame, summary: pd.DataFrame, starts: Mapping[str, str], labels: Mapping
+    scores: pd.DataFrame,
+    summary: pd.DataFrame,
+    starts: Mapping[str, str],
+    labels: Mapping,
+    headline: Sequence[HeldOutMetric],
 ) -> Figure:
     """Draw held-out scores and retained facts along the stream, and learning against forgetting at its end.
 
@@ -45,9 +55,10 @@ def forgetting_figure(
         scores: The tidy table of scores.
         summary: The summary table of the same scores.
         starts: For each method, in the order that fixes the colours, the model that it starts from.
-        labels: What the data is: ``held_out_qa``, ``held_out_choice``, ``facts`` and, if wanted, ``notes`` (a list),
-            ``methods`` (for each method a few words on what it is) and ``rates`` (a sentence on how the learning rates
-            were chosen, in place of the tuning rule).
+        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
+            ``chance`` (for sets of choices the accuracy of guessing), ``methods`` (for each method a few words on what
+            it is) and ``rates`` (a sentence on how the learning rates were chosen, in place of the tuning rule).
+        headline: The held-out metrics that have a panel, one or two; forgetting is that of the first.
 
     Raises:
         DataError: A row or a label is missing.
@@ -55,28 +66,35 @@ def forgetting_figure(
     check_scores(scores)
     check_labels(labels)
     with drawing():
-        return _draw(scores, summary, starts, labels)
+        return _draw(scores, summary, starts, labels, headline)
 
 
-def _draw(scores: pd.DataFrame, summary: pd.DataFrame, starts: Mapping[str, str], labels: Mapping) -> Figure:
+def _draw(
+    scores: pd.DataFrame,
+    summary: pd.DataFrame,
+    starts: Mapping[str, str],
+    labels: Mapping,
+    headline: Sequence[HeldOutMetric],
+) -> Figure:
     num_facts = final_position(scores)
     num_seeds = scores.loc[scores["method"].isin(starts), "seed"].nunique()
     styles = method_styles(list(starts))
     across = _WIDTH - _LEFT - _RIGHT
-    curve_width = (across - 2 * _CURVE_GAP) / 3
+    panels = _panels(labels, headline)
     right_column = _LEFT + _TRADEOFF_WIDTH + 0.45
     right_width = _WIDTH - _RIGHT - right_column
 
     # what is as long as the experiment has methods and words decides where the rest goes
     legend = legend_rows(list(starts), across)
-    subtitles = [wrap(text, curve_width) for text in _data_shown(labels)]
-    notes = [line for note in _notes(starts, labels, num_facts, num_seeds) for line in wrap(note, right_width)]
+    subtitles = [wrap(panel.data, _CURVE_WIDTH) for panel in panels]
+    notes = _notes(starts, labels, headline, num_facts, num_seeds)
+    notes = [line for note in notes for line in wrap(note, right_width)]
     strip = strip_height(len(strip_rows(summary, starts)))
     curve_top = _LEGEND_TOP + len(legend) * LEGEND_ROW_HEIGHT + 0.42 + LINE_HEIGHT * max(map(len, subtitles))
     lower_top = curve_top + _CURVE_HEIGHT + 1.05
     notes_top = lower_top + strip + 0.12
     figure = new_figure(_WIDTH, max(lower_top + _TRADEOFF_HEIGHT + 0.65, notes_top + len(notes) * LINE_HEIGHT + 0.2))
-    headline(
+    figure_title(
         figure,
         _LEFT,
         "What does a language model forget while it learns new facts?",
@@ -86,51 +104,77 @@ def _draw(scores: pd.DataFrame, summary: pd.DataFrame, starts: Mapping[str, str]
     axes = add_panel(figure, _LEFT, _LEGEND_TOP, across, len(legend) * LEGEND_ROW_HEIGHT)
     draw_legend(axes, legend, styles, across)
 
-    for index, (letter, title, metric, unit) in enumerate(_CURVES):
-        axes = add_panel(figure, _LEFT + index * (curve_width + _CURVE_GAP), curve_top, curve_width, _CURVE_HEIGHT)
-        draw_curves(axes, scores, metric, starts, styles)
-        share_limits(axes, scores.loc[scores["metric"] == metric, "value"].max())
-        axes.set_ylabel(unit)
-        panel_title(axes, letter, title, subtitles[index] + [""] * (max(map(len, subtitles)) - len(subtitles[index])))
-        if metric == "hellaswag_acc_norm":
-            reference_line(axes, _CHANCE, "chance")
+    for index, (letter, panel) in enumerate(zip("abc", panels, strict=False)):
+        axes = add_panel(figure, _LEFT + index * (_CURVE_WIDTH + _CURVE_GAP), curve_top, _CURVE_WIDTH, _CURVE_HEIGHT)
+        draw_curves(axes, scores, panel.metric, starts, styles)
+        values = scores.loc[scores["metric"] == panel.metric, "value"]
+        if is_share(panel.metric):
+            share_limits(axes, values.max())
+        else:
+            free_limits(axes, values)
+        axes.set_ylabel(panel.unit)
+        blank = [""] * (max(map(len, subtitles)) - len(subtitles[index]))
+        panel_title(axes, letter, panel.title, subtitles[index] + blank)
+        if panel.chance is not None:
+            reference_line(axes, panel.chance, "chance")
 
     axes = add_panel(figure, _LEFT, lower_top, _TRADEOFF_WIDTH, _TRADEOFF_HEIGHT)
-    axes.set_xlabel("← better      forgotten: relative drop of held-out question F1 (%)")
+    axes.set_xlabel(f"← better      forgotten: {forgotten(headline[0])} (%)")
     axes.set_ylabel("retained new facts, unseen question (F1)      better →")
-    draw_tradeoff(axes, scores, summary, starts, styles)
-    panel_title(axes, "d", "At the end of the stream: learned against forgotten")
+    draw_tradeoff(axes, scores, summary, starts, styles, headline[0].name)
+    panel_title(axes, "abcd"[len(panels)], "At the end of the stream: learned against forgotten")
 
     axes = add_panel(figure, right_column, lower_top, right_width, strip)
-    draw_strip(axes, summary, starts, styles)
+    draw_strip(axes, summary, starts, styles, headline)
     panel_title(axes, "", "The numbers at the end of the stream")
     small_print(figure, right_column, notes_top, notes)
     return figure
 
 
-def _data_shown(labels: Mapping) -> tuple[str, str, str]:
-    return labels["held_out_qa"], labels["held_out_choice"], "facts taught so far, asked by an untrained question"
+def _panels(labels: Mapping, headline: Sequence[HeldOutMetric]) -> list[_Panel]:
+    chances = labels.get("chance", {})
+    panels = [
+        _Panel(
+            metric.name,
+            panel_words(metric, headline),
+            unit(metric),
+            described(metric, labels),
+            chances.get(metric.probe) if metric.measure in ("acc", "acc_norm") else None,
+        )
+        for metric in headline
+    ]
+    data = "facts taught so far, asked by an untrained question"
+    return [*panels, _Panel("facts_question_f1", "New facts retained", "F1", data, None)]
 
 
-def _notes(starts: Mapping[str, str], labels: Mapping, num_facts: int, num_seeds: int) -> list[str]:
+def _notes(
+    starts: Mapping[str, str], labels: Mapping, headline: Sequence[HeldOutMetric], num_facts: int, num_seeds: int
+) -> list[str]:
+    retained, tradeoff = "abc"[len(headline)], "bcd"[len(headline)]
     used = {start_model(method, starts) for method in starts}
     start = f"the {used.pop()} model" if len(used) == 1 else "the healed model for methods with memory, else the base"
     spread = (
-        f"Bars and ±: 95 % Student t intervals over {num_seeds} seeds; the small points in d are single seeds."
+        f"Bars and ±: 95 % Student t intervals over {num_seeds} seeds; the small points in {tradeoff} are single seeds."
         if num_seeds > 1
         else "One seed: no intervals can be given."
     )
-    described = "; ".join(f"{name}: {text}" for name, text in labels.get("methods", {}).items() if name in starts)
+    methods = "; ".join(f"{name}: {text}" for name, text in labels.get("methods", {}).items() if name in starts)
+    chance = "".join(
+        f"Dotted line in {letter}: guessing one of {round(1 / panel.chance)} endings. "
+        for letter, panel in zip("ab", _panels(labels, headline), strict=False)
+        if panel.chance is not None
+    )
+    drop = "Drop = (start − end) / start, negative where the score rose"
+    if not all(metric.higher_is_better for metric in headline):
+        drop = "Drop = (start − end) / start; rise, where lower is better, = (end − start) / start; negative: better"
     return [
-        f"Data. Held-out questions: {labels['held_out_qa']}. Multiple choice: {labels['held_out_choice']}. "
-        f"New facts: {labels['facts']}.",
-        *([f"Methods. {described}."] if described else []),
-        f"{spread} Open circles: the models that streams start from; in c asked about all {num_facts} facts before any "
-        "is taught.",
-        "Dotted line in b: guessing one of four endings. "
-        f"Drop = (start − end) / start, negative where the score rose; start = {start}.",
+        f"Data. {data_words(labels, headline)} New facts: {labels['facts']}.",
+        *([f"Methods. {methods}."] if methods else []),
+        f"{spread} Open circles: the models that streams start from; in {retained} asked about all {num_facts} facts "
+        "before any is taught.",
+        f"{chance}{drop}; start = {start}.",
         labels.get("rates")
         or "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all "
-        f"methods: {TUNING_RULE}.",
+        f"methods: {tuning_rule(headline[0])}.",
         *labels.get("notes", ()),
     ]

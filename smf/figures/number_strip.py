@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
+from smf.evaluation.metrics import HeldOutMetric
 from smf.evaluation.scores import BASE, HEALED
 from smf.evaluation.summary import percent, shorten, summary_cell
+from smf.evaluation.words import column_unit, loss_word, set_words
 from smf.figures.legend import draw_sample
 from smf.figures.style import FAINT, GREY, INK, SMALL, MethodStyle
 
 ROW_HEIGHT = 0.215
 """Inches from one row to the next."""
 HEAD_HEIGHT = 0.5
-_COLUMNS = (
+_FACTS = (
     # group, head, metric, what to show
     ("new facts retained (F1)", "unseen\nquestion", "facts_question_f1", "mean"),
     ("new facts retained (F1)", "unseen\nwording", "facts_unseen_f1", "mean"),
     ("new facts retained (F1)", "taught\nwording", "facts_seen_f1", "mean"),
-    ("held-out questions", "F1", "nq_f1", "mean"),
-    ("held-out questions", "drop", "nq_f1", "relative_drop"),
-    ("multiple choice", "accuracy", "hellaswag_acc_norm", "mean"),
-    ("multiple choice", "drop", "hellaswag_acc_norm", "relative_drop"),
 )
 _FIRST = 0.235
 """Where the columns of numbers begin, as a share of the strip's width."""
-_WEIGHTS = (1.05, 1.0, 1.0, 1.05, 0.86, 1.05, 0.86)
+_FACTS_WEIGHTS, _HELD_OUT_WEIGHTS = (1.05, 1.0, 1.0), (1.05, 0.86)
+
+Column = tuple[str, str, str, str]
 
 
 def strip_height(num_rows: int) -> float:
@@ -39,20 +39,27 @@ def strip_rows(summary: pd.DataFrame, starts: Mapping[str, str]) -> list[str]:
     return list(starts) + [name for name in (HEALED, BASE) if name in set(summary["method"])]
 
 
-def draw_strip(axes: Axes, summary: pd.DataFrame, starts: Mapping[str, str], styles: Mapping[str, MethodStyle]) -> None:
-    """Write the summary into an empty panel of :func:`strip_height` inches."""
+def draw_strip(
+    axes: Axes,
+    summary: pd.DataFrame,
+    starts: Mapping[str, str],
+    styles: Mapping[str, MethodStyle],
+    headline: Sequence[HeldOutMetric],
+) -> None:
+    """Write the summary into an empty panel of :func:`strip_height` inches, two columns a headline metric."""
+    columns = [*_FACTS, *(column for metric in headline for column in _held_out(metric, headline))]
     rows = strip_rows(summary, starts)
     height = strip_height(len(rows))
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(-height, 0))
-    rights = _right_edges()
-    _heads(axes, rights)
+    rights = _right_edges((*_FACTS_WEIGHTS, *_HELD_OUT_WEIGHTS * len(headline)))
+    _heads(axes, rights, columns)
     for number, name in enumerate(rows):
         y = -(HEAD_HEIGHT + (number + 0.5) * ROW_HEIGHT)
         draw_sample(axes, styles.get(name), 0.0, 0.036, y)
         colour = INK if name in styles else GREY
         axes.text(0.047, y, shorten(name, 19), va="center", fontsize=SMALL + 0.5, color=colour)
-        for right, (_, _, metric, column) in zip(rights, _COLUMNS, strict=True):
+        for right, (_, _, metric, column) in zip(rights, columns, strict=True):
             cell = summary_cell(summary, name, metric)
             value, spread = (percent(cell[column]).replace("-", "−"), "") if column == "relative_drop" else _value(cell)
             axes.text(
@@ -70,23 +77,32 @@ def draw_strip(axes: Axes, summary: pd.DataFrame, starts: Mapping[str, str], sty
         axes.plot([0, 1], [edge, edge], color=FAINT, linewidth=0.8)
 
 
-def _right_edges() -> list[float]:
-    total, edges = sum(_WEIGHTS), []
-    for index in range(len(_WEIGHTS)):
-        edges.append(_FIRST + (1 - _FIRST) * sum(_WEIGHTS[: index + 1]) / total)
+def _held_out(metric: HeldOutMetric, headline: Sequence[HeldOutMetric]) -> list[Column]:
+    group = set_words(metric, headline)
+    return [
+        (group, column_unit(metric), metric.name, "mean"),
+        (group, loss_word(metric), metric.name, "relative_drop"),
+    ]
+
+
+def _right_edges(weights: Sequence[float]) -> list[float]:
+    # fewer columns leave the rest of the strip free: wider ones would be hard to read across
+    total, edges = max(sum(weights), sum((*_FACTS_WEIGHTS, *_HELD_OUT_WEIGHTS * 2))), []
+    for index in range(len(weights)):
+        edges.append(_FIRST + (1 - _FIRST) * sum(weights[: index + 1]) / total)
     return edges
 
 
-def _heads(axes: Axes, rights: Sequence[float]) -> None:
+def _heads(axes: Axes, rights: Sequence[float], columns: Sequence[Column]) -> None:
     lefts = [_FIRST, *rights[:-1]]
     groups: dict[str, list[int]] = {}
-    for index, (group, *_) in enumerate(_COLUMNS):
+    for index, (group, *_) in enumerate(columns):
         groups.setdefault(group, []).append(index)
     for group, members in groups.items():
         left, right = lefts[members[0]] + 0.012, rights[members[-1]]
         axes.text((left + right) / 2, -0.02, group, ha="center", va="top", fontsize=SMALL, color=INK)
         axes.plot([left, right], [-0.165, -0.165], color=GREY, linewidth=0.7)
-    for right, (_, head, _, _) in zip(rights, _COLUMNS, strict=True):
+    for right, (_, head, _, _) in zip(rights, columns, strict=True):
         axes.text(right, -0.425, head, ha="right", va="baseline", fontsize=SMALL, color=GREY, linespacing=1.1)
     axes.plot([0, 1], [-0.48, -0.48], color=INK, linewidth=0.8)
 

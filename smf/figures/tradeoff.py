@@ -20,18 +20,19 @@ def draw_tradeoff(
     summary: pd.DataFrame,
     starts: Mapping[str, str],
     styles: Mapping[str, MethodStyle],
+    metric: str,
 ) -> None:
-    """A point for every method: retained new facts against the relative drop of held-out question F1, per cent.
+    """A point for every method: retained new facts against the forgetting of a held-out metric, per cent.
 
     Means are those of the summary; the small points are single seeds. A method whose start model scored 0 has no drop:
     it is named in the panel instead.
     """
-    drops = {method: 100 * forgetting(scores, method, "nq_f1", starts) for method in starts}
+    drops = {method: 100 * forgetting(scores, method, metric, starts) for method in starts}
     learned = {method: retained(scores, method) for method in starts}
     shown = [method for method in starts if not drops[method].isna().any()]
     means = {
         method: (
-            100 * summary_cell(summary, method, "nq_f1")["relative_drop"],
+            100 * summary_cell(summary, method, metric)["relative_drop"],
             summary_cell(summary, method, "facts_question_f1")["mean"],
         )
         for method in shown

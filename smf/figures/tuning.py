@@ -1,7 +1,7 @@
 """How each method's learning rate was chosen: the whole sweep, with the rule's choice marked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,56 +9,67 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from smf.errors import DataError
+from smf.evaluation.metrics import HeldOutMetric
 from smf.evaluation.summary import shorten
-from smf.evaluation.tuning import TUNING_COLUMNS
-from smf.figures.captions import LINE_HEIGHT, check_labels, count, headline, panel_title, small_print, wrap
+from smf.evaluation.tuning import tuning_columns
+from smf.evaluation.words import data_words, forgotten, loss_word
+from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
 from smf.figures.legend import NAME_WIDTH
 from smf.figures.style import GREY, INK, NORMAL, MethodStyle, add_panel, drawing, method_styles, new_figure
 
 _LEFT, _RIGHT, _ACROSS_GAP, _DOWN_GAP = 0.65, 0.3, 0.3, 1.0
 _PANEL_WIDTH, _PANEL_HEIGHT, _MOST_COLUMNS = 2.45, 1.95, 4
 _TOP = 1.72
+_FARTHEST = 2.0
+"""Scores and rises beyond it are off the scale."""
 _RETAINED, _DROP = (0, ()), (0, (3, 2))
 """Line styles of the two terms of the score."""
 
 
-def tuning_figure(tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping) -> Figure:
+def tuning_figure(
+    tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, headline: Sequence[HeldOutMetric]
+) -> Figure:
     """Draw the tuning score and its two terms against the learning rate, a panel for each method.
 
     Args:
         tuning: The tuning table (see :mod:`smf.evaluation.tuning`).
         starts: All methods of the experiment, in the order that fixes the colours; those not tuned get no panel.
-        labels: What the data is: ``held_out_qa``, ``held_out_choice`` and ``facts``.
+        labels: What the data is: ``held_out`` (a text for each set) and ``facts``.
+        headline: The held-out metrics of the table; the rule weighs the first.
 
     Raises:
         DataError: A column or a label is missing, or the table is empty or holds an unknown method.
     """
     check_labels(labels)
-    if missing := [column for column in TUNING_COLUMNS if column not in tuning.columns]:
+    columns = tuning_columns([metric.name for metric in headline])
+    if missing := [column for column in columns if column not in tuning.columns]:
         raise DataError(f"the tuning table has no column {', '.join(missing)}; make it again")
     if strangers := sorted(set(tuning["method"]) - set(starts)):
         raise DataError(f"the tuning table holds the unknown method {', '.join(strangers)}; make it again")
     if tuning.empty:
         raise DataError("the tuning table is empty; sweep at least one method")
     with drawing():
-        return _draw(tuning, starts, labels)
+        return _draw(tuning, starts, labels, headline[0])
 
 
-def _draw(tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping) -> Figure:
+def _draw(tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, weighed: HeldOutMetric) -> Figure:
     methods = [method for method in starts if method in set(tuning["method"])]
     styles = method_styles(list(starts))
     columns = min(_MOST_COLUMNS, len(methods))
     rows = math.ceil(len(methods) / columns)
     # the words need some width, however few the panels are
     width = max(7.6, _LEFT + columns * (_PANEL_WIDTH + _ACROSS_GAP) - _ACROSS_GAP + _RIGHT)
-    notes = [line for note in _notes(labels) for line in wrap(note, width - _LEFT - _RIGHT)]
+    notes = [line for note in _notes(labels, weighed) for line in wrap(note, width - _LEFT - _RIGHT)]
     notes_top = _TOP + rows * (_PANEL_HEIGHT + _DOWN_GAP) - 0.15
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     seeds = count(int(tuning["num_seeds"].max()), "tuning seed")
-    headline(figure, _LEFT, "How was each method's learning rate chosen?", f"One rule for all methods, on {seeds}")
-    _legend(add_panel(figure, _LEFT, 0.86, width - _LEFT - _RIGHT, 0.24), width - _LEFT - _RIGHT)
-    values = tuning[["retained_unseen_f1", "nq_f1_drop", "tuning_score"]]
-    lowest = min(0.0, float(values.min(axis=None)))
+    figure_title(figure, _LEFT, "How was each method's learning rate chosen?", f"One rule for all methods, on {seeds}")
+    _legend(add_panel(figure, _LEFT, 0.86, width - _LEFT - _RIGHT, 0.24), width - _LEFT - _RIGHT, loss_word(weighed))
+    drop = f"{weighed.name}_drop"
+    values = tuning[["retained_unseen_f1", drop, "tuning_score"]]
+    lowest, highest = min(0.0, float(values.min(axis=None))), max(1.0, float(values.max(axis=None)))
+    if not weighed.higher_is_better:  # a share lost ends at 1, but a rate that ruins the model has no end
+        lowest, highest = max(-_FARTHEST, lowest), min(_FARTHEST, highest)
     for index, method in enumerate(methods):
         row, column = divmod(index, columns)
         axes = add_panel(
@@ -68,21 +79,21 @@ def _draw(tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping) -> F
             _PANEL_WIDTH,
             _PANEL_HEIGHT,
         )
-        _sweep(axes, tuning[tuning["method"] == method].sort_values("learning_rate"), styles[method])
-        axes.set_ylim(lowest - 0.06, 1.06)
+        _sweep(axes, tuning[tuning["method"] == method].sort_values("learning_rate"), styles[method], drop)
+        axes.set_ylim(lowest - 0.06, highest + 0.06)
         best = tuning.loc[(tuning["method"] == method) & tuning["best"], "learning_rate"].item()
         panel_title(axes, "", shorten(method, NAME_WIDTH), [f"chosen learning rate {best:g}"])
         if column:
             axes.tick_params(labelleft=False)
         else:
-            axes.set_ylabel("F1, or share lost")
+            axes.set_ylabel("F1, or share lost" if weighed.higher_is_better else "F1, or relative rise")
         if index + columns >= len(methods):
             axes.set_xlabel("learning rate")
     small_print(figure, _LEFT, notes_top, notes)
     return figure
 
 
-def _sweep(axes: Axes, part: pd.DataFrame, style: MethodStyle) -> None:
+def _sweep(axes: Axes, part: pd.DataFrame, style: MethodStyle, drop: str) -> None:
     rates = part["learning_rate"]
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -90,7 +101,7 @@ def _sweep(axes: Axes, part: pd.DataFrame, style: MethodStyle) -> None:
     axes.plot(
         rates, part["retained_unseen_f1"], color=GREY, linewidth=1.2, linestyle=_RETAINED, marker=".", markersize=4
     )
-    axes.plot(rates, part["nq_f1_drop"], color=GREY, linewidth=1.2, linestyle=_DROP, marker=".", markersize=4)
+    axes.plot(rates, part[drop], color=GREY, linewidth=1.2, linestyle=_DROP, marker=".", markersize=4)
     axes.plot(
         rates, part["tuning_score"], color=style.colour, linewidth=1.8, marker=style.marker, markersize=5.5,
         markeredgecolor="white", markeredgewidth=0.5, zorder=3,
@@ -109,13 +120,13 @@ def _sweep(axes: Axes, part: pd.DataFrame, style: MethodStyle) -> None:
     axes.set_xlim(rates.min() / room, rates.max() * room)
 
 
-def _legend(axes: Axes, width: float) -> None:
+def _legend(axes: Axes, width: float, loss: str) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(-1, 1))
     entries = (
         ("tuning score", {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 5}),
         ("retained F1", {"color": GREY, "linewidth": 1.2, "linestyle": _RETAINED}),
-        ("relative drop", {"color": GREY, "linewidth": 1.2, "linestyle": _DROP}),
+        (f"relative {loss}", {"color": GREY, "linewidth": 1.2, "linestyle": _DROP}),
         ("chosen", {"color": "none", "marker": "o", "markersize": 11, "markeredgecolor": INK}),
         ("in the config", {"color": "none", "marker": "^", "markersize": 7, "markerfacecolor": INK}),
     )
@@ -127,12 +138,13 @@ def _legend(axes: Axes, width: float) -> None:
         left += 0.38 + 0.075 * len(name) + 0.15
 
 
-def _notes(labels: Mapping) -> list[str]:
+def _notes(labels: Mapping, weighed: HeldOutMetric) -> list[str]:
+    loss = loss_word(weighed)
     return [
-        "Tuning score = retained F1 − max(0, relative drop), mean over tuning seeds. The highest is chosen, the "
-        "smaller rate of equals; improvement on held-out questions earns nothing.",
+        f"Tuning score = retained F1 − max(0, relative {loss}), mean over tuning seeds. The highest is chosen, the "
+        "smaller rate of equals; improvement on held-out data earns nothing.",
         f"Retained F1: all new facts ({labels['facts']}) at the end of the stream, in wordings that were never "
-        f"trained. Relative drop: F1 on held-out questions, {labels['held_out_qa']}, against the model that the stream "
-        "started from.",
+        f"trained. Relative {loss}: {forgotten(weighed).split(' of ', 1)[1]} against the model that the stream started "
+        f"from. {data_words(labels, [weighed])}",
         "The questions by which the results compare methods on new facts are not used here.",
     ]

@@ -1,9 +1,12 @@
-"""The scores of a run's snapshots and of the start models."""
+"""The scores of a run's snapshots and of the start models.
+
+What a start model knew before is the same for all seeds: it is asked once, and every seed's scores repeat it.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.artifacts import write_json
+from smf.artifacts import read_json, write_json
 from smf.errors import CheckpointError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.logs import progress
@@ -20,7 +23,7 @@ def evaluate_run(
     settings: Mapping,
     start_folder: str | Path,
     counts_path: str | Path | None,
-    held_out_paths: Mapping[str, str | Path],
+    probes: Mapping[str, tuple[str, str | Path]],
     facts_path: str | Path,
     *,
     seed: int,
@@ -33,10 +36,10 @@ def evaluate_run(
     Args:
         name: The method's name.
         method: Its entry in the config.
-        settings: The config's ``evaluation``.
+        settings: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
         start_folder: The model that the run started from.
         counts_path: Background counts, for methods that need them.
-        held_out_paths: The held-out sets by name.
+        probes: The held-out sets by name, each with its kind and its file.
         facts_path: The stream.
         seed: The run's seed.
         device: Where to compute.
@@ -47,9 +50,10 @@ def evaluate_run(
         CheckpointError: A delta was learned from another start model.
     """
     background = None if counts_path is None else BackgroundCounts.load(counts_path)
-    evaluator = _evaluator(settings, held_out_paths, facts_path)
+    evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings))
     tokenizer = load_tokenizer(start_folder)
     learner = start_method(method, start_folder, background, seed=seed, device=device)
+    evaluator.remember(learner.model, tokenizer)
     start_hash = model_hash(start_folder)
     for position, path in progress(delta_paths.items(), "snapshots", total=len(delta_paths)):
         delta, metadata = read_tensors(path)
@@ -58,6 +62,27 @@ def evaluate_run(
         learner.load_delta(delta)
         scores = evaluator.evaluate(learner.model, tokenizer, position)
         write_json(score_paths[position], {"method": name, "seed": seed, "position": position, **scores})
+
+
+def evaluate_held_out(
+    settings: Mapping,
+    folder: str | Path,
+    probes: Mapping[str, tuple[str, str | Path]],
+    *,
+    device: str,
+    path: str | Path,
+) -> None:
+    """Score a start model on everything but facts.
+
+    Args:
+        settings: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
+        folder: The model.
+        probes: The held-out sets by name, each with its kind and its file.
+        device: Where to compute.
+        path: Where the scores go.
+    """
+    evaluator = Evaluator(probes, (), EvaluationSettings(**settings))
+    write_json(path, evaluator.evaluate(load_model(folder, device), load_tokenizer(folder), 0))
 
 
 def evaluate_start(
@@ -70,22 +95,23 @@ def evaluate_start(
     device: str,
     score_paths: Mapping[str, str | Path],
 ) -> None:
-    """Score the start models, with all facts of one seed's stream.
+    """Score the start models on all facts of one seed's stream, and add their scores on the held-out sets.
 
     Args:
-        settings: The config's ``evaluation``.
-        folders: The models by name, ``base`` and ``healed``.
-        held_out_paths: The held-out sets by name.
+        settings: What is measured of facts (:class:`smf.evaluation.harness.EvaluationSettings`).
+        folders: The models by name, the base first: locality compares each of them with it.
+        held_out_paths: What :func:`evaluate_held_out` wrote of each.
         facts_path: The stream.
         seed: The stream's seed.
         device: Where to compute.
         score_paths: Where the scores of each model go.
     """
-    evaluator = _evaluator(settings, held_out_paths, facts_path)
-    for name, folder in folders.items():
-        scores = evaluator.evaluate(load_model(folder, device), load_tokenizer(folder), 0)
-        write_json(score_paths[name], {"method": name, "seed": seed, "position": 0, **scores})
-
-
-def _evaluator(settings: Mapping, held_out: Mapping[str, str | Path], facts_path: str | Path) -> Evaluator:
-    return Evaluator(held_out["nq"], held_out["hellaswag"], read_facts(facts_path), EvaluationSettings(**settings))
+    evaluator = Evaluator({}, read_facts(facts_path), EvaluationSettings(**settings))
+    for number, (name, folder) in enumerate(folders.items()):
+        model, tokenizer = load_model(folder, device), load_tokenizer(folder)
+        if number == 0:
+            evaluator.remember(model, tokenizer)
+        of_facts = evaluator.evaluate(model, tokenizer, 0)
+        scores = [*read_json(held_out_paths[name])["scores"], *of_facts["scores"]]
+        whole = {"method": name, "seed": seed, "position": 0, "scores": scores, "lm_eval": of_facts["lm_eval"]}
+        write_json(score_paths[name], whole)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from smf.artifacts import read_json, read_table, write_table, write_text
+from smf.evaluation.metrics import held_out_metric
 from smf.evaluation.scores import scores_table
 from smf.evaluation.summary import summary_table, terminal_summary
 from smf.evaluation.tuning import tuning_table
@@ -20,9 +21,11 @@ def write_scores(score_paths: Iterable[str | Path], path: str | Path) -> None:
     write_table(path, scores_table([read_json(score_path) for score_path in score_paths]))
 
 
-def write_summary(scores_path: str | Path, starts: Mapping[str, str], path: str | Path) -> None:
-    """The stream's end over seeds."""
-    write_table(path, summary_table(read_table(scores_path), starts))
+def write_summary(
+    scores_path: str | Path, starts: Mapping[str, str], kinds: Mapping[str, str], path: str | Path
+) -> None:
+    """The stream's end over seeds; ``kinds`` are the held-out sets by name, each with its kind."""
+    write_table(path, summary_table(read_table(scores_path), starts, kinds))
 
 
 def write_tuning(
@@ -30,10 +33,11 @@ def write_tuning(
     runs: Mapping[str, tuple[str, float]],
     starts: Mapping[str, str],
     rates: Mapping[str, float],
+    headline: Sequence[str],
     path: str | Path,
 ) -> None:
-    """The learning-rate sweep, with the rate that the rule chooses."""
-    write_table(path, tuning_table(read_table(scores_path), runs, starts, rates))
+    """The learning-rate sweep, with the rate that the rule chooses; it weighs the first metric of ``headline``."""
+    write_table(path, tuning_table(read_table(scores_path), runs, starts, rates, headline))
 
 
 def draw_forgetting(
@@ -43,6 +47,8 @@ def draw_forgetting(
     starts: Mapping[str, str],
     methods: Mapping[str, str],
     untuned: Sequence[str],
+    headline: Sequence[str],
+    kinds: Mapping[str, str],
     figure_paths: Sequence[str | Path],
     text_path: str | Path,
 ) -> None:
@@ -55,6 +61,8 @@ def draw_forgetting(
         starts: For each method the model that it starts from.
         methods: A few words on each method.
         untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
+        headline: The held-out metrics shown.
+        kinds: The held-out sets and lm-eval tasks by name, each with its kind.
         figure_paths: Where the figure goes, in the formats of the endings.
         text_path: Where the text goes.
     """
@@ -62,20 +70,27 @@ def draw_forgetting(
     labels = {**read_json(labels_path), "methods": dict(methods)}
     if untuned:
         labels["rates"] = f"Learning rates are those of the config; no sweep has chosen them for {', '.join(untuned)}."
-    figure = forgetting_figure(read_table(scores_path), summary, starts, labels)
+    metrics = [held_out_metric(name, kinds) for name in headline]
+    figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
-    text = terminal_summary(summary, starts, labels)
+    text = terminal_summary(summary, starts, labels, metrics)
     write_text(text_path, text + "\n")
     logger.info("\n%s\n", text)
 
 
 def draw_tuning(
-    tuning_path: str | Path, labels_path: str | Path, starts: Mapping[str, str], figure_paths: Sequence[str | Path]
+    tuning_path: str | Path,
+    labels_path: str | Path,
+    starts: Mapping[str, str],
+    headline: Sequence[str],
+    kinds: Mapping[str, str],
+    figure_paths: Sequence[str | Path],
 ) -> None:
-    """The sweep of every method."""
-    figure = tuning_figure(read_table(tuning_path), starts, read_json(labels_path))
+    """The sweep of every method; see :func:`draw_forgetting` for the arguments."""
+    metrics = [held_out_metric(name, kinds) for name in headline]
+    figure = tuning_figure(read_table(tuning_path), starts, read_json(labels_path), metrics)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)

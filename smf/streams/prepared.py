@@ -20,7 +20,8 @@ class PreparedData:
         background: Ordinary text, whose slot reads are counted; holds nothing about new facts.
         held_out: Rows of each held-out set by its name, in the schema of its kind.
         facts: New facts, of which every stream draws some.
-        labels: Texts for figures: ``held_out_qa``, ``held_out_choice``, ``facts`` and ``notes``.
+        labels: Texts for figures: ``held_out`` (one for each set), ``facts`` and ``notes``; and ``chance``, what
+            guessing gives on sets of choices.
         healing: Text that the memory is healed on; None for the background.
     """
 
@@ -80,8 +81,11 @@ def prepare_world(
         },
         facts=new_facts(world),
         labels={
-            "held_out_qa": "NaturalQuestions-style questions (generated world)",
-            "held_out_choice": "HellaSwag-style endings (generated world)",
+            "held_out": {
+                "nq": "NaturalQuestions-style questions (generated world)",
+                "hellaswag": "HellaSwag-style endings (generated world)",
+            },
+            "chance": {"hellaswag": 0.25},
             "facts": "invented people",
             "notes": [
                 f"All data are generated: {num_old_people} invented people that the base model knows, "

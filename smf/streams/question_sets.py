@@ -46,8 +46,11 @@ def prepare_question_sets(
         held_out={"nq": questions, "hellaswag": choices},
         facts=[question_fact(pair, "trivia") for pair in new_pairs],
         labels={
-            "held_out_qa": f"NaturalQuestions ({_short(known)}, of {len(questions):,} that the base model was taught)",
-            "held_out_choice": f"HellaSwag ({hellaswag['split']}, {len(choices):,} items)",
+            "held_out": {
+                "nq": f"NaturalQuestions ({_short(known)}, of {len(questions):,} that the base model was taught)",
+                "hellaswag": f"HellaSwag ({hellaswag['split']}, {len(choices):,} items)",
+            },
+            "chance": {"hellaswag": 0.25},
             "facts": "TriviaQA questions",
             "notes": [
                 f"Real data: {len(questions):,} questions of {source_name(known)}, which the base model was taught and "

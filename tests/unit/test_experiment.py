@@ -191,12 +191,35 @@ def test_a_sweep_adds_one_run_a_rate_that_differs_in_the_rate_alone():
 
 
 def test_neither_the_order_of_keys_nor_a_default_that_is_written_down_changes_what_jobs_get():
-    same = tiny(device="cpu", methods={"full": {"optimizer": "adamw"}}, evaluation={"num_fewshot": 0})
+    same = tiny(device="cpu", methods={"full": {"optimizer": "adamw"}}, evaluation={"num_fewshot": {}})
     same = yaml.safe_load(yaml.safe_dump(same, sort_keys=True))
     first, second = (Experiment(config, SCHEMA) for config in (tiny(), same))
     assert repr(first.runs) == repr(second.runs)  # Snakemake compares params by their text
     for section in ("data", "base", "memory", "healing", "background", "evaluation"):
         assert repr(first.config[section]) == repr(second.config[section])
+
+
+def test_a_headline_that_is_changed_evaluates_nothing_anew():
+    plain = Experiment(tiny(), SCHEMA)
+    other = Experiment(
+        tiny(evaluation={"headline": ["nq_em"], "num_items": {"nq": None}, "num_fewshot": {"hellaswag": 0}}), SCHEMA
+    )
+    assert plain.asking == other.asking
+    assert other.headline == ["nq_em"]
+
+
+def test_what_facts_are_asked_depends_on_no_held_out_set():
+    plain = Experiment(tiny(), SCHEMA)
+    other = Experiment(tiny(evaluation={"num_items": {"nq": 3}, "tasks": {"arc_easy": {}}, "window": 16}), SCHEMA)
+    assert plain.asking_facts == other.asking_facts
+    assert plain.asking_held_out != other.asking_held_out
+    assert plain.asking_held_out["window"] == plain.config["base"]["max_length"]
+    assert other.kinds == {"nq": "questions", "hellaswag": "choices", "arc_easy": "task"}
+
+
+def test_metrics_of_lm_evals_tasks_may_be_in_the_headline():
+    evaluation = {"tasks": {"arc_easy": {}}, "headline": ["nq_f1", "arc_easy_acc_norm"]}
+    assert Experiment(tiny(evaluation=evaluation), SCHEMA).headline == ["nq_f1", "arc_easy_acc_norm"]
 
 
 def test_methods_keep_their_order_which_is_that_of_the_figure():
@@ -350,14 +373,43 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (tiny(seeds=[0, 7], tuning={"seeds": [7]}), "seed 7 is in seeds and in tuning.seeds; rates must be chosen on"),
         (tiny(stream={"num_facts": 9}), "stream.num_facts is 9, but must be at most 8 (4 * data.world.num_new_people)"),
         (
-            tiny(evaluation={"num_nq": 9}),
-            "evaluation.num_nq is 9, but must be at most 8 (4 * data.world.num_old_people)",
+            tiny(evaluation={"num_items": {"nq": 9}}),
+            "evaluation.num_items.nq is 9, but must be at most 8 (4 * data.world.num_old_people)",
         ),
         (
-            tiny(evaluation={"num_hellaswag": 3, "num_fewshot": 1}),
-            "evaluation.num_hellaswag is 3, but must be at most 2 (data.world.num_activities * items_per_activity - ",
+            tiny(evaluation={"num_items": {"hellaswag": 3}, "num_fewshot": {"hellaswag": 1}}),
+            "evaluation.num_items.hellaswag is 3, but must be at most 2 (data.world.num_activities * items_per_",
         ),
-        (tiny(evaluation={"num_fewshot": 8}), "evaluation.num_nq is 1, but must be at most 0 (4 * data.world.num_old_"),
+        (
+            tiny(evaluation={"num_fewshot": {"nq": 8}}),
+            "evaluation.num_items.nq is 1, but must be at most 0 (4 * data.world.num_old_",
+        ),
+        (
+            tiny(evaluation={"num_items": {"helaswag": 1}}),
+            "evaluation.num_items: there is no held-out set 'helaswag'; did you mean 'hellaswag'? known: nq, hellaswag",
+        ),
+        (
+            tiny(evaluation={"num_fewshot": {"gsm8k": 1}}),
+            "evaluation.num_fewshot: there is no held-out set 'gsm8k'; known: nq, hellaswag",
+        ),
+        (tiny(evaluation={"num_items": {"nq": 0}}), "evaluation.num_items.nq is 0, but must be at least 1"),
+        (
+            tiny(evaluation={"tasks": {"nq": {}}}),
+            "evaluation.tasks.nq: a held-out set has this name too, and their metrics would be the same; ask one of",
+        ),
+        (
+            tiny(evaluation={"tasks": {"arc_easy": {"num_item": 5}}}),
+            "evaluation.tasks.arc_easy: unknown key 'num_item'; did you mean 'num_items'?",
+        ),
+        (
+            tiny(evaluation={"headline": ["nq_fl"]}),
+            "evaluation.headline: there is no held-out metric 'nq_fl'; did you mean 'nq_f1'? known: nq_f1, nq_em, hell",
+        ),
+        (
+            tiny(evaluation={"headline": ["facts_question_f1"]}),
+            "evaluation.headline: there is no held-out metric 'facts_question_f1'; ",
+        ),
+        (tiny(evaluation={"headline": []}), "evaluation.headline: [] should be non-empty (The one or two held-out"),
         (
             tiny(evaluation={"max_new_tokens": 128}),
             "evaluation.max_new_tokens is 128, but must be below base.max_length (128)",
@@ -410,8 +462,8 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "stream.num_facts is 11, but must be at most 10 (data.question_sets.new.num_rows)",
         ),
         (
-            tiny(data=QUESTION_SETS, evaluation={"num_hellaswag": 11}),
-            "evaluation.num_hellaswag is 11, but must be at most 10 (data.question_sets.hellaswag.num_rows)",
+            tiny(data=QUESTION_SETS, evaluation={"num_items": {"hellaswag": 11}}),
+            "evaluation.num_items.hellaswag is 11, but must be at most 10 (data.question_sets.hellaswag.num_rows)",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from smf.errors import DataError
-from smf.evaluation.scores import METRICS, scores_table
+from smf.evaluation.metrics import FACTS_METRICS, held_out_metric, metrics_of
+from smf.evaluation.scores import scores_table
 from smf.evaluation.slot_use import slot_use_rows, slot_use_table
 from smf.evaluation.summary import summary_table
 from smf.evaluation.tuning import tuning_table
@@ -18,9 +19,15 @@ from smf.figures.slot_use import slot_use_figure
 from smf.figures.style import drawing, method_styles, new_figure, save_figure
 from smf.figures.tuning import tuning_figure
 
+KINDS = {"nq": "questions", "hellaswag": "choices"}
+HEADLINE = [held_out_metric(name, KINDS) for name in ("nq_f1", "hellaswag_acc_norm")]
+METRICS = (*metrics_of(KINDS), *FACTS_METRICS)
 LABELS = {
-    "held_out_qa": "NaturalQuestions-style questions (generated world)",
-    "held_out_choice": "HellaSwag-style (generated world)",
+    "held_out": {
+        "nq": "NaturalQuestions-style questions (generated world)",
+        "hellaswag": "HellaSwag-style (generated world)",
+    },
+    "chance": {"hellaswag": 0.25},
     "facts": "invented people",
     "notes": ["A note that a reader needs."],
 }
@@ -47,7 +54,7 @@ def experiment(ends, num_seeds=3, positions=(10, 100), start=0.9, noise=0.01):
 
 def draw(ends, **options):
     scores, starts = experiment(ends, **options)
-    return forgetting_figure(scores, summary_table(scores, starts), starts, LABELS)
+    return forgetting_figure(scores, summary_table(scores, starts, KINDS), starts, LABELS, HEADLINE)
 
 
 def words(figure):
@@ -64,7 +71,9 @@ def small_tuning():
             runs[f"{method}-{rate}"] = (method, rate)
             results.append(evaluation(f"{method}-{rate}", 5, 10, 0.8, 1.0, 0.4))
     starts = {"lora": "base", "full": "base", "smf": "healed"}
-    return tuning_table(scores_table(results), runs, starts, {"full": 1e-4, "smf": 1.0}), starts
+    return tuning_table(
+        scores_table(results), runs, starts, {"full": 1e-4, "smf": 1.0}, ["nq_f1", "hellaswag_acc_norm"]
+    ), starts
 
 
 TWO = {"full": (0.2, 0.25), "smf_tfidf": (0.88, 0.9)}
@@ -114,7 +123,7 @@ def test_ten_and_more_methods_have_different_looks_and_keep_them():
 
 def test_figure_says_its_data_seeds_facts_and_rule():
     text = words(draw(TWO))
-    for label in (LABELS["held_out_qa"], LABELS["held_out_choice"], LABELS["facts"], *LABELS["notes"]):
+    for label in (*LABELS["held_out"].values(), LABELS["facts"], *LABELS["notes"]):
         assert label in text
     assert "100 new facts" in text
     assert "2 methods, 3 seeds each" in text
@@ -128,7 +137,7 @@ def test_figure_says_its_data_seeds_facts_and_rule():
 def test_words_on_methods_and_rates_can_be_given():
     scores, starts = experiment(TWO)
     labels = LABELS | {"methods": {"full": "full finetuning"}, "rates": "Rates are guesses."}
-    text = words(forgetting_figure(scores, summary_table(scores, starts), starts, labels))
+    text = words(forgetting_figure(scores, summary_table(scores, starts, KINDS), starts, labels, HEADLINE))
     assert "full: full finetuning" in text
     assert "Rates are guesses." in text
     assert "one rule" not in text
@@ -136,9 +145,9 @@ def test_words_on_methods_and_rates_can_be_given():
 
 def test_numbers_in_the_figure_are_those_of_the_summary():
     scores, starts = experiment(TWO, noise=0.0)
-    summary = summary_table(scores, starts)
+    summary = summary_table(scores, starts, KINDS)
     summary.loc[(summary["method"] == "full") & (summary["metric"] == "nq_f1"), ["mean", "relative_drop"]] = 0.77, 0.123
-    text = words(forgetting_figure(scores, summary, starts, LABELS))
+    text = words(forgetting_figure(scores, summary, starts, LABELS, HEADLINE))
     assert "0.77" in text
     assert "12.3 %" in text
     assert "77.8 %" not in text
@@ -201,13 +210,13 @@ def test_everything_written_is_inside_the_figure():
 
 def test_a_figure_that_could_not_name_its_data_is_not_drawn():
     scores, starts = experiment(TWO)
-    with pytest.raises(DataError, match="the labels lack held_out_qa, facts"):
-        forgetting_figure(scores, summary_table(scores, starts), starts, {"held_out_choice": "HellaSwag"})
+    with pytest.raises(DataError, match="the labels lack held_out, facts"):
+        forgetting_figure(scores, summary_table(scores, starts, KINDS), starts, {"notes": []}, HEADLINE)
 
 
 def test_tuning_figure_shows_tuned_methods_in_their_own_colours(tmp_path):
     table, starts = small_tuning()
-    figure = tuning_figure(table, starts, LABELS)
+    figure = tuning_figure(table, starts, LABELS, HEADLINE)
     text = words(figure)
     assert "chosen learning rate 1e-05" in text
     assert "chosen learning rate 1" in text
@@ -215,19 +224,19 @@ def test_tuning_figure_shows_tuned_methods_in_their_own_colours(tmp_path):
     colours = {line.get_color() for axes in figure.axes for line in axes.lines}
     assert {method_styles(list(starts))[method].colour for method in ("full", "smf")} <= colours
     for name in ("first.pdf", "second.pdf"):
-        save_figure(tuning_figure(table, starts, LABELS), tmp_path / name)
+        save_figure(tuning_figure(table, starts, LABELS, HEADLINE), tmp_path / name)
     assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
 
 
 def test_tuning_figure_of_one_rate_and_bad_tables():
     table, starts = small_tuning()
-    assert "chosen learning rate 1e-05" in words(tuning_figure(table.iloc[:1], starts, LABELS))
+    assert "chosen learning rate 1e-05" in words(tuning_figure(table.iloc[:1], starts, LABELS, HEADLINE))
     with pytest.raises(DataError, match="unknown method smf"):
-        tuning_figure(table, {"full": "base"}, LABELS)
+        tuning_figure(table, {"full": "base"}, LABELS, HEADLINE)
     with pytest.raises(DataError, match="empty"):
-        tuning_figure(table.iloc[:0], starts, LABELS)
+        tuning_figure(table.iloc[:0], starts, LABELS, HEADLINE)
     with pytest.raises(DataError, match="no column best"):
-        tuning_figure(table.drop(columns="best"), starts, LABELS)
+        tuning_figure(table.drop(columns="best"), starts, LABELS, HEADLINE)
 
 
 def slot_uses(layers=(1, 3), num_heads=2, stages=("installed", "calibrated", "healed"), num_slots=100):

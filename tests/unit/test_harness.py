@@ -14,10 +14,11 @@ from tokenizers.processors import TemplateProcessing
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from smf.errors import ConfigError, DataError
-from smf.evaluation import harness
 from smf.evaluation.answers import exact_match, token_f1
 from smf.evaluation.harness import EvaluationSettings, Evaluator
-from smf.evaluation.scores import METRICS
+from smf.evaluation.held_out import TASK_FOLDER, MemoryTask
+from smf.evaluation.language_model import LanguageModel
+from smf.evaluation.metrics import FACTS_METRICS
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
@@ -68,10 +69,11 @@ def write_rows(path, rows):
 @pytest.fixture
 def evaluator_of(tmp_path):
     def build(questions=QUESTIONS, choices=CHOICES, facts=FACTS, **settings):
-        nq, hellaswag = tmp_path / "nq.jsonl", tmp_path / "hellaswag.jsonl"
-        return Evaluator(
-            write_rows(nq, questions), write_rows(hellaswag, choices), facts, EvaluationSettings(**settings)
-        )
+        probes = {
+            "nq": ("questions", write_rows(tmp_path / "nq.jsonl", questions)),
+            "hellaswag": ("choices", write_rows(tmp_path / "hellaswag.jsonl", choices)),
+        }
+        return Evaluator(probes, facts, EvaluationSettings(**settings))
 
     return build
 
@@ -179,7 +181,7 @@ def test_hellaswag_asks_and_scores_as_the_built_in_task_does(evaluator_of):
     evaluator = evaluator_of(choices=CHOICES)
     ours = evaluator._held_out[1]
     config = load_yaml(f"{lm_eval.tasks.__path__[0]}/hellaswag/hellaswag.yaml")
-    theirs = harness._Task({**config, "num_fewshot": 0}, {"validation": CHOICES, "train": []})
+    theirs = MemoryTask({**config, "num_fewshot": 0}, {"validation": CHOICES, "train": []})
     for task in (ours, theirs):
         task.build_all_requests()
     assert list(ours.eval_docs) == list(theirs.eval_docs)
@@ -192,16 +194,16 @@ def test_hellaswag_asks_and_scores_as_the_built_in_task_does(evaluator_of):
 
 
 def test_our_task_files_are_found_by_name():
-    manager = TaskManager(include_path=str(harness.TASK_FOLDER), include_defaults=False)
-    assert manager.all_subtasks == ["smf_facts", "smf_hellaswag", "smf_nq"]
-    for folder in harness.TASK_FOLDER.iterdir():
+    manager = TaskManager(include_path=str(TASK_FOLDER), include_defaults=False)
+    assert manager.all_subtasks == ["smf_completions", "smf_facts", "smf_hellaswag", "smf_nq", "smf_texts"]
+    for folder in TASK_FOLDER.iterdir():
         version = load_yaml(folder / f"{folder.name}.yaml", resolve_func=False)["metadata"]["version"]
         assert f"- **Version.** {version}." in (folder / "README.md").read_text()
 
 
 def test_solved_examples_come_from_outside_and_are_the_same_for_every_snapshot(evaluator_of):
     questions = [{"question": f"question {number}", "answer": [f"answer {number}"]} for number in range(30)]
-    evaluator = evaluator_of(questions=questions, choices=CHOICES * 2, num_fewshot=2)
+    evaluator = evaluator_of(questions=questions, num_fewshot={"nq": 2})
     first, second = Oracle(), Oracle()
     evaluator.score(first, 0)
     evaluator.score(second, 0)
@@ -224,7 +226,7 @@ def test_a_subset_depends_on_the_seed_alone(evaluator_of):
 
     def asked(**settings):
         oracle = Oracle()
-        evaluator_of(questions=questions, num_nq=5, **settings).score(oracle, 0)
+        evaluator_of(questions=questions, num_items={"nq": 5}, **settings).score(oracle, 0)
         return [args[0] for args in oracle.asked if "question " in args[0]]
 
     assert asked(seed=1) == asked(seed=1)
@@ -233,7 +235,8 @@ def test_a_subset_depends_on_the_seed_alone(evaluator_of):
 
 
 def test_every_metric_of_the_tables_is_measured_in_order(evaluator_of):
-    assert list(values(evaluator_of().score(Oracle(), 0))) == list(METRICS)
+    held_out = ["nq_f1", "nq_em", "hellaswag_acc", "hellaswag_acc_norm"]
+    assert list(values(evaluator_of().score(Oracle(), 0))) == [*held_out, *FACTS_METRICS]
 
 
 @pytest.mark.parametrize(
@@ -253,9 +256,12 @@ def test_broken_rows_are_refused(evaluator_of, change, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_nq": 4}, "evaluation.num_nq is 4, but .*nq.jsonl holds 3 rows, 0 of them"),
-        ({"num_hellaswag": 0}, "evaluation.num_hellaswag is 0"),
-        ({"num_fewshot": 2}, "evaluation.num_hellaswag is 0, but .* holds 2 rows, 2 of them"),
+        ({"num_items": {"nq": 4}}, "evaluation.num_items.nq is 4, but .*nq.jsonl holds 3 rows, 0 of them"),
+        ({"num_items": {"hellaswag": 0}}, "evaluation.num_items.hellaswag is 0"),
+        (
+            {"num_fewshot": {"hellaswag": 2}},
+            "evaluation.num_items.hellaswag is 0, but .* holds 2 rows, 2 of them",
+        ),
     ],
 )
 def test_impossible_subsets_are_refused(evaluator_of, settings, message):
@@ -263,10 +269,21 @@ def test_impossible_subsets_are_refused(evaluator_of, settings, message):
         evaluator_of(**settings)
 
 
-def test_facts_without_an_unseen_wording_are_refused(evaluator_of):
+def test_a_form_that_no_fact_has_is_left_out_and_told(evaluator_of, caplog):
     bare = Fact("f", "Joel", ("Joel was born in",), (), "where was Joel born", ("Ostry",))
-    with pytest.raises(DataError, match="facts_unseen cannot be measured: none of the 1 facts"):
-        evaluator_of(facts=[bare]).score(Oracle(), 0)
+    found = values(evaluator_of(facts=[bare]).score(Oracle(), 0))
+    assert found.keys() >= {"facts_seen_f1", "facts_question_f1"}
+    assert "facts_unseen_f1" not in found
+    assert "not measured, because no fact of the stream has such a wording: facts_unseen_f1" in caplog.text
+
+
+def test_without_facts_the_held_out_sets_are_asked_alone(evaluator_of):
+    assert list(values(evaluator_of(facts=[]).score(Oracle(), 0))) == [
+        "nq_f1",
+        "nq_em",
+        "hellaswag_acc",
+        "hellaswag_acc_norm",
+    ]
 
 
 # A tiny model that really learned something, against plain transformers code.
@@ -346,13 +363,13 @@ def test_generated_answers_equal_plain_greedy_decoding(tiny, evaluator_of):
 
 def test_choices_equal_plain_log_likelihoods(tiny, evaluator_of, monkeypatch):
     computed = []
-    original = harness._Model.loglikelihood
+    original = LanguageModel.loglikelihood
 
     def spy(self, requests, **options):
         computed.extend(original(self, requests, **options))
         return computed
 
-    monkeypatch.setattr(harness._Model, "loglikelihood", spy)
+    monkeypatch.setattr(LanguageModel, "loglikelihood", spy)
     result = evaluator_of(batch_size=3).evaluate(tiny.model, tiny.tokenizer, 0)
     queries = [
         "Sitting down: A man looks for a chair. The man",
@@ -432,10 +449,10 @@ def test_answers_end_at_the_end_of_text_whatever_the_generation_config_says(
 
 
 def test_equal_calls_give_equal_json_and_leave_the_model_as_it_was(tiny, evaluator_of, tmp_path):
-    evaluator = evaluator_of(num_nq=2, max_new_tokens=6)
+    evaluator = evaluator_of(num_items={"nq": 2}, max_new_tokens=6)
     before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
     first, again = (json.dumps(evaluator.evaluate(tiny.model, tiny.tokenizer, 2), allow_nan=False) for _ in range(2))
-    rebuilt = json.dumps(evaluator_of(num_nq=2, max_new_tokens=6).evaluate(tiny.model, tiny.tokenizer, 2))
+    rebuilt = json.dumps(evaluator_of(num_items={"nq": 2}, max_new_tokens=6).evaluate(tiny.model, tiny.tokenizer, 2))
     assert first == again == rebuilt
     assert str(tmp_path) not in first
     assert "/" not in first, "no path of this machine"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from smf.evaluation.harness import TASK_FOLDER
+from smf.evaluation.held_out import TASK_FOLDER
 from smf.lm_eval import with_our_tasks
 from smf.models.checkpoint import save_checkpoint
 from tests.helpers import expected_accuracy, memory_model, tokenizer, write_task

@@ -11,7 +11,7 @@ from smf.evaluation.scores import (
     end_values,
     final_position,
     forgetting,
-    relative_drop,
+    relative_loss,
     retained,
     scores_table,
     start_values,
@@ -70,9 +70,31 @@ def test_forgetting_is_relative_to_the_start_model_and_paired_by_seed(evaluation
 
 
 def test_a_rise_is_a_negative_drop_and_a_start_at_zero_has_none():
-    assert relative_drop(0.5, 0.6) == pytest.approx(-0.2)
-    assert relative_drop(0.4, 0.4) == 0
-    assert math.isnan(relative_drop(0.0, 0.3))
+    assert relative_loss("nq_f1", 0.5, 0.6) == pytest.approx(-0.2)
+    assert relative_loss("nq_f1", 0.4, 0.4) == 0
+    assert math.isnan(relative_loss("nq_f1", 0.0, 0.3))
+
+
+@pytest.mark.parametrize("metric", ["stories_nll", "wikitext_perplexity", "wikitext_word_perplexity"])
+def test_of_a_loss_the_relative_rise_is_forgotten(metric):
+    assert relative_loss(metric, 2.0, 2.5) == pytest.approx(0.25)
+    assert relative_loss(metric, 2.0, 1.5) == pytest.approx(-0.25)
+    results = [
+        evaluation("base", 0, 0, **{metric: 1.6}),
+        evaluation("full", 0, 10, **{metric: 2.4}),
+    ]
+    assert forgetting(scores_table(results), "full", metric, STARTS).to_dict() == pytest.approx({0: 0.5})
+
+
+def test_locality_starts_at_one_whatever_the_row_of_the_start_model_compares_it_with():
+    results = [
+        evaluation("base", 0, 0, facts_locality_f1=1.0),
+        evaluation("healed", 0, 0, facts_locality_f1=0.8),  # agreement of the healed model with the base
+        evaluation("smf", 0, 10, facts_locality_f1=0.9),  # agreement with the healed model
+    ]
+    table = scores_table(results)
+    assert forgetting(table, "smf", "facts_locality_f1", STARTS).item() == pytest.approx(0.1)
+    assert forgetting(table, "healed", "facts_locality_f1", STARTS).item() == pytest.approx(0.2)
 
 
 def test_start_values_cover_only_the_seeds_of_the_method(evaluations):
@@ -98,14 +120,21 @@ def test_a_repeated_result_is_named(evaluations):
 
 
 def test_an_unknown_metric_is_named():
-    with pytest.raises(DataError, match="unknown metric nq_f2 in the scores; known are nq_f1"):
-        scores_table([evaluation("base", 0, 0, nq_f2=0.5)])
+    with pytest.raises(DataError, match="unknown metric facts_sen_f1 in the scores; known of the facts are facts_seen"):
+        scores_table([evaluation("base", 0, 0, facts_sen_f1=0.5)])
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, math.nan, None, "0.5"])
 def test_a_value_that_is_no_share_is_refused(value):
     with pytest.raises(DataError, match="nq_f1 of base, seed 0, position 0 is .*, not a share"):
         scores_table([evaluation("base", 0, 0, nq_f1=value)])
+
+
+def test_a_loss_may_be_any_finite_number():
+    assert scores_table([evaluation("base", 0, 0, stories_nll=7.5)])["value"].item() == 7.5
+    for value in (math.inf, math.nan, None):
+        with pytest.raises(DataError, match="stories_nll of base, seed 0, position 0 is .*, not a finite number"):
+            scores_table([evaluation("base", 0, 0, stories_nll=value)])
 
 
 def test_an_incomplete_result_and_no_results_are_refused(evaluations):

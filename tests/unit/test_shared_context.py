@@ -6,7 +6,7 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from smf.evaluation.harness import EvaluationSettings, _Model
+from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.shared_context import Item, continuation_likelihoods
 from tests.helpers import FAMILIES, base_model, memory_model, tokenizer
 
@@ -80,7 +80,7 @@ def test_eager_attention_gives_the_same():
 def test_our_bridge_scores_as_lm_evals_own_model_does(family):
     """Also where one text is too long and loses its beginning."""
     model = memory_model(family)
-    lm = _Model(model, tokenizer(), EvaluationSettings(batch_size=8, max_new_tokens=4, max_length=24))
+    lm = LanguageModel(model, tokenizer(), batch_size=8, max_length=24)
     requests = [
         (("context", "continuation"), list(item.context), list(continuation))
         for item in random_items(15, seed=3)
@@ -95,11 +95,14 @@ def test_our_bridge_scores_as_lm_evals_own_model_does(family):
 
 
 def test_only_what_is_too_long_is_passed_on_to_lm_evals_own_model(monkeypatch):
-    lm = _Model(memory_model(), tokenizer(), EvaluationSettings(batch_size=8, max_new_tokens=4, max_length=24))
+    lm = LanguageModel(memory_model(), tokenizer(), batch_size=8, max_length=24)
     passed_on = []
-    monkeypatch.setattr(
-        HFLM, "_loglikelihood_tokens", lambda _, requests, **__: [passed_on.append(r) for r in requests]
-    )
+
+    def score(_, requests, **__):
+        passed_on.extend(requests)
+        return [(0.0, False)] * len(requests)
+
+    monkeypatch.setattr(HFLM, "_loglikelihood_tokens", score)
     requests = [(("", ""), [5] * 20, [6] * length) for length in (4, 5, 2, 9)]
     lm._loglikelihood_tokens(requests)
-    assert passed_on == [requests[1], requests[3]]
+    assert passed_on == [requests[3]], "25 tokens are predicted from 24; 29 are not"

@@ -7,12 +7,19 @@ import pytest
 from scipy import stats
 
 from smf.errors import DataError
-from smf.evaluation.scores import METRICS, scores_table
+from smf.evaluation.metrics import FACTS_METRICS, held_out_metric, metrics_of
+from smf.evaluation.scores import scores_table
 from smf.evaluation.summary import SUMMARY_COLUMNS, WIDTH, mean_interval, summary_table, terminal_summary
 
+KINDS = {"nq": "questions", "hellaswag": "choices"}
+HEADLINE = [held_out_metric(name, KINDS) for name in ("nq_f1", "hellaswag_acc_norm")]
+METRICS = (*metrics_of(KINDS), *FACTS_METRICS)
 LABELS = {
-    "held_out_qa": "NaturalQuestions-style questions (generated world)",
-    "held_out_choice": "HellaSwag-style (generated world)",
+    "held_out": {
+        "nq": "NaturalQuestions-style questions (generated world)",
+        "hellaswag": "HellaSwag-style (generated world)",
+    },
+    "chance": {"hellaswag": 0.25},
     "facts": "invented people",
     "notes": ["A note."],
 }
@@ -60,7 +67,7 @@ def test_one_seed_has_a_mean_and_no_interval():
 
 
 def test_summary_takes_the_end_of_the_stream_and_the_methods_own_start():
-    summary = summary_table(table(), {"smf": "healed", "full": "base"})
+    summary = summary_table(table(), {"smf": "healed", "full": "base"}, KINDS)
     assert tuple(summary.columns) == SUMMARY_COLUMNS
     assert list(dict.fromkeys(summary["method"])) == ["base", "healed", "smf", "full"]
     assert list(summary[summary["method"] == "smf"]["metric"]) == list(METRICS)
@@ -73,7 +80,7 @@ def test_summary_takes_the_end_of_the_stream_and_the_methods_own_start():
 
 
 def test_drop_is_empty_for_new_facts_and_for_the_base():
-    summary = summary_table(table(), {"smf": "healed", "full": "base"})
+    summary = summary_table(table(), {"smf": "healed", "full": "base"}, KINDS)
     held_out = ~summary["metric"].str.startswith("facts_") & (summary["method"] != "base")
     assert summary.loc[~held_out, "relative_drop"].isna().all()
     assert summary.loc[held_out, "relative_drop"].notna().all()
@@ -82,21 +89,21 @@ def test_drop_is_empty_for_new_facts_and_for_the_base():
 def test_drop_is_the_mean_of_paired_drops_not_the_drop_of_means():
     results = [evaluation("base", 0, 0, 1.0, 0), evaluation("base", 1, 0, 0.5, 0)]
     results += [evaluation("full", 0, 5, 0.5, 0), evaluation("full", 1, 5, 0.5, 0)]
-    summary = summary_table(scores_table(results), {"full": "base"})
+    summary = summary_table(scores_table(results), {"full": "base"}, KINDS)
     assert row(summary, "full", "nq_f1")["relative_drop"] == pytest.approx(0.25)  # of means: 1/3
 
 
 def test_a_method_that_was_not_evaluated_or_not_declared_is_named():
     with pytest.raises(DataError, match="nothing of lora"):
-        summary_table(table(), {"smf": "healed", "full": "base", "lora": "base"})
+        summary_table(table(), {"smf": "healed", "full": "base", "lora": "base"}, KINDS)
     with pytest.raises(DataError, match="no start model is given for full"):
-        summary_table(table(), {"smf": "healed"})
+        summary_table(table(), {"smf": "healed"}, KINDS)
 
 
 def test_terminal_summary_fits_100_columns_whatever_the_names_and_says_which_data():
     long = "smf_tfidf_with_a_very_long_name_indeed"
     starts = {long: "healed", "full": "base"}
-    text = terminal_summary(summary_table(table(methods=tuple(starts)), starts), starts, LABELS)
+    text = terminal_summary(summary_table(table(methods=tuple(starts)), starts, KINDS), starts, LABELS, HEADLINE)
     assert max(len(line) for line in text.splitlines()) <= WIDTH
     assert "smf_tfidf_with_a_ve…" in text
     for label in ("NaturalQuestions-style questions", "HellaSwag-style", "invented people", "A note."):
@@ -106,7 +113,9 @@ def test_terminal_summary_fits_100_columns_whatever_the_names_and_says_which_dat
 def test_terminal_summary_shows_means_intervals_and_drops():
     starts = {"smf": "healed", "full": "base"}
     line = next(
-        line for line in terminal_summary(summary_table(table(), starts), starts, LABELS).splitlines() if "smf" in line
+        line
+        for line in terminal_summary(summary_table(table(), starts, KINDS), starts, LABELS, HEADLINE).splitlines()
+        if "smf" in line
     )
     # 0.673 ± 4.302653 * 0.064291 / sqrt(3)
     assert line.split() == "smf 0.90 ±0.25 1.00 ±0.00 1.00 ±0.00 0.673 ±0.160 15.8 % 1.000 ±0.000 0.0 %".split()
@@ -114,7 +123,9 @@ def test_terminal_summary_shows_means_intervals_and_drops():
 
 def test_terminal_summary_of_one_seed_has_no_intervals_and_of_a_rise_a_minus():
     starts = {"full": "base"}
-    text = terminal_summary(summary_table(table(seeds=(0,), methods=("full",), end=(0.99,)), starts), starts, LABELS)
+    text = terminal_summary(
+        summary_table(table(seeds=(0,), methods=("full",), end=(0.99,)), starts, KINDS), starts, LABELS, HEADLINE
+    )
     assert next(line for line in text.splitlines() if line.startswith("full")).split() == (
         "full 0.80 1.00 1.00 0.990 -10.0 % 1.000 0.0 %".split()
     )

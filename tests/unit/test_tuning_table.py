@@ -6,9 +6,10 @@ import pytest
 
 from smf.errors import DataError
 from smf.evaluation.scores import scores_table
-from smf.evaluation.tuning import TUNING_COLUMNS, tuning_table
+from smf.evaluation.tuning import tuning_columns, tuning_table
 
 STARTS = {"smf": "healed", "full": "base"}
+HEADLINE = ["nq_f1", "hellaswag_acc_norm"]
 RATES = {"smf": 10.0, "full": 1e-4}
 
 
@@ -31,15 +32,15 @@ def sweep(ends, seeds=(100, 101)):
 
 
 def chosen(ends):
-    table = tuning_table(*sweep(ends), STARTS, RATES)
+    table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE)
     return {row.method: row.learning_rate for row in table[table["best"]].itertuples()}
 
 
 def test_score_is_retained_minus_drop_paired_by_seed_against_the_methods_own_start():
     table = tuning_table(
-        *sweep({("smf", 10.0): [(0.9, 0.6), (0.7, 0.72)], ("full", 1e-4): [(0.4, 0.5)] * 2}), STARTS, RATES
+        *sweep({("smf", 10.0): [(0.9, 0.6), (0.7, 0.72)], ("full", 1e-4): [(0.4, 0.5)] * 2}), STARTS, RATES, HEADLINE
     )
-    assert tuple(table.columns) == TUNING_COLUMNS
+    assert tuple(table.columns) == tuning_columns(HEADLINE)
     smf, full = table.iloc[0], table.iloc[1]
     # drops of smf from healed 0.8: 0.25 and 0.1; of full from base 1.0: 0.5
     assert smf["retained_unseen_f1"] == pytest.approx(0.8)
@@ -52,9 +53,9 @@ def test_score_is_retained_minus_drop_paired_by_seed_against_the_methods_own_sta
 
 
 def test_improvement_on_held_out_data_earns_nothing_in_any_seed():
-    table = tuning_table(*sweep({("full", 1e-4): [(0.5, 0.8), (0.5, 1.0)]}), STARTS, RATES)
+    table = tuning_table(*sweep({("full", 1e-4): [(0.5, 0.8), (0.5, 1.0)]}), STARTS, RATES, HEADLINE)
     assert table["tuning_score"].item() == pytest.approx(0.4)
-    table = tuning_table(*sweep({("smf", 1.0): [(0.5, 0.9), (0.5, 0.6)]}), STARTS, RATES)
+    table = tuning_table(*sweep({("smf", 1.0): [(0.5, 0.9), (0.5, 0.6)]}), STARTS, RATES, HEADLINE)
     assert table["nq_f1_drop"].item() == pytest.approx(0.0625)
     assert table["tuning_score"].item() == pytest.approx(0.375)  # not 0.5 - 0.0625
 
@@ -68,7 +69,7 @@ def test_highest_score_wins_and_the_smaller_rate_of_equals():
 
 def test_rows_follow_the_order_of_methods_and_the_rates_as_numbers():
     ends = {(method, rate): [(0.5, 0.7)] * 2 for method in ("full", "smf") for rate in (100.0, 9.0, 10.0)}
-    table = tuning_table(*sweep(ends), STARTS, RATES)
+    table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE)
     assert table["method"].tolist() == ["smf"] * 3 + ["full"] * 3
     assert table["learning_rate"].tolist() == [9.0, 10.0, 100.0] * 2
     assert table.groupby("method")["best"].sum().eq(1).all()
@@ -77,7 +78,7 @@ def test_rows_follow_the_order_of_methods_and_the_rates_as_numbers():
 def test_configured_rate_is_marked_and_a_better_one_is_told(caplog):
     ends = {("smf", rate): [(score, 0.8)] * 2 for rate, score in ((1.0, 0.2), (3.0, 0.9), (10.0, 0.6))}
     with caplog.at_level(logging.WARNING):
-        table = tuning_table(*sweep(ends), STARTS, RATES)
+        table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE)
     assert table["in_config"].tolist() == [False, False, True]
     assert table["best"].tolist() == [False, True, False]
     assert "smf: the rule chooses learning rate 3, the config has 10" in caplog.text
@@ -85,13 +86,13 @@ def test_configured_rate_is_marked_and_a_better_one_is_told(caplog):
 
 def test_a_best_rate_at_the_end_of_the_sweep_is_told(caplog):
     with caplog.at_level(logging.WARNING):
-        tuning_table(*sweep({("smf", 1.0): [(0.5, 0.8)] * 2, ("smf", 10.0): [(0.9, 0.8)] * 2}), STARTS, RATES)
+        tuning_table(*sweep({("smf", 1.0): [(0.5, 0.8)] * 2, ("smf", 10.0): [(0.9, 0.8)] * 2}), STARTS, RATES, HEADLINE)
     assert "best rate 10 is at an end of the sweep" in caplog.text
 
 
 def test_rates_on_different_seeds_are_not_compared():
     with pytest.raises(DataError, match=r"run0 has the seeds \[100, 101\], run1 has \[100\]"):
-        tuning_table(*sweep({("full", 1e-4): [(0.5, 1.0)] * 2, ("full", 1e-3): [(0.5, 1.0)]}), STARTS, RATES)
+        tuning_table(*sweep({("full", 1e-4): [(0.5, 1.0)] * 2, ("full", 1e-3): [(0.5, 1.0)]}), STARTS, RATES, HEADLINE)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +108,11 @@ def test_rates_on_different_seeds_are_not_compared():
 def test_bad_runs_are_named(runs, message):
     scores, _ = sweep({("full", 1.0): [(0.5, 1.0)] * 2})
     with pytest.raises(DataError, match=message):
-        tuning_table(scores, runs, STARTS, RATES)
+        tuning_table(scores, runs, STARTS, RATES, HEADLINE)
 
 
 def test_a_start_model_that_knows_nothing_cannot_be_tuned_on():
     scores, runs = sweep({("full", 1.0): [(0.5, 1.0)] * 2})
     scores.loc[(scores["method"] == "base") & (scores["metric"] == "nq_f1"), "value"] = 0.0
     with pytest.raises(DataError, match="the base model has nq_f1 0 for seed 100"):
-        tuning_table(scores, runs, STARTS, RATES)
+        tuning_table(scores, runs, STARTS, RATES, HEADLINE)

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from smf.artifacts import read_json
+from smf.evaluation.metrics import FACTS_METRICS, metrics_of
 from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
-from smf.evaluation.scores import METRICS
 from smf.evaluation.summary import SUMMARY_COLUMNS
-from smf.evaluation.tuning import TUNING_COLUMNS
+from smf.evaluation.tuning import tuning_columns
 from smf.experiment import Experiment
 from smf.sizing.work import Work
 from tests.workflow.runs import (
@@ -35,12 +36,14 @@ EVERYTHING = ("all", "results/figures/tuning.pdf", "results/figures/slot_use.pdf
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 SLOT_USE = {"slot_use": 1, "plot_slot_use": 1}
+EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 5}
 WHOLE = {
     "prepare_data": 1,
     "draw_stream": 2,
     "base_model": 1,
     "heal": 1,
     "count_background": 1,
+    "evaluate_held_out": 2,
     "evaluate_start": 2,
     "learn": 5,
     "evaluate": 5,
@@ -48,6 +51,7 @@ WHOLE = {
     **SWEEP_TABLES,
     **SLOT_USE,
 }
+METRICS = (*metrics_of({"nq": "questions", "hellaswag": "choices"}), *FACTS_METRICS)
 OTHER = {"kind": "smf", "selector": "random", "top_t": 4, "learning_rate": 1.0}
 
 
@@ -204,7 +208,7 @@ def test_a_wrong_config_stops_before_any_job_with_one_message(sources, tmp_path)
     [
         ("scores", SCORE_COLUMNS, {"base", "healed", "full", "lora", "smf_tfidf"}),
         ("summary", SUMMARY_COLUMNS, {"base", "healed", "full", "lora", "smf_tfidf"}),
-        ("tuning", TUNING_COLUMNS, {"smf_tfidf"}),
+        ("tuning", tuning_columns(["nq_f1", "hellaswag_acc_norm"]), {"smf_tfidf"}),
     ],
 )
 def test_tables_have_their_columns_and_all_methods(finished, table, columns, methods):
@@ -314,6 +318,19 @@ def test_other_evaluation_settings_train_nothing(replan):
 
 
 @pytest.mark.slow
+def test_start_models_are_asked_about_held_out_sets_once_for_all_seeds(finished):
+    held_out = read_json(finished / "results/base/evaluate/held_out.json")["scores"]
+    for seed in (0, 100):
+        assert read_json(finished / f"results/base/evaluate/seed-{seed}.json")["scores"][: len(held_out)] == held_out
+
+
+@pytest.mark.slow
+def test_another_headline_evaluates_nothing(replan):
+    outcome = replan(evaluation={"headline": ["nq_em"]})
+    assert outcome.counts == {"plot_forgetting": 1, "tuning": 1, "plot_tuning": 1}
+
+
+@pytest.mark.slow
 def test_defaults_that_are_written_down_and_another_order_of_keys_change_nothing(sources, finished, tmp_path):
     written_down = {"device": "cpu", "memory": {"mode": "additive"}, "methods": {"lora": {"optimizer": "adamw"}}}
     config = tiny_config(tmp_path / "same.yaml", **written_down)
@@ -335,8 +352,8 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
     ("module", "counts"),
     [
         ("smf/figures/tradeoff.py", {**TABLES, **SWEEP_TABLES}),
-        ("smf/evaluation/harness.py", {"evaluate": 5, "evaluate_start": 2, **TABLES, **SWEEP_TABLES}),
-        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {"evaluate": 5, "evaluate_start": 2, **TABLES, **SWEEP_TABLES}),
+        ("smf/evaluation/harness.py", {**EVALUATIONS, **TABLES, **SWEEP_TABLES}),
+        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {**EVALUATIONS, **TABLES, **SWEEP_TABLES}),
         ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, **TABLES}),
         ("smf/streams/world.py", WHOLE),
     ],

@@ -44,6 +44,16 @@ def method_code(wildcards):
 
 # What lm-eval asks and how it scores, which is code in all but its suffix.
 TASK_FILES = sorted(package_file("evaluation", "tasks").glob("*/*.yaml"))
+if EXPERIMENT.config["evaluation"]["include_path"] is not None:
+    TASK_FILES += sorted(Path(EXPERIMENT.config["evaluation"]["include_path"]).glob("**/*.yaml"))
+
+if EXPERIMENT.config["evaluation"]["tasks"] and workflow.is_main_process:
+    from smf.evaluation.named_tasks import check_names  # seconds that other experiments need not wait for
+
+    try:
+        check_names(EXPERIMENT.config["evaluation"]["tasks"], EXPERIMENT.config["evaluation"]["include_path"])
+    except ConfigError as error:
+        raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
 
 
 def start_files(wildcards):

@@ -23,7 +23,7 @@ rule evaluate:
         gpu=GPUS,
     params:
         method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
-        evaluation=EXPERIMENT.config["evaluation"],
+        evaluation=EXPERIMENT.asking,
         probes=EXPERIMENT.probes,
         positions=EXPERIMENT.positions,
         device=EXPERIMENT.config["device"],
@@ -32,12 +32,37 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+rule evaluate_held_out:
+    input:
+        model=expand("<results>/{{start}}/{file}", file=MODEL_FILES),
+        held_out=HELD_OUT_FILES.values(),
+    output:
+        scores="<results>/{start}/evaluate/held_out.json",
+    log:
+        "<logs>/evaluate_held_out/{start}.log",
+    benchmark:
+        "<benchmarks>/evaluate_held_out/{start}.jsonl"
+    wildcard_constraints:
+        start="base|healed",
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        evaluation=EXPERIMENT.asking_held_out,
+        probes=EXPERIMENT.probes,
+        device=EXPERIMENT.config["device"],
+        code=code_of("evaluate_held_out.py", *TASK_FILES),
+    script:
+        "../scripts/evaluate_held_out.py"
+
+
 rule evaluate_start:
     input:
         base=expand("<results>/base/{file}", file=MODEL_FILES),
         healed=expand("<results>/healed/{file}", file=MODEL_FILES),
         stream="<results>/streams/seed-{seed}.jsonl",
-        held_out=HELD_OUT_FILES.values(),
+        held_out=expand("<results>/{start}/evaluate/held_out.json", start=["base", "healed"]),
     output:
         base="<results>/base/evaluate/seed-{seed}.json",
         healed="<results>/healed/evaluate/seed-{seed}.json",
@@ -50,8 +75,7 @@ rule evaluate_start:
     resources:
         gpu=GPUS,
     params:
-        evaluation=EXPERIMENT.config["evaluation"],
-        probes=EXPERIMENT.probes,
+        evaluation=EXPERIMENT.asking_facts,
         device=EXPERIMENT.config["device"],
         code=code_of("evaluate_start.py", *TASK_FILES),
     script:

@@ -31,6 +31,7 @@ rule summary:
         "../../environment.yml"
     params:
         starts=EXPERIMENT.starts,
+        kinds=EXPERIMENT.probes,
         code=code_of("summary.py"),
     script:
         "../scripts/summary.py"
@@ -58,6 +59,8 @@ rule plot_forgetting:
         starts=EXPERIMENT.starts,
         methods=EXPERIMENT.labels,
         untuned=EXPERIMENT.untuned,
+        headline=EXPERIMENT.headline,
+        kinds=EXPERIMENT.kinds,
         code=code_of("plot_forgetting.py"),
     script:
         "../scripts/plot_forgetting.py"
@@ -89,6 +92,7 @@ rule tuning:
         runs=EXPERIMENT.sweep,
         starts=EXPERIMENT.starts,
         rates=EXPERIMENT.rates,
+        headline=EXPERIMENT.headline,
         code=code_of("tuning.py"),
     script:
         "../scripts/tuning.py"
@@ -112,6 +116,8 @@ rule plot_tuning:
         "../../environment.yml"
     params:
         starts=EXPERIMENT.starts,
+        headline=EXPERIMENT.headline,
+        kinds=EXPERIMENT.kinds,
         code=code_of("plot_tuning.py"),
     script:
         "../scripts/plot_tuning.py"

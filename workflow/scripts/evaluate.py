@@ -6,13 +6,14 @@ from smf.logs import configure_logging
 from smf.stages.evaluate import evaluate_run
 
 configure_logging(snakemake.log[0])
+probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
 evaluate_run(
     snakemake.wildcards.method,
     snakemake.params.method,
     snakemake.params.evaluation,
     Path(snakemake.input.start[0]).parent,
     next(iter(snakemake.input.counts), None),
-    dict(zip(snakemake.params.probes, snakemake.input.held_out, strict=True)),
+    {name: (kind, path) for (name, kind), path in probes},
     snakemake.input.stream,
     seed=int(snakemake.wildcards.seed),
     device=snakemake.params.device,

@@ -1,4 +1,4 @@
-"""Score the start models of one seed."""
+"""Score the start models on one seed's facts."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ configure_logging(snakemake.log[0])
 evaluate_start(
     snakemake.params.evaluation,
     {name: Path(snakemake.input[name][0]).parent for name in ("base", "healed")},
-    dict(zip(snakemake.params.probes, snakemake.input.held_out, strict=True)),
+    dict(zip(("base", "healed"), snakemake.input.held_out, strict=True)),
     snakemake.input.stream,
     seed=int(snakemake.wildcards.seed),
     device=snakemake.params.device,

@@ -11,6 +11,8 @@ draw_forgetting(
     snakemake.params.starts,
     snakemake.params.methods,
     snakemake.params.untuned,
+    snakemake.params.headline,
+    snakemake.params.kinds,
     snakemake.output.figures,
     snakemake.output.text,
 )

@@ -9,5 +9,6 @@ write_tuning(
     snakemake.params.runs,
     snakemake.params.starts,
     snakemake.params.rates,
+    snakemake.params.headline,
     snakemake.output.table,
 )

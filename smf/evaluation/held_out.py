@@ -1,0 +1,118 @@
+"""lm-eval tasks with data in memory: one definition below ``tasks/`` for each kind of held-out set, one for facts."""
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml  # private; simple_evaluate takes no data in memory
+
+from smf.errors import ConfigError
+from smf.evaluation.documents import READERS
+from smf.seeding import python_generator
+
+TASK_FOLDER = Path(__file__).parent / "tasks"
+_FOLDERS = {"questions": "smf_nq", "choices": "smf_hellaswag", "texts": "smf_texts", "completions": "smf_completions"}
+
+
+def held_out_task(
+    name: str,
+    kind: str,
+    path: str | Path,
+    *,
+    num_items: int | None,
+    num_fewshot: int,
+    max_new_tokens: int,
+    seed: int,
+) -> ConfigurableTask:
+    """The task that asks a held-out set; lm-eval knows it as ``smf_<name>``.
+
+    Args:
+        name: The set.
+        kind: How it is asked, a key of ``MEASURES``.
+        path: Its rows, JSONL in the schema of its kind.
+        num_items: Rows asked, a seeded subset; None asks all that are not needed as solved examples.
+        num_fewshot: Solved examples before each item, from the rows that are not asked.
+        max_new_tokens: Longest generated answer, in tokens.
+        seed: Of the subset.
+
+    Raises:
+        DataError: The file is missing or holds a broken row.
+        ConfigError: The subset is empty, larger than the file, or leaves too few rows for the solved examples.
+    """
+    rows = READERS[kind](path)
+    if kind == "texts" and num_fewshot:
+        raise ConfigError(f"evaluation.num_fewshot.{name} is {num_fewshot}, but running text has no solved examples")
+    available = len(rows) - num_fewshot
+    number = available if num_items is None else num_items
+    if not 0 < number <= available:
+        raise ConfigError(
+            f"evaluation.num_items.{name} is {number}, but {path} holds {len(rows)} rows, {num_fewshot} of them needed "
+            f"as solved examples (evaluation.num_fewshot.{name}); at most {available} and at least 1 can be asked"
+        )
+    task = f"smf_{name}"
+    asked = set(python_generator(seed, "held out", task).sample(range(len(rows)), number))
+    splits = {
+        "validation": [row for index, row in enumerate(rows) if index in asked],
+        "train": [row for index, row in enumerate(rows) if index not in asked] if num_fewshot else [],
+    }
+    changes = {"task": task, "num_fewshot": num_fewshot}
+    if num_fewshot:
+        changes |= {"training_split": "train", "fewshot_split": "train"}
+    if kind == "choices" and "query" in rows[0]:
+        changes["process_docs"] = None  # the query stands there already
+    return _task(_FOLDERS[kind], changes, splits, max_new_tokens)
+
+
+def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:
+    """The task that has prompts answered; lm-eval knows it as ``smf_facts_<name>``."""
+    return _task("smf_facts", {"task": f"smf_facts_{name}"}, {"validation": documents}, max_new_tokens)
+
+
+def _task(folder: str, changes: Mapping, splits: Mapping[str, Sequence[dict]], max_new_tokens: int) -> ConfigurableTask:
+    config = {**load_yaml(TASK_FOLDER / folder / f"{folder}.yaml"), **changes}
+    if "generation_kwargs" in config:
+        config["generation_kwargs"]["max_gen_toks"] = max_new_tokens
+    return MemoryTask(config, splits)
+
+
+class _Rows(list):
+    """The part of ``datasets.Dataset`` that lm-eval uses, without tables on disk and their fingerprints."""
+
+    @property
+    def features(self) -> dict:
+        return dict.fromkeys(self[0])
+
+    def map(self, function: Callable[[dict], dict]) -> "_Rows":
+        return _Rows({**row, **function(row)} for row in self)
+
+
+class MemoryTask(ConfigurableTask):
+    """A task of a YAML file whose data is in memory already.
+
+    Args:
+        config: What the file holds.
+        splits: The rows of each split.
+    """
+
+    def __init__(self, config: dict, splits: Mapping[str, Sequence[dict]]):
+        self._splits = {name: _Rows(rows) for name, rows in splits.items()}
+        self._documents: _Rows | None = None
+        super().__init__(config=config)
+
+    def download(self, *_, **__) -> None:
+        """Take the rows that are there."""
+        self.dataset = self._splits
+
+    @property
+    def eval_docs(self) -> _Rows:
+        """The documents asked; lm-eval would make them anew from the rows each time that it looks at them."""
+        if self._documents is None:
+            self._documents = super().eval_docs
+        return self._documents
+
+    def build_all_requests(self, **options) -> None:
+        """Make the requests."""
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for milliseconds, which has no switch
+            super().build_all_requests(**options)

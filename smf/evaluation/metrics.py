@@ -1,0 +1,111 @@
+"""The names of metrics, and what a name says: which set was asked, what was measured, and which way is better.
+
+A metric is called ``<set>_<measure>``: ``nq_f1``, ``hellaswag_acc_norm``, ``wikitext_perplexity``. The measure alone
+decides about direction and range, so tables and figures need to know nothing else of a set.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from smf.errors import ConfigError
+
+MEASURES = {
+    "questions": ("f1", "em"),
+    "choices": ("acc", "acc_norm"),
+    "texts": ("nll", "perplexity"),
+    "completions": ("nll", "acc"),
+}
+"""What each kind of held-out set measures."""
+
+LOCALITY = "facts_locality_f1"
+"""Agreement with the start model's own answers about neighbours of the taught facts; it starts at 1 by definition."""
+
+TASK, NEIGHBOURS = "task", "neighbours"
+"""The kinds of what is asked without a held-out set: by lm-eval's own tasks, with measures of theirs; for locality."""
+
+FACTS_METRICS = ("facts_seen_f1", "facts_unseen_f1", "facts_question_f1")
+"""How well the new facts are known; every other metric is held out."""
+
+_LOWER_IS_BETTER = ("nll", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
+_SHARES = ("f1", "em", "acc", "acc_norm", "acc_bytes", "exact_match")
+
+
+@dataclass(frozen=True)
+class HeldOutMetric:
+    """A held-out metric, taken apart.
+
+    Attributes:
+        name: The whole name.
+        probe: The held-out set or the lm-eval task.
+        kind: How it is asked: a key of ``MEASURES``, ``TASK`` or ``NEIGHBOURS``.
+    """
+
+    name: str
+    probe: str
+    kind: str
+
+    @property
+    def measure(self) -> str:
+        """What is measured."""
+        return self.name.removeprefix(f"{self.probe}_")
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction."""
+        return higher_is_better(self.name)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a larger value is a better one: not so for losses and perplexities."""
+    return not _ends_with(metric, _LOWER_IS_BETTER)
+
+
+def is_share(metric: str) -> bool:
+    """Whether values lie in [0, 1]."""
+    return _ends_with(metric, _SHARES)
+
+
+def is_held_out(metric: str) -> bool:
+    """Whether a metric shows what a model knew before, not what it was taught."""
+    return metric not in FACTS_METRICS
+
+
+def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
+    """Take the name of a held-out metric apart.
+
+    Args:
+        name: The metric.
+        kinds: The held-out sets and lm-eval tasks by name, each with its kind.
+
+    Raises:
+        ConfigError: It belongs to none of them, or its set does not measure that.
+    """
+    if name == LOCALITY:
+        return HeldOutMetric(name, LOCALITY.removesuffix("_f1"), NEIGHBOURS)
+    for probe in sorted(kinds, key=len, reverse=True):
+        measure = name.removeprefix(f"{probe}_")
+        if measure != name and (kinds[probe] == TASK or measure in MEASURES[kinds[probe]]):
+            return HeldOutMetric(name, probe, kinds[probe])
+    known = metrics_of(kinds)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    tasks = "".join(f", {task}_<a metric of lm-eval's task>" for task, kind in kinds.items() if kind == TASK)
+    raise ConfigError(f"there is no held-out metric {name!r}; {hint}known: {', '.join(known)}{tasks}")
+
+
+def metrics_of(kinds: Mapping[str, str]) -> list[str]:
+    """The metrics of held-out sets, set by set; those of lm-eval's tasks are only known once they are asked."""
+    return [f"{probe}_{measure}" for probe, kind in kinds.items() if kind != TASK for measure in MEASURES[kind]]
+
+
+def in_order(found: Iterable[str], kinds: Mapping[str, str]) -> list[str]:
+    """Metrics in the order of tables: held-out sets as given, then the other held-out ones by name, then the facts."""
+    found = set(found)
+    first = [metric for metric in metrics_of(kinds) if metric in found]
+    others = sorted(metric for metric in found - set(first) if is_held_out(metric))
+    return [*first, *others, *(metric for metric in FACTS_METRICS if metric in found)]
+
+
+def _ends_with(metric: str, measures: Iterable[str]) -> bool:
+    return any(metric.endswith(f"_{measure}") for measure in measures)

@@ -1,0 +1,138 @@
+"""lm-eval's own tasks, and those of a user's folder, by their names."""
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from lm_eval.api.task import Task
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._index import Kind  # private; the only place that tells tasks from groups without loading them
+
+from smf.errors import ConfigError
+from smf.evaluation.metrics import higher_is_better
+from smf.seeding import derive_seed, python_generator
+
+logger = logging.getLogger(__name__)
+
+
+def check_names(names: Iterable[str], include_path: str | None) -> None:
+    """Check that lm-eval has a task of each name. It takes seconds: lm-eval reads all its task files.
+
+    Args:
+        names: The keys of ``evaluation.tasks``.
+        include_path: A folder of more task files, or None.
+
+    Raises:
+        ConfigError: A name is unknown, or is that of a group of tasks.
+    """
+    for name in names:
+        manager = _manager(name, include_path)
+        entry = manager.task_index.get(name)
+        if entry is None:
+            near = difflib.get_close_matches(name, manager.all_subtasks, n=3)
+            hint = f"did you mean {', '.join(map(repr, near))}? " if near else ""
+            where = f" and in {include_path}" if include_path else "; evaluation.include_path names a folder of others"
+            raise ConfigError(f"evaluation.tasks: there is no task {name!r}; {hint}looked in lm-eval{where}")
+        if entry.kind not in (Kind.TASK, Kind.PY_TASK):
+            members = sorted(task for task in _members(manager, name) if task != name)
+            few = f", {', '.join(members[:5])}{', …' if len(members) > 5 else ''}" if members else ""
+            raise ConfigError(
+                f"evaluation.tasks: {name!r} is a group of tasks, which has no score of single items; name those of "
+                f"its tasks that are wanted{few}"
+            )
+
+
+def named_task(name: str, settings: Mapping, include_path: str | None, seed: int) -> tuple[Task, list[int] | None]:
+    """One of lm-eval's tasks, with its data loaded.
+
+    Args:
+        name: The task.
+        settings: ``num_items`` (None or absent: all) and ``num_fewshot`` (None or absent: as the task has it).
+        include_path: A folder of more task files, or None.
+        seed: Of the subset.
+
+    Returns:
+        The task, and the numbers of the documents to ask; None for all.
+
+    Raises:
+        ConfigError: The name is unknown or a group's, or the task has fewer documents than are to be asked.
+    """
+    check_names([name], include_path)
+    task = _manager(name, include_path).load([name])["tasks"][name]
+    if (num_fewshot := settings.get("num_fewshot")) is not None:
+        task.set_config(key="num_fewshot", value=num_fewshot)
+    number, available = settings.get("num_items"), len(task.eval_docs)
+    if number is None or number == available:
+        return task, None
+    if number > available:
+        raise ConfigError(
+            f"evaluation.tasks.{name}.num_items is {number}, but the task has {available} documents; lower it"
+        )
+    return task, sorted(python_generator(seed, "task", name).sample(range(available), number))
+
+
+def seed_examples(task: Task, seed: int) -> None:
+    """Begin the sequence of solved examples anew, else the next snapshot would see others."""
+    task.set_fewshot_seed(derive_seed(seed, "solved examples", task.task_name))
+
+
+def task_scores(name: str, results: Mapping, directions: Mapping[str, bool], wanted: Iterable[str] | None) -> list:
+    """lm-eval's results of one task as scores with our names, ``<task>_<metric>``.
+
+    A task that filters answers in several ways has ``<task>_<filter>_<metric>`` instead.
+
+    Args:
+        name: The task.
+        results: lm-eval's, keys like ``acc,none``.
+        directions: For each of lm-eval's metrics, whether higher is better.
+        wanted: lm-eval's metrics to report; None for all.
+
+    Raises:
+        ConfigError: The task measures none of the wanted metrics, or something else than a number, or a metric whose
+            direction its name does not tell.
+    """
+    found = [key.split(",") for key in results if "," in key and "_stderr," not in key]
+    if unknown := sorted(set(wanted or ()) - {metric for metric, _ in found}):
+        known = ", ".join(sorted({metric for metric, _ in found}))
+        raise ConfigError(f"evaluation.tasks.{name}.metrics: the task measures no {unknown[0]!r}; known: {known}")
+    several = len({kind for _, kind in found}) > 1
+    scores = []
+    for metric, kind in found:
+        if wanted is not None and metric not in wanted:
+            continue
+        value, stderr = results[f"{metric},{kind}"], results.get(f"{metric}_stderr,{kind}", "N/A")
+        ours = f"{name}_{kind}_{metric}" if several else f"{name}_{metric}"
+        remedy = f"name the metrics that are wanted in evaluation.tasks.{name}.metrics"
+        if not isinstance(value, int | float):
+            raise ConfigError(f"the task {name} reports {metric} {value!r}, which is no number; {remedy}")
+        if directions.get(metric, True) != higher_is_better(ours):
+            better = "higher" if directions.get(metric, True) else "lower"
+            raise ConfigError(
+                f"the task {name} calls a {better} {metric} the better one, but tables and figures go by the name and "
+                f"would take it the other way; {remedy}, without this one"
+            )
+        scores.append({"metric": ours, "value": float(value), "stderr": None if stderr == "N/A" else float(stderr)})
+    return scores
+
+
+def _manager(name: str, include_path: str | None) -> TaskManager:
+    """The index that holds a name: of the user's folder alone if it is there, because that takes no time."""
+    if include_path and name in (own := _index(include_path, False)).task_index:
+        return own
+    return _index(include_path, True)
+
+
+@cache
+def _index(include_path: str | None, include_defaults: bool) -> TaskManager:
+    if include_defaults:
+        logger.info("lm-eval reads its task files, which takes some seconds")
+    return TaskManager(include_path=include_path, include_defaults=include_defaults)
+
+
+def _members(manager: TaskManager, name: str) -> list[str]:
+    entry = manager.task_index[name]
+    if entry.kind is Kind.TAG:
+        return list(entry.tags)
+    parts = (entry.cfg or {}).get("task", [])
+    return [part if isinstance(part, str) else part.get("task", "") for part in parts if part]
