@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smf.config_schema import check
 from smf.errors import ConfigError
-from smf.evaluation.metrics import TASK, held_out_metric
+from smf.evaluation.metrics import MEASURES, TASK, held_out_metric
 from smf.expected_base import check_base, known_num_layers
 from smf.methods.registry import method_class
 from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
@@ -102,7 +102,11 @@ class Experiment:
     @property
     def headline(self) -> list[str]:
         """The held-out metrics that figures show; tuning weighs the first."""
-        return self.config["evaluation"]["headline"]
+        if (given := self.config["evaluation"]["headline"]) is not None:
+            return given
+        if self.config["data"]["source"] != "collection":
+            return ["nq_f1", "hellaswag_acc_norm"]
+        return [f"{probe}_{MEASURES[kind][0]}" for probe, kind in self.probes.items()][:2]
 
     @property
     def asking(self) -> dict:
@@ -341,7 +345,7 @@ def _check_evaluation(evaluation: Mapping, probes: Mapping[str, str]) -> None:
             f"evaluation.tasks.{shared[0]}: a held-out set has this name too, and their metrics would be the same; "
             "ask one of the two"
         )
-    for name in evaluation["headline"]:
+    for name in evaluation["headline"] or ():
         try:
             held_out_metric(name, {**probes, **dict.fromkeys(tasks, TASK)})
         except ConfigError as error:

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 
@@ -14,6 +15,9 @@ from smf.evaluation.metrics import higher_is_better
 from smf.seeding import derive_seed, python_generator
 
 logger = logging.getLogger(__name__)
+
+# Else lm-eval forks processes to bootstrap standard errors, and what is forked beside torch's threads can hang.
+os.environ["DISABLE_MULTIPROC"] = "1"
 
 
 def check_names(names: Iterable[str], include_path: str | None) -> None:

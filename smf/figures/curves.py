@@ -79,15 +79,16 @@ def share_limits(axes: Axes, highest: float) -> None:
     axes.set_ylim(-0.025 * top, 1.05 * top)
 
 
-def free_limits(axes: Axes, values: pd.Series) -> None:
-    """A scale for what is no share, such as a loss: from a little below the lowest value to a little above the highest.
+def free_limits(axes: Axes, lowest: float, highest: float) -> None:
+    """A scale for what is no share, such as a loss: it holds all values and, within reason, their intervals.
 
-    Where nothing much changes it is at least a twentieth of the values wide, so that noise does not look like a change.
+    Where nothing much changes it spans a twentieth of the highest value, so that noise does not look like a change.
     """
-    low, high = values.min(), values.max()
-    wanting = max(0.0, 0.05 * abs(high) - (high - low)) / 2
-    room = 0.08 * (high - low) + wanting
-    axes.set_ylim(low - (room or 1.0), high + (room or 1.0))
+    span = max(highest - lowest, 0.05 * abs(highest), 1e-6)
+    low, high = axes.dataLim.intervaly
+    low, high = max(low, lowest - 0.5 * span), min(high, highest + 0.5 * span)
+    room = 0.06 * span + max(0.0, span - (high - low)) / 2
+    axes.set_ylim(low - room, high + room)
 
 
 def _spread_out(positions: list[int], end: int) -> list[int]:

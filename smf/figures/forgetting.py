@@ -29,7 +29,6 @@ from smf.figures.tradeoff import draw_tradeoff
 _WIDTH, _LEFT, _RIGHT = 11.6, 0.65, 0.25
 _LEGEND_TOP, _CURVE_HEIGHT, _CURVE_GAP = 0.86, 2.15, 0.68
 _TRADEOFF_WIDTH, _TRADEOFF_HEIGHT = 4.3, 3.55
-_CURVE_WIDTH = (_WIDTH - _LEFT - _RIGHT - 2 * _CURVE_GAP) / 3
 
 
 class _Panel(NamedTuple):
@@ -81,12 +80,13 @@ def _draw(
     styles = method_styles(list(starts))
     across = _WIDTH - _LEFT - _RIGHT
     panels = _panels(labels, headline)
+    curve_width = (across - (len(panels) - 1) * _CURVE_GAP) / len(panels)
     right_column = _LEFT + _TRADEOFF_WIDTH + 0.45
     right_width = _WIDTH - _RIGHT - right_column
 
     # what is as long as the experiment has methods and words decides where the rest goes
     legend = legend_rows(list(starts), across)
-    subtitles = [wrap(panel.data, _CURVE_WIDTH) for panel in panels]
+    subtitles = [wrap(panel.data, curve_width) for panel in panels]
     notes = _notes(starts, labels, headline, num_facts, num_seeds)
     notes = [line for note in notes for line in wrap(note, right_width)]
     strip = strip_height(len(strip_rows(summary, starts)))
@@ -105,13 +105,13 @@ def _draw(
     draw_legend(axes, legend, styles, across)
 
     for index, (letter, panel) in enumerate(zip("abc", panels, strict=False)):
-        axes = add_panel(figure, _LEFT + index * (_CURVE_WIDTH + _CURVE_GAP), curve_top, _CURVE_WIDTH, _CURVE_HEIGHT)
+        axes = add_panel(figure, _LEFT + index * (curve_width + _CURVE_GAP), curve_top, curve_width, _CURVE_HEIGHT)
         draw_curves(axes, scores, panel.metric, starts, styles)
         values = scores.loc[scores["metric"] == panel.metric, "value"]
         if is_share(panel.metric):
             share_limits(axes, values.max())
         else:
-            free_limits(axes, values)
+            free_limits(axes, values.min(), values.max())
         axes.set_ylabel(panel.unit)
         blank = [""] * (max(map(len, subtitles)) - len(subtitles[index]))
         panel_title(axes, letter, panel.title, subtitles[index] + blank)

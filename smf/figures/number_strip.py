@@ -74,7 +74,7 @@ def draw_strip(
             axes.text(right, y, spread, va="center", ha="right", fontsize=6.5, color=GREY)
     edge = -(HEAD_HEIGHT + len(starts) * ROW_HEIGHT)
     if len(rows) > len(starts):
-        axes.plot([0, 1], [edge, edge], color=FAINT, linewidth=0.8)
+        axes.plot([0, rights[-1]], [edge, edge], color=FAINT, linewidth=0.8)
 
 
 def _held_out(metric: HeldOutMetric, headline: Sequence[HeldOutMetric]) -> list[Column]:
@@ -104,7 +104,7 @@ def _heads(axes: Axes, rights: Sequence[float], columns: Sequence[Column]) -> No
         axes.plot([left, right], [-0.165, -0.165], color=GREY, linewidth=0.7)
     for right, (_, head, _, _) in zip(rights, columns, strict=True):
         axes.text(right, -0.425, head, ha="right", va="baseline", fontsize=SMALL, color=GREY, linespacing=1.1)
-    axes.plot([0, 1], [-0.48, -0.48], color=INK, linewidth=0.8)
+    axes.plot([0, rights[-1]], [-0.48, -0.48], color=INK, linewidth=0.8)
 
 
 def _value(cell: pd.Series) -> tuple[str, str]:

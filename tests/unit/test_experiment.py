@@ -87,8 +87,14 @@ def changed(path, value):
 
 PROPERTIES = [*properties(SCHEMA), *method_properties()]
 SECTIONS = [(), ("methods", "full"), *(path for path, schema in PROPERTIES if schema.get("type") == "object")]
-for names in (("methods",), ("data", "collection", "held_out")):
-    SECTIONS.remove(names)  # its keys are names of the user's choice
+NAMED = [
+    ("methods",),
+    ("data", "collection", "held_out"),
+    ("evaluation", "num_items"),
+    ("evaluation", "num_fewshot"),
+    ("evaluation", "tasks"),
+]
+SECTIONS = [path for path in SECTIONS if path not in NAMED]  # there the keys are names, checked one by one below
 
 
 def name_of(value):

@@ -105,9 +105,10 @@ def test_no_fact_leaks_into_pretraining_text(root):
 
 def test_labels_name_the_real_sets(root):
     labels = prepare(root).labels
-    assert set(labels) == {"held_out_qa", "held_out_choice", "facts", "notes"}
-    assert "NaturalQuestions" in labels["held_out_qa"]
-    assert "8 " in labels["held_out_qa"]
+    assert set(labels) == {"held_out", "chance", "facts", "notes"}
+    assert set(labels["held_out"]) == {"nq", "hellaswag"}
+    assert "NaturalQuestions" in labels["held_out"]["nq"]
+    assert "8 " in labels["held_out"]["nq"]
     assert "style" not in json.dumps(labels)
     assert any("at floor (25 %)" in note for note in labels["notes"])
 

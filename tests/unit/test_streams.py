@@ -209,8 +209,8 @@ def test_prepared_data_are_written_whole_and_read_back(tmp_path):
     assert read_corpus(tmp_path / "pretraining.jsonl") == list(DATA.pretraining)
     assert read_facts(tmp_path / "facts.jsonl") == list(DATA.facts)
     labels = json.loads((tmp_path / "labels.json").read_text())
-    assert "generated world" in labels["held_out_qa"]
-    assert "generated world" in labels["held_out_choice"]
+    assert labels["held_out"].keys() == DATA.held_out.keys()
+    assert all("generated world" in text for text in labels["held_out"].values())
     DATA.write(tmp_path / "again")
     for path in (tmp_path / "again").rglob("*.json*"):
         assert path.read_bytes() == (tmp_path / path.relative_to(tmp_path / "again")).read_bytes()
