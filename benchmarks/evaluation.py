@@ -1,11 +1,18 @@
-"""Multiple choice by our bridge against lm-eval's own HFLM on the same model: the same scores, in less time.
+"""Evaluation by our bridge against lm-eval's own HFLM on the same model: the same results, in less time.
 
 Run from the repository's root:
 
     python benchmarks/evaluation.py --out results/benchmarks/evaluation.json
 
-Items have the lengths of HellaSwag: contexts of 20 to 120 tokens, four endings of 10 to 40. One CPU thread, two models
-with random weights: a small one, and the shape of Qwen2.5-0.5B. Half a minute and four minutes.
+Multiple choice has the lengths of HellaSwag (contexts of 20 to 120 tokens, four endings of 10 to 40), questions are
+answered in at most 16 tokens, running text has 50 to 400 tokens. One CPU thread, two models with random weights: a
+small one, and the shape of Qwen2.5-0.5B. A minute and a quarter of an hour; ``--quick`` leaves the second out.
+
+A real model and real items take the place of the first model, from building requests to scores:
+
+    python benchmarks/evaluation.py --out … --model FOLDER --tokenizer FOLDER --hellaswag FILE --limit 100
+
+FILE holds rows of the HellaSwag schema. Without ``--limit`` all of them are asked, once by each side.
 """
 
 import argparse
@@ -19,12 +26,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+from lm_eval.api.instance import Instance
+from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+import smf.models  # noqa: F401 (registers the memory model)
 from benchmarks.measuring import line, paired_times, ratio, row
 from benchmarks.stream_cells import QWEN
-from smf.evaluation.harness import EvaluationSettings, _Model
+from smf.evaluation.documents import read_choices
+from smf.evaluation.held_out import held_out_task
+from smf.evaluation.language_model import LanguageModel
 from smf.streams.examples import Example
 from smf.training.pretrain import train_tokenizer
 
@@ -36,56 +48,129 @@ SMALL = {
     "num_key_value_heads": 4,
     "intermediate_size": 172,
 }
+BATCH_SIZE, MAX_LENGTH, WINDOW = 16, 512, 128
+ENDING_ITEMS = "multiple choice"
 
 
 def main() -> None:
-    """Compare both on both models."""
+    """Compare both on both models, or on a model and items from files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--quick", action="store_true", help="the small model alone")
+    parser.add_argument("--model", type=Path, help="transformers folder")
+    parser.add_argument("--tokenizer", type=Path, help="its tokenizer, if it is in another folder")
+    parser.add_argument("--hellaswag", type=Path, help="items, JSONL in the HellaSwag schema")
+    parser.add_argument("--limit", type=int, help="items asked, a seeded choice; all without it")
     arguments = parser.parse_args()
+    if (arguments.model is None) != (arguments.hellaswag is None):
+        parser.error("--model and --hellaswag belong together")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    rows = []
-    models = {"a small model (64 wide, 5 blocks)": (SMALL, 100, 5), "the shape of Qwen2.5-0.5B": (QWEN, 4, 3)}
-    for name, (shape, num_items, repeats) in list(models.items())[: 1 if arguments.quick else 2]:
-        rows += compare(name, shape, num_items, repeats)
+    if arguments.model is not None:
+        rows = compare_files(
+            arguments.model, arguments.tokenizer or arguments.model, arguments.hellaswag, arguments.limit
+        )
+    else:
+        rows = compare("a small model (64 wide, 5 blocks)", SMALL, num_items=100, repeats=5)
+        if not arguments.quick:
+            rows += compare("the shape of Qwen2.5-0.5B", QWEN, num_items=4, repeats=3)
     for result in rows:
         print(line(result))
     arguments.out.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 def compare(name: str, shape: dict, num_items: int, repeats: int) -> list[dict]:
-    """Time and largest difference of the log-likelihoods."""
+    """Times and differences of three kinds of requests on random tokens and texts."""
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(Qwen2Config(**shape)).eval()
     tokenizer = train_tokenizer([Example("a text", " of no importance")], 300)
-    lm = _Model(model, tokenizer, EvaluationSettings(batch_size=16, max_length=256))
+    ours, theirs = sides(model, tokenizer)
     rng = random.Random(0)
 
     def tokens(fewest: int, most: int) -> list[int]:
         return [rng.randrange(shape["vocab_size"]) for _ in range(rng.randint(fewest, most))]
 
-    requests = []
+    choices = []
     for _ in range(num_items):
         context = tokens(20, 120)
-        requests += [(("", ""), context, tokens(10, 40)) for _ in range(4)]
+        choices += [(("", ""), context, tokens(10, 40)) for _ in range(4)]
+    words = ["a", "text", "of", "no", "importance"]
+    texts = [" ".join(rng.choices(words, k=rng.randint(25, 200))) for _ in range(2 * num_items)]
+    rolling = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
+    prompts = [" ".join(rng.choices(words, k=rng.randint(5, 25))) for _ in range(2 * num_items)]
+    until = {"until": ["\n", "."], "max_gen_toks": 16, "do_sample": False}
+    questions = [Instance("generate_until", {}, (prompt, dict(until)), 0) for prompt in prompts]
+    calls = {
+        ENDING_ITEMS: lambda lm: [value for value, _ in lm._loglikelihood_tokens(choices, disable_tqdm=True)],
+        "running text": lambda lm: lm.loglikelihood_rolling(rolling, disable_tqdm=True),
+        "generated answers": lambda lm: lm.generate_until(questions, disable_tqdm=True),
+    }
+    return [
+        result for kind, call in calls.items() for result in _paired(f"{name}, {kind}", call, ours, theirs, repeats)
+    ]
+
+
+def compare_files(folder: Path, tokenizer_folder: Path, items: Path, limit: int | None) -> list[dict]:
+    """HellaSwag from a file on a model from a folder, from building requests to scores, once by each side."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    ours, theirs = sides(model, AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True))
+    available = read_choices(items)
+    number = min(limit or len(available), len(available))
+    settings = {"num_items": number, "num_fewshot": 0, "max_new_tokens": 1, "seed": 0}
+    task = held_out_task("hellaswag", "choices", items, **settings)
+    for lm in (ours, theirs):  # what is done once a process is no part of the comparison
+        lm._loglikelihood_tokens([(("", ""), [1, 2, 3], [4, 5])] * 4, disable_tqdm=True)
+
+    def scores(lm: HFLM) -> list[float]:
+        found = evaluate(lm=lm, task_dict={"tasks": {task.task_name: task}}, bootstrap_iters=1, log_samples=False)
+        results = found["results"][task.task_name]
+        print({key: results[key] for key in ("acc,none", "acc_stderr,none", "acc_norm,none", "acc_norm_stderr,none")})
+        return [value for instance in task.instances for value, _ in instance.resps]
+
+    return _paired(f"{folder.name}, {number} items of {items.parent.name}", scores, ours, theirs, repeats=1)
+
+
+def sides(model: Qwen2ForCausalLM, tokenizer) -> tuple[LanguageModel, HFLM]:
+    """The same model seen by our bridge and by lm-eval's own class."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    ours = LanguageModel(model, tokenizer, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, window=WINDOW)
+    theirs = _Windowed(
+        pretrained=model, tokenizer=tokenizer, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, add_bos_token=False
+    )
+    return ours, theirs
+
+
+class _Windowed(HFLM):
+    """HFLM with our windows of running text: its own are as long as the model's longest input."""
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """HFLM's, with a shorter longest input."""
+        self._max_length = WINDOW
+        try:
+            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self._max_length = MAX_LENGTH
+
+
+def _paired(name: str, call, ours: LanguageModel, theirs: HFLM, repeats: int) -> list[dict]:
     found = {}
 
-    def run(key: str, method) -> None:
-        found[key] = method(lm, requests, disable_tqdm=True)
+    def run(side: str, lm: HFLM) -> None:
+        found[side] = call(lm)
 
-    calls = {
-        "ours": lambda: run("ours", _Model._loglikelihood_tokens),
-        "hflm": lambda: run("hflm", HFLM._loglikelihood_tokens),
-    }
-    times = paired_times(calls, repeats, warm_up=1)
-    faster = ratio(times["hflm"], times["ours"])
-    difference = max(abs(a - b) / abs(b) for (a, _), (b, _) in zip(found["ours"], found["hflm"], strict=True))
-    return [
-        row(f"{name}: times faster than HFLM", target=">= 2", **faster),
-        row(f"{name}: largest relative difference of a log-likelihood", difference, "<= 1e-6"),
-    ]
+    times = paired_times(
+        {"ours": lambda: run("ours", ours), "hflm": lambda: run("hflm", theirs)}, repeats, warm_up=int(repeats > 1)
+    )
+    if repeats > 1:
+        faster = row(f"{name}: times faster than HFLM", target=">= 2", **ratio(times["hflm"], times["ours"]))
+    else:
+        faster = row(f"{name}: times faster than HFLM", times["hflm"][0] / times["ours"][0], ">= 2")
+    pairs = list(zip(found["ours"], found["hflm"], strict=True))
+    if isinstance(pairs[0][0], str):
+        return [faster, row(f"{name}: answers that differ", sum(a != b for a, b in pairs), "<= 0")]
+    difference = max(abs(a - b) / abs(b) for a, b in pairs)
+    return [faster, row(f"{name}: largest relative difference", difference, "<= 1e-6")]
 
 
 if __name__ == "__main__":
