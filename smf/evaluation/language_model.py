@@ -83,18 +83,18 @@ class LanguageModel(HFLM):
 
         The first window predicts ``window`` tokens after the token that starts a text. Each further window predicts the
         next ``window`` tokens after one token of context, and the last one only those that are left, after as much
-        context as the window holds. No token is predicted twice. So does HFLM.
+        context as the window holds. No token is predicted twice. So does HFLM without a token of its own at the start.
         """
         texts = [request.args[0] for request in requests]
-        self._encode_at_once(texts)
+        # without the token that starts a text: it is the first window's context, and is not predicted itself
+        encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         windows = [
             [
                 make_disjoint_window(pair)
-                for pair in get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.window, 1)
+                for pair in get_rolling_token_windows(ids, self.prefix_token_id, self.window, 1)
             ]
-            for text in texts
+            for ids in encoded
         ]
-        self._encoded = {}
         pairs = [(None, *window) for of_text in windows for window in of_text]
         found = iter(self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm))
         totals = []

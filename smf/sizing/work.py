@@ -90,6 +90,7 @@ class Work:
             "draw_stream": seeds,
             "learn": seeds * len(methods),
             "evaluate": seeds * len(methods),
+            "evaluate_held_out": 2,
             "evaluate_start": seeds,
             **dict.fromkeys(once, 1),
         }
@@ -108,12 +109,8 @@ class Work:
     @property
     def asked(self) -> dict[str, int | None]:
         """Items of each held-out set that one evaluation asks; None if only the data tell."""
-        evaluation = self.config["evaluation"]
-        chosen = evaluation.get("num_items", {})
-        return {
-            probe: chosen.get(probe) or evaluation.get(f"num_{probe}") or self._available(probe)
-            for probe in self.probes
-        }
+        chosen = self.config["evaluation"]["num_items"]
+        return {probe: chosen.get(probe) or self._available(probe) for probe in self.probes}
 
     def _available(self, probe: str) -> int | None:
         data = self.config["data"]
@@ -131,7 +128,8 @@ class Work:
         forms = 2 * self.config["evaluation"]["wordings_per_fact"] + 1
         runs = len(self.config["seeds"]) * len(self.config["methods"])
         facts = runs * sum(self.positions) + 2 * len(self.config["seeds"]) * self.config["stream"]["num_facts"]
-        return self.evaluations * questions + forms * facts
+        snapshots = runs * len(self.positions)
+        return (snapshots + 2) * questions + forms * facts  # the start models are asked once for all seeds
 
     def delta_bytes(self, name: str) -> int:
         """Bytes of one snapshot, at most."""
