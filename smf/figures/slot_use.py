@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from smf.errors import DataError
 from smf.evaluation.slot_use import ALL_HEADS, SLOT_USE_COLUMNS, STAGES
-from smf.figures.captions import LINE_HEIGHT, count, headline, panel_title, small_print, wrap
+from smf.figures.captions import LINE_HEIGHT, count, figure_title, panel_title, small_print, wrap
 from smf.figures.style import FAINT, GREY, INK, NORMAL, SMALL, add_panel, drawing, new_figure
 
 _LEFT, _RIGHT, _GAP, _TOP = 1.25, 0.35, 0.35, 1.85
@@ -85,7 +85,7 @@ def _draw(table: pd.DataFrame, labels: Mapping) -> Figure:
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     slots = int(values.xs("slots", level="measure").iloc[0])
     subtitle = f"{count(len(heads), 'memory layer')} of {slots:,} slots, read by ordinary text"
-    headline(figure, 0.4, "How evenly is the memory used?", subtitle)
+    figure_title(figure, 0.4, "How evenly is the memory used?", subtitle)
     _legend(add_panel(figure, 0.4, 0.84, width - 0.4 - _RIGHT, 0.24), width - 0.4 - _RIGHT, stages)
     for column, panel in enumerate(_PANELS):
         shares = values.xs(panel.measure, level="measure")

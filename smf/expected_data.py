@@ -1,0 +1,125 @@
+"""What the config tells of the data and of what is asked: whether both agree, checked before any work starts."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.errors import ConfigError
+from smf.evaluation.metrics import TASK, held_out_metric
+from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS
+
+
+def check_data(config: Mapping) -> None:
+    """Check that the data holds as many facts and held-out items as are asked for.
+
+    Raises:
+        ConfigError: It does not, or a source is not named or cannot be found; names the key.
+    """
+    data, evaluation = config["data"], config["evaluation"]
+    if evaluation["max_new_tokens"] >= config["base"]["max_length"]:
+        limit = config["base"]["max_length"]
+        _refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
+    if data["source"] == "collection":
+        _check_collection(config)
+        return
+    if data["source"] == "world":
+        world = data["world"]
+        facts = 4 * world["num_new_people"], "4 * data.world.num_new_people"
+        questions = 4 * world["num_old_people"], "4 * data.world.num_old_people"
+        items = world["num_activities"] * world["items_per_activity"]
+        choices = items, "data.world.num_activities * items_per_activity"
+    else:
+        sets = data["question_sets"]
+        for name in ("known", "new", "hellaswag"):
+            if not sets.get(name):
+                raise ConfigError(f"data.source is question_sets, but data.question_sets.{name} is not set")
+            if sets["data_root"] is not None:
+                _require_file(f"data.question_sets.{name}.file", Path(sets["data_root"]) / sets[name]["file"])
+        facts, questions, choices = (
+            (sets[name]["num_rows"], f"data.question_sets.{name}.num_rows") for name in ("new", "known", "hellaswag")
+        )
+    _refuse_above("stream.num_facts", config["stream"]["num_facts"], *facts)
+    for probe, (available, where) in {"nq": questions, "hellaswag": choices}.items():
+        asked = evaluation["num_items"].get(probe) or 1  # null asks for what is left
+        if num_fewshot := evaluation["num_fewshot"].get(probe):
+            available, where = available - num_fewshot, f"{where} - evaluation.num_fewshot.{probe}"
+        _refuse_above(f"evaluation.num_items.{probe}", asked, available, where)
+
+
+def _check_collection(config: Mapping) -> None:
+    """Check the sources of a collection: their formats fit, and each can be found."""
+    collection, where = config["data"]["collection"], "data.collection"
+    for name in ("background", "facts", "held_out"):
+        if not collection.get(name):
+            raise ConfigError(f"data.source is collection, but {where}.{name} is not set")
+    if config["base"]["min_recall"]:
+        raise ConfigError(
+            f"base.min_recall is {config['base']['min_recall']}, but data.source is collection, which has no questions "
+            "that the base model was taught; set it to 0"
+        )
+    roles = {"background": TEXT_FORMATS, "healing": TEXT_FORMATS, "facts": FACT_FORMATS}
+    sources = [(name, collection[name], formats) for name, formats in roles.items() if name in collection]
+    sources += [(f"held_out.{name}", source, PROBE_KINDS) for name, source in collection["held_out"].items()]
+    for name, source, formats in sources:
+        if source["format"] not in formats:
+            _refuse(f"{where}.{name}.format", source["format"], f"one of {', '.join(formats)}")
+        if collection["data_root"] is None and source["hub"]:
+            continue
+        if source["file"] is None:
+            raise ConfigError(f"{where}.{name}: name its file" + ("" if source["hub"] else ", or its hub data set"))
+        _require_file(f"{where}.{name}.file", Path(collection["data_root"] or ".") / source["file"])
+    facts = collection["facts"]
+    if facts["format"] == "simpleqa_documents" and facts["first_rows"] is None:
+        raise ConfigError(f"{where}.facts.first_rows is not set; say of how many questions the articles are fetched")
+    if (
+        facts["num_rows"] and facts["format"] not in DOCUMENT_FORMATS
+    ):  # a document has many passages, how many is not known yet
+        _refuse_above("stream.num_facts", config["stream"]["num_facts"], facts["num_rows"], f"{where}.facts.num_rows")
+
+
+def _require_file(key: str, path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(
+            f"{key}: there is no file {path}; correct the name or {'.'.join(key.split('.')[:2])}.data_root, or set "
+            "data_root to null to load from the hub"
+        )
+
+
+def check_evaluation(evaluation: Mapping, probes: Mapping[str, str]) -> None:
+    """Check that every held-out set and metric that is named is one that is measured.
+
+    Args:
+        evaluation: The config's ``evaluation``.
+        probes: The held-out sets by name, each with its kind.
+
+    Raises:
+        ConfigError: A name is unknown, or two things have the same.
+    """
+    for setting in ("num_items", "num_fewshot"):
+        for name in evaluation[setting]:
+            if name not in probes:
+                near = difflib.get_close_matches(name, probes, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ConfigError(
+                    f"evaluation.{setting}: there is no held-out set {name!r}; {hint}known: {', '.join(probes)}"
+                )
+    tasks = evaluation["tasks"]
+    if shared := sorted(set(tasks) & set(probes)):
+        raise ConfigError(
+            f"evaluation.tasks.{shared[0]}: a held-out set has this name too, and their metrics would be the same; "
+            "ask one of the two"
+        )
+    for name in evaluation["headline"] or ():
+        try:
+            held_out_metric(name, {**probes, **dict.fromkeys(tasks, TASK)})
+        except ConfigError as error:
+            raise ConfigError(f"evaluation.headline: {error}") from error
+
+
+def _refuse(key: str, value: object, expected: str) -> None:
+    raise ConfigError(f"{key} is {value}, but must be {expected}")
+
+
+def _refuse_above(key: str, value: int, limit: int, where: str) -> None:
+    if value > limit:
+        _refuse(key, value, f"at most {limit} ({where})")
