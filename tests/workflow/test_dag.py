@@ -32,10 +32,10 @@ from tests.workflow.runs import (
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-EVERYTHING = ("all", "results/figures/tuning.pdf", "results/figures/slot_use.pdf")
+EVERYTHING = ("all", "results/figures/tuning.pdf", "results/figures/slot_use.pdf", "results/plan.txt")
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
-SLOT_USE = {"slot_use": 1, "plot_slot_use": 1}
+ON_REQUEST = {"slot_use": 1, "plot_slot_use": 1, "plan": 1}
 EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 5}
 WHOLE = {
     "prepare_data": 1,
@@ -49,7 +49,7 @@ WHOLE = {
     "evaluate": 5,
     **TABLES,
     **SWEEP_TABLES,
-    **SLOT_USE,
+    **ON_REQUEST,
 }
 METRICS = (*metrics_of({"nq": "questions", "hellaswag": "choices"}), *FACTS_METRICS)
 OTHER = {"kind": "smf", "selector": "random", "top_t": 4, "learning_rate": 1.0}
@@ -119,7 +119,7 @@ def branch(method, seed=0):
 
 
 def jobs_without_tables(outcome):
-    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *SLOT_USE}}
+    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *ON_REQUEST}}
 
 
 def table_bytes(folder):
@@ -163,9 +163,9 @@ def test_a_collection_is_planned_with_its_own_held_out_sets(sources, tmp_path):
     assert "held_out/nq.jsonl" not in outcome.text
 
 
-def test_the_default_target_leaves_the_sweep_and_slot_use_out(sources, tmp_path):
+def test_the_default_target_leaves_the_sweep_slot_use_and_the_plan_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    without = {rule: number for rule, number in WHOLE.items() if rule not in {*SWEEP_TABLES, *SLOT_USE}}
+    without = {rule: number for rule, number in WHOLE.items() if rule not in {*SWEEP_TABLES, *ON_REQUEST}}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
 
