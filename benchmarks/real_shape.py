@@ -1,5 +1,6 @@
-"""Writes a model folder of the shape of Qwen2.5-0.5B with random weights: what the whole pipeline costs on it can be
-measured without the weights. Run from the repository's root:
+"""Writes a model folder of the shape of Qwen2.5-0.5B with random weights.
+
+What the whole pipeline costs on it can be measured without the real weights. Run from the repository's root:
 
     python benchmarks/real_shape.py --tokenizer FOLDER --out results/real_shape/start
 

@@ -22,6 +22,23 @@ _UNITS = {
     "perplexity": ("perplexity", "ppl", "perplexity"),
 }
 
+_LEARNED = {
+    # metric: how facts are asked, on an axis and in a sentence
+    "facts_question_f1": ("unseen question", "an untrained question"),
+    "facts_unseen_f1": ("unseen wording", "untrained wordings"),
+    "facts_seen_f1": ("taught wording", "the wordings that were taught"),
+}
+
+
+def asked_by(metric: str) -> str:
+    """How a metric of the new facts asks for them, in a sentence."""
+    return _LEARNED[metric][1]
+
+
+def retained_axis(metric: str) -> str:
+    """The label of an axis of retained facts."""
+    return f"retained new facts, {_LEARNED[metric][0]} (F1)      better →"
+
 
 def set_words(metric: HeldOutMetric, headline: Sequence[HeldOutMetric]) -> str:
     """The set as a heading; with its name where another set shown is of the same kind."""

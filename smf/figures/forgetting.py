@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from smf.evaluation.metrics import HeldOutMetric, is_share
 from smf.evaluation.scores import check_scores, final_position, start_model
-from smf.evaluation.words import data_words, described, forgotten, panel_words, unit
+from smf.evaluation.words import asked_by, data_words, described, forgotten, panel_words, retained_axis, unit
 from smf.figures.captions import (
     LINE_HEIGHT,
     check_labels,
@@ -47,6 +47,7 @@ def forgetting_figure(
     starts: Mapping[str, str],
     labels: Mapping,
     headline: Sequence[HeldOutMetric],
+    learned: str = "facts_question_f1",
 ) -> Figure:
     """Draw held-out scores and retained facts along the stream, and learning against forgetting at its end.
 
@@ -58,6 +59,7 @@ def forgetting_figure(
             ``chance`` (for sets of choices the accuracy of guessing), ``methods`` (for each method a few words on what
             it is) and ``rates`` (a sentence on how the learning rates were chosen, in place of the tuning rule).
         headline: The held-out metrics that have a panel, one or two; forgetting is that of the first.
+        learned: The metric of the new facts that has a panel and is set against forgetting.
 
     Raises:
         DataError: A row or a label is missing.
@@ -65,7 +67,7 @@ def forgetting_figure(
     check_scores(scores)
     check_labels(labels)
     with drawing():
-        return _draw(scores, summary, starts, labels, headline)
+        return _draw(scores, summary, starts, labels, headline, learned)
 
 
 def _draw(
@@ -74,12 +76,13 @@ def _draw(
     starts: Mapping[str, str],
     labels: Mapping,
     headline: Sequence[HeldOutMetric],
+    learned: str,
 ) -> Figure:
     num_facts = final_position(scores)
     num_seeds = scores.loc[scores["method"].isin(starts), "seed"].nunique()
     styles = method_styles(list(starts))
     across = _WIDTH - _LEFT - _RIGHT
-    panels = _panels(labels, headline)
+    panels = _panels(labels, headline, learned)
     curve_width = (across - (len(panels) - 1) * _CURVE_GAP) / len(panels)
     right_column = _LEFT + _TRADEOFF_WIDTH + 0.45
     right_width = _WIDTH - _RIGHT - right_column
@@ -120,8 +123,8 @@ def _draw(
 
     axes = add_panel(figure, _LEFT, lower_top, _TRADEOFF_WIDTH, _TRADEOFF_HEIGHT)
     axes.set_xlabel(f"← better      forgotten: {forgotten(headline[0])} (%)")
-    axes.set_ylabel("retained new facts, unseen question (F1)      better →")
-    draw_tradeoff(axes, scores, summary, starts, styles, headline[0].name)
+    axes.set_ylabel(retained_axis(learned))
+    draw_tradeoff(axes, scores, summary, starts, styles, headline[0].name, learned)
     panel_title(axes, "abcd"[len(panels)], "At the end of the stream: learned against forgotten")
 
     axes = add_panel(figure, right_column, lower_top, right_width, strip)
@@ -131,9 +134,14 @@ def _draw(
     return figure
 
 
-def _panels(labels: Mapping, headline: Sequence[HeldOutMetric]) -> list[_Panel]:
+def _panels(labels: Mapping, headline: Sequence[HeldOutMetric], learned: str) -> list[_Panel]:
+    data = f"facts taught so far, asked by {asked_by(learned)}"
+    return [*_held_out_panels(labels, headline), _Panel(learned, "New facts retained", "F1", data, None)]
+
+
+def _held_out_panels(labels: Mapping, headline: Sequence[HeldOutMetric]) -> list[_Panel]:
     chances = labels.get("chance", {})
-    panels = [
+    return [
         _Panel(
             metric.name,
             panel_words(metric, headline),
@@ -143,8 +151,6 @@ def _panels(labels: Mapping, headline: Sequence[HeldOutMetric]) -> list[_Panel]:
         )
         for metric in headline
     ]
-    data = "facts taught so far, asked by an untrained question"
-    return [*panels, _Panel("facts_question_f1", "New facts retained", "F1", data, None)]
 
 
 def _notes(
@@ -161,7 +167,7 @@ def _notes(
     methods = "; ".join(f"{name}: {text}" for name, text in labels.get("methods", {}).items() if name in starts)
     chance = "".join(
         f"Dotted line in {letter}: guessing one of {round(1 / panel.chance)} endings. "
-        for letter, panel in zip("ab", _panels(labels, headline), strict=False)
+        for letter, panel in zip("ab", _held_out_panels(labels, headline), strict=False)
         if panel.chance is not None
     )
     drop = "Drop = (start − end) / start, negative where the score rose"

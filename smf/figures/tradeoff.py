@@ -21,19 +21,20 @@ def draw_tradeoff(
     starts: Mapping[str, str],
     styles: Mapping[str, MethodStyle],
     metric: str,
+    learned: str,
 ) -> None:
-    """A point for every method: retained new facts against the forgetting of a held-out metric, per cent.
+    """A point for every method: ``learned`` new facts against the forgetting of a held-out metric, per cent.
 
     Means are those of the summary; the small points are single seeds. A method whose start model scored 0 has no drop:
     it is named in the panel instead.
     """
     drops = {method: 100 * forgetting(scores, method, metric, starts) for method in starts}
-    learned = {method: retained(scores, method) for method in starts}
+    retention = {method: retained(scores, method, learned) for method in starts}
     shown = [method for method in starts if not drops[method].isna().any()]
     means = {
         method: (
             100 * summary_cell(summary, method, metric)["relative_drop"],
-            summary_cell(summary, method, "facts_question_f1")["mean"],
+            summary_cell(summary, method, learned)["mean"],
         )
         for method in shown
     }
@@ -41,11 +42,11 @@ def draw_tradeoff(
     ideal = _mark_ideal(axes)
     for method in shown:
         style = styles[method]
-        sideways, upward = mean_interval(drops[method]), mean_interval(learned[method])
+        sideways, upward = mean_interval(drops[method]), mean_interval(retention[method])
         several = len(drops[method]) > 1
         if several:
             axes.plot(
-                drops[method], learned[method], style.marker, color=style.colour, markersize=3.6, alpha=0.45,
+                drops[method], retention[method], style.marker, color=style.colour, markersize=3.6, alpha=0.45,
                 markeredgewidth=0, zorder=2.8,
             )  # fmt: skip
         axes.errorbar(
@@ -63,8 +64,8 @@ def draw_tradeoff(
         {method: shorten(method, NAME_WIDTH) for method in shown},
         {method: styles[method].colour for method in shown},
         [(0.0, float(y)) for y in np.linspace(0, 1, 41)]
-        + [place for method in shown for place in zip(drops[method], learned[method], strict=True)]
-        + [place for method in shown for place in _bars(drops[method], learned[method])],
+        + [place for method in shown for place in zip(drops[method], retention[method], strict=True)]
+        + [place for method in shown for place in _bars(drops[method], retention[method])],
     )
 
 
@@ -93,10 +94,10 @@ def _reach(interval: Interval) -> list[list[float]]:
     return [[interval.mean - interval.low], [interval.high - interval.mean]]
 
 
-def _bars(drops: pd.Series, learned: pd.Series) -> list[tuple[float, float]]:
+def _bars(drops: pd.Series, retention: pd.Series) -> list[tuple[float, float]]:
     """Points along the interval's bars, for labels to keep off."""
     if len(drops) < 2:
         return []
-    sideways, upward = mean_interval(drops), mean_interval(learned)
+    sideways, upward = mean_interval(drops), mean_interval(retention)
     across = [(float(x), upward.mean) for x in np.linspace(sideways.low, sideways.high, 15)]
     return across + [(sideways.mean, float(y)) for y in np.linspace(upward.low, upward.high, 15)]

@@ -48,6 +48,7 @@ def draw_forgetting(
     methods: Mapping[str, str],
     untuned: Sequence[str],
     headline: Sequence[str],
+    learned: str,
     kinds: Mapping[str, str],
     figure_paths: Sequence[str | Path],
     text_path: str | Path,
@@ -62,6 +63,7 @@ def draw_forgetting(
         methods: A few words on each method.
         untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
         headline: The held-out metrics shown.
+        learned: The metric of the new facts that is shown.
         kinds: The held-out sets and lm-eval tasks by name, each with its kind.
         figure_paths: Where the figure goes, in the formats of the endings.
         text_path: Where the text goes.
@@ -71,7 +73,7 @@ def draw_forgetting(
     if untuned:
         labels["rates"] = f"Learning rates are those of the config; no sweep has chosen them for {', '.join(untuned)}."
     metrics = [held_out_metric(name, kinds) for name in headline]
-    figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics)
+    figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics, learned)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)

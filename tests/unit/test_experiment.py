@@ -150,13 +150,19 @@ def test_every_mapping_is_closed():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_shipped_configs_are_valid(path):
+def test_shipped_configs_are_valid(path, tmp_path):
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if config["base"]["source"] == "checkpoint":
+        (tmp_path / "config.json").write_text('{"num_hidden_layers": 5}')
+        config["base"]["checkpoint"] = str(tmp_path)  # nor are models
     if config["data"]["source"] == "question_sets":
         config["data"]["question_sets"]["data_root"] = None  # the files are not part of the repository
     experiment = Experiment(config, SCHEMA)
     assert experiment.config["results"] == ("results" if path.stem == "config" else f"results/{path.stem}")
     for name, method in experiment.methods.items():
+        if "sweep" not in method:  # a published rate, kept as it is
+            assert path.stem == "gupta2026_medmcqa"
+            continue
         assert len(method["sweep"]) >= 5, f"the rate of {name} is to come from at least five"
         assert method["learning_rate"] in method["sweep"], f"the rate of {name} does not come from its sweep"
 

@@ -60,6 +60,7 @@ rule plot_forgetting:
         methods=EXPERIMENT.labels,
         untuned=EXPERIMENT.untuned,
         headline=EXPERIMENT.headline,
+        learned=EXPERIMENT.config["evaluation"]["learned"],
         kinds=EXPERIMENT.kinds,
         code=code_of("plot_forgetting.py"),
     script:

@@ -12,6 +12,7 @@ draw_forgetting(
     snakemake.params.methods,
     snakemake.params.untuned,
     snakemake.params.headline,
+    snakemake.params.learned,
     snakemake.params.kinds,
     snakemake.output.figures,
     snakemake.output.text,
