@@ -16,6 +16,7 @@ _COMMON_SETTINGS = ("kind", "label", "sweep")
 _LEARNING = (
     "steps_per_fact",
     "loss_on",
+    "max_length",
     "micro_batch_size",
     "facts_per_step",
     "epochs",
@@ -227,6 +228,8 @@ def _check_agreement(config: Mapping) -> None:
                 "lower top_t or raise memory.num_keys"
             )
     _check_stream(stream)
+    if (stream["max_length"] or 0) > base["max_length"]:
+        _refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
     if shared := sorted(set(config["seeds"]) & set(config["tuning"]["seeds"])):
         raise ConfigError(
             f"seed {shared[0]} is in seeds and in tuning.seeds; rates must be chosen on seeds of their own"

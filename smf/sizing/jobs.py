@@ -98,7 +98,8 @@ def remedy(job: Job, models: Models, limit: int) -> str:
     table = models.memory.num_values * models.value
     if table > limit // 4 and job.name != "base_model":
         return f"the tables alone take {table / 1e9:.1f} GB: lower memory.num_keys, or take a larger device"
-    return "take a larger device, a smaller model or shorter texts (base.max_length)"
+    length = "stream.max_length" if job.name.startswith("learn") else "base.max_length"
+    return f"take a larger device, a smaller model or shorter texts ({length})"
 
 
 def _most_rows(job: Job, models: Models, limit: int) -> int:

@@ -1,6 +1,7 @@
 """The peak memory of each kind of job, in parts. Estimates: benchmarks/plan.py compares them with measured peaks.
 
-Texts are taken to be as long as the config allows (``base.max_length``), so real ones need less.
+Texts are taken to be as long as the config allows (``base.max_length``, for streams ``stream.max_length``), so real
+ones need less.
 """
 
 from collections.abc import Mapping

@@ -79,8 +79,10 @@ def _memory(work: Work, device_memory: int) -> list[str]:
         rows.append((job.name, f"{_gigabytes(peak)}  ({_largest(parts)}; {job.setting} {job.rows})"))
         if peak > device_memory:
             warnings.append(f"  {job.name} needs {_gigabytes(peak)}: {remedy(job, models, device_memory)}")
-    length = work.config["base"]["max_length"]
+    length, of_wordings = work.config["base"]["max_length"], work.config["stream"]["max_length"]
     title = f"Peak memory on {work.config['device']}, estimated for texts of base.max_length ({length}) tokens"
+    if of_wordings is not None:
+        title += f" and wordings of stream.max_length ({of_wordings})"
     if not warnings:
         return [_block(title, rows), f"Every job fits the device, which has {_gigabytes(device_memory)}."]
     few = f"too little for {len(warnings)} of {len(rows)} kinds of jobs"

@@ -51,8 +51,8 @@ class Work:
 
     @property
     def batch(self) -> Texts:
-        """The batch of one step, with texts of the longest length."""
-        length = self.config["base"]["max_length"]
+        """The batch of one step, with wordings of the longest length."""
+        length = self.config["stream"]["max_length"] or self.config["base"]["max_length"]
         return Texts(self.config["stream"]["facts_per_step"] * self.wordings, length, length - 1)
 
     @property

@@ -53,6 +53,7 @@ def learn(
         loss_on=stream["loss_on"],
         snapshots=tuple(delta_paths),
         max_length=max_length,
+        max_wording_length=stream["max_length"],
         micro_batch_size=stream["micro_batch_size"],
         facts_per_step=stream["facts_per_step"],
         epochs=stream["epochs"],

@@ -29,6 +29,7 @@ class StreamSettings:
         loss_on: ``text`` learns whole statements, ``answer`` the answers only.
         snapshots: Positions (numbers of facts learned) at which the delta is kept, see :class:`Passes`.
         max_length: Longest text, in tokens.
+        max_wording_length: Longest training wording, in tokens; None for ``max_length``.
         micro_batch_size: Wordings in one forward pass, see :class:`smf.methods.method.Method`.
         facts_per_step: Facts whose wordings are one batch.
         epochs: Passes over the stream.
@@ -43,6 +44,7 @@ class StreamSettings:
     loss_on: LossOn
     snapshots: tuple[int, ...]
     max_length: int
+    max_wording_length: int | None = None
     micro_batch_size: int | None = None
     facts_per_step: int = 1
     epochs: int = 1
@@ -113,7 +115,8 @@ def _learn(
 ) -> dict:
     """The steps on one batch."""
     started = time.perf_counter()
-    batch = facts_batch(tokenizer, group, loss_on=settings.loss_on, max_length=settings.max_length)
+    max_length = settings.max_wording_length or settings.max_length
+    batch = facts_batch(tokenizer, group, loss_on=settings.loss_on, max_length=max_length)
     batch = batch.to(method.model.device)
     reports = []
     for share in shares:

@@ -317,6 +317,10 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             tiny(stream={"num_facts": "many"}),
             "stream.num_facts is 'many', but must be a whole number (Facts a stream.)",
         ),
+        (
+            tiny(base={"max_length": 64}, stream={"max_length": 65}),
+            "stream.max_length is 65, but must be at most base.max_length (64)",
+        ),
         (tiny(stream={"num_facts": 3.0}), "stream.num_facts is 3.0, but must be a whole number"),
         (tiny(stream={"num_facts": True}), "stream.num_facts is True, but must be a whole number"),
         (tiny(healing={"learning_rate": float("nan")}), "healing.learning_rate is nan, but must be a number"),

@@ -1,12 +1,13 @@
 """Recipes: facts that share a step, epochs, schedules, clipping, dropout, and training at low precision."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
 
-from smf.errors import ConfigError
+from smf.errors import ConfigError, DataError
 from smf.memory import RowGradient
 from smf.memory.clipping import clip_row_gradients
 from smf.methods.registry import method_kinds
@@ -48,6 +49,23 @@ def recorded(method):
 def change(method, before):
     """What changed in the model since a copy of its state."""
     return {name: tensor - before[name] for name, tensor in method.model.state_dict().items()}
+
+
+# How long a wording may be
+
+
+def test_wordings_end_at_a_limit_of_their_own_and_questions_do_not():
+    told = replace(FACTS[0], train_prompts=(), train_texts=("Joel Quint was born in the town of Tarnow.",))
+    method = start_method("full", **LEARNING["full"])
+    batches = recorded(method)
+    rows, _ = learn(method, [told], max_wording_length=8)
+    [(_, batch)] = batches
+    whole = fact_batch(tokenizer(), told, **TEXT)
+    assert whole.input_ids_BT.shape[1] > batch.input_ids_BT.shape[1] == 8
+    assert batch.input_ids_BT[batch.attention_mask_BT.bool()].tolist() == whole.input_ids_BT[0].tolist()
+    assert rows[0]["acquired"] is not None  # the question is longer than 8 tokens
+    with pytest.raises(DataError, match="more than max_length 8"):
+        learn(start_method("full", **LEARNING["full"]), max_wording_length=8)
 
 
 # Facts that share a step, and epochs

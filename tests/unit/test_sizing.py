@@ -223,6 +223,16 @@ def test_steps_follow_the_stream():
     assert work.batch.rows == 2 * 6  # the world has six training wordings
 
 
+def test_a_step_is_as_long_as_the_longest_wording_may_be():
+    short, long = (work_of(qwen(stream={"max_length": length})) for length in (16, None))
+    assert (short.batch.tokens, long.batch.tokens) == (16, 64)
+    peaks = {}
+    for name, work in (("short", short), ("long", long)):
+        peaks[name] = {job.name: memory.total(job.parts(work.models, job.rows)) for job in jobs(work)}
+    smaller = {job for job, peak in peaks["short"].items() if peak < peaks["long"][job]}
+    assert smaller == {job for job in peaks["long"] if job.startswith("learn")}
+
+
 def test_advice_makes_a_job_fit():
     work = work_of(qwen())
     limit, advised = 8 * 10**9, 0
