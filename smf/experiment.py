@@ -127,7 +127,7 @@ class Experiment:
     @property
     def asking_facts(self) -> dict:
         """What asking for facts depends on."""
-        return {key: self.config["evaluation"][key] for key in ("wordings_per_fact", *_GENERATION)}
+        return {key: self.config["evaluation"][key] for key in ("num_facts", "wordings_per_fact", *_GENERATION)}
 
     @property
     def untuned(self) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from smf.artifacts import read_jsonl
 from smf.errors import DataError
 from smf.evaluation.answers import exact_match, extract_answer, token_f1
+from smf.seeding import derive_seed
 from smf.streams.facts import Fact, question_prompt
 
 FACT_FORMS = ("seen", "unseen", "question")
@@ -92,6 +93,31 @@ def score_generation(document: Mapping, results: Sequence[str]) -> dict[str, flo
     """
     answer = extract_answer(results[0])
     return {"em": exact_match(answer, document["answer"]), "f1": token_f1(answer, document["answer"])}
+
+
+def chosen_facts(taught: Sequence[Fact], num_facts: int | None, seed: int) -> Sequence[Fact]:
+    """The facts that are asked of those taught so far.
+
+    Each fact has a place in one random order, which depends on the seed and the fact alone, and the first ones of those
+    taught are asked. So two positions of a stream, two methods and two seeds share as many of the facts asked as they
+    can.
+
+    Args:
+        taught: In stream order.
+        num_facts: How many are asked at most, of those that can be asked (passages of a document cannot). None: all.
+        seed: Of the order.
+
+    Returns:
+        In stream order.
+    """
+    if num_facts is None or len(taught) <= num_facts:
+        return taught
+    able = [
+        fact for fact in taught if fact.train_prompts or fact.unseen_prompts or fact.question or fact.locality_prompts
+    ]
+    able.sort(key=lambda fact: derive_seed(seed, "facts asked", fact.fact_id))
+    chosen = {fact.fact_id for fact in able[:num_facts]}
+    return [fact for fact in taught if fact.fact_id in chosen]
 
 
 def locality_documents(facts: Sequence[Fact], answers: Mapping[str, str]) -> list[dict]:

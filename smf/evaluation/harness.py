@@ -4,7 +4,7 @@ The sets are read and their tasks built once; all snapshots of a branch are then
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import ConfigError, DataError
 from smf.evaluation.answers import extract_answer
-from smf.evaluation.documents import FACT_FORMS, fact_documents, locality_documents
+from smf.evaluation.documents import FACT_FORMS, chosen_facts, fact_documents, locality_documents
 from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.metrics import LOCALITY, MEASURES
@@ -40,6 +40,8 @@ class EvaluationSettings:
             none for a set that is not named. Facts have none.
         tasks: lm-eval's own tasks by name, each with ``num_items``, ``num_fewshot`` and ``metrics``.
         include_path: Folder of more lm-eval tasks.
+        num_facts: Of the facts taught so far, how many are asked at most, see :func:`smf.evaluation.documents.chosen_facts`;
+            None: all.
         wordings_per_fact: Of each fact, how many trained and how many unseen wordings are asked at most.
         max_new_tokens: Longest generated answer, in tokens.
         batch_size: Sequences a forward pass.
@@ -52,6 +54,7 @@ class EvaluationSettings:
     num_fewshot: Mapping[str, int] = field(default_factory=dict)
     tasks: Mapping[str, Mapping] = field(default_factory=dict)
     include_path: str | None = None
+    num_facts: int | None = None
     wordings_per_fact: int = 2
     max_new_tokens: int = 16
     batch_size: int = 64
@@ -101,12 +104,21 @@ class Evaluator:
             logger.warning("not measured, because no fact of the stream has such a wording: %s", ", ".join(absent))
         self._locality: dict[str, str] | None = None
 
-    def remember(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def remember(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, positions: Iterable[int] = (0,)
+    ) -> None:
         """Keep what the model that a stream starts from says about neighbours of the facts, to compare snapshots with.
 
         Without it, and for facts without ``locality_prompts``, locality is not measured.
+
+        Args:
+            model: The model that the stream starts from.
+            tokenizer: Its tokenizer.
+            positions: Where snapshots will be scored.
         """
-        prompts = list(dict.fromkeys(prompt for fact in self._facts for prompt in fact.locality_prompts))
+        asked = {fact.fact_id for position in positions for fact in self._chosen(position)}
+        facts = [fact for fact in self._facts if fact.fact_id in asked]
+        prompts = list(dict.fromkeys(prompt for fact in facts for prompt in fact.locality_prompts))
         if not prompts:
             return
         task = prompts_task(
@@ -179,14 +191,19 @@ class Evaluator:
     def _asked(self, facts: Sequence[Fact], form: str) -> list[dict]:
         return fact_documents(facts, form, self._settings.wordings_per_fact)
 
-    def _fact_tasks(self, position: int) -> dict[str, Task]:
-        """The tasks about the facts taught so far, by our metric; a form in which none of them is asked has no task."""
+    def _chosen(self, position: int) -> Sequence[Fact]:
+        """The facts that are asked at a position."""
         if not 0 <= position <= len(self._facts):
             raise ConfigError(f"position is {position}, but the stream has {len(self._facts)} facts")
         taught = self._facts[:position] if position else self._facts
-        documents = {f"facts_{form}_f1": self._asked(taught, form) for form in self._forms}
+        return chosen_facts(taught, self._settings.num_facts, self._settings.seed)
+
+    def _fact_tasks(self, position: int) -> dict[str, Task]:
+        """The tasks about the facts taught so far, by our metric; a form in which none of them is asked has no task."""
+        chosen = self._chosen(position)
+        documents = {f"facts_{form}_f1": self._asked(chosen, form) for form in self._forms}
         if self._locality is not None:
-            documents[LOCALITY] = locality_documents(taught, self._locality)
+            documents[LOCALITY] = locality_documents(chosen, self._locality)
         return {
             metric: prompts_task(metric.split("_")[1], rows, self._settings.max_new_tokens)
             for metric, rows in documents.items()

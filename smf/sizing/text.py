@@ -42,6 +42,8 @@ def _work(work: Work) -> str:
     passes, batch, config = work.passes, work.batch, work.config
     tokens = passes.num_steps * batch.num_tokens
     asked = ", ".join(f"{probe} {'all' if number is None else number}" for probe, number in work.asked.items())
+    most = config["evaluation"]["num_facts"]
+    facts = "the facts" if most is None else f"at most {_number(most)} of the facts"
     rows = [
         (
             "jobs",
@@ -58,7 +60,7 @@ def _work(work: Work) -> str:
             "healing",
             f"{_number(config['healing']['num_steps'])} optimizer steps of {config['healing']['batch_size']} texts",
         ),
-        ("evaluations", f"{work.evaluations}, each with {asked} and the facts taught so far"),
+        ("evaluations", f"{work.evaluations}, each with {asked} and {facts} taught so far"),
         ("generated answers", f"at most {_number(work.answers)}"),
     ]
     return _block("Work", rows)

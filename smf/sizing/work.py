@@ -125,9 +125,10 @@ class Work:
     def answers(self) -> int:
         """Answers that all evaluations generate at most: of held-out questions, and three forms of each fact."""
         questions = sum(number or 0 for probe, number in self.asked.items() if self.probes[probe] == "questions")
-        forms = 2 * self.config["evaluation"]["wordings_per_fact"] + 1
-        runs = len(self.config["seeds"]) * len(self.config["methods"])
-        facts = runs * sum(self.positions) + 2 * len(self.config["seeds"]) * self.config["stream"]["num_facts"]
+        evaluation, runs = self.config["evaluation"], len(self.config["seeds"]) * len(self.config["methods"])
+        forms = 2 * evaluation["wordings_per_fact"] + 1
+        asked = [min(position, evaluation["num_facts"] or position) for position in self.positions]
+        facts = runs * sum(asked) + 2 * len(self.config["seeds"]) * asked[-1]
         snapshots = runs * len(self.positions)
         return (snapshots + 2) * questions + forms * facts  # the start models are asked once for all seeds
 

@@ -53,7 +53,7 @@ def evaluate_run(
     evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings))
     tokenizer = load_tokenizer(start_folder)
     learner = start_method(method, start_folder, background, seed=seed, device=device)
-    evaluator.remember(learner.model, tokenizer)
+    evaluator.remember(learner.model, tokenizer, delta_paths)
     start_hash = model_hash(start_folder)
     for position, path in progress(delta_paths.items(), "snapshots", total=len(delta_paths)):
         delta, metadata = read_tensors(path)

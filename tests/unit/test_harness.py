@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from dataclasses import replace
 from types import SimpleNamespace
 
 import lm_eval.tasks
@@ -15,6 +16,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from smf.errors import ConfigError, DataError
 from smf.evaluation.answers import exact_match, token_f1
+from smf.evaluation.documents import chosen_facts
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.evaluation.held_out import TASK_FOLDER, MemoryTask
 from smf.evaluation.language_model import LanguageModel
@@ -158,6 +160,33 @@ def test_facts_are_those_taught_up_to_the_position(evaluator_of):
 
     with pytest.raises(ConfigError, match="position is 4, but the stream has 3 facts"):
         evaluator.score(oracle, 4)
+
+
+def test_of_many_facts_a_seeded_choice_is_asked_that_changes_little_along_the_stream():
+    facts = [replace(FACTS[0], fact_id=f"fact {number}") for number in range(40)]
+    passages = [Fact(f"passage {number}", "a town", (), (), "", (), train_texts=("A text.",)) for number in range(40)]
+    stream = [fact for pair in zip(facts, passages, strict=True) for fact in pair]
+
+    def asked(position, seed=0, number=10):
+        return [fact.fact_id for fact in chosen_facts(stream[:position], number, seed)]
+
+    assert len(asked(80)) == 10
+    assert asked(80) == sorted(asked(80), key=[fact.fact_id for fact in stream].index)
+    assert all(name.startswith("fact") for name in asked(80))
+    taught_by_then = {fact.fact_id for fact in stream[:50]}
+    assert set(asked(80)) & taught_by_then <= set(asked(50))
+    assert asked(80) != asked(80, seed=1)
+    assert asked(12) == [fact.fact_id for fact in stream[:12:2]]
+    assert [fact.fact_id for fact in chosen_facts(stream[::-1], 10, 0)] == asked(80)[::-1]
+    assert chosen_facts(stream, None, 0) is stream
+
+
+def test_no_more_facts_are_asked_than_the_settings_say(evaluator_of):
+    evaluator = evaluator_of(num_facts=2, wordings_per_fact=1)
+    for position, number in ((0, 2), (1, 1), (3, 2)):
+        samples = evaluator.score(Oracle({}), position)["lm_eval"]["n-samples"]
+        forms = ("seen", "unseen", "question")
+        assert [samples[f"smf_facts_{form}"]["effective"] for form in forms] == [number] * 3
 
 
 def test_what_the_model_is_asked(evaluator_of):

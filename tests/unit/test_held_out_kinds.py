@@ -235,6 +235,16 @@ def test_locality_is_agreement_with_what_the_start_model_says():
     assert metrics(evaluator.evaluate(other, tokenizer(), 1))["facts_locality_f1"] == pytest.approx(expected[0])
 
 
+def test_locality_asks_for_neighbours_of_the_facts_that_are_asked():
+    facts = [neighbour(name, (f"Karl {name} was born in",)) for name in ("Ina", "Joel", "Rosa", "Emil")]
+    evaluator = Evaluator({}, facts, EvaluationSettings(max_new_tokens=6, num_facts=2))
+    evaluator.remember(base_model(), tokenizer(), (1, 4))
+    for position, number in ((1, 1), (4, 2)):
+        result = evaluator.evaluate(base_model(), tokenizer(), position)
+        assert metrics(result)["facts_locality_f1"] == 1.0
+        assert result["lm_eval"]["n-samples"]["smf_facts_locality"]["effective"] == number
+
+
 def metrics(result):
     return {score["metric"]: score["value"] for score in result["scores"]}
 

@@ -215,6 +215,17 @@ def test_jobs_and_evaluations_are_counted():
     assert work.sweep_runs == sum(len(method.get("sweep", ())) for method in work.config["methods"].values())
 
 
+def test_answers_are_counted_for_the_facts_that_are_asked():
+    def answers(**evaluation):
+        changes = {"num_items": {"nq": 5}, "wordings_per_fact": 1, **evaluation}
+        return work_of(tiny(seeds=[0], evaluation=changes, stream={"num_facts": 8, "snapshots": [2]})).answers
+
+    methods = len(tiny()["methods"])
+    held_out = (2 * methods + 2) * 5
+    assert answers() == held_out + 3 * (methods * (2 + 8) + 2 * 8)
+    assert answers(num_facts=3) == held_out + 3 * (methods * (2 + 3) + 2 * 3)
+
+
 def test_steps_follow_the_stream():
     work = work_of(
         tiny(stream={"num_facts": 7, "facts_per_step": 2, "epochs": 3, "steps_per_fact": 5, "snapshots": []})
