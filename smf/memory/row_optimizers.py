@@ -34,7 +34,7 @@ class RowOptimizer(ABC):
         self.weight_decay = weight_decay
         self._dtype = torch.promote_types(values_SV.dtype, torch.float32)
         self._state = (
-            RowState(self.num_moments, values_SV.new_empty(0, values_SV.shape[1], dtype=self._dtype))
+            RowState(self.num_moments, values_SV.new_empty(0, values_SV.shape[1], dtype=self._dtype), len(values_SV))
             if self.num_moments
             else None
         )

@@ -17,15 +17,17 @@ _STEPS_WITHOUT_WAITING = 16
 
 
 class RowState:
-    """Moments and step counters. Grows by doubling; a new row starts at zero.
+    """Moments and step counters. Grows by doubling, up to the table's size; a new row starts at zero.
 
     Args:
         num_moments: M.
         like_0V: An empty tensor with the type, device and row size of the moments.
+        num_slots: Slots of the table.
     """
 
-    def __init__(self, num_moments: int, like_0V: Tensor):
+    def __init__(self, num_moments: int, like_0V: Tensor, num_slots: int):
         device = like_0V.device
+        self._most_rows = num_slots + 1  # one is always free
         self.moments_MEV = like_0V.new_zeros(num_moments, 0, like_0V.shape[1])
         self.steps_E = torch.zeros(0, dtype=torch.long, device=device)
         # The slots in ascending order, and the row of state of each. Rows are given out in the order of selection.
@@ -93,15 +95,18 @@ class RowState:
         self._at_most_used = used
 
     def _make_room(self, number: int) -> None:
-        """Room for ``number`` more rows than there can be now, plus one free row that searches may end at."""
+        """Room for ``number`` more rows than there can be now, plus one free row that searches may end at.
+
+        Once there is a row for every slot, the rows asked for are those of slots that have one, however many.
+        """
         capacity = len(self._slots_E)
-        if self._at_most_used + number + 1 > capacity:
+        if self._at_most_used + number + 1 > capacity and capacity < self._most_rows:
             self._at_most_used = int(self._used)  # the host waits
             needed = self._at_most_used + number + 1
             if not sizes_are_free(self.steps_E.device):
                 needed = self._at_most_used + _STEPS_WITHOUT_WAITING * number + 1
             if needed > capacity:
-                self._grow(max(needed, 2 * capacity) - capacity)
+                self._grow(min(max(needed, 2 * capacity), self._most_rows) - capacity)
         self._at_most_used += number
 
     def _grow(self, extra: int) -> None:

@@ -109,10 +109,11 @@ class SparseMemoryFinetuning(Method):
             rows = tokens_per_step * memory.lookups
         width = len(memory.layers) * memory.value_dim
         rows = min(rows, memory.num_slots)
-        changed = min(rows * num_steps, memory.num_slots) * width
+        changed = min(rows * num_steps, memory.num_slots)
         moments = {"adamw": 2, "adagrad": 1}.get(settings["optimizer"], int(settings["momentum"] > 0))
-        # The state's room grows by doubling, see smf.memory.row_state.
-        return Footprint(rows * width, 2 * moments * changed, changed, first_block=min(memory.layers) + 1)
+        # The state's room grows by doubling up to the table's size, see smf.memory.row_state.
+        room = moments * min(2 * changed, memory.num_slots + 1)
+        return Footprint(rows * width, room * width, changed * width, first_block=min(memory.layers) + 1)
 
     def step(self, batch: Batch) -> StepReport:
         """One step on the slots that the selector picks for this batch."""

@@ -129,6 +129,30 @@ def test_state_exists_only_for_rows_that_were_ever_selected_and_counts_their_ste
         )  # grows by doubling; no map of slots
 
 
+@pytest.mark.parametrize("free", [True, False], ids=["sizes known", "on an accelerator"])
+@with_state
+def test_state_has_room_for_all_slots_of_the_table_and_never_for_more(kind, free, monkeypatch):
+    row_class, _, settings = KINDS[kind]
+    monkeypatch.setattr("smf.memory.row_state.sizes_are_free", lambda device: free)
+    values = table()
+    references = [TorchReference(kind, values[slot]) for slot in range(NUM_SLOTS)]
+    mine, rng = row_class(values, **settings), random.Random(5)
+    for gradient in gradients(steps=40):
+        slots = random_unique(rng, NUM_SLOTS, rng.choice((1, 5, NUM_SLOTS)))
+        mine.step(slots, gradient[slots])
+        for slot in slots.tolist():
+            references[slot].step(gradient[slot])
+        assert mine._state.moments_MEV.shape[1] <= NUM_SLOTS + 1  # one is always free
+    assert mine._state.moments_MEV.shape[1] == NUM_SLOTS + 1
+    expected = torch.stack([reference.parameter.data for reference in references])
+    torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
+    resumed = row_class(values.clone(), **settings)
+    resumed.load_state_dict(mine.state_dict())
+    for optimizer in (mine, resumed):
+        optimizer.step(torch.arange(NUM_SLOTS), gradients(steps=1, seed=6)[0])
+    assert same_bytes(mine.values_SV, resumed.values_SV)
+
+
 @with_state
 def test_a_repeated_slot_takes_one_step(kind):
     """On an accelerator lists of slots are filled up with their last entry."""
