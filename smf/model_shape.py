@@ -35,6 +35,18 @@ FAMILIES = {
 }
 """By transformers' ``model_type``."""
 
+TRANSFORMERS_NAMES = {"num_layers": "num_hidden_layers"}
+"""What transformers calls a key of ``base.architecture``, where it is another word."""
+
+_LARGEST_LOGITS = 2**27
+"""Bytes of the logits, in float32, that a pass makes together; more are made one part after the other."""
+
+
+def positions_at_once(vocab_size: int) -> int:
+    """For how many positions logits are made together."""
+    return max(1, _LARGEST_LOGITS // (4 * vocab_size))
+
+
 _KEYS = ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 

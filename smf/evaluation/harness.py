@@ -40,8 +40,8 @@ class EvaluationSettings:
             none for a set that is not named. Facts have none.
         tasks: lm-eval's own tasks by name, each with ``num_items``, ``num_fewshot`` and ``metrics``.
         include_path: Folder of more lm-eval tasks.
-        num_facts: Of the facts taught so far, how many are asked at most, see :func:`smf.evaluation.documents.chosen_facts`;
-            None: all.
+        num_facts: Of the facts taught so far, how many are asked at most
+            (:func:`smf.evaluation.documents.chosen_facts`). None: all.
         wordings_per_fact: Of each fact, how many trained and how many unseen wordings are asked at most.
         max_new_tokens: Longest generated answer, in tokens.
         batch_size: Sequences a forward pass.

@@ -117,26 +117,28 @@ class LanguageModel(HFLM):
             self._encoded = dict(zip(texts, ids, strict=True))
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = True, override_bs: int | None = None):
-        """As lm-eval's, to rounding; what follows one context is scored with that context computed once."""
-        results: dict[int, tuple[float, bool]] = {}
+        """As lm-eval's, to rounding; what follows one context is scored with that context computed once.
+
+        Raises:
+            ConfigError: A continuation is longer than what the model reads.
+        """
         by_context: dict[tuple[int, ...], list[int]] = {}
-        long = []  # loses its beginning, so its context is not that of its neighbours
         for number, (_, context, continuation) in enumerate(requests):
-            # the last token is predicted, not read
-            if len(context) + len(continuation) > self.max_length + 1:
-                long.append(number)
-            else:
-                by_context.setdefault(tuple(context), []).append(number)
+            if len(continuation) > self.max_length:
+                raise ConfigError(
+                    f"a continuation of {len(continuation)} tokens is to be scored, but the model reads "
+                    f"{self.max_length}; raise base.max_length"
+                )
+            # What is too long loses its beginning. The last token is predicted, not read.
+            kept = context[-(self.max_length + 1 - len(continuation)) :]
+            by_context.setdefault(tuple(kept), []).append(number)
         items = [Item(context, [requests[number][2] for number in group]) for context, group in by_context.items()]
         found = continuation_likelihoods(
             self.model, items, pad_token_id=self.eot_token_id, rows_per_pass=self.batch_size
         )
+        results: dict[int, tuple[float, bool]] = {}
         for group, likelihoods in zip(by_context.values(), found, strict=True):
             results.update(zip(group, likelihoods, strict=True))
-        apart = super()._loglikelihood_tokens(
-            [requests[number] for number in long], disable_tqdm=disable_tqdm, override_bs=override_bs
-        )
-        results.update(zip(long, apart, strict=True))
         return [
             (LogLikelihood(results[number][0], len(requests[number][2])), results[number][1])
             for number in range(len(requests))

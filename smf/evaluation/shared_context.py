@@ -2,9 +2,10 @@
 
 lm-eval passes each continuation through the model together with its context: a HellaSwag item costs its context four
 times. Here contexts go through the model once and leave their keys and values in the cache, from which each
-continuation goes on. Logits are made where a continuation is predicted and nowhere else.
+continuation goes on. Logits are made where a continuation is predicted and nowhere else, some positions at a time.
 
-Shapes: B item, C context column, N continuation, W column of a continuation, V vocabulary.
+Shapes: B item, C context column, N continuation, W column of a continuation, D hidden size, X predicted token, V
+vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+
+from smf.models.logits import at_once, final_states, logits_of
 
 
 @dataclass(frozen=True)
@@ -98,69 +101,77 @@ def _score(model: PreTrainedModel, batch: Sequence[Item], pad_token_id: int) -> 
     num_continuations = len(batch[0].continuations)
     continuations = [continuation for item in batch for continuation in item.continuations]
     read = _read_at_once if num_continuations == 1 else _read_context_first
-    logits_NWV, rows = read(model, batch, continuations, pad_token_id)
-    targets_NW, mask_NW = (part.to(model.device) for part in _padded(rows, _NOTHING, left=False))
-    likelihoods = _likelihoods(logits_NWV, targets_NW.clamp_min(0), (mask_NW == 1) & (targets_NW != _NOTHING))
+    states_NWD, rows = read(model, batch, continuations, pad_token_id)
+    targets_NW = _padded(rows, _NOTHING, left=False)[0].to(model.device)
+    likelihoods = _likelihoods(model, states_NWD, targets_NW)
     return [likelihoods[start : start + num_continuations] for start in range(0, len(likelihoods), num_continuations)]
 
 
-def _likelihoods(logits_NWV: Tensor, targets_NW: Tensor, mask_NW: Tensor) -> list[Likelihood]:
+def _likelihoods(model: PreTrainedModel, states_NWD: Tensor, targets_NW: Tensor) -> list[Likelihood]:
     """Sums over the continuations' own columns, in float32 whatever the model computes in."""
-    chosen_NW = logits_NWV.gather(-1, targets_NW.unsqueeze(-1)).squeeze(-1).float()
-    totals_NW = chosen_NW - logits_NWV.float().logsumexp(-1)
-    greedy_NW = (logits_NWV.argmax(-1) == targets_NW) | ~mask_NW
-    totals_N = totals_NW.masked_fill(~mask_NW, 0.0).sum(1)
-    return list(zip(totals_N.tolist(), greedy_NW.all(1).tolist(), strict=True))
+    mask_NW = targets_NW != _NOTHING
+    size = at_once(model)
+    parts = zip(states_NWD[mask_NW].split(size), targets_NW[mask_NW].split(size), strict=True)
+    totals_X, greedy_X = zip(*(_of_tokens(model, *part) for part in parts), strict=True)
+    totals_NW = torch.zeros(mask_NW.shape, device=mask_NW.device).masked_scatter(mask_NW, torch.cat(totals_X))
+    greedy_NW = (~mask_NW).masked_scatter(mask_NW, torch.cat(greedy_X))
+    return list(zip(totals_NW.sum(1).tolist(), greedy_NW.all(1).tolist(), strict=True))
+
+
+def _of_tokens(model: PreTrainedModel, states_XD: Tensor, targets_X: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of each token, and whether it is the most probable one."""
+    logits_XV = logits_of(model, states_XD.unsqueeze(0)).squeeze(0)
+    chosen_X = logits_XV.gather(-1, targets_X.unsqueeze(-1)).squeeze(-1).float()
+    return chosen_X - logits_XV.float().logsumexp(-1), logits_XV.argmax(-1) == targets_X
 
 
 def _read_at_once(
     model: PreTrainedModel, batch: Sequence[Item], continuations: Sequence[Sequence[int]], pad_token_id: int
 ) -> tuple[Tensor, list[list[int]]]:
-    """Logits (N, W, V) where each context has one continuation, and the tokens to be predicted in their columns."""
+    """Hidden states (N, W, D) where each context has one continuation, and what is to be predicted in their columns."""
     # Texts begin in the same column, so that nothing has to be masked; what follows a text cannot reach back into it.
     texts = [[*item.context, *item.continuations[0][:-1]] for item in batch]
     ids_NT, _ = _padded(texts, pad_token_id, left=False)
     first = min(len(item.context) for item in batch) - 1
-    logits_NWV = model(
-        input_ids=ids_NT.to(model.device),
-        logits_to_keep=torch.arange(first, ids_NT.shape[1], device=model.device),
-        use_cache=False,
-    ).logits
-    return logits_NWV, [[_NOTHING] * (len(item.context) - 1 - first) + [*item.continuations[0]] for item in batch]
+    states_NTD = final_states(model, input_ids=ids_NT.to(model.device), use_cache=False).last_hidden_state
+    return states_NTD[:, first:], [
+        [_NOTHING] * (len(item.context) - 1 - first) + [*item.continuations[0]] for item in batch
+    ]
 
 
 def _read_context_first(
     model: PreTrainedModel, batch: Sequence[Item], continuations: Sequence[Sequence[int]], pad_token_id: int
 ) -> tuple[Tensor, list[Sequence[int]]]:
-    """Logits (N, W, V) of the continuations' tokens, each context read once, and these tokens."""
+    """Hidden states (N, W, D) that predict the continuations' tokens, each context read once, and these tokens."""
     num_continuations = len(batch[0].continuations)
     # Contexts end in the same column. A continuation's last token predicts nothing and is left out.
     contexts_BC, context_mask_BC = _padded([item.context for item in batch], pad_token_id, left=True)
     fed_NW, fed_mask_NW = _padded([continuation[:-1] for continuation in continuations], pad_token_id, left=False)
     device = model.device
     context_mask_BC, fed_mask_NW = context_mask_BC.to(device), fed_mask_NW.to(device)
-    out = model(
+    out = final_states(
+        model,
         input_ids=contexts_BC.to(device),
         attention_mask=context_mask_BC,
         position_ids=(context_mask_BC.cumsum(1) - 1).clamp_min(0),
-        logits_to_keep=1,
         use_cache=True,
     )
-    logits_NWV = out.logits.repeat_interleave(num_continuations, dim=0)
+    states_NWD = out.last_hidden_state[:, -1:].repeat_interleave(num_continuations, dim=0)
     if not fed_NW.shape[1]:
-        return logits_NWV, [*continuations]
+        return states_NWD, [*continuations]
     cache = out.past_key_values
     cache.batch_repeat_interleave(num_continuations)
     context_mask_NC = context_mask_BC.repeat_interleave(num_continuations, dim=0)
     lengths_N1 = context_mask_NC.sum(1, keepdim=True)
-    more_NWV = model(
+    more = final_states(
+        model,
         input_ids=fed_NW.to(device),
         attention_mask=torch.cat([context_mask_NC, fed_mask_NW], 1),
         position_ids=lengths_N1 + torch.arange(fed_NW.shape[1], device=device),
         past_key_values=cache,
         use_cache=True,
-    ).logits
-    return torch.cat([logits_NWV, more_NWV], 1), [*continuations]
+    )
+    return torch.cat([states_NWD, more.last_hidden_state], 1), [*continuations]
 
 
 def _padded(rows: Sequence[Sequence[int]], pad_token_id: int, *, left: bool) -> tuple[Tensor, Tensor]:

@@ -141,23 +141,23 @@ def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the batch's labels, in nats a token.
 
     Only positions at which some row has a label reach the output map: with ``loss_on: answer`` and a large vocabulary
-    it is the dearest map of the model.
+    it is the dearest map of the model. Logits that would be too large together are made in slices, and again for the
+    backward pass (see :mod:`smf.models.logits`); the gradient is the same but for rounding.
     """
-    import torch
     import torch.nn.functional as F
 
+    from smf.models.logits import at_once, final_states, in_float32, mean_loss
     from smf.streams.batches import IGNORED
 
     positions_P = batch.predicting_positions_P
-    logits_BPV = model(
-        input_ids=batch.input_ids_BT,
-        attention_mask=batch.attention_mask_BT,
-        logits_to_keep=positions_P,
-        use_cache=False,
-    ).logits
     labels_BP = batch.labels_BT[:, positions_P + 1]
-    at_least_float32 = torch.promote_types(logits_BPV.dtype, torch.float32)
-    return F.cross_entropy(logits_BPV.flatten(0, 1).to(at_least_float32), labels_BP.flatten(), ignore_index=IGNORED)
+    inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT, "use_cache": False}
+    if labels_BP.numel() > at_once(model):
+        rows_X, positions_X = batch.predictions_X2.unbind(1)
+        states_XD = final_states(model, **inputs).last_hidden_state[rows_X, positions_X]
+        return mean_loss(model, states_XD, batch.labels_BT[rows_X, positions_X + 1])
+    logits_BPV = model(**inputs, logits_to_keep=positions_P).logits
+    return F.cross_entropy(in_float32(logits_BPV.flatten(0, 1)), labels_BP.flatten(), ignore_index=IGNORED)
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -107,6 +107,10 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         finally:
             decoder.layers = blocks
 
+    def get_decoder(self) -> nn.Module:
+        """The base model's blocks, between embedding and output map."""
+        return self.language_model.get_decoder()
+
     def get_input_embeddings(self) -> nn.Module:
         """The base model's token embedding."""
         return self.language_model.get_input_embeddings()

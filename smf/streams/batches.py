@@ -39,6 +39,11 @@ class Batch:
         return (self.labels_BT[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
 
     @cached_property
+    def predictions_X2(self) -> Tensor:
+        """Row and position of each token whose next token is a label."""
+        return (self.labels_BT[:, 1:] != IGNORED).nonzero()
+
+    @cached_property
     def num_labels(self) -> int:
         """How many tokens are predicted: labels behind the first position, which nothing predicts."""
         return int((self.labels_BT[:, 1:] != IGNORED).sum())

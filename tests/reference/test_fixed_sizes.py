@@ -108,10 +108,11 @@ def sums_without_waiting(table, rows, weights, starts):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("selector", SELECTORS)
-@pytest.mark.parametrize("layers", [(1, 2), (0, 2)], ids=str)
-def test_nothing_in_a_step_waits_for_the_device(selector, optimizer, layers, fixed_sizes):
+@pytest.mark.parametrize(("layers", "positions"), [((1, 2), 10_000), ((0, 2), 5)], ids=str)
+def test_nothing_in_a_step_waits_for_the_device(selector, optimizer, layers, positions, fixed_sizes):
     """All but the first step on a batch, in which masks and positions are made and optimizer state finds room."""
     fixed_sizes.setattr(row_sparse, "weighted_bags", sums_without_waiting)
+    fixed_sizes.setattr("smf.models.logits.positions_at_once", lambda vocab_size: positions)  # at once, and in slices
     model = memory_model(num_keys=40, layers=layers)
     method = start_method("smf", model=model, selector=selector, top_t=5, **OPTIMIZERS[optimizer])
     batch = batch_of(FACTS[0])

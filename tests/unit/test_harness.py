@@ -449,9 +449,8 @@ def test_prompts_are_tokenised_as_in_training(tiny, evaluator_of, monkeypatch):
 
 def test_decoding_uses_the_cache_and_ends_when_all_answers_have_ended(tiny, evaluator_of):
     widths = []
-    with tiny.model.register_forward_pre_hook(
-        lambda _, args, options: widths.append((args[0] if args else options["input_ids"]).shape[1]), with_kwargs=True
-    ):
+    embeddings = tiny.model.get_input_embeddings()
+    with embeddings.register_forward_pre_hook(lambda _, inputs: widths.append(inputs[0].shape[1])):
         evaluator_of(questions=QUESTIONS[:1], choices=CHOICES[:1], max_new_tokens=60).evaluate(
             tiny.model, tiny.tokenizer, 1
         )
@@ -501,12 +500,12 @@ def test_all_that_is_asked_begins_as_training_text_does(make, evaluator_of):
     first = []
 
     def look(module, inputs, options):
-        ids, cache = options["input_ids"], options.get("past_key_values")
-        if cache is None or not cache.get_seq_length():
-            mask = options.get("attention_mask", torch.ones_like(ids)).bool()
-            first.extend(row[real][0].item() for row, real in zip(ids, mask, strict=True))
+        ids, cache, mask = (options.get(name) for name in ("input_ids", "past_key_values", "attention_mask"))
+        if ids is not None and (cache is None or not cache.get_seq_length()):  # not where only logits are made
+            mask = torch.ones_like(ids) if mask is None else mask
+            first.extend(row[real][0].item() for row, real in zip(ids, mask.bool(), strict=True))
 
-    model.register_forward_pre_hook(look, with_kwargs=True)
+    model.get_decoder().register_forward_pre_hook(look, with_kwargs=True)
     evaluator_of(max_new_tokens=2, batch_size=4).evaluate(model, asked, 0)
     assert len(first) > 4
     assert {token == asked.bos_token_id for token in first} == {make is tokenizer_with_bos}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from smf.errors import ConfigError
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.shared_context import Item, continuation_likelihoods
 from tests.helpers import FAMILIES, base_model, memory_model, tokenizer
@@ -94,15 +95,25 @@ def test_our_bridge_scores_as_lm_evals_own_model_does(family):
     assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
 
 
-def test_only_what_is_too_long_is_passed_on_to_lm_evals_own_model(monkeypatch):
+def test_a_text_is_read_as_far_back_as_the_model_reads_and_a_longer_continuation_is_refused():
     lm = LanguageModel(memory_model(), tokenizer(), batch_size=8, max_length=24)
-    passed_on = []
+    read = []
+    with lm.model.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1])):
+        lm._loglikelihood_tokens([(("", ""), [5] * 20, [6] * length) for length in (4, 5, 9, 24)])
+        assert sorted(read) == [4, 20, 24], "two share a whole context of 20; the others are cut, and read together"
+        with pytest.raises(ConfigError, match="a continuation of 25 tokens is to be scored, but the model reads 24"):
+            lm._loglikelihood_tokens([(("", ""), [5], [6] * 25)])
 
-    def score(_, requests, **__):
-        passed_on.extend(requests)
-        return [(0.0, False)] * len(requests)
 
-    monkeypatch.setattr(HFLM, "_loglikelihood_tokens", score)
-    requests = [(("", ""), [5] * 20, [6] * length) for length in (4, 5, 2, 9)]
-    lm._loglikelihood_tokens(requests)
-    assert passed_on == [requests[3]], "25 tokens are predicted from 24; 29 are not"
+@pytest.mark.parametrize("family", ["qwen2", "gemma2"])
+def test_likelihoods_are_the_same_however_few_logits_are_made_together(family, monkeypatch):
+    monkeypatch.setattr("smf.models.logits.positions_at_once", lambda vocab_size: 3)
+    model, widths = memory_model(family), []
+    with model.get_output_embeddings().register_forward_hook(lambda _, __, out: widths.append(out.shape[:2].numel())):
+        found = continuation_likelihoods(model, random_items(8), pad_token_id=0, rows_per_pass=16)
+    assert max(widths) == 3
+    monkeypatch.undo()
+    expected = continuation_likelihoods(model, random_items(8), pad_token_id=0, rows_per_pass=16)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert [total for total, _ in mine] == pytest.approx([total for total, _ in theirs], abs=1e-5)
+        assert [greedy for _, greedy in mine] == [greedy for _, greedy in theirs]
