@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smf.errors import ConfigError
+from smf.model_shape import TRANSFORMERS_NAMES
+
+_LOADED_ONLY = ("head_dim", "model_type", "tie_word_embeddings")
+"""Keys of ``base.architecture`` that tell of a model which was pretrained elsewhere."""
 
 
 def check_base(base: Mapping) -> None:
@@ -15,6 +19,11 @@ def check_base(base: Mapping) -> None:
     """
     architecture = base["architecture"]
     if base["source"] == "pretrain":
+        if given := [key for key in _LOADED_ONLY if key in architecture]:
+            raise ConfigError(
+                f"base.architecture.{given[0]} is {architecture[given[0]]}, but base.source is pretrain, which makes a "
+                "Qwen2 model with tied embeddings; drop it"
+            )
         heads, width = architecture["num_attention_heads"], architecture["hidden_size"]
         if width % heads or (width // heads) % 2:
             raise ConfigError(
@@ -27,28 +36,32 @@ def check_base(base: Mapping) -> None:
                 "(num_attention_heads)"
             )
     elif base["source"] == "checkpoint":
-        found, expected = _layers_of_checkpoint(base["checkpoint"]), architecture.get("num_layers")
-        if None not in (found, expected) and found != expected:
-            raise ConfigError(
-                f"base.architecture.num_layers is {expected}, but the model in {base['checkpoint']} has {found}; "
-                "correct or drop it, or name another checkpoint"
-            )
+        config = _config_of_checkpoint(base["checkpoint"])
+        for key, expected in architecture.items():
+            found = config.get(TRANSFORMERS_NAMES.get(key, key))
+            if found not in (None, expected):
+                raise ConfigError(
+                    f"base.architecture.{key} is {expected}, but the model in {base['checkpoint']} has {found}; "
+                    "correct or drop it, or name another checkpoint"
+                )
     elif base["name"] is None:
         raise ConfigError("base.source is hub, but base.name is not set; name a model as owner/name")
 
 
 def known_num_layers(base: Mapping) -> tuple[int | None, str]:
     """How many blocks the base model has, and how that is known; None if only the loaded model tells."""
-    if base["source"] == "checkpoint" and (found := _layers_of_checkpoint(base["checkpoint"])) is not None:
-        return found, f"the model in {base['checkpoint']}"
+    if base["source"] == "checkpoint":
+        found = _config_of_checkpoint(base["checkpoint"]).get("num_hidden_layers")
+        if found is not None:
+            return found, f"the model in {base['checkpoint']}"
     return base["architecture"].get("num_layers"), "base.architecture.num_layers"
 
 
-def _layers_of_checkpoint(folder: str | None) -> int | None:
+def _config_of_checkpoint(folder: str | None) -> dict:
     if folder is None:
         raise ConfigError("base.source is checkpoint, but base.checkpoint is not set; name a transformers folder")
     path = Path(folder) / "config.json"
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))).get("num_hidden_layers")
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"base.checkpoint: cannot read {path} ({error}); name a transformers folder") from error

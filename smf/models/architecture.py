@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedModel
 
 from smf.errors import CheckpointError
+from smf.model_shape import TRANSFORMERS_NAMES
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
-
-_CONFIG_NAMES = {"num_layers": "num_hidden_layers"}
-"""What transformers calls a key of ``base.architecture``, where it is another word."""
 
 
 def require_architecture(
-    where: object, model: PreTrainedModel, expected: Mapping[str, int], memory_layers: Sequence[int]
+    where: object, model: PreTrainedModel, expected: Mapping[str, int | str | bool], memory_layers: Sequence[int]
 ) -> None:
     """Refuse a model of other sizes than expected, or without the blocks that are to get memory.
 
@@ -30,7 +28,9 @@ def require_architecture(
     num_blocks = len(decoder_blocks(model))
     config = model.config.get_text_config()
     for key, value in expected.items():
-        found = getattr(config, _CONFIG_NAMES.get(key, key), None)
+        found = getattr(config, TRANSFORMERS_NAMES.get(key, key), None)
+        if key == "head_dim" and found is None:  # Qwen2 has no word for it
+            found = config.hidden_size // config.num_attention_heads
         if found != value:
             raise CheckpointError(
                 f"base.architecture.{key} is {value}, but {where} has {found}; correct the config, or name the model "

@@ -8,7 +8,7 @@ intermediate_size. Keys and values are repeated to the number of heads before at
 from dataclasses import dataclass
 
 from smf.methods.method import Footprint
-from smf.model_shape import BaseShape, MemoryShape
+from smf.model_shape import BaseShape, MemoryShape, positions_at_once
 
 FLOAT32 = 4
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -88,8 +88,11 @@ def frozen_prefix(base: BaseShape, memory: MemoryShape, batch: Texts, weight: in
 
 
 def logits(base: BaseShape, texts: Texts) -> int:
-    """Bytes of the loss over the vocabulary, at its highest."""
-    return texts.rows * texts.predicting * base.vocab_size * _LOGIT_BYTES
+    """Bytes of the loss over the vocabulary at its highest, made in slices of positions (:mod:`smf.models.logits`)."""
+    positions = texts.rows * texts.predicting
+    together = min(positions, positions_at_once(base.vocab_size))
+    states = 2 * positions * base.hidden_size * FLOAT32 if together < positions else 0  # picked out, and their gradient
+    return together * base.vocab_size * _LOGIT_BYTES + states
 
 
 def momentary(base: BaseShape, footprint: Footprint, texts: Texts, weight: int) -> int:

@@ -1,7 +1,7 @@
 """The peak memory of each kind of job, in parts. Estimates: benchmarks/plan.py compares them with measured peaks.
 
-Texts are taken to be as long as the config allows (``base.max_length``, for streams ``stream.max_length``), so real
-ones need less.
+Texts are taken to be as long as the config allows (``base.max_length``, for streams ``stream.max_length``): upper
+bounds, of which real texts need less.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,6 @@ _HEAP_GAPS = {
     "adapters": 1.5,
 }  # measured: how much more than their size such activations take
 _SEARCHED_AT_ONCE = 128  # tokens, on a CPU: smf.memory.product_keys
-_SCORED_TOKENS = 64  # of a continuation or a text whose likelihood is asked; longer ones are rare
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,16 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
 
 
 def healing(models: Models, texts: Texts) -> dict:
-    """Parts of the peak of healing, in bytes: dense gradients and AdamW for the memory layers, tables included."""
+    """Parts of the peak of healing, in bytes: dense gradients and AdamW for the memory layers, tables included.
+
+    The networks that a memory replaces stay, to be compared with. Measuring loss and slot use takes less than training.
+    """
     base, memory = models.base, models.memory
+    replaced = len(memory.layers) * base.num_feed_forward_parameters if memory.mode == "replace" else 0
     trained = memory.num_values * models.value + memory.num_others * models.weight
     footprint = Footprint(0, 0, 0, first_block=min(memory.layers) + 1)
     parts = {
-        "weights": models.bytes_of("healed"),
+        "weights": models.bytes_of("healed") + replaced * models.weight,
         "gradients": trained,
         "optimizer": 2 * trained,
         "activations": activations.kept_by_blocks(base, footprint, texts, models.weight, models.checkpointing)
@@ -115,15 +118,21 @@ def counting(models: Models, batch: Texts) -> dict:
 
 
 def evaluating(models: Models, start: str, footprint: Footprint | None, batch: Texts) -> dict:
-    """Parts of the peak of scoring snapshots, in bytes: passes without gradients, with a cache of keys and values."""
+    """Parts of the peak of scoring snapshots, in bytes: passes without gradients, with a cache of keys and values.
+
+    An upper bound, reached if all rows of a batch are as long as the model reads: a prompt with its answer, or running
+    text, which is predicted at every position.
+    """
     base, weight = models.base, models.weight
-    scored = min(_SCORED_TOKENS, batch.tokens)
+    a_position = activations.logits(base, Texts(1, 1, 1))
     parts = {
         "weights": models.bytes_of(start) + (footprint.added * FLOAT32 if footprint else 0),
         "cache": batch.num_tokens * base.num_layers * 2 * base.key_value_width * weight,
-        "logits": scored * base.vocab_size * (2 * batch.rows * weight + 2 * FLOAT32),
+        "logits": max(activations.logits(base, batch), batch.rows * a_position),  # a generation needs one each row
         "momentary": activations.momentary(base, Footprint(0, 0, 0), batch, weight),
     }
+    if start == "healed":
+        parts["momentary"] += activations.search(models.memory, batch, _SEARCHED_AT_ONCE if models.on_cpu else None)
     if footprint and models.on_cpu:
         parts["delta"] = footprint.delta * (weight if footprint.own_weights else FLOAT32)
     return _with_device(parts, models, batch)

@@ -58,7 +58,8 @@ def _work(work: Work) -> str:
         ),
         (
             "healing",
-            f"{_number(config['healing']['num_steps'])} optimizer steps of {config['healing']['batch_size']} texts",
+            f"{_number(config['healing']['num_steps'])} optimizer steps of {config['healing']['batch_size']} texts, "
+            f"{work.probe_passes} batches to measure loss and slot use",
         ),
         ("evaluations", f"{work.evaluations}, each with {asked} and {facts} taught so far"),
         ("generated answers", f"at most {_number(work.answers)}"),
@@ -82,9 +83,12 @@ def _memory(work: Work, device_memory: int) -> list[str]:
         if peak > device_memory:
             warnings.append(f"  {job.name} needs {_gigabytes(peak)}: {remedy(job, models, device_memory)}")
     length, of_wordings = work.config["base"]["max_length"], work.config["stream"]["max_length"]
-    title = f"Peak memory on {work.config['device']}, estimated for texts of base.max_length ({length}) tokens"
+    title = f"Peak memory on {work.config['device']}, if every text had base.max_length ({length}) tokens"
     if of_wordings is not None:
-        title += f" and wordings of stream.max_length ({of_wordings})"
+        title += f" and every wording stream.max_length ({of_wordings})"
+    title += "; shorter ones need less"
+    if work.paraphraser is not None:
+        rows.append(("paraphrase", f"not estimated: the config does not tell the sizes of {work.paraphraser}"))
     if not warnings:
         return [_block(title, rows), f"Every job fits the device, which has {_gigabytes(device_memory)}."]
     few = f"too little for {len(warnings)} of {len(rows)} kinds of jobs"

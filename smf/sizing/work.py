@@ -58,12 +58,29 @@ class Work:
     @property
     def wordings(self) -> int:
         """Training wordings of a fact."""
-        paraphrases = self.config["stream"].get("paraphrases", {})
-        if paraphrases.get("source", "none") != "none":
+        paraphrases = self.config["stream"]["paraphrases"]
+        if paraphrases["source"] != "none":
             return paraphrases["number"]
         if self.config["data"]["source"] == "world":
             return max(len(relation.train) for relation in RELATIONS.values())
         return len(QUESTION_ANSWER_TRAIN)
+
+    @property
+    def paraphraser(self) -> str | None:
+        """The model that paraphrases the facts; None if no model does."""
+        paraphrases = self.config["stream"]["paraphrases"]
+        if paraphrases["source"] != "model":
+            return None
+        return paraphrases["model"]["name"] or paraphrases["model"]["checkpoint"]
+
+    @property
+    def probe_passes(self) -> int:
+        """Batches that healing measures: of the base, the installed, the calibrated and the healed model."""
+        healing = self.config["healing"]
+        memory = self.config["memory"]
+        calibrated = len(memory["layers"]) + 1 if memory["calibrate_queries"] else 0  # one layer at a time
+        distilled = 2 * (healing["objective"] == "distillation")  # before and after
+        return (3 + calibrated + distilled) * healing["probe_batches"]
 
     def footprint(self, name: str) -> Footprint:
         """What a method takes and leaves."""
@@ -84,6 +101,7 @@ class Work:
         once = ("scores", "summary", "plot_forgetting")
         return {
             "prepare_data": 1,
+            "paraphrase": int(self.paraphraser is not None),
             "base_model": 1,
             "heal": 1,
             "count_background": int(counted),

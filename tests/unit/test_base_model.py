@@ -66,12 +66,22 @@ def test_a_pretrained_model_is_saved_in_the_configured_type_and_was_trained_in_f
 
 def test_a_model_of_the_expected_sizes_is_taken(given):
     expected = {"vocab_size": 300, "hidden_size": 32, "num_layers": 3, "num_attention_heads": 4}
-    folder = make(given, architecture=expected | {"num_key_value_heads": 2, "intermediate_size": 48}, memory_layers=[2])
+    expected |= {"num_key_value_heads": 2, "intermediate_size": 48, "head_dim": 8}
+    expected |= {"model_type": "llama", "tie_word_embeddings": False}
+    folder = make(given, architecture=expected, memory_layers=[2])
     assert torch.equal(logits(load_model(folder, "cpu")), logits(base_model("llama", tied=False)))
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "found"), [("num_layers", 4, 3), ("hidden_size", 64, 32), ("num_key_value_heads", 4, 2)]
+    ("key", "value", "found"),
+    [
+        ("num_layers", 4, 3),
+        ("hidden_size", 64, 32),
+        ("num_key_value_heads", 4, 2),
+        ("head_dim", 16, 8),
+        ("model_type", "qwen3", "llama"),
+        ("tie_word_embeddings", True, False),
+    ],
 )
 def test_a_model_of_other_sizes_is_refused(key, value, found, given):
     with pytest.raises(

@@ -577,13 +577,23 @@ def test_only_layers_that_the_config_cannot_check_are_left_to_the_loaded_model()
     assert Experiment(tiny(), SCHEMA).unchecked_layers == []
 
 
-def test_a_checkpoint_with_another_number_of_blocks_than_expected_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"num_hidden_layers": 3}')
-    config = hub(num_layers=4)
+@pytest.mark.parametrize(
+    ("key", "expected", "found"),
+    [("num_layers", 4, 3), ("model_type", "llama", "qwen3"), ("tie_word_embeddings", True, False), ("head_dim", 8, 16)],
+)
+def test_a_checkpoint_of_another_architecture_than_expected_is_refused(key, expected, found, tmp_path):
+    written = {"num_hidden_layers": 3, "model_type": "qwen3", "tie_word_embeddings": False, "head_dim": 16}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    config = hub(**{key: expected})
     config["base"] |= {"source": "checkpoint", "checkpoint": str(tmp_path)}
     assert refusal(config).startswith(
-        f"base.architecture.num_layers is 4, but the model in {tmp_path} has 3; correct or"
+        f"base.architecture.{key} is {expected}, but the model in {tmp_path} has {found}; correct or"
     )
+
+
+def test_a_pretrained_model_is_always_a_qwen2():
+    message = refusal(tiny(base={"architecture": {"model_type": "llama"}}))
+    assert message.startswith("base.architecture.model_type is llama, but base.source is pretrain, which makes a Qwen2")
 
 
 def test_how_activations_are_kept_does_not_make_the_base_model_stale():

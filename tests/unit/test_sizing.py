@@ -18,7 +18,8 @@ from smf.sizing.jobs import jobs, remedy
 from smf.sizing.work import Work
 from smf.stages.plan import describe_plan, device_memory
 from smf.streams.batches import Batch
-from tests.helpers import base_model, memory_model, method_settings, start_method
+from smf.training.heal import HealingSettings, heal
+from tests.helpers import base_model, encoded_text, memory_model, method_settings, start_method
 from tests.unit.test_experiment import SCHEMA, tiny
 
 SIZES = {
@@ -72,6 +73,18 @@ def test_a_declared_architecture_is_that_of_the_real_model():
     assert BaseShape.from_base(base).num_parameters == 494_032_768  # Qwen/Qwen2.5-0.5B
 
 
+def test_a_hub_model_of_another_family_is_sized_by_what_is_declared():
+    declared = {
+        **{key: value for key, value in SIZES.items() if key != "num_hidden_layers"},
+        "num_layers": SIZES["num_hidden_layers"],
+        "model_type": "qwen3",
+        "tie_word_embeddings": False,
+        "head_dim": 16,
+    }
+    model, _ = on_meta("qwen3", **SIZES, tie_word_embeddings=False, head_dim=16)
+    assert BaseShape.from_base({"source": "hub", "architecture": declared}).num_parameters == num_parameters(model)
+
+
 @pytest.mark.parametrize("mode", ["additive", "replace"])
 def test_parameters_of_memory_layers_are_counted_exactly(mode):
     model, plain = memory_model(mode=mode), base_model()
@@ -120,6 +133,16 @@ def test_a_footprint_bounds_what_a_method_leaves(kind):
     else:
         assert kept == footprint.delta == footprint.gradients
         assert footprint.state == 2 * kept
+
+
+def test_state_of_many_steps_is_no_larger_than_the_table():
+    """More steps than it takes to select every slot: room for each of them, and one free row."""
+    method = start_method("smf", top_t=6, optimizer="adamw", selector="random")
+    base = BaseShape.from_transformers(base_model().config.to_dict(), "the test")
+    shape = MemoryShape.from_config(memory_model().config.to_dict(), 32)
+    footprint = method_class("smf").footprint(method.settings, base, shape, num_steps=1000, tokens_per_step=24)
+    assert footprint.delta == len(shape.layers) * shape.num_slots * shape.value_dim
+    assert footprint.state == 2 * len(shape.layers) * (shape.num_slots + 1) * shape.value_dim
 
 
 WIDE = {"hidden_size": 64, "intermediate_size": 192, "vocab_size": 300, "num_hidden_layers": 4}
@@ -224,6 +247,47 @@ def test_answers_are_counted_for_the_facts_that_are_asked():
     held_out = (2 * methods + 2) * 5
     assert answers() == held_out + 3 * (methods * (2 + 8) + 2 * 8)
     assert answers(num_facts=3) == held_out + 3 * (methods * (2 + 3) + 2 * 3)
+
+
+def test_a_model_that_paraphrases_is_a_job_whose_memory_is_not_known():
+    paraphrases = {"source": "model", "number": 4, "model": {"name": "some/instruct"}}
+    experiment = Experiment(qwen(stream={"paraphrases": paraphrases}), SCHEMA)
+    work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
+    assert (work.jobs["paraphrase"], work_of(qwen()).jobs["paraphrase"]) == (1, 0)
+    text = describe_plan(experiment.config, experiment.probes, experiment.positions)
+    assert "not estimated: the config does not tell the sizes of some/instruct" in text
+
+
+def test_what_healing_measures_is_counted(monkeypatch):
+    """The passes that healing a model makes, but for those of its training."""
+    passes = []
+    monkeypatch.setattr("smf.training.heal.train", lambda *_: None)
+    model, base = memory_model(mode="replace"), base_model()
+    networks = {block: base.model.layers[block].mlp for block in model.memory_layers()}
+    settings = {"num_steps": 4, "batch_size": 2, "probe_batches": 3, "learning_rate": 0.1}
+    with model.get_input_embeddings().register_forward_hook(lambda *_: passes.append(1)):
+        heal(model, networks, encoded_text(), HealingSettings(**settings), pad_token_id=0, calibrate=True)
+    config = tiny(memory={"layers": [0, 1]}, healing=settings)
+    assert work_of(config).probe_passes == len(passes)
+
+
+def test_a_replaced_network_stays_in_memory_while_the_model_heals():
+    shape = {"num_keys": 8, "num_heads": 2, "top_k": 2, "key_dim": 8, "value_dim": 16, "layers": [0, 2]}
+    base = BaseShape.from_base({"source": "hub", "architecture": QWEN})
+    weights = []
+    for mode in ("additive", "replace"):
+        memories = MemoryShape.from_config({**shape, "mode": mode}, base.hidden_size)
+        models = memory.Models(base, memories, weight=4, value=4, on_cpu=False)
+        weights.append(memory.healing(models, Texts(2, 8, 7))["weights"])
+    assert weights[0] == weights[1]
+
+
+def test_logits_take_no_more_than_a_slice_of_positions_does():
+    base = BaseShape.from_base({"source": "hub", "architecture": QWEN})
+    small, large, larger = (activations.logits(base, Texts(rows, 128, 127)) for rows in (1, 8, 16))
+    assert small == 127 * base.vocab_size * 12
+    assert large < 4 * small
+    assert larger - large == 8 * 127 * 2 * base.hidden_size * 4  # the hidden states
 
 
 def test_steps_follow_the_stream():
