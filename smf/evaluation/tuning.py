@@ -2,7 +2,8 @@
 
 tuning score = mean over tuning seeds of (retained F1 in unseen wordings - max(0, forgetting of the first headline
 metric)). The rate with the highest score is the best, the smaller of equals. Forgetting counts, improvement on held-out
-data earns nothing. The question that the figure asks is not used.
+data earns nothing. The question that the figure asks is not used, unless no fact has an unseen wording: then it is the
+only way to ask for what was not trained word by word, and takes the place of these wordings for all methods.
 """
 
 import logging
@@ -20,11 +21,28 @@ _DECIMALS = 12
 logger = logging.getLogger(__name__)
 
 
-def tuning_columns(headline: Sequence[str]) -> tuple[str, ...]:
-    """The columns of the tuning table; the forgetting of each headline metric has one, ``<metric>_drop``."""
+RETAINED = {"retained_unseen_f1": "facts_unseen_f1", "retained_question_f1": "facts_question_f1"}
+"""Columns that a tuning table has one of: the retained score that its rule weighs, with its metric; the first if it
+was measured."""
+
+
+def tuning_columns(headline: Sequence[str], retained_column: str = "retained_unseen_f1") -> tuple[str, ...]:
+    """The columns of the tuning table.
+
+    Args:
+        headline: Held-out metrics; the forgetting of each has a column, ``<metric>_drop``.
+        retained_column: A key of ``RETAINED``.
+    """
     drops = [f"{metric}_drop" for metric in headline]
-    first = ("method", "learning_rate", "num_seeds", "retained_unseen_f1")
-    return (*first, *drops, "facts_question_f1", "tuning_score", "best", "in_config")
+    question = ("facts_question_f1",) if retained_column == "retained_unseen_f1" else ()
+    first = ("method", "learning_rate", "num_seeds", retained_column)
+    return (*first, *drops, *question, "tuning_score", "best", "in_config")
+
+
+def retained_column(scores: pd.DataFrame) -> str:
+    """The key of ``RETAINED`` that all methods are compared by: that of unseen wordings if any fact has one."""
+    unseen, question = RETAINED
+    return unseen if (scores["metric"] == RETAINED[unseen]).any() else question
 
 
 def tuning_table(
@@ -44,7 +62,8 @@ def tuning_table(
         headline: The held-out metrics of the table; the rule weighs the first.
 
     Returns:
-        The columns of :func:`tuning_columns`, by method in the order of ``starts`` and then by rate.
+        The columns of :func:`tuning_columns`, by method in the order of ``starts`` and then by rate. The name of the
+        retained column says which way of asking was weighed.
 
     Raises:
         DataError: A run was not evaluated, names an unknown method, repeats a rate or has a rate that is not above 0;
@@ -52,13 +71,20 @@ def tuning_table(
     """
     check_scores(scores)
     _check_runs(runs, starts)
+    column = retained_column(scores)
+    if column != next(iter(RETAINED)):
+        logger.warning(
+            "no fact has an unseen wording; rates are chosen by the questions instead (%s)", RETAINED[column]
+        )
     parts = []
     for method in starts:
         tried = {rate: run for run, (owner, rate) in sorted(runs.items()) if owner == method}
         if not tried:
             continue
         _check_seeds(scores, list(tried.values()))
-        part = pd.DataFrame([_row(scores, run, method, rate, starts, headline) for rate, run in sorted(tried.items())])
+        part = pd.DataFrame(
+            [_row(scores, run, method, rate, starts, headline, column) for rate, run in sorted(tried.items())]
+        )
         configured = rates.get(method, math.nan)
         # idxmax takes the first of equals, and the rows ascend by rate
         part["best"] = part.index == part["tuning_score"].round(_DECIMALS).idxmax()
@@ -67,14 +93,20 @@ def tuning_table(
         parts.append(part)
     if not parts:
         raise DataError("no tuning runs; sweep at least one method")
-    return pd.concat(parts, ignore_index=True)[list(tuning_columns(headline))]
+    return pd.concat(parts, ignore_index=True)[list(tuning_columns(headline, column))]
 
 
 def _row(
-    scores: pd.DataFrame, run: str, method: str, rate: float, starts: Mapping[str, str], headline: Sequence[str]
+    scores: pd.DataFrame,
+    run: str,
+    method: str,
+    rate: float,
+    starts: Mapping[str, str],
+    headline: Sequence[str],
+    column: str,
 ) -> dict:
     run_starts = {run: starts[method]}
-    unseen = retained(scores, run, "facts_unseen_f1")
+    kept = retained(scores, run, RETAINED[column])
     drop = forgetting(scores, run, headline[0], run_starts)
     if drop.isna().any():
         seed = drop.isna().idxmax()
@@ -86,11 +118,11 @@ def _row(
     return {
         "method": method,
         "learning_rate": float(rate),
-        "num_seeds": len(unseen),
-        "retained_unseen_f1": unseen.mean(),
+        "num_seeds": len(kept),
+        column: kept.mean(),
         **{f"{metric}_drop": forgetting(scores, run, metric, run_starts).mean(skipna=False) for metric in headline},
         "facts_question_f1": retained(scores, run, "facts_question_f1").mean(),
-        "tuning_score": (unseen - drop.clip(lower=0.0)).mean(),
+        "tuning_score": (kept - drop.clip(lower=0.0)).mean(),
     }
 
 

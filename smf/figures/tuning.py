@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 from smf.errors import DataError
 from smf.evaluation.metrics import HeldOutMetric
 from smf.evaluation.summary import shorten
-from smf.evaluation.tuning import tuning_columns
+from smf.evaluation.tuning import RETAINED, tuning_columns
 from smf.evaluation.words import data_words, forgotten, loss_word
 from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
 from smf.figures.legend import NAME_WIDTH
@@ -41,7 +41,8 @@ def tuning_figure(
         DataError: A column or a label is missing, or the table is empty or holds an unknown method.
     """
     check_labels(labels)
-    columns = tuning_columns([metric.name for metric in headline])
+    given = next((column for column in RETAINED if column in tuning.columns), next(iter(RETAINED)))
+    columns = tuning_columns([metric.name for metric in headline], given)
     if missing := [column for column in columns if column not in tuning.columns]:
         raise DataError(f"the tuning table has no column {', '.join(missing)}; make it again")
     if strangers := sorted(set(tuning["method"]) - set(starts)):
@@ -49,24 +50,26 @@ def tuning_figure(
     if tuning.empty:
         raise DataError("the tuning table is empty; sweep at least one method")
     with drawing():
-        return _draw(tuning, starts, labels, headline[0])
+        return _draw(tuning, starts, labels, headline[0], given)
 
 
-def _draw(tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, weighed: HeldOutMetric) -> Figure:
+def _draw(
+    tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, weighed: HeldOutMetric, retained: str
+) -> Figure:
     methods = [method for method in starts if method in set(tuning["method"])]
     styles = method_styles(list(starts))
     columns = min(_MOST_COLUMNS, len(methods))
     rows = math.ceil(len(methods) / columns)
     # the words need some width, however few the panels are
     width = max(7.6, _LEFT + columns * (_PANEL_WIDTH + _ACROSS_GAP) - _ACROSS_GAP + _RIGHT)
-    notes = [line for note in _notes(labels, weighed) for line in wrap(note, width - _LEFT - _RIGHT)]
+    notes = [line for note in _notes(labels, weighed, retained) for line in wrap(note, width - _LEFT - _RIGHT)]
     notes_top = _TOP + rows * (_PANEL_HEIGHT + _DOWN_GAP) - 0.15
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     seeds = count(int(tuning["num_seeds"].max()), "tuning seed")
     figure_title(figure, _LEFT, "How was each method's learning rate chosen?", f"One rule for all methods, on {seeds}")
     _legend(add_panel(figure, _LEFT, 0.86, width - _LEFT - _RIGHT, 0.24), width - _LEFT - _RIGHT, loss_word(weighed))
     drop = f"{weighed.name}_drop"
-    values = tuning[["retained_unseen_f1", drop, "tuning_score"]]
+    values = tuning[[retained, drop, "tuning_score"]]
     lowest, highest = min(0.0, float(values.min(axis=None))), max(1.0, float(values.max(axis=None)))
     if not weighed.higher_is_better:  # a share lost ends at 1, but a rate that ruins the model has no end
         lowest, highest = max(-_FARTHEST, lowest), min(_FARTHEST, highest)
@@ -79,7 +82,7 @@ def _draw(tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, weig
             _PANEL_WIDTH,
             _PANEL_HEIGHT,
         )
-        _sweep(axes, tuning[tuning["method"] == method].sort_values("learning_rate"), styles[method], drop)
+        _sweep(axes, tuning[tuning["method"] == method].sort_values("learning_rate"), styles[method], retained, drop)
         axes.set_ylim(lowest - 0.06, highest + 0.06)
         best = tuning.loc[(tuning["method"] == method) & tuning["best"], "learning_rate"].item()
         panel_title(axes, "", shorten(method, NAME_WIDTH), [f"chosen learning rate {best:g}"])
@@ -93,14 +96,12 @@ def _draw(tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, weig
     return figure
 
 
-def _sweep(axes: Axes, part: pd.DataFrame, style: MethodStyle, drop: str) -> None:
+def _sweep(axes: Axes, part: pd.DataFrame, style: MethodStyle, retained: str, drop: str) -> None:
     rates = part["learning_rate"]
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=1.5)
-    axes.plot(
-        rates, part["retained_unseen_f1"], color=GREY, linewidth=1.2, linestyle=_RETAINED, marker=".", markersize=4
-    )
+    axes.plot(rates, part[retained], color=GREY, linewidth=1.2, linestyle=_RETAINED, marker=".", markersize=4)
     axes.plot(rates, part[drop], color=GREY, linewidth=1.2, linestyle=_DROP, marker=".", markersize=4)
     axes.plot(
         rates, part["tuning_score"], color=style.colour, linewidth=1.8, marker=style.marker, markersize=5.5,
@@ -138,13 +139,19 @@ def _legend(axes: Axes, width: float, loss: str) -> None:
         left += 0.38 + 0.075 * len(name) + 0.15
 
 
-def _notes(labels: Mapping, weighed: HeldOutMetric) -> list[str]:
+def _notes(labels: Mapping, weighed: HeldOutMetric, retained: str) -> list[str]:
     loss = loss_word(weighed)
+    if retained == "retained_unseen_f1":
+        asked = "in wordings that were never trained"
+        questions = "The questions by which the results compare methods on new facts are not used here."
+    else:
+        asked = "asked by their questions"
+        questions = "No fact has a wording that is never trained, so the questions of the results are used here too."
     return [
         f"Tuning score = retained F1 − max(0, relative {loss}), mean over tuning seeds. The highest is chosen, the "
         "smaller rate of equals; improvement on held-out data earns nothing.",
-        f"Retained F1: all new facts ({labels['facts']}) at the end of the stream, in wordings that were never "
-        f"trained. Relative {loss}: {forgotten(weighed).split(' of ', 1)[1]} against the model that the stream started "
+        f"Retained F1: all new facts ({labels['facts']}) at the end of the stream, {asked}. "
+        f"Relative {loss}: {forgotten(weighed).split(' of ', 1)[1]} against the model that the stream started "
         f"from. {data_words(labels, [weighed])}",
-        "The questions by which the results compare methods on new facts are not used here.",
+        questions,
     ]

@@ -228,6 +228,17 @@ def test_tuning_figure_shows_tuned_methods_in_their_own_colours(tmp_path):
     assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
 
 
+def test_tuning_figure_says_by_which_way_of_asking_rates_were_chosen():
+    table, starts = small_tuning()
+    usual = words(tuning_figure(table, starts, LABELS, HEADLINE))
+    assert "in wordings that were never trained" in usual
+    assert "are not used here" in usual
+    asked = table.drop(columns="facts_question_f1").rename(columns={"retained_unseen_f1": "retained_question_f1"})
+    other = words(tuning_figure(asked, starts, LABELS, HEADLINE))
+    assert "asked by their questions" in other
+    assert "so the questions of the results are used here too" in other
+
+
 def test_tuning_figure_of_one_rate_and_bad_tables():
     table, starts = small_tuning()
     assert "chosen learning rate 1e-05" in words(tuning_figure(table.iloc[:1], starts, LABELS, HEADLINE))

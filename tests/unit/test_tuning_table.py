@@ -52,6 +52,27 @@ def test_score_is_retained_minus_drop_paired_by_seed_against_the_methods_own_sta
     assert smf["hellaswag_acc_norm_drop"] == 0
 
 
+def test_without_unseen_wordings_the_questions_choose_the_rate_of_every_method(caplog):
+    """0.2 and 0.6 of the questions are answered; the better learner has also lost more, but not by as much."""
+    ends = {(method, rate): [(0.0, nq)] * 2 for method in STARTS for rate, nq in ((1.0, 0.8), (3.0, 0.7))}
+    scores, runs = sweep(ends)
+    scores = scores[scores["metric"] != "facts_unseen_f1"].copy()
+    for run, (_, rate) in runs.items():
+        asked = (scores["method"] == run) & (scores["metric"] == "facts_question_f1")
+        scores.loc[asked, "value"] = {1.0: 0.2, 3.0: 0.6}[rate]
+    with caplog.at_level(logging.WARNING):
+        table = tuning_table(scores, runs, STARTS, RATES, HEADLINE)
+    assert "no fact has an unseen wording; rates are chosen by the questions instead (facts_question_f1)" in caplog.text
+    assert tuple(table.columns) == tuning_columns(HEADLINE, "retained_question_f1")
+    assert len(set(table.columns)) == len(table.columns)
+    assert "retained_unseen_f1" not in table.columns
+    assert table["retained_question_f1"].tolist() == pytest.approx([0.2, 0.6] * 2)
+    drops = [0.0, 0.125, 0.2, 0.3]  # of smf from 0.8, of full from 1.0
+    assert table["nq_f1_drop"].tolist() == pytest.approx(drops)
+    assert table["tuning_score"].tolist() == pytest.approx([0.2, 0.475, 0.0, 0.3])
+    assert table.loc[table["best"], "learning_rate"].tolist() == [3.0, 3.0]
+
+
 def test_improvement_on_held_out_data_earns_nothing_in_any_seed():
     table = tuning_table(*sweep({("full", 1e-4): [(0.5, 0.8), (0.5, 1.0)]}), STARTS, RATES, HEADLINE)
     assert table["tuning_score"].item() == pytest.approx(0.4)
