@@ -1,9 +1,11 @@
 """Sizing: counts against models that are built, bytes against tensors that autograd keeps, advice that helps."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from smf.errors import ConfigError
@@ -21,6 +23,8 @@ from smf.streams.batches import Batch
 from smf.training.heal import HealingSettings, heal
 from tests.helpers import base_model, encoded_text, memory_model, method_settings, start_method
 from tests.unit.test_experiment import SCHEMA, tiny
+
+PRESETS = Path(__file__).parents[2] / "presets"
 
 SIZES = {
     "vocab_size": 320,
@@ -343,6 +347,18 @@ def test_the_plan_warns_of_a_device_that_is_too_small_and_says_what_to_change():
     assert "Every job fits the device, which has 80.00 GB" in large
     assert "494,032,768 parameters" in large
     assert "WARNING" not in large
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*20*.yaml")), ids=lambda path: path.stem)
+def test_all_that_sparse_finetuning_of_a_published_experiment_needs_fits_8_gb(path):
+    experiment = Experiment(yaml.safe_load(path.read_text(encoding="utf-8")), SCHEMA)
+    assert experiment.config["device_memory"] == 8
+    work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
+    sparse = [name for name, method in experiment.methods.items() if method["kind"] == "smf"]
+    wanted = {"heal", "count_background", *(f"{rule} {name}" for rule in ("learn", "evaluate") for name in sparse)}
+    peaks = {job.name: memory.total(job.parts(work.models, job.rows)) for job in jobs(work) if job.name in wanted}
+    assert peaks.keys() == wanted
+    assert max(peaks.values()) <= 8e9, peaks
 
 
 def test_a_hub_model_whose_sizes_are_not_declared_cannot_be_sized():
