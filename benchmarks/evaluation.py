@@ -12,7 +12,8 @@ A real model and real items take the place of the first model, from building req
 
     python benchmarks/evaluation.py --out … --model FOLDER --tokenizer FOLDER --hellaswag FILE --limit 100
 
-FILE holds rows of the HellaSwag schema. Without ``--limit`` all of them are asked, once by each side.
+FILE holds rows of the HellaSwag schema. Without ``--limit`` all of them are asked, by each side as often as
+``--repeats`` says.
 """
 
 import argparse
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="its tokenizer, if it is in another folder")
     parser.add_argument("--hellaswag", type=Path, help="items, JSONL in the HellaSwag schema")
     parser.add_argument("--limit", type=int, help="items asked, a seeded choice; all without it")
+    parser.add_argument("--repeats", type=int, default=1, help="how often each side asks them")
     arguments = parser.parse_args()
     if (arguments.model is None) != (arguments.hellaswag is None):
         parser.error("--model and --hellaswag belong together")
@@ -68,7 +71,11 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.model is not None:
         rows = compare_files(
-            arguments.model, arguments.tokenizer or arguments.model, arguments.hellaswag, arguments.limit
+            arguments.model,
+            arguments.tokenizer or arguments.model,
+            arguments.hellaswag,
+            arguments.limit,
+            arguments.repeats,
         )
     else:
         rows = compare("a small model (64 wide, 5 blocks)", SMALL, num_items=100, repeats=5)
@@ -110,8 +117,8 @@ def compare(name: str, shape: dict, num_items: int, repeats: int) -> list[dict]:
     ]
 
 
-def compare_files(folder: Path, tokenizer_folder: Path, items: Path, limit: int | None) -> list[dict]:
-    """HellaSwag from a file on a model from a folder, from building requests to scores, once by each side."""
+def compare_files(folder: Path, tokenizer_folder: Path, items: Path, limit: int | None, repeats: int) -> list[dict]:
+    """HellaSwag from a file on a model from a folder, from building requests to scores."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     ours, theirs = sides(model, AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True))
     available = read_choices(items)
@@ -121,13 +128,19 @@ def compare_files(folder: Path, tokenizer_folder: Path, items: Path, limit: int 
     for lm in (ours, theirs):  # what is done once a process is no part of the comparison
         lm._loglikelihood_tokens([(("", ""), [1, 2, 3], [4, 5])] * 4, disable_tqdm=True)
 
+    metrics: dict[LM, dict[str, float]] = {}
+
     def scores(lm: HFLM) -> list[float]:
         found = evaluate(lm=lm, task_dict={"tasks": {task.task_name: task}}, bootstrap_iters=1, log_samples=False)
         results = found["results"][task.task_name]
-        print({key: results[key] for key in ("acc,none", "acc_stderr,none", "acc_norm,none", "acc_norm_stderr,none")})
+        metrics[lm] = {key: results[f"{key},none"] for key in ("acc", "acc_norm")}
         return [value for instance in task.instances for value, _ in instance.resps]
 
-    return _paired(f"{folder.name}, {number} items of {items.parent.name}", scores, ours, theirs, repeats=1)
+    name = f"{folder.name}, {number} items of {items.parent.name}"
+    rows = _paired(f"{name}, whole evaluation", scores, ours, theirs, repeats)
+    for key, value in metrics[theirs].items():
+        rows.append(row(f"{name}: {key} less HFLM's, which is {value:.4g}", abs(metrics[ours][key] - value), "<= 1e-6"))
+    return rows
 
 
 def sides(model: Qwen2ForCausalLM, tokenizer) -> tuple[LanguageModel, HFLM]:
@@ -136,7 +149,11 @@ def sides(model: Qwen2ForCausalLM, tokenizer) -> tuple[LanguageModel, HFLM]:
         tokenizer.pad_token = tokenizer.eos_token
     ours = LanguageModel(model, tokenizer, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, window=WINDOW)
     theirs = _Windowed(
-        pretrained=model, tokenizer=tokenizer, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, add_bos_token=False
+        pretrained=model,
+        tokenizer=tokenizer,
+        batch_size=BATCH_SIZE,
+        max_length=MAX_LENGTH,
+        add_bos_token=ours.add_bos_token,
     )
     return ours, theirs
 

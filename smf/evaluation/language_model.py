@@ -133,9 +133,7 @@ class LanguageModel(HFLM):
             kept = context[-(self.max_length + 1 - len(continuation)) :]
             by_context.setdefault(tuple(kept), []).append(number)
         items = [Item(context, [requests[number][2] for number in group]) for context, group in by_context.items()]
-        found = continuation_likelihoods(
-            self.model, items, pad_token_id=self.eot_token_id, rows_per_pass=self.batch_size
-        )
+        found = continuation_likelihoods(self.model, items, rows_per_pass=self.batch_size)
         results: dict[int, tuple[float, bool]] = {}
         for group, likelihoods in zip(by_context.values(), found, strict=True):
             results.update(zip(group, likelihoods, strict=True))

@@ -7,6 +7,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from smf.errors import ConfigError
+from smf.evaluation import branches
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.shared_context import Item, continuation_likelihoods
 from tests.helpers import FAMILIES, base_model, memory_model, tokenizer
@@ -36,7 +37,7 @@ def one_by_one(model, item):
 
 
 def assert_equal_to_one_by_one(model, items, **options):
-    found = continuation_likelihoods(model, items, **{"pad_token_id": 0, "rows_per_pass": 16, **options})
+    found = continuation_likelihoods(model, items, **{"rows_per_pass": 16, **options})
     for item, likelihoods in zip(items, found, strict=True):
         for (total, greedy), (expected, expected_greedy) in zip(likelihoods, one_by_one(model, item), strict=True):
             assert total == pytest.approx(expected, rel=1e-6, abs=1e-5)
@@ -50,6 +51,41 @@ def test_shared_contexts_give_the_likelihoods_of_separate_passes(family, kind):
     assert_equal_to_one_by_one(model, random_items(30))
 
 
+@pytest.mark.parametrize("family", ["qwen2", "gemma2", "gemma3"])
+def test_pieces_padded_together_give_the_likelihoods_of_separate_passes(family, monkeypatch):
+    """As on a GPU, where a call costs more than padding."""
+    monkeypatch.setattr(branches, "ONE_BY_ONE", ())
+    assert_equal_to_one_by_one(memory_model(family), random_items(30))
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3"])
+def test_sliding_windows_reach_back_as_far_as_in_separate_passes(family, one_by_one, monkeypatch):
+    monkeypatch.setattr(branches, "ONE_BY_ONE", ("cpu",) if one_by_one else ())
+    model = base_model(family, sliding_window=5)
+    assert_equal_to_one_by_one(model, random_items(20, seed=2))
+    unlimited, limited = (
+        continuation_likelihoods(base_model(family, sliding_window=window), random_items(5), rows_per_pass=16)
+        for window in (64, 5)
+    )
+    assert unlimited != limited
+
+
+def test_attention_is_the_models_own_again_afterwards():
+    model = memory_model()
+    before = model.config._attn_implementation
+    continuation_likelihoods(model, random_items(2), rows_per_pass=16)
+    assert model.config._attn_implementation == before
+    model.train()(torch.tensor([[1, 2, 3]])).logits.sum().backward()
+
+
+def test_attention_of_another_kind_is_refused():
+    model = base_model()
+    model.config._attn_implementation = "flex_attention"
+    with pytest.raises(ConfigError, match="flex_attention"):
+        continuation_likelihoods(model, random_items(2), rows_per_pass=16)
+
+
 @pytest.mark.parametrize("rows_per_pass", [1, 7, 1000])
 def test_the_number_of_rows_in_a_pass_changes_nothing(rows_per_pass):
     assert_equal_to_one_by_one(memory_model(), random_items(12, seed=1), rows_per_pass=rows_per_pass)
@@ -61,7 +97,7 @@ def test_greedy_continuations_are_noticed():
         ids = model.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=4, do_sample=False, eos_token_id=None)
     greedy = ids[0, 3:].tolist()
     ((found, other),) = continuation_likelihoods(
-        model, [Item([5, 6, 7], [greedy, [*greedy[:-1], (greedy[-1] + 1) % 250]])], pad_token_id=0, rows_per_pass=4
+        model, [Item([5, 6, 7], [greedy, [*greedy[:-1], (greedy[-1] + 1) % 250]])], rows_per_pass=4
     )
     assert found[1]
     assert not other[1]
@@ -70,9 +106,9 @@ def test_greedy_continuations_are_noticed():
 def test_eager_attention_gives_the_same():
     model = memory_model()
     items = random_items(8)
-    expected = continuation_likelihoods(model, items, pad_token_id=0, rows_per_pass=8)
+    expected = continuation_likelihoods(model, items, rows_per_pass=8)
     model.set_attn_implementation("eager")
-    found = continuation_likelihoods(model, items, pad_token_id=0, rows_per_pass=8)
+    found = continuation_likelihoods(model, items, rows_per_pass=8)
     for mine, theirs in zip(found, expected, strict=True):
         assert [total for total, _ in mine] == pytest.approx([total for total, _ in theirs], abs=1e-4)
 
@@ -100,7 +136,7 @@ def test_a_text_is_read_as_far_back_as_the_model_reads_and_a_longer_continuation
     read = []
     with lm.model.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1])):
         lm._loglikelihood_tokens([(("", ""), [5] * 20, [6] * length) for length in (4, 5, 9, 24)])
-        assert sorted(read) == [4, 20, 24], "two share a whole context of 20; the others are cut, and read together"
+        assert read == [(20 + 3 + 4) + 24 + 24], "two share a whole context of 20; the others are cut to 24 tokens"
         with pytest.raises(ConfigError, match="a continuation of 25 tokens is to be scored, but the model reads 24"):
             lm._loglikelihood_tokens([(("", ""), [5], [6] * 25)])
 
@@ -110,10 +146,10 @@ def test_likelihoods_are_the_same_however_few_logits_are_made_together(family, m
     monkeypatch.setattr("smf.models.logits.positions_at_once", lambda vocab_size: 3)
     model, widths = memory_model(family), []
     with model.get_output_embeddings().register_forward_hook(lambda _, __, out: widths.append(out.shape[:2].numel())):
-        found = continuation_likelihoods(model, random_items(8), pad_token_id=0, rows_per_pass=16)
+        found = continuation_likelihoods(model, random_items(8), rows_per_pass=16)
     assert max(widths) == 3
     monkeypatch.undo()
-    expected = continuation_likelihoods(model, random_items(8), pad_token_id=0, rows_per_pass=16)
+    expected = continuation_likelihoods(model, random_items(8), rows_per_pass=16)
     for mine, theirs in zip(found, expected, strict=True):
         assert [total for total, _ in mine] == pytest.approx([total for total, _ in theirs], abs=1e-5)
         assert [greedy for _, greedy in mine] == [greedy for _, greedy in theirs]
