@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from smf.methods.method import language_model_loss
+from smf.models.base_networks import feed_forward_networks
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
 from smf.streams.batches import fact_batch
-from smf.training.heal import heal
-from smf.training.loop import TrainingSettings
+from smf.training.heal import HealingSettings, heal
 from tests.helpers import (
     FACTS,
     FAMILIES,
@@ -101,9 +101,11 @@ def test_healing_ends_at_the_same_bits(mode):
         base = base_model()
         if recompute:
             recompute_activations(base)
-        model = retrofit(base, memory_settings(mode=mode), 0)
-        settings = TrainingSettings(num_steps=3, batch_size=2, learning_rate=0.01)
-        heal(model, encoded_text(), settings, pad_token_id=0, calibrate=True)
+        memory = memory_settings(mode=mode)
+        networks = feed_forward_networks(base, memory.layers)
+        model = retrofit(base, memory, 0)
+        settings = HealingSettings(num_steps=3, batch_size=2, learning_rate=0.01)
+        heal(model, networks, encoded_text(), settings, pad_token_id=0, calibrate=True)
         states.append(model.state_dict())
     for name, tensor in states[0].items():
         assert same_bytes(states[1][name], tensor), name

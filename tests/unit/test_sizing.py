@@ -314,7 +314,7 @@ def test_a_step_is_as_long_as_the_longest_wording_may_be():
 
 def test_advice_makes_a_job_fit():
     work = work_of(qwen())
-    limit, advised = 8 * 10**9, 0
+    limit, advised = 4 * 10**9, 0
     for job in jobs(work):
         if memory.total(job.parts(work.models, job.rows)) <= limit:
             continue
