@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.streams.counterfact import EASYEDIT, ROME, Layout
 from smf.streams.documents import read_documents, read_simpleqa_documents
 from smf.streams.facts import Fact
 from smf.streams.medmcqa import EXPLAINED, MEDMCQA, medmcqa_item
@@ -25,16 +26,6 @@ from smf.streams.rows import Row, read_rows
 
 MAX_QUESTION_CHARACTERS = 300  # in a window of 128 tokens with a wording and an answer
 MAX_ANSWER_CHARACTERS = 60  # an evaluation generates some 16 tokens; a longer answer could never be given
-
-_COUNTERFACT: Columns = {
-    "case_id": int,
-    "subject": str,
-    "prompt": str,
-    "target_new": str,
-    "rephrase_prompt": str,
-    "locality_prompt": str,
-    "locality_ground_truth": str,
-}
 
 
 def read_fact_set(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
@@ -66,26 +57,12 @@ def _question_set(prefix: str, columns: Columns, pair_of: Callable[[Row], Pair])
     return read
 
 
-def _counterfact(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
-    """CounterFact (Meng et al., 2022): one wording is taught, the rewording and the neighbour are not.
+def _counterfact(layout: Layout) -> Callable[..., list[Fact]]:
+    def read(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
+        facts = [layout.fact_of(row) for row in read_rows(data_root, source, layout.columns)]
+        return _without_repeats([(text_key(fact.train_prompts[0]), fact) for fact in facts], taken)
 
-    It has no questions of its own: the question asks how the taught sentence goes on.
-    """
-    found: list[tuple[str, Fact]] = []
-    for row in read_rows(data_root, source, _COUNTERFACT):
-        values = {key: " ".join(str(value).split()) for key, value in row.values.items()}
-        fact = Fact(
-            fact_id=f"counterfact-{values['case_id'].zfill(5)}",
-            subject=values["subject"],
-            train_prompts=(values["prompt"],),
-            unseen_prompts=(values["rephrase_prompt"],),
-            question=f'How does the sentence "{values["prompt"]} ..." go on',
-            answers=(values["target_new"],),
-            locality_prompts=(values["locality_prompt"],),
-            locality_answers=(values["locality_ground_truth"],),
-        )
-        found.append((text_key(values["prompt"]), fact))
-    return _without_repeats(found, taken)
+    return read
 
 
 def _medmcqa(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
@@ -127,7 +104,8 @@ _READERS: dict[str, Callable[[str | None, Mapping, set[str]], list[Fact]]] = {
     "triviaqa": _question_set("trivia", TRIVIAQA, trivia_pair),
     "nq_open": _question_set("nq", NQ_OPEN, nq_pair),
     "simpleqa": _question_set("simpleqa", SIMPLEQA, simple_pair),
-    "counterfact": _counterfact,
+    "counterfact": _counterfact(EASYEDIT),
+    "counterfact_rome": _counterfact(ROME),
     "medmcqa": _medmcqa,
     "facts": read_own_facts,
     "documents": read_documents,

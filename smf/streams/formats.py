@@ -10,6 +10,7 @@ FACT_FORMATS = (
     "nq_open",
     "simpleqa",
     "counterfact",
+    "counterfact_rome",
     "medmcqa",
     "facts",
     "documents",

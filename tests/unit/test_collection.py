@@ -179,6 +179,29 @@ def test_counterfact_keeps_its_rewording_and_its_neighbour(tmp_path, write):
     assert fact.fact_id == "counterfact-00007"
 
 
+ROME = {
+    "case_id": 7,
+    "requested_rewrite": {
+        "prompt": "The mother tongue of {} is",
+        "subject": "Ann",
+        "target_new": {"str": "Welsh"},
+        "target_true": {"str": "French"},
+    },
+    "paraphrase_prompts": ["It rains.  At home, Ann speaks", "Ann spoke the language"],
+    "neighborhood_prompts": ["Bob is a native speaker of", "Cid was born to", "Dan speaks"],
+}
+
+
+def test_the_original_layout_of_counterfact_gives_the_same_fact_with_more_wordings(tmp_path, write):
+    (fact,) = read_fact_set(str(tmp_path), write("counterfact_rome", [ROME]), set())
+    (flat,) = read_fact_set(str(tmp_path), write("counterfact", [COUNTERFACT]), set())
+    for name in ("fact_id", "subject", "train_prompts", "question", "answers"):
+        assert getattr(fact, name) == getattr(flat, name)
+    assert fact.unseen_prompts == ("It rains. At home, Ann speaks", "Ann spoke the language")
+    assert fact.locality_prompts == ("Bob is a native speaker of", "Cid was born to")
+    assert fact.locality_answers == ("French", "French")
+
+
 def test_medmcqa_is_learned_as_a_whole_text(tmp_path, write):
     rows = [MEDMCQA, {**MEDMCQA, "choice_type": "multi"}, {**MEDMCQA, "opa": "E", "exp": None}]
     first, second = read_fact_set(str(tmp_path), write("medmcqa", rows), set())
@@ -303,6 +326,11 @@ BROKEN = {
         "no column 'response'; found instruction, out",
     ),
     "counterfact": ("counterfact", {**COUNTERFACT, "target_new": None}, "column 'target_new' is NoneType, not str"),
+    "counterfact_rome": (
+        "counterfact_rome",
+        {**ROME, "requested_rewrite": {"prompt": "x"}},
+        "column 'requested_rewrite' must hold prompt, subject, target_new.str and target_true.str",
+    ),
     "simpleqa": ("simpleqa", {"question": "x", "answer": ["y"]}, "column 'answer' is list, not str"),
 }
 
