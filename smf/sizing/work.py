@@ -8,6 +8,7 @@ from smf.methods.registry import method_class
 from smf.model_shape import BaseShape, MemoryShape
 from smf.sizing.activations import BYTES, FLOAT32, Texts
 from smf.sizing.memory import Models
+from smf.streams.formats import STATED_ONCE
 from smf.streams.passes import Passes
 from smf.streams.wordings import QUESTION_ANSWER_TRAIN, RELATIONS
 
@@ -57,12 +58,15 @@ class Work:
 
     @property
     def wordings(self) -> int:
-        """Training wordings of a fact."""
+        """Training wordings of a fact; of your own facts, whose number only their file tells, as of a question."""
         paraphrases = self.config["stream"]["paraphrases"]
         if paraphrases["source"] != "none":
             return paraphrases["number"]
-        if self.config["data"]["source"] == "world":
+        data = self.config["data"]
+        if data["source"] == "world":
             return max(len(relation.train) for relation in RELATIONS.values())
+        if data["source"] == "collection" and data["collection"]["facts"]["format"] in STATED_ONCE:
+            return 1
         return len(QUESTION_ANSWER_TRAIN)
 
     @property

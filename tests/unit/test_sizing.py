@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from smf.errors import ConfigError
 from smf.experiment import Experiment
+from smf.memory import product_keys
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds
 from smf.model_shape import FAMILIES, BaseShape, MemoryShape
@@ -20,6 +21,8 @@ from smf.sizing.jobs import jobs, remedy
 from smf.sizing.work import Work
 from smf.stages.plan import describe_plan, device_memory
 from smf.streams.batches import Batch
+from smf.streams.questions import question_fact, trivia_pair
+from smf.streams.rows import Row
 from smf.training.heal import HealingSettings, heal
 from tests.helpers import base_model, encoded_text, memory_model, method_settings, start_method
 from tests.unit.test_experiment import SCHEMA, tiny
@@ -292,6 +295,19 @@ def test_logits_take_no_more_than_a_slice_of_positions_does():
     assert small == 127 * base.vocab_size * 12
     assert large < 4 * small
     assert larger - large == 8 * 127 * 2 * base.hidden_size * 4  # the hidden states
+
+
+def test_a_search_takes_as_many_tokens_together_as_the_search_itself_says():
+    assert memory._SEARCHED_AT_ONCE == product_keys._TOKENS_AT_ONCE
+
+
+@pytest.mark.parametrize("name", ["gupta2026_medmcqa", "goyal2026_triviaqa"])
+def test_a_step_has_as_many_texts_as_the_stream_gives_it(name):
+    experiment = Experiment(yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")), SCHEMA)
+    batch = Work(experiment.config, experiment.probes, tuple(experiment.positions)).batch
+    row = {"question": "why", "answer": {"value": "so", "aliases": []}}
+    asked = question_fact(trivia_pair(Row(1, "here", row)), "trivia")
+    assert batch.rows == 16 * {"gupta2026_medmcqa": 1, "goyal2026_triviaqa": len(asked.train_prompts)}[name]
 
 
 def test_steps_follow_the_stream():
