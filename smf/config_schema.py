@@ -2,15 +2,14 @@
 
 import contextlib
 import copy
-import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from smf.errors import ConfigError
+from smf.errors import ConfigError, did_you_mean
 
 _LIMITS = {
     "minimum": "at least",
@@ -91,10 +90,10 @@ def _explain(error: ValidationError, where: str) -> str:
     if error.validator == "additionalProperties":
         known = [str(key) for key in schema.get("properties", {})]
         stranger = min(str(key) for key in value if key not in known)
-        return f"{path}: unknown key {stranger!r}; {_hint(stranger, known)}known: {', '.join(sorted(known))}"
+        return f"{path}: unknown key {stranger!r}; {did_you_mean(stranger, known)}known: {', '.join(sorted(known))}"
     if error.validator == "enum":
         options = [str(option) for option in limit]
-        return f"{path}: unknown value {value!r}; {_hint(value, options)}known: {', '.join(options)}"
+        return f"{path}: unknown value {value!r}; {did_you_mean(value, options)}known: {', '.join(options)}"
     if error.validator == "required":
         key = next(key for key in limit if key not in value)
         return f"{path}: the key {key!r} is missing" + _describe(schema.get("properties", {}).get(key, {}))
@@ -106,11 +105,6 @@ def _explain(error: ValidationError, where: str) -> str:
     if error.validator in _LIMITS:
         return f"{path} is {value}, but must be {_LIMITS[error.validator]} {limit}" + _describe(schema)
     return f"{path}: {error.message}" + _describe(schema)
-
-
-def _hint(value: object, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(value), known, n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def _describe(schema: Mapping) -> str:

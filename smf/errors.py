@@ -1,5 +1,8 @@
 """Named errors: each says which value is wrong, where it came from and what to do about it."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class SmfError(Exception):
     """Base of every error that smf raises on purpose."""
@@ -19,3 +22,24 @@ class CheckpointError(SmfError):
 
 class TrainingError(SmfError):
     """Training cannot go on: the loss is not finite, or a required quality was not reached."""
+
+
+def did_you_mean(name: object, known: Iterable[str], most: int = 1) -> str:
+    """``did you mean 'lora'? ``, for a name that is not known; "" if none that is known looks like it.
+
+    Args:
+        name: What was written.
+        known: What could have been meant.
+        most: Names at most.
+    """
+    near = difflib.get_close_matches(str(name), list(known), n=most)
+    return f"did you mean {', '.join(map(repr, near))}? " if near else ""
+
+
+def refuse(key: str, value: object, expected: str) -> None:
+    """Refuse a setting.
+
+    Raises:
+        ConfigError: Always; names the key, its value and what it must be.
+    """
+    raise ConfigError(f"{key} is {value}, but must be {expected}")

@@ -1,11 +1,9 @@
 """What a config tells of the base model before the model is there, and what can be refused by that alone."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from smf.errors import ConfigError
-from smf.model_shape import TRANSFORMERS_NAMES
+from smf.model_shape import TRANSFORMERS_NAMES, checkpoint_config
 
 _LOADED_ONLY = ("head_dim", "model_type", "tie_word_embeddings")
 """Keys of ``base.architecture`` that tell of a model which was pretrained elsewhere."""
@@ -36,7 +34,7 @@ def check_base(base: Mapping) -> None:
                 "(num_attention_heads)"
             )
     elif base["source"] == "checkpoint":
-        config = _config_of_checkpoint(base["checkpoint"])
+        config = checkpoint_config(base["checkpoint"])
         for key, expected in architecture.items():
             found = config.get(TRANSFORMERS_NAMES.get(key, key))
             if found not in (None, expected):
@@ -51,17 +49,7 @@ def check_base(base: Mapping) -> None:
 def known_num_layers(base: Mapping) -> tuple[int | None, str]:
     """How many blocks the base model has, and how that is known; None if only the loaded model tells."""
     if base["source"] == "checkpoint":
-        found = _config_of_checkpoint(base["checkpoint"]).get("num_hidden_layers")
+        found = checkpoint_config(base["checkpoint"]).get("num_hidden_layers")
         if found is not None:
             return found, f"the model in {base['checkpoint']}"
     return base["architecture"].get("num_layers"), "base.architecture.num_layers"
-
-
-def _config_of_checkpoint(folder: str | None) -> dict:
-    if folder is None:
-        raise ConfigError("base.source is checkpoint, but base.checkpoint is not set; name a transformers folder")
-    path = Path(folder) / "config.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"base.checkpoint: cannot read {path} ({error}); name a transformers folder") from error

@@ -1,10 +1,9 @@
 """What the config tells of the data and of what is asked: whether both agree, checked before any work starts."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.errors import ConfigError
+from smf.errors import ConfigError, did_you_mean, refuse
 from smf.evaluation.metrics import TASK, held_out_metric
 from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS
 
@@ -18,7 +17,7 @@ def check_data(config: Mapping) -> None:
     data, evaluation = config["data"], config["evaluation"]
     if evaluation["max_new_tokens"] >= config["base"]["max_length"]:
         limit = config["base"]["max_length"]
-        _refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
+        refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
     if data["source"] == "collection":
         _check_collection(config)
         return
@@ -62,7 +61,7 @@ def _check_collection(config: Mapping) -> None:
     sources += [(f"held_out.{name}", source, PROBE_KINDS) for name, source in collection["held_out"].items()]
     for name, source, formats in sources:
         if source["format"] not in formats:
-            _refuse(f"{where}.{name}.format", source["format"], f"one of {', '.join(formats)}")
+            refuse(f"{where}.{name}.format", source["format"], f"one of {', '.join(formats)}")
         if collection["data_root"] is None and source["hub"]:
             continue
         if source["file"] is None:
@@ -98,10 +97,9 @@ def check_evaluation(evaluation: Mapping, probes: Mapping[str, str]) -> None:
     for setting in ("num_items", "num_fewshot"):
         for name in evaluation[setting]:
             if name not in probes:
-                near = difflib.get_close_matches(name, probes, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ConfigError(
-                    f"evaluation.{setting}: there is no held-out set {name!r}; {hint}known: {', '.join(probes)}"
+                    f"evaluation.{setting}: there is no held-out set {name!r}; {did_you_mean(name, probes)}known: "
+                    f"{', '.join(probes)}"
                 )
     tasks = evaluation["tasks"]
     if shared := sorted(set(tasks) & set(probes)):
@@ -116,10 +114,6 @@ def check_evaluation(evaluation: Mapping, probes: Mapping[str, str]) -> None:
             raise ConfigError(f"evaluation.headline: {error}") from error
 
 
-def _refuse(key: str, value: object, expected: str) -> None:
-    raise ConfigError(f"{key} is {value}, but must be {expected}")
-
-
 def _refuse_above(key: str, value: int, limit: int, where: str) -> None:
     if value > limit:
-        _refuse(key, value, f"at most {limit} ({where})")
+        refuse(key, value, f"at most {limit} ({where})")

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 
 from smf.config_schema import check
-from smf.errors import ConfigError
+from smf.errors import ConfigError, refuse
 from smf.evaluation.metrics import MEASURES, TASK
 from smf.expected_base import check_base, known_num_layers
 from smf.expected_data import check_data, check_evaluation
@@ -212,7 +212,7 @@ def _check_agreement(config: Mapping) -> None:
         )
     num_slots = memory["num_keys"] ** 2
     if memory["top_k"] > num_slots:
-        _refuse("memory.top_k", memory["top_k"], f"at most the {num_slots} slots (memory.num_keys²)")
+        refuse("memory.top_k", memory["top_k"], f"at most the {num_slots} slots (memory.num_keys²)")
     if config["healing"]["objective"] == "distillation" and memory["mode"] == "additive":
         raise ConfigError(
             "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a "
@@ -220,7 +220,7 @@ def _check_agreement(config: Mapping) -> None:
             "language_model"
         )
     if memory["output_gate"] == "none" and memory["output_gate_init"]:
-        _refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
+        refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
     for name, method in config["methods"].items():
         if method.get("top_t", 0) > num_slots:
             raise ConfigError(
@@ -229,7 +229,7 @@ def _check_agreement(config: Mapping) -> None:
             )
     _check_stream(stream)
     if (stream["max_length"] or 0) > base["max_length"]:
-        _refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
+        refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
     if shared := sorted(set(config["seeds"]) & set(config["tuning"]["seeds"])):
         raise ConfigError(
             f"seed {shared[0]} is in seeds and in tuning.seeds; rates must be chosen on seeds of their own"
@@ -243,7 +243,7 @@ def _check_stream(stream: Mapping) -> None:
     passes = Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
     passes.group_before(stream["snapshots"])
     if stream["warmup_steps"] >= passes.num_steps:
-        _refuse("stream.warmup_steps", stream["warmup_steps"], f"below the stream's {passes.num_steps} steps")
+        refuse("stream.warmup_steps", stream["warmup_steps"], f"below the stream's {passes.num_steps} steps")
 
 
 def _check_paraphrases(paraphrases: Mapping) -> None:
@@ -257,10 +257,6 @@ def _check_paraphrases(paraphrases: Mapping) -> None:
     for key, placeholder in (("prompt", "{fact}"), ("passage_prompt", "{passage}")):
         if model[key] is not None and placeholder not in model[key]:
             raise ConfigError(f"{where}.{key} does not say where the text goes; write {placeholder} in it")
-
-
-def _refuse(key: str, value: object, expected: str) -> None:
-    raise ConfigError(f"{key} is {value}, but must be {expected}")
 
 
 def _sorted(value: object) -> object:

@@ -47,6 +47,21 @@ def positions_at_once(vocab_size: int) -> int:
     return max(1, _LARGEST_LOGITS // (4 * vocab_size))
 
 
+def checkpoint_config(folder: str | None) -> dict:
+    """The ``config.json`` of the folder that ``base.checkpoint`` names.
+
+    Raises:
+        ConfigError: None is named, or it cannot be read.
+    """
+    if folder is None:
+        raise ConfigError("base.source is checkpoint, but base.checkpoint is not set; name a transformers folder")
+    path = Path(folder) / "config.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"base.checkpoint: cannot read {path} ({error}); name a transformers folder") from error
+
+
 _KEYS = ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 
@@ -140,13 +155,7 @@ class BaseShape:
             ConfigError: A hub's model whose architecture is not declared, or a folder that cannot be read.
         """
         if base["source"] == "checkpoint":
-            path = Path(base["checkpoint"]) / "config.json"
-            try:
-                return cls.from_transformers(json.loads(path.read_text(encoding="utf-8")), str(path))
-            except (OSError, ValueError) as error:
-                raise ConfigError(
-                    f"base.checkpoint: cannot read {path} ({error}); name a transformers folder"
-                ) from error
+            return cls.from_transformers(checkpoint_config(base["checkpoint"]), f"{base['checkpoint']}/config.json")
         architecture = {"num_hidden_layers": base["architecture"].get("num_layers"), **base["architecture"]}
         # Qwen2.5's and Llama's small models tie their embeddings, which the papers use and this project pretrains.
         return cls.from_transformers({"tie_word_embeddings": True, **architecture}, "base.architecture")

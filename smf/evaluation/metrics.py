@@ -4,11 +4,10 @@ A metric is called ``<set>_<measure>``: ``nq_f1``, ``hellaswag_acc_norm``, ``wik
 decides about direction and range, so tables and figures need to know nothing else of a set.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from smf.errors import ConfigError
+from smf.errors import ConfigError, did_you_mean
 
 MEASURES = {
     "questions": ("f1", "em"),
@@ -88,10 +87,10 @@ def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
         if measure != name and (kinds[probe] == TASK or measure in MEASURES[kinds[probe]]):
             return HeldOutMetric(name, probe, kinds[probe])
     known = metrics_of(kinds)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     tasks = "".join(f", {task}_<a metric of lm-eval's task>" for task, kind in kinds.items() if kind == TASK)
-    raise ConfigError(f"there is no held-out metric {name!r}; {hint}known: {', '.join(known)}{tasks}")
+    raise ConfigError(
+        f"there is no held-out metric {name!r}; {did_you_mean(name, known)}known: {', '.join(known)}{tasks}"
+    )
 
 
 def metrics_of(kinds: Mapping[str, str]) -> list[str]:

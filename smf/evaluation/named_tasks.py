@@ -1,6 +1,5 @@
 """lm-eval's own tasks, and those of a user's folder, by their names."""
 
-import difflib
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,7 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Kind  # private; the only place that tells tasks from groups without loading them
 
-from smf.errors import ConfigError
+from smf.errors import ConfigError, did_you_mean
 from smf.evaluation.metrics import higher_is_better
 from smf.seeding import derive_seed, python_generator
 
@@ -34,8 +33,7 @@ def check_names(names: Iterable[str], include_path: str | None) -> None:
         manager = _manager(name, include_path)
         entry = manager.task_index.get(name)
         if entry is None:
-            near = difflib.get_close_matches(name, manager.all_subtasks, n=3)
-            hint = f"did you mean {', '.join(map(repr, near))}? " if near else ""
+            hint = did_you_mean(name, manager.all_subtasks, most=3)
             where = f" and in {include_path}" if include_path else "; evaluation.include_path names a folder of others"
             raise ConfigError(f"evaluation.tasks: there is no task {name!r}; {hint}looked in lm-eval{where}")
         if entry.kind not in (Kind.TASK, Kind.PY_TASK):

@@ -1,6 +1,5 @@
 """Finds the methods: each file in this folder that defines a :class:`Method` is a kind, named after the file."""
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -8,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 
 import smf.methods
-from smf.errors import ConfigError
+from smf.errors import ConfigError, did_you_mean
 from smf.methods.method import Method
 
 _NOT_KINDS = {"method", "registry", "dense"}
@@ -42,6 +41,4 @@ def method_class(kind: str) -> type[Method]:
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """A message for a name that does not exist, with the nearest one that does."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {name!r}; {hint}known: {', '.join(known)}"
+    return f"unknown {what} {name!r}; {did_you_mean(name, known)}known: {', '.join(known)}"

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
+from smf.methods.method import Footprint
 from smf.sizing import memory
 from smf.sizing.activations import Texts
 from smf.sizing.memory import Models
@@ -43,30 +45,13 @@ def jobs(work: Work) -> list[Job]:
     found.append(_job("count_background", "background.batch_size", rows, memory.counting, texts))
     rows = min(config["stream"]["micro_batch_size"] or batch.rows, batch.rows)
     for name in config["methods"]:
-        start, footprint = work.start(name), work.footprint(name)
-        found.append(
-            Job(
-                f"learn {name}",
-                "stream.micro_batch_size",
-                rows,
-                lambda models, rows, start=start, footprint=footprint: memory.learning(
-                    models, start, footprint, batch, rows
-                ),
-            )
-        )
+        run = work.start(name), work.footprint(name)
+        parts = partial(_learning, *run, batch)
+        found.append(Job(f"learn {name}", "stream.micro_batch_size", rows, parts))
     rows = config["evaluation"]["batch_size"]
     for name in config["methods"]:
-        start, footprint = work.start(name), work.footprint(name)
-        found.append(
-            Job(
-                f"evaluate {name}",
-                "evaluation.batch_size",
-                rows,
-                lambda models, rows, start=start, footprint=footprint: memory.evaluating(
-                    models, start, footprint, texts(rows)
-                ),
-            )
-        )
+        run = work.start(name), work.footprint(name)
+        found.append(_job(f"evaluate {name}", "evaluation.batch_size", rows, partial(_evaluating, *run), texts))
     return found
 
 
@@ -77,6 +62,14 @@ def _rows(training: Mapping) -> int:
 
 def _job(name: str, setting: str, rows: int, parts: Callable, texts: Callable[[int], Texts]) -> Job:
     return Job(name, setting, rows, lambda models, rows: parts(models, texts(rows)))
+
+
+def _learning(start: str, footprint: Footprint, batch: Texts, models: Models, rows: int) -> dict[str, int]:
+    return memory.learning(models, start, footprint, batch, rows)
+
+
+def _evaluating(start: str, footprint: Footprint, models: Models, texts: Texts) -> dict[str, int]:
+    return memory.evaluating(models, start, footprint, texts)
 
 
 def remedy(job: Job, models: Models, limit: int) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from smf.artifacts import read_jsonl, write_json
+from smf.model_shape import BaseShape
 from smf.models.architecture import require_architecture
 from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save_checkpoint
 from smf.models.device import require_device
@@ -13,7 +14,7 @@ from smf.models.hub import download_model
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
 from smf.training.loop import TrainingSettings
-from smf.training.pretrain import Architecture, pretrain, require_recall
+from smf.training.pretrain import pretrain, require_recall
 
 
 def make_base_model(
@@ -58,12 +59,12 @@ def make_base_model(
         require_architecture(name, model, settings["architecture"], memory_layers)
         report = {"name": name, "revision": revision, "commit": commit}
     else:
-        architecture = Architecture(**settings["architecture"], max_length=settings["max_length"])
         model, tokenizer, report = pretrain(
             read_corpus(corpus_path),
-            architecture,
+            BaseShape.from_base(settings),
             TrainingSettings(**settings["pretraining"]),
-            device,
+            max_length=settings["max_length"],
+            device=device,
         )
         cast_weights(model, dtype)
     if known is not None:

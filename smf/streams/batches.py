@@ -183,11 +183,6 @@ def batches(
             yield collate([encoded[index] for index in group], pad_token_id)
 
 
-def fact_batch(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: LossOn, max_length: int) -> Batch:
-    """All training wordings of one fact as one batch; see :func:`encode_fact`."""
-    return facts_batch(tokenizer, [fact], loss_on=loss_on, max_length=max_length)
-
-
 def facts_batch(
     tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], *, loss_on: LossOn, max_length: int
 ) -> Batch:

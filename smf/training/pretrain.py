@@ -2,32 +2,20 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from smf.errors import TrainingError
 from smf.evaluation.recall import recall
+from smf.model_shape import BaseShape
 from smf.seeding import derive_seed
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
 from smf.training.loop import TrainingSettings, train
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Size of the base model (Qwen2 architecture, tied embeddings)."""
-
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    intermediate_size: int
-    max_length: int
 
 
 def train_tokenizer(examples: Sequence[Example], vocab_size: int) -> PreTrainedTokenizerBase:
@@ -38,28 +26,37 @@ def train_tokenizer(examples: Sequence[Example], vocab_size: int) -> PreTrainedT
 
 def pretrain(
     examples: Sequence[Example],
-    architecture: Architecture,
+    shape: BaseShape,
     settings: TrainingSettings,
+    *,
+    max_length: int,
     device: str,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict]:
-    """Train a tokenizer and a model from scratch.
+    """Train a tokenizer and a Qwen2 model with tied embeddings from scratch.
+
+    Args:
+        examples: The texts.
+        shape: Sizes of the model; the tokenizer may find fewer tokens than its vocabulary has room for.
+        settings: Rates and steps.
+        max_length: Longest text, in tokens.
+        device: Where to train.
 
     Returns:
         The model, its tokenizer, and a report (final loss in nats a token, number of parameters and of tokens).
 
     Raises:
-        DataError: A text does not fit into ``architecture.max_length`` tokens.
+        DataError: A text does not fit into ``max_length`` tokens.
         TrainingError: The loss is not finite.
     """
-    tokenizer = train_tokenizer(examples, architecture.vocab_size)
+    tokenizer = train_tokenizer(examples, shape.vocab_size)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=architecture.hidden_size,
-        num_hidden_layers=architecture.num_layers,
-        num_attention_heads=architecture.num_attention_heads,
-        num_key_value_heads=architecture.num_key_value_heads,
-        intermediate_size=architecture.intermediate_size,
-        max_position_embeddings=architecture.max_length,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_attention_heads,
+        num_key_value_heads=shape.num_key_value_heads,
+        intermediate_size=shape.intermediate_size,
+        max_position_embeddings=max_length,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -68,7 +65,7 @@ def pretrain(
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(settings.seed, "pretraining"))
         model = Qwen2ForCausalLM(config).to(device)
-    encoded = encode(tokenizer, examples, loss_on=settings.loss_on, max_length=architecture.max_length)
+    encoded = encode(tokenizer, examples, loss_on=settings.loss_on, max_length=max_length)
     stream = batches(
         encoded,
         batch_size=settings.batch_size,

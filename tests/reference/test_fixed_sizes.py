@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from smf.memory import bags, ranking, row_sparse, row_state
 from smf.selection import select
 from smf.selection.names import SELECTORS
-from smf.streams.batches import fact_batch
+from smf.streams.batches import facts_batch
 from tests.helpers import FACTS, MAX_LENGTH, copy_of_state, memory_model, same_bytes, start_method, tokenizer
 
 OPTIMIZERS = {
@@ -23,7 +23,7 @@ OPTIMIZERS = {
 
 
 def batch_of(fact):
-    return fact_batch(tokenizer(), fact, loss_on="text", max_length=MAX_LENGTH)
+    return facts_batch(tokenizer(), [fact], loss_on="text", max_length=MAX_LENGTH)
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 from smf.errors import TrainingError
 from smf.models.frozen_prefix import FrozenPrefix
 from smf.models.memory_model import decoder_blocks
-from smf.streams.batches import fact_batch
+from smf.streams.batches import facts_batch
 from tests.helpers import FACTS, FAMILIES, MAX_LENGTH, logits, memory_model, same_bytes, start_method, tokenizer
 
 
 def batch_of(fact):
-    return fact_batch(tokenizer(), fact, loss_on="answer", max_length=MAX_LENGTH)
+    return facts_batch(tokenizer(), [fact], loss_on="answer", max_length=MAX_LENGTH)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

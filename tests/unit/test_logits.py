@@ -5,7 +5,7 @@ import torch
 
 from smf.methods.method import language_model_loss
 from smf.models.logits import logits_of
-from smf.streams.batches import fact_batch
+from smf.streams.batches import facts_batch
 from tests.helpers import (
     FACTS,
     FAMILIES,
@@ -19,7 +19,7 @@ from tests.helpers import (
 
 
 def batch(loss_on="text"):
-    return fact_batch(tokenizer(), FACTS[0], loss_on=loss_on, max_length=MAX_LENGTH)
+    return facts_batch(tokenizer(), [FACTS[0]], loss_on=loss_on, max_length=MAX_LENGTH)
 
 
 def in_slices_of(monkeypatch, positions):

@@ -17,7 +17,7 @@ from smf.methods.registry import method_class, method_kinds
 from smf.models.memory_model import MemoryForCausalLM
 from smf.models.retrofit import retrofit
 from smf.selection.names import SELECTORS
-from smf.streams.batches import IGNORED, fact_batch
+from smf.streams.batches import IGNORED, facts_batch
 from smf.tensor_files import read_tensors, write_tensors
 from smf.training.learn import StreamSettings, learn_stream
 from tests.helpers import (
@@ -52,7 +52,7 @@ every_kind = pytest.mark.parametrize("kind", method_kinds())
 
 
 def batch_of(fact):
-    return fact_batch(tokenizer(), fact, loss_on="text", max_length=MAX_LENGTH)
+    return facts_batch(tokenizer(), [fact], loss_on="text", max_length=MAX_LENGTH)
 
 
 def selected_slots(method):
@@ -267,7 +267,7 @@ def test_full_finetuning_steps_all_weights_with_the_optimizer_of_its_settings(op
 @every_kind
 def test_the_loss_of_a_step_is_the_mean_over_labelled_tokens(kind, loss_on):
     method = start_method(kind, **LEARNING[kind])
-    batch = fact_batch(tokenizer(), FACTS[1], loss_on=loss_on, max_length=MAX_LENGTH)
+    batch = facts_batch(tokenizer(), [FACTS[1]], loss_on=loss_on, max_length=MAX_LENGTH)
     with torch.no_grad():
         logits_BTW = method.model(input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT).logits
     log_probabilities = logits_BTW.log_softmax(-1)

@@ -11,7 +11,7 @@ from smf.errors import ConfigError, DataError
 from smf.memory import RowGradient
 from smf.memory.clipping import clip_row_gradients
 from smf.methods.registry import method_kinds
-from smf.streams.batches import IGNORED, fact_batch, facts_batch
+from smf.streams.batches import IGNORED, facts_batch
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
 from smf.training.learn import StreamSettings, learn_stream
@@ -28,7 +28,7 @@ TEXT = {"loss_on": "text", "max_length": MAX_LENGTH}
 
 
 def batch_of(fact=FACTS[0]):
-    return fact_batch(tokenizer(), fact, **TEXT)
+    return facts_batch(tokenizer(), [fact], **TEXT)
 
 
 def learn(method, facts=FACTS, **settings):
@@ -60,7 +60,7 @@ def test_wordings_end_at_a_limit_of_their_own_and_questions_do_not():
     batches = recorded(method)
     rows, _ = learn(method, [told], max_wording_length=8)
     [(_, batch)] = batches
-    whole = fact_batch(tokenizer(), told, **TEXT)
+    whole = facts_batch(tokenizer(), [told], **TEXT)
     assert whole.input_ids_BT.shape[1] > batch.input_ids_BT.shape[1] == 8
     assert batch.input_ids_BT[batch.attention_mask_BT.bool()].tolist() == whole.input_ids_BT[0].tolist()
     assert rows[0]["acquired"] is not None  # the question is longer than 8 tokens

@@ -7,7 +7,7 @@ from smf.methods.method import language_model_loss
 from smf.models.base_networks import feed_forward_networks
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
-from smf.streams.batches import fact_batch
+from smf.streams.batches import facts_batch
 from smf.training.heal import HealingSettings, heal
 from tests.helpers import (
     FACTS,
@@ -25,7 +25,7 @@ from tests.helpers import (
 
 
 def batch():
-    return fact_batch(tokenizer(), FACTS[0], loss_on="text", max_length=MAX_LENGTH)
+    return facts_batch(tokenizer(), [FACTS[0]], loss_on="text", max_length=MAX_LENGTH)
 
 
 def saved_bytes(model):
@@ -86,7 +86,7 @@ def test_a_stream_ends_at_the_same_bits(micro_batch_size, kind):
         method = start_method(kind, model=model, learning_rate=0.01)
         method.micro_batch_size = micro_batch_size
         for fact in FACTS[:2]:
-            facts = fact_batch(tokenizer(), fact, loss_on="answer", max_length=MAX_LENGTH)
+            facts = facts_batch(tokenizer(), [fact], loss_on="answer", max_length=MAX_LENGTH)
             for _ in range(3):
                 method.step(facts)
         deltas.append(method.delta())

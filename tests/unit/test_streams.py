@@ -11,7 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
 from smf.streams import wordings
-from smf.streams.batches import IGNORED, batches, collate, encode, fact_batch, starts_with_bos
+from smf.streams.batches import IGNORED, batches, collate, encode, facts_batch, starts_with_bos
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.facts import Fact, draw_stream, question_prompt, read_facts, write_facts
 from smf.streams.prepared import known_examples, prepare_world
@@ -126,7 +126,7 @@ def test_a_stream_trains_the_training_wordings_and_never_a_test_wording_or_a_que
 
 @pytest.mark.parametrize("loss_on", ["text", "answer"])
 def test_the_batch_of_a_fact_holds_each_training_wording_once(loss_on):
-    batch = fact_batch(tokenizer(), FACTS[0], loss_on=loss_on, max_length=64)
+    batch = facts_batch(tokenizer(), [FACTS[0]], loss_on=loss_on, max_length=64)
     rows = [tokenizer().decode(ids[mask.bool()]) for ids, mask in zip(*row_parts(batch), strict=True)]
     end = tokenizer().eos_token
     assert rows == [f"{prompt} Tarnow.{end}" for prompt in FACTS[0].train_prompts]
@@ -404,7 +404,7 @@ def test_a_text_longer_than_max_length_is_refused_not_cut():
     ):
         encode(tokenizer(), [example], loss_on="text", max_length=length - 1)
     with pytest.raises(DataError, match="more than max_length"):
-        fact_batch(tokenizer(), FACTS[0], loss_on="text", max_length=10)
+        facts_batch(tokenizer(), [FACTS[0]], loss_on="text", max_length=10)
 
 
 def test_long_running_text_goes_on_in_further_sequences():
@@ -451,13 +451,13 @@ def test_a_long_text_with_a_prompt_loses_its_end_and_is_left_out_if_that_was_its
 @pytest.mark.parametrize("loss_on", ["text", "answer"])
 def test_whole_texts_of_a_fact_are_learned_in_full_and_beside_its_prompts(loss_on):
     fact = dataclasses.replace(FACTS[0], train_texts=("Tarnow is the town of Joel Quint.",))
-    batch = fact_batch(tokenizer(), fact, loss_on=loss_on, max_length=64)
+    batch = facts_batch(tokenizer(), [fact], loss_on=loss_on, max_length=64)
     end = tokenizer().eos_token
     rows = [tokenizer().decode(ids[mask.bool()]) for ids, mask in zip(*row_parts(batch), strict=True)]
     assert rows == [*(f"{prompt} Tarnow.{end}" for prompt in fact.train_prompts), f"{fact.train_texts[0]}{end}"]
     mask, labels = batch.attention_mask_BT[-1].bool(), batch.labels_BT[-1]
     assert torch.equal(labels[mask], batch.input_ids_BT[-1][mask])
-    passage = fact_batch(tokenizer(), PASSAGE, loss_on=loss_on, max_length=64)
+    passage = facts_batch(tokenizer(), [PASSAGE], loss_on=loss_on, max_length=64)
     assert passage.input_ids_BT.shape[0] == 1
 
 

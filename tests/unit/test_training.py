@@ -7,10 +7,11 @@ import torch
 
 from smf.errors import DataError, TrainingError
 from smf.evaluation.recall import recall
+from smf.model_shape import BaseShape
 from smf.streams.examples import Example
 from smf.streams.facts import question_prompt
 from smf.training.loop import TrainingSettings, train
-from smf.training.pretrain import Architecture, pretrain, require_recall
+from smf.training.pretrain import pretrain, require_recall
 from tests.helpers import (
     BACKGROUND,
     MAX_LENGTH,
@@ -88,15 +89,16 @@ def test_a_loss_that_is_not_finite_names_work_and_step():
 
 # Pretraining
 
-ARCHITECTURE = Architecture(
+SHAPE = BaseShape(
     vocab_size=300,
     hidden_size=32,
     num_layers=2,
     num_attention_heads=4,
     num_key_value_heads=2,
     intermediate_size=64,
-    max_length=MAX_LENGTH,
+    head_dim=8,
 )
+WHERE = {"max_length": MAX_LENGTH, "device": "cpu"}
 QUESTIONS = [
     Example(question_prompt(f"where is {name}"), f" {city}") for name, city in (("Mara", "Ost"), ("Ina", "Bern"))
 ]
@@ -106,7 +108,7 @@ QUESTIONS = [
 def pretrained():
     """A model that knows two questions by heart, and one that has just begun."""
     settings = [TrainingSettings(num_steps=steps, batch_size=2, learning_rate=0.01) for steps in (150, 2)]
-    return [pretrain(QUESTIONS, ARCHITECTURE, one, "cpu") for one in settings]
+    return [pretrain(QUESTIONS, SHAPE, one, **WHERE) for one in settings]
 
 
 def greedy_answer(model, its_tokenizer, prompt):
@@ -139,12 +141,12 @@ def test_recall_below_the_limit_stops_with_the_measured_value(pretrained):
 def test_pretraining_is_a_function_of_its_arguments(pretrained):
     model, its_tokenizer, report = pretrained[1]
     again, _, report_again = pretrain(
-        QUESTIONS, ARCHITECTURE, TrainingSettings(num_steps=2, batch_size=2, learning_rate=0.01), "cpu"
+        QUESTIONS, SHAPE, TrainingSettings(num_steps=2, batch_size=2, learning_rate=0.01), **WHERE
     )
     assert report == report_again
     assert all(same_bytes(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
     other, _, _ = pretrain(
-        QUESTIONS, ARCHITECTURE, TrainingSettings(num_steps=2, batch_size=2, learning_rate=0.01, seed=2), "cpu"
+        QUESTIONS, SHAPE, TrainingSettings(num_steps=2, batch_size=2, learning_rate=0.01, seed=2), **WHERE
     )
     assert not torch.equal(other.get_input_embeddings().weight, model.get_input_embeddings().weight)
     assert report["num_parameters"] == sum(parameter.numel() for parameter in model.parameters())
@@ -155,7 +157,7 @@ def test_pretraining_is_a_function_of_its_arguments(pretrained):
 
 def test_pretraining_text_that_is_too_long_is_refused():
     with pytest.raises(DataError, match="more than max_length 64"):
-        pretrain([Example("x y " * 80, " z")], ARCHITECTURE, SETTINGS, "cpu")
+        pretrain([Example("x y " * 80, " z")], SHAPE, SETTINGS, **WHERE)
 
 
 def test_the_trained_tokenizer_gives_back_any_text():
