@@ -24,6 +24,22 @@ _FARTHEST = 2.0
 """Scores and rises beyond it are off the scale."""
 _RETAINED, _DROP = (0, ()), (0, (3, 2))
 """Line styles of the two terms of the score."""
+_ASKED = {
+    "retained_unseen_f1": (
+        "in wordings that were never trained",
+        "The questions by which the results compare methods on new facts are not used here.",
+    ),
+    "retained_question_f1": (
+        "asked by their questions",
+        "No fact has a wording that is never trained, so the questions of the results are used here too.",
+    ),
+    "retained_seen_f1": (
+        "in the wordings that were taught",
+        "The results compare methods by these wordings too: the experiment's config calls learned what is answered as "
+        "it was taught.",
+    ),
+}
+"""How facts were asked, and what that has to do with the results."""
 
 
 def tuning_figure(
@@ -141,12 +157,7 @@ def _legend(axes: Axes, width: float, loss: str) -> None:
 
 def _notes(labels: Mapping, weighed: HeldOutMetric, retained: str) -> list[str]:
     loss = loss_word(weighed)
-    if retained == "retained_unseen_f1":
-        asked = "in wordings that were never trained"
-        questions = "The questions by which the results compare methods on new facts are not used here."
-    else:
-        asked = "asked by their questions"
-        questions = "No fact has a wording that is never trained, so the questions of the results are used here too."
+    asked, questions = _ASKED[retained]
     return [
         f"Tuning score = retained F1 − max(0, relative {loss}), mean over tuning seeds. The highest is chosen, the "
         "smaller rate of equals; improvement on held-out data earns nothing.",

@@ -6,6 +6,8 @@ from smf.sizing.jobs import jobs, remedy
 from smf.sizing.memory import total
 from smf.sizing.work import Work
 
+_LIBRARIES = 600 * 10**6  # of a process that has loaded torch, transformers and lm-eval; on a GPU they are elsewhere
+
 
 def plan_text(work: Work, device_memory: int) -> str:
     """What an experiment will need, for people.
@@ -75,18 +77,23 @@ def _disk(work: Work) -> str:
 
 def _memory(work: Work, device_memory: int) -> list[str]:
     models = work.models
+    libraries = _LIBRARIES if models.on_cpu else 0
+    room = device_memory - libraries
     rows, warnings = [], []
     for job in jobs(work):
         parts = job.parts(models, job.rows)
         peak = total(parts)
-        rows.append((job.name, f"{_gigabytes(peak)}  ({_largest(parts)}; {job.setting} {job.rows})"))
-        if peak > device_memory:
-            warnings.append(f"  {job.name} needs {_gigabytes(peak)}: {remedy(job, models, device_memory)}")
+        details = "; ".join(filter(None, (_largest(parts), f"{job.setting} {job.rows}")))
+        rows.append((job.name, f"{_gigabytes(peak)}  ({details})"))
+        if peak > room:
+            warnings.append(f"  {job.name} needs {_gigabytes(peak)}: {remedy(job, models, room)}")
     length, of_wordings = work.config["base"]["max_length"], work.config["stream"]["max_length"]
     title = f"Peak memory on {work.config['device']}, if every text had base.max_length ({length}) tokens"
     if of_wordings is not None:
         title += f" and every wording stream.max_length ({of_wordings})"
     title += "; shorter ones need less"
+    if libraries:
+        title += f". Python and its libraries take {_gigabytes(libraries)} more"
     if work.paraphraser is not None:
         rows.append(("paraphrase", f"not estimated: the config does not tell the sizes of {work.paraphraser}"))
     if not warnings:

@@ -34,10 +34,11 @@ def write_tuning(
     starts: Mapping[str, str],
     rates: Mapping[str, float],
     headline: Sequence[str],
+    learned: str,
     path: str | Path,
 ) -> None:
-    """The learning-rate sweep, with the rate that the rule chooses; it weighs the first metric of ``headline``."""
-    write_table(path, tuning_table(read_table(scores_path), runs, starts, rates, headline))
+    """The learning-rate sweep, with the rate that the rule chooses; see :func:`smf.evaluation.tuning.tuning_table`."""
+    write_table(path, tuning_table(read_table(scores_path), runs, starts, rates, headline, learned))
 
 
 def draw_forgetting(

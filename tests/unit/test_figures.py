@@ -71,9 +71,8 @@ def small_tuning():
             runs[f"{method}-{rate}"] = (method, rate)
             results.append(evaluation(f"{method}-{rate}", 5, 10, 0.8, 1.0, 0.4))
     starts = {"lora": "base", "full": "base", "smf": "healed"}
-    return tuning_table(
-        scores_table(results), runs, starts, {"full": 1e-4, "smf": 1.0}, ["nq_f1", "hellaswag_acc_norm"]
-    ), starts
+    rates, headline = {"full": 1e-4, "smf": 1.0}, ["nq_f1", "hellaswag_acc_norm"]
+    return tuning_table(scores_table(results), runs, starts, rates, headline, "facts_question_f1"), starts
 
 
 TWO = {"full": (0.2, 0.25), "smf_tfidf": (0.88, 0.9)}
@@ -237,6 +236,10 @@ def test_tuning_figure_says_by_which_way_of_asking_rates_were_chosen():
     other = words(tuning_figure(asked, starts, LABELS, HEADLINE))
     assert "asked by their questions" in other
     assert "so the questions of the results are used here too" in other
+    taught = words(
+        tuning_figure(table.rename(columns={"retained_unseen_f1": "retained_seen_f1"}), starts, LABELS, HEADLINE)
+    )
+    assert "in the wordings that were taught" in taught
 
 
 def test_tuning_figure_of_one_rate_and_bad_tables():

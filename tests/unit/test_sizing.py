@@ -392,14 +392,13 @@ def test_a_device_that_is_not_here_must_be_told():
 
 
 def test_the_command_prints_the_plan_or_what_is_wrong(tmp_path, capsys):
-    import yaml
-
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(tiny()))
     assert main([str(config), "--memory", "0.001"]) == 0
     printed = capsys.readouterr().out
     assert "Peak memory on cpu" in printed
     assert "WARNING: the device has 0.00 GB" in printed
+    assert "(; " not in printed  # parts of less than 10 MB are not shown
     config.write_text(yaml.safe_dump(tiny(stream={"num_facts": 0})))
     assert main([str(config)]) == 1
     assert "stream.num_facts is 0" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import logging
 
+import pandas as pd
 import pytest
 
 from smf.errors import DataError
@@ -11,6 +12,7 @@ from smf.evaluation.tuning import tuning_columns, tuning_table
 STARTS = {"smf": "healed", "full": "base"}
 HEADLINE = ["nq_f1", "hellaswag_acc_norm"]
 RATES = {"smf": 10.0, "full": 1e-4}
+LEARNED = "facts_question_f1"
 
 
 def evaluation(method, seed, position, unseen, nq, question=0.5):
@@ -32,13 +34,17 @@ def sweep(ends, seeds=(100, 101)):
 
 
 def chosen(ends):
-    table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE)
+    table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE, LEARNED)
     return {row.method: row.learning_rate for row in table[table["best"]].itertuples()}
 
 
 def test_score_is_retained_minus_drop_paired_by_seed_against_the_methods_own_start():
     table = tuning_table(
-        *sweep({("smf", 10.0): [(0.9, 0.6), (0.7, 0.72)], ("full", 1e-4): [(0.4, 0.5)] * 2}), STARTS, RATES, HEADLINE
+        *sweep({("smf", 10.0): [(0.9, 0.6), (0.7, 0.72)], ("full", 1e-4): [(0.4, 0.5)] * 2}),
+        STARTS,
+        RATES,
+        HEADLINE,
+        LEARNED,
     )
     assert tuple(table.columns) == tuning_columns(HEADLINE)
     smf, full = table.iloc[0], table.iloc[1]
@@ -61,7 +67,7 @@ def test_without_unseen_wordings_the_questions_choose_the_rate_of_every_method(c
         asked = (scores["method"] == run) & (scores["metric"] == "facts_question_f1")
         scores.loc[asked, "value"] = {1.0: 0.2, 3.0: 0.6}[rate]
     with caplog.at_level(logging.WARNING):
-        table = tuning_table(scores, runs, STARTS, RATES, HEADLINE)
+        table = tuning_table(scores, runs, STARTS, RATES, HEADLINE, LEARNED)
     assert "no fact has an unseen wording; rates are chosen by the questions instead (facts_question_f1)" in caplog.text
     assert tuple(table.columns) == tuning_columns(HEADLINE, "retained_question_f1")
     assert len(set(table.columns)) == len(table.columns)
@@ -73,10 +79,25 @@ def test_without_unseen_wordings_the_questions_choose_the_rate_of_every_method(c
     assert table.loc[table["best"], "learning_rate"].tolist() == [3.0, 3.0]
 
 
+def test_rates_are_chosen_by_taught_wordings_where_the_experiment_calls_that_learned():
+    """No unseen wording is ever answered; what is answered as taught differs."""
+    scores, runs = sweep({("smf", rate): [(0.0, 0.8)] * 2 for rate in (1.0, 3.0)})
+    seen = scores[scores["metric"] == "facts_question_f1"].assign(metric="facts_seen_f1")
+    for run, (_, rate) in runs.items():
+        seen.loc[seen["method"] == run, "value"] = {1.0: 0.2, 3.0: 0.6}[rate]
+    scores = pd.concat([scores, seen])
+    usual = tuning_table(scores, runs, STARTS, RATES, HEADLINE, LEARNED)
+    assert usual.loc[usual["best"], "learning_rate"].item() == 1.0
+    table = tuning_table(scores, runs, STARTS, RATES, HEADLINE, "facts_seen_f1")
+    assert tuple(table.columns) == tuning_columns(HEADLINE, "retained_seen_f1")
+    assert table["retained_seen_f1"].tolist() == pytest.approx([0.2, 0.6])
+    assert table.loc[table["best"], "learning_rate"].item() == 3.0
+
+
 def test_improvement_on_held_out_data_earns_nothing_in_any_seed():
-    table = tuning_table(*sweep({("full", 1e-4): [(0.5, 0.8), (0.5, 1.0)]}), STARTS, RATES, HEADLINE)
+    table = tuning_table(*sweep({("full", 1e-4): [(0.5, 0.8), (0.5, 1.0)]}), STARTS, RATES, HEADLINE, LEARNED)
     assert table["tuning_score"].item() == pytest.approx(0.4)
-    table = tuning_table(*sweep({("smf", 1.0): [(0.5, 0.9), (0.5, 0.6)]}), STARTS, RATES, HEADLINE)
+    table = tuning_table(*sweep({("smf", 1.0): [(0.5, 0.9), (0.5, 0.6)]}), STARTS, RATES, HEADLINE, LEARNED)
     assert table["nq_f1_drop"].item() == pytest.approx(0.0625)
     assert table["tuning_score"].item() == pytest.approx(0.375)  # not 0.5 - 0.0625
 
@@ -90,7 +111,7 @@ def test_highest_score_wins_and_the_smaller_rate_of_equals():
 
 def test_rows_follow_the_order_of_methods_and_the_rates_as_numbers():
     ends = {(method, rate): [(0.5, 0.7)] * 2 for method in ("full", "smf") for rate in (100.0, 9.0, 10.0)}
-    table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE)
+    table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE, LEARNED)
     assert table["method"].tolist() == ["smf"] * 3 + ["full"] * 3
     assert table["learning_rate"].tolist() == [9.0, 10.0, 100.0] * 2
     assert table.groupby("method")["best"].sum().eq(1).all()
@@ -99,7 +120,7 @@ def test_rows_follow_the_order_of_methods_and_the_rates_as_numbers():
 def test_configured_rate_is_marked_and_a_better_one_is_told(caplog):
     ends = {("smf", rate): [(score, 0.8)] * 2 for rate, score in ((1.0, 0.2), (3.0, 0.9), (10.0, 0.6))}
     with caplog.at_level(logging.WARNING):
-        table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE)
+        table = tuning_table(*sweep(ends), STARTS, RATES, HEADLINE, LEARNED)
     assert table["in_config"].tolist() == [False, False, True]
     assert table["best"].tolist() == [False, True, False]
     assert "smf: the rule chooses learning rate 3, the config has 10" in caplog.text
@@ -107,13 +128,17 @@ def test_configured_rate_is_marked_and_a_better_one_is_told(caplog):
 
 def test_a_best_rate_at_the_end_of_the_sweep_is_told(caplog):
     with caplog.at_level(logging.WARNING):
-        tuning_table(*sweep({("smf", 1.0): [(0.5, 0.8)] * 2, ("smf", 10.0): [(0.9, 0.8)] * 2}), STARTS, RATES, HEADLINE)
+        tuning_table(
+            *sweep({("smf", 1.0): [(0.5, 0.8)] * 2, ("smf", 10.0): [(0.9, 0.8)] * 2}), STARTS, RATES, HEADLINE, LEARNED
+        )
     assert "best rate 10 is at an end of the sweep" in caplog.text
 
 
 def test_rates_on_different_seeds_are_not_compared():
     with pytest.raises(DataError, match=r"run0 has the seeds \[100, 101\], run1 has \[100\]"):
-        tuning_table(*sweep({("full", 1e-4): [(0.5, 1.0)] * 2, ("full", 1e-3): [(0.5, 1.0)]}), STARTS, RATES, HEADLINE)
+        tuning_table(
+            *sweep({("full", 1e-4): [(0.5, 1.0)] * 2, ("full", 1e-3): [(0.5, 1.0)]}), STARTS, RATES, HEADLINE, LEARNED
+        )
 
 
 @pytest.mark.parametrize(
@@ -129,11 +154,11 @@ def test_rates_on_different_seeds_are_not_compared():
 def test_bad_runs_are_named(runs, message):
     scores, _ = sweep({("full", 1.0): [(0.5, 1.0)] * 2})
     with pytest.raises(DataError, match=message):
-        tuning_table(scores, runs, STARTS, RATES, HEADLINE)
+        tuning_table(scores, runs, STARTS, RATES, HEADLINE, LEARNED)
 
 
 def test_a_start_model_that_knows_nothing_cannot_be_tuned_on():
     scores, runs = sweep({("full", 1.0): [(0.5, 1.0)] * 2})
     scores.loc[(scores["method"] == "base") & (scores["metric"] == "nq_f1"), "value"] = 0.0
     with pytest.raises(DataError, match="the base model has nq_f1 0 for seed 100"):
-        tuning_table(scores, runs, STARTS, RATES, HEADLINE)
+        tuning_table(scores, runs, STARTS, RATES, HEADLINE, LEARNED)

@@ -94,6 +94,7 @@ rule tuning:
         starts=EXPERIMENT.starts,
         rates=EXPERIMENT.rates,
         headline=EXPERIMENT.headline,
+        learned=EXPERIMENT.config["evaluation"]["learned"],
         code=code_of("tuning.py"),
     script:
         "../scripts/tuning.py"

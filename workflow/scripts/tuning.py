@@ -10,5 +10,6 @@ write_tuning(
     snakemake.params.starts,
     snakemake.params.rates,
     snakemake.params.headline,
+    snakemake.params.learned,
     snakemake.output.table,
 )
