@@ -22,6 +22,11 @@ def with_our_tasks(arguments: Sequence[str]) -> list[str]:
     return list(arguments) if named or not arguments else [*arguments, "--include_path", str(TASK_FOLDER)]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run lm-eval's command with the arguments of this process."""
     sys.argv[1:] = with_our_tasks(sys.argv[1:])
     cli_evaluate()
+
+
+if __name__ == "__main__":
+    main()
