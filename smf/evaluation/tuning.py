@@ -47,15 +47,13 @@ def retained_column(scores: pd.DataFrame, learned: str) -> str:
     """The key of ``RETAINED`` that all methods are compared by.
 
     Args:
-        scores: The scores of the tuning runs.
+        scores: The tidy table.
         learned: The metric that the experiment calls learned.
     """
     if learned == RETAINED["retained_seen_f1"]:
         return "retained_seen_f1"
-    if (scores["metric"] == RETAINED["retained_unseen_f1"]).any():
-        return "retained_unseen_f1"
-    logger.warning("no fact has an unseen wording; rates are chosen by the questions instead (facts_question_f1)")
-    return "retained_question_f1"
+    has_unseen = (scores["metric"] == RETAINED["retained_unseen_f1"]).any()
+    return "retained_unseen_f1" if has_unseen else "retained_question_f1"
 
 
 def tuning_table(
@@ -87,6 +85,8 @@ def tuning_table(
     check_scores(scores)
     _check_runs(runs, starts)
     column = retained_column(scores, learned)
+    if column == "retained_question_f1":
+        logger.warning("no fact has an unseen wording; rates are chosen by the questions instead (facts_question_f1)")
     parts = []
     for method in starts:
         tried = {rate: run for run, (owner, rate) in sorted(runs.items()) if owner == method}

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from smf.errors import DataError
 from smf.evaluation.metrics import HeldOutMetric
-from smf.evaluation.words import forgotten
+from smf.evaluation.words import asked_by, forgotten
 from smf.figures.style import GREY, INK, LARGE, NORMAL, SMALL
 
 LINE_HEIGHT = 0.155
@@ -27,10 +27,11 @@ def check_labels(labels: Mapping) -> None:
         raise DataError(f"the labels lack {', '.join(missing)}; say there which data was used")
 
 
-def tuning_rule(metric: HeldOutMetric) -> str:
-    """How learning rates are chosen; ``metric`` is the first of the headline."""
+def tuning_rule(metric: HeldOutMetric, retained: str) -> str:
+    """How learning rates are chosen, by the first metric of the headline and one of the new facts."""
     return (
-        f"highest retained F1 in unseen wordings minus {forgotten(metric)}, on tuning seeds of which none is shown here"
+        f"highest retained F1, asked by {asked_by(retained)}, minus {forgotten(metric)}, on tuning seeds of which none "
+        "is shown here"
     )
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from smf.evaluation.metrics import HeldOutMetric, is_share
 from smf.evaluation.scores import check_scores, final_position, start_model
+from smf.evaluation.tuning import RETAINED, retained_column
 from smf.evaluation.words import asked_by, data_words, described, forgotten, panel_words, retained_axis, unit
 from smf.figures.captions import (
     LINE_HEIGHT,
@@ -57,7 +58,7 @@ def forgetting_figure(
         starts: For each method, in the order that fixes the colours, the model that it starts from.
         labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
             ``chance`` (for sets of choices the accuracy of guessing), ``methods`` (for each method a few words on what
-            it is) and ``rates`` (a sentence on how the learning rates were chosen, in place of the tuning rule).
+            it is) and ``untuned`` (methods whose learning rate no sweep has chosen).
         headline: The held-out metrics that have a panel, one or two; forgetting is that of the first.
         learned: The metric of the new facts that has a panel and is set against forgetting.
 
@@ -90,7 +91,8 @@ def _draw(
     # what is as long as the experiment has methods and words decides where the rest goes
     legend = legend_rows(list(starts), across)
     subtitles = [wrap(panel.data, curve_width) for panel in panels]
-    notes = _notes(starts, labels, headline, num_facts, num_seeds)
+    weighed = RETAINED[retained_column(scores, learned)]
+    notes = _notes(starts, labels, headline, weighed, num_facts, num_seeds)
     notes = [line for note in notes for line in wrap(note, right_width)]
     strip = strip_height(len(strip_rows(summary, starts)))
     curve_top = _LEGEND_TOP + len(legend) * LEGEND_ROW_HEIGHT + 0.42 + LINE_HEIGHT * max(map(len, subtitles))
@@ -154,7 +156,12 @@ def _held_out_panels(labels: Mapping, headline: Sequence[HeldOutMetric]) -> list
 
 
 def _notes(
-    starts: Mapping[str, str], labels: Mapping, headline: Sequence[HeldOutMetric], num_facts: int, num_seeds: int
+    starts: Mapping[str, str],
+    labels: Mapping,
+    headline: Sequence[HeldOutMetric],
+    weighed: str,
+    num_facts: int,
+    num_seeds: int,
 ) -> list[str]:
     retained, tradeoff = "abc"[len(headline)], "bcd"[len(headline)]
     used = {start_model(method, starts) for method in starts}
@@ -179,8 +186,17 @@ def _notes(
         f"{spread} Open circles: the models that streams start from; in {retained} asked about all {num_facts} facts "
         "before any is taught.",
         f"{chance}{drop}; start = {start}.",
-        labels.get("rates")
-        or "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all "
-        f"methods: {tuning_rule(headline[0])}.",
+        _rates(starts, labels.get("untuned", ()), tuning_rule(headline[0], weighed)),
         *labels.get("notes", ()),
     ]
+
+
+def _rates(methods: Mapping[str, str], untuned: Sequence[str], rule: str) -> str:
+    """How the learning rates were chosen, of the methods with a sweep and of those without."""
+    if len(untuned) == len(methods):
+        return "Learning rates are those of the config; no sweep has chosen them."
+    exceptions = f" No sweep has chosen that of {', '.join(untuned)}." if untuned else ""
+    return (
+        "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all methods: "
+        f"{rule}.{exceptions}"
+    )

@@ -70,9 +70,7 @@ def draw_forgetting(
         text_path: Where the text goes.
     """
     summary = read_table(summary_path)
-    labels = {**read_json(labels_path), "methods": dict(methods)}
-    if untuned:
-        labels["rates"] = f"Learning rates are those of the config; no sweep has chosen them for {', '.join(untuned)}."
+    labels = {**read_json(labels_path), "methods": dict(methods), "untuned": list(untuned)}
     metrics = [held_out_metric(name, kinds) for name in headline]
     figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics, learned)
     for path in figure_paths:

@@ -1,6 +1,7 @@
 """A collection of data sets for a base model that was pretrained elsewhere, every source in a format of its own."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from smf.errors import ConfigError
@@ -44,7 +45,9 @@ def prepare_collection(
     """
 
     def draw(key: str, source: Mapping, rows: Sequence) -> list:
-        return _draw(f"data.collection.{key}", source, rows, seed)
+        return _draw(f"data.collection.{key}", source["num_rows"], name_of(source), rows, seed)
+
+    name_of = partial(source_name, data_root)
 
     asked = {
         name: draw(f"held_out.{name}", source, read_held_out(name, data_root, source))
@@ -55,7 +58,7 @@ def prepare_collection(
     healing_text = healing and draw("healing", healing, read_text("healing", data_root, healing, taken))
     pool = read_fact_set(data_root, {**facts, "pages_folder": pages_folder}, taken)
     new = [fact for unit in draw("facts", facts, _units(pool)) for fact in unit]
-    described = {name: f"{source_name(held_out[name])}, {len(rows):,} items" for name, rows in asked.items()}
+    described = {name: f"{name_of(held_out[name])}, {len(rows):,} items" for name, rows in asked.items()}
     return PreparedData(
         pretraining=text,
         background=text,
@@ -64,27 +67,26 @@ def prepare_collection(
         facts=new,
         labels={
             "held_out": described,
-            "facts": f"{source_name(facts)}, as {facts['format']}",
+            "facts": f"{name_of(facts)}, as {facts['format']}",
             "notes": [
-                f"New facts: {len(new):,} of {source_name(facts)}. Background text: {len(text):,} rows of "
-                f"{source_name(background)}. Healing text: "
-                + (f"{len(healing_text):,} rows of {source_name(healing)}." if healing else "the background.")
+                f"New facts: {len(new):,} of {name_of(facts)}. Background text: {len(text):,} rows of "
+                f"{name_of(background)}. Healing text: "
+                + (f"{len(healing_text):,} rows of {name_of(healing)}." if healing else "the background.")
             ],
         },
     )
 
 
-def _draw(key: str, source: Mapping, rows: Sequence, seed: int) -> list:
-    number = source["num_rows"]
+def _draw(key: str, number: int | None, source: str, rows: Sequence, seed: int) -> list:
     if number is None:
         number = len(rows)
     elif len(rows) < number:
         raise ConfigError(
-            f"{key}.num_rows is {number} but only {len(rows)} rows of {source_name(source)} can be used; "
+            f"{key}.num_rows is {number} but only {len(rows)} rows of {source} can be used; "
             "lower num_rows or give a larger file"
         )
     if not number:
-        raise ConfigError(f"{key}: no row of {source_name(source)} can be used; the log says why")
+        raise ConfigError(f"{key}: no row of {source} can be used; the log says why")
     chosen = sorted(python_generator(seed, "collection", key).sample(range(len(rows)), number))
     return [rows[index] for index in chosen]
 

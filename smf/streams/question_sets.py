@@ -32,12 +32,16 @@ def prepare_question_sets(
         DataError: A file or a data set is missing or unreachable, lacks a column, or a row is broken.
         ConfigError: A source has fewer usable rows than ``num_rows``.
     """
+
+    def draw(role: str, source: Mapping, rows: Sequence) -> list:
+        return _draw(role, source["num_rows"], source_name(data_root, source), rows, seed)
+
     known_pairs = [nq_pair(row) for row in read_rows(data_root, known, NQ_OPEN)]
-    known_pairs = _draw("known", known, _teachable("known", known_pairs, set()), seed)
+    known_pairs = draw("known", known, _teachable("known", known_pairs, set()))
     new_pairs = [trivia_pair(row) for row in read_rows(data_root, new, TRIVIAQA)]
-    new_pairs = _draw("new", new, _teachable("new", new_pairs, {pair.key for pair in known_pairs}), seed)
+    new_pairs = draw("new", new, _teachable("new", new_pairs, {pair.key for pair in known_pairs}))
     choices = [hellaswag_row(row) for row in read_rows(data_root, hellaswag, HELLASWAG)]
-    choices = _draw("hellaswag", hellaswag, choices, seed)
+    choices = draw("hellaswag", hellaswag, choices)
     questions = [{"question": pair.question, "answer": list(pair.answers)} for pair in known_pairs]
     text = [example for pair in known_pairs for example in _statements(pair)] + known_examples(questions)
     return PreparedData(
@@ -53,8 +57,8 @@ def prepare_question_sets(
             "chance": {"hellaswag": 0.25},
             "facts": "TriviaQA questions",
             "notes": [
-                f"Real data: {len(questions):,} questions of {source_name(known)}, which the base model was taught and "
-                f"answers, and new facts from {source_name(new)}.",
+                f"Real data: {len(questions):,} questions of {source_name(data_root, known)}, which the base model was "
+                f"taught and answers, and new facts from {source_name(data_root, new)}.",
                 "HellaSwag is at floor (25 %) for a model of this size.",
             ],
         },
@@ -70,13 +74,13 @@ def _teachable(role: str, pairs: Sequence[Pair], taken: set[str]) -> list[Pair]:
     return teachable(role, pairs, taken, max_question=MAX_QUESTION_CHARACTERS, max_answer=MAX_ANSWER_CHARACTERS)
 
 
-def _draw(role: str, source: Mapping, rows: Sequence, seed: int) -> list:
-    if len(rows) < source["num_rows"]:
+def _draw(role: str, number: int, source: str, rows: Sequence, seed: int) -> list:
+    if len(rows) < number:
         raise ConfigError(
-            f"data.question_sets.{role}.num_rows is {source['num_rows']} but only {len(rows)} rows of "
-            f"{source_name(source)} can be used; lower num_rows or give a larger file"
+            f"data.question_sets.{role}.num_rows is {number} but only {len(rows)} rows of {source} can be used; lower "
+            "num_rows or give a larger file"
         )
-    return python_generator(seed, "question sets", role).sample(rows, source["num_rows"])
+    return python_generator(seed, "question sets", role).sample(rows, number)
 
 
 def _short(source: Mapping) -> str:

@@ -50,7 +50,7 @@ def read_rows(
         path = Path(data_root or ".") / source["file"]
         place, rows = f"{path}, line", _read_file(path, columns, optional)
     else:
-        place, rows = f"{source_name(source)}, row", _read_hub(source, columns)
+        place, rows = f"{_hub_name(source)}, row", _read_hub(source, columns)
     for number, row in enumerate(itertools.islice(rows, source.get("first_rows")), start=1):
         where = f"{place} {number}"
         require_columns(row, columns, where, optional)
@@ -64,10 +64,12 @@ def is_file(data_root: str | None, source: Mapping) -> bool:
     return data_root is not None or source["hub"] is None
 
 
-def source_name(source: Mapping) -> str:
-    """What messages call a source."""
-    if source["hub"] is None:
-        return source["file"]
+def source_name(data_root: str | None, source: Mapping) -> str:
+    """What messages and figures call a source: the file that is read, or the hub's set with its split."""
+    return source["file"] if is_file(data_root, source) else _hub_name(source)
+
+
+def _hub_name(source: Mapping) -> str:
     config = f"/{source['hub_config']}" if source["hub_config"] else ""
     return f"{source['hub']}{config} {source['split']}"
 
@@ -93,11 +95,9 @@ def _read_hub(source: Mapping, columns: Columns) -> Iterable[dict]:
             if source.get("first_rows"):
                 return list(data.take(source["first_rows"]))
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise DataError(f"cannot load {source_name(source)} from the hub: {error}; {remedy}") from error
+        raise DataError(f"cannot load {_hub_name(source)} from the hub: {error}; {remedy}") from error
     if missing := [column for column in columns if column not in data.column_names]:
-        raise DataError(
-            f"{source_name(source)}: no column {missing[0]!r}; found {', '.join(sorted(data.column_names))}"
-        )
+        raise DataError(f"{_hub_name(source)}: no column {missing[0]!r}; found {', '.join(sorted(data.column_names))}")
     return data
 
 

@@ -78,6 +78,13 @@ def small_tuning():
 TWO = {"full": (0.2, 0.25), "smf_tfidf": (0.88, 0.9)}
 
 
+def caption(learned="facts_question_f1", **labels):
+    """All words of a figure of two methods."""
+    scores, starts = experiment(TWO)
+    summary = summary_table(scores, starts, KINDS)
+    return words(forgetting_figure(scores, summary, starts, LABELS | labels, HEADLINE, learned))
+
+
 @pytest.mark.parametrize("suffix", ["pdf", "png"])
 def test_saved_bytes_are_the_same_every_time_and_hold_no_date(tmp_path, monkeypatch, suffix):
     first, second = tmp_path / f"first.{suffix}", tmp_path / f"second.{suffix}"
@@ -133,13 +140,28 @@ def test_figure_says_its_data_seeds_facts_and_rule():
     )
 
 
-def test_words_on_methods_and_rates_can_be_given():
-    scores, starts = experiment(TWO)
-    labels = LABELS | {"methods": {"full": "full finetuning"}, "rates": "Rates are guesses."}
-    text = words(forgetting_figure(scores, summary_table(scores, starts, KINDS), starts, labels, HEADLINE))
-    assert "full: full finetuning" in text
-    assert "Rates are guesses." in text
-    assert "one rule" not in text
+def test_words_on_methods_can_be_given():
+    assert "full: full finetuning" in caption(methods={"full": "full finetuning"})
+
+
+@pytest.mark.parametrize(
+    ("untuned", "said", "unsaid"),
+    [
+        ([], "by one rule for all methods", "No sweep has chosen"),
+        (["full"], "No sweep has chosen that of full.", "no sweep has chosen them"),
+        (list(TWO), "no sweep has chosen them", "one rule"),
+    ],
+    ids=["all swept", "some", "none"],
+)
+def test_the_figure_does_not_claim_a_sweep_that_was_not_there(untuned, said, unsaid):
+    text = caption(untuned=untuned)
+    assert said in text
+    assert unsaid not in text
+
+
+def test_the_figure_says_by_which_wordings_rates_were_chosen():
+    assert "highest retained F1, asked by untrained wordings, minus" in caption()
+    assert "asked by the wordings that were taught, minus" in caption(learned="facts_seen_f1")
 
 
 def test_numbers_in_the_figure_are_those_of_the_summary():
