@@ -10,7 +10,7 @@ The tokenizer folder holds Qwen2's `vocab.json` and `merges.txt`, or any tokeniz
         --configfile presets/lin2025_facts.yaml benchmarks/real_shape.yaml
 
 takes the folder through the pipeline, one healing step, 20 batches of counts, 3 facts and 20 items of each probe;
-`results/real_shape/benchmarks/` then holds seconds and peak memory (MB) of each job.
+`results/real_shape/benchmarks/` then holds seconds and peak memory (MiB) of each job; docs/reproduction.md has ours.
 """
 
 import argparse

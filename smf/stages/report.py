@@ -48,6 +48,7 @@ def draw_forgetting(
     starts: Mapping[str, str],
     methods: Mapping[str, str],
     untuned: Sequence[str],
+    asked: Mapping[str, int | None],
     headline: Sequence[str],
     learned: str,
     kinds: Mapping[str, str],
@@ -63,6 +64,7 @@ def draw_forgetting(
         starts: For each method the model that it starts from.
         methods: A few words on each method.
         untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
+        asked: Of held-out sets that are not asked as a whole, how many items are.
         headline: The held-out metrics shown.
         learned: The metric of the new facts that is shown.
         kinds: The held-out sets and lm-eval tasks by name, each with its kind.
@@ -70,7 +72,7 @@ def draw_forgetting(
         text_path: Where the text goes.
     """
     summary = read_table(summary_path)
-    labels = {**read_json(labels_path), "methods": dict(methods), "untuned": list(untuned)}
+    labels = {**_labels(labels_path, asked), "methods": dict(methods), "untuned": list(untuned)}
     metrics = [held_out_metric(name, kinds) for name in headline]
     figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics, learned)
     for path in figure_paths:
@@ -85,13 +87,23 @@ def draw_tuning(
     tuning_path: str | Path,
     labels_path: str | Path,
     starts: Mapping[str, str],
+    asked: Mapping[str, int | None],
     headline: Sequence[str],
     kinds: Mapping[str, str],
     figure_paths: Sequence[str | Path],
 ) -> None:
     """The sweep of every method; see :func:`draw_forgetting` for the arguments."""
     metrics = [held_out_metric(name, kinds) for name in headline]
-    figure = tuning_figure(read_table(tuning_path), starts, read_json(labels_path), metrics)
+    figure = tuning_figure(read_table(tuning_path), starts, _labels(labels_path, asked), metrics)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
+
+
+def _labels(path: str | Path, asked: Mapping[str, int | None]) -> dict:
+    """What the data is, with how much of it was asked."""
+    labels = read_json(path)
+    for name, number in asked.items():
+        if number is not None and name in labels["held_out"]:
+            labels["held_out"][name] += f"; {number:,} asked"
+    return labels

@@ -69,9 +69,9 @@ def prepare_collection(
             "held_out": described,
             "facts": f"{name_of(facts)}, as {facts['format']}",
             "notes": [
-                f"New facts: {len(new):,} of {name_of(facts)}. Background text: {len(text):,} rows of "
-                f"{name_of(background)}. Healing text: "
-                + (f"{len(healing_text):,} rows of {name_of(healing)}." if healing else "the background.")
+                f"Drawn: {len(new):,} facts from {name_of(facts)}, {len(text):,} rows of background text from "
+                f"{name_of(background)}, "
+                + (f"{len(healing_text):,} rows to heal on from {name_of(healing)}." if healing else "healed on too.")
             ],
         },
     )

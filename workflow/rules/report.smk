@@ -59,6 +59,7 @@ rule plot_forgetting:
         starts=EXPERIMENT.starts,
         methods=EXPERIMENT.labels,
         untuned=EXPERIMENT.untuned,
+        asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],
         kinds=EXPERIMENT.kinds,
@@ -118,6 +119,7 @@ rule plot_tuning:
         "../../environment.yml"
     params:
         starts=EXPERIMENT.starts,
+        asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         kinds=EXPERIMENT.kinds,
         code=code_of("plot_tuning.py"),

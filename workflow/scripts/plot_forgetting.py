@@ -11,6 +11,7 @@ draw_forgetting(
     snakemake.params.starts,
     snakemake.params.methods,
     snakemake.params.untuned,
+    snakemake.params.asked,
     snakemake.params.headline,
     snakemake.params.learned,
     snakemake.params.kinds,

@@ -8,6 +8,7 @@ draw_tuning(
     snakemake.input.tuning,
     snakemake.input.labels,
     snakemake.params.starts,
+    snakemake.params.asked,
     snakemake.params.headline,
     snakemake.params.kinds,
     snakemake.output.figures,
