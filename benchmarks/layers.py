@@ -63,7 +63,9 @@ class SelectedRowStep:
 
     def select(self, document_frequency_S: Tensor, num_documents: int) -> Tensor:
         """Chooses the slots."""
-        background = BackgroundCounts({0: LayerCounts(document_frequency_S, document_frequency_S, num_documents)}, {})
+        background = BackgroundCounts(
+            {0: LayerCounts(document_frequency_S, document_frequency_S, num_documents, document_frequency_S)}, {}
+        )
         counts = count_reads([(self.reads, self._mask_1T)])
         chosen = select_slots(counts, background, self._selection, self._generator)[0]
         self.layer.row_gradient.select(chosen.slots_R)

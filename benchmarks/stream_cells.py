@@ -43,7 +43,7 @@ def start(kind: str, shape: dict, layers: tuple[int, ...], device: str = "cpu", 
         for block, layer in model.memory_layers().items():
             torch.nn.init.normal_(layer.output.weight, std=0.02)  # as if healed: not zero
             frequency_S = torch.randint(100, (layer.num_slots,))
-            counts[block] = LayerCounts(frequency_S, frequency_S, 100)
+            counts[block] = LayerCounts(frequency_S, frequency_S, 100, frequency_S.double())
         background = BackgroundCounts(counts, {})
     defaults = {name: part["default"] for name, part in chosen.schema.items() if "default" in part}
     return chosen(model.to(device), {**defaults, **SETTINGS[kind]}, background, 0)

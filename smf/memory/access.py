@@ -25,6 +25,10 @@ class SlotReads:
         """Slots read by real tokens, (tokens, H * K); what padding reads is left out."""
         return self.slot_indices_BTHK[attention_mask_BT.bool()].flatten(1)
 
+    def weights_of_tokens(self, attention_mask_BT: Tensor) -> Tensor:
+        """The weights of :meth:`slots_of_tokens`, (tokens, H * K)."""
+        return self.weights_BTHK[attention_mask_BT.bool()].flatten(1)
+
 
 @contextmanager
 def record_slot_reads(layers: Mapping[int, MemoryLayer]) -> Iterator[dict[int, SlotReads]]:

@@ -1,4 +1,4 @@
-"""How often ordinary text reads each slot. Shapes: S slot."""
+"""How often, and how strongly, ordinary text reads each slot. Shapes: S slot, X real token, L lookup."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,11 +28,13 @@ class LayerCounts:
         accesses_S: How often each slot was read, over all tokens, heads and the top_k.
         document_frequency_S: In how many documents each slot was read at all.
         num_documents: How many documents were counted.
+        squared_weights_S: Sum over all tokens of the square of the weight with which a token reads each slot.
     """
 
     accesses_S: Tensor
     document_frequency_S: Tensor
     num_documents: int
+    squared_weights_S: Tensor
 
     @cached_property
     def total_accesses(self) -> Tensor:
@@ -46,7 +48,12 @@ class LayerCounts:
 
     def to(self, device: torch.device | str) -> "LayerCounts":
         """The same counts on another device."""
-        return LayerCounts(self.accesses_S.to(device), self.document_frequency_S.to(device), self.num_documents)
+        return LayerCounts(
+            self.accesses_S.to(device),
+            self.document_frequency_S.to(device),
+            self.num_documents,
+            self.squared_weights_S.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class BackgroundCounts:
         for block, counts in self.layers.items():
             tensors[f"{block}.accesses"] = counts.accesses_S
             tensors[f"{block}.document_frequency"] = counts.document_frequency_S
+            tensors[f"{block}.squared_weights"] = counts.squared_weights_S
         documents = {str(block): counts.num_documents for block, counts in self.layers.items()}
         write_tensors(path, tensors, {"provenance": dict(self.provenance), "num_documents": documents})
 
@@ -88,10 +96,14 @@ class BackgroundCounts:
             raise CheckpointError(
                 f"{path} was counted with model {provenance.get('model_hash')}, not with {model_hash}; count again"
             )
-        layers = {
-            int(block): LayerCounts(tensors[f"{block}.accesses"], tensors[f"{block}.document_frequency"], number)
-            for block, number in metadata["num_documents"].items()
-        }
+        layers = {}
+        for block, number in metadata["num_documents"].items():
+            if f"{block}.squared_weights" not in tensors:
+                raise CheckpointError(f"{path} has no squared weights; an earlier version counted it: count again")
+            accesses_S, frequency_S, squares_S = (
+                tensors[f"{block}.{name}"] for name in ("accesses", "document_frequency", "squared_weights")
+            )
+            layers[int(block)] = LayerCounts(accesses_S, frequency_S, number, squares_S)
         return cls(layers, provenance)
 
 
@@ -111,6 +123,7 @@ def count_background(
     layers = model.memory_layers()
     accesses = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
     frequency = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
+    squares = {block: torch.zeros(layer.num_slots, dtype=torch.double) for block, layer in layers.items()}
     num_documents = 0
     with record_slot_reads(layers) as reads:
         for batch in (batch.to(model.device) for batch in batches):
@@ -121,6 +134,8 @@ def count_background(
                 for block, read in reads.items():
                     slots = read.slots_of_tokens(part.attention_mask_BT)
                     accesses[block] += torch.bincount(slots.flatten(), minlength=len(accesses[block])).cpu()
+                    weights = read.weights_of_tokens(part.attention_mask_BT)
+                    squares[block] += squared_read_weights(slots.cpu(), weights.cpu(), len(squares[block]))
                     if document == "sequence":
                         for sequence in slots.split(part.attention_mask_BT.sum(1).tolist()):
                             frequency[block][sequence.unique().cpu()] += 1
@@ -129,5 +144,19 @@ def count_background(
             if document == "batch":
                 for block, slots in read_by_batch.items():
                     frequency[block][torch.cat(slots).unique()] += 1
-    counts = {block: LayerCounts(accesses[block], frequency[block], num_documents) for block in layers}
+    counts = {block: LayerCounts(accesses[block], frequency[block], num_documents, squares[block]) for block in layers}
     return BackgroundCounts(counts, provenance)
+
+
+def squared_read_weights(slots_XL: Tensor, weights_XL: Tensor, num_slots: int) -> Tensor:
+    """The sum over tokens of the squared weight of each slot, (S), in float64.
+
+    A slot that several heads of a token read counts with the sum of their weights, since what a token reads is a sum.
+    On a CPU the same every time, to the last bit.
+    """
+    slots_XL, order_XL = slots_XL.sort(dim=1, stable=True)
+    first_XL = torch.ones_like(slots_XL, dtype=torch.bool)
+    first_XL[:, 1:] = slots_XL[:, 1:] != slots_XL[:, :-1]
+    reading = first_XL.flatten().cumsum(0) - 1  # lookups of one slot by one token are one reading
+    totals = torch.bincount(reading, weights_XL.double().gather(1, order_XL).flatten())
+    return torch.bincount(slots_XL[first_XL], totals.square(), num_slots)

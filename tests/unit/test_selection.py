@@ -15,7 +15,7 @@ from smf.selection.names import SELECTORS
 from smf.selection.scores import SCORES, BatchCounts, ScoreInputs
 from smf.selection.select import Selection, count_reads, select_slots
 from smf.streams.batches import Batch, collate
-from smf.tensor_files import write_tensors
+from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import background_batches, background_counts, encoded_text, memory_model
 
 # A batch that reads slot 2 four times, slot 5 once and slot 7 three times (8 reads), of a table of 10 slots, after a
@@ -61,7 +61,8 @@ def batch_counts(slots=SLOTS, counts=COUNTS):
 
 
 def layer_counts(accesses=ACCESSES, documents=DOCUMENTS, num_documents=9):
-    return LayerCounts(torch.tensor(accesses), torch.tensor(documents), num_documents)
+    squares = torch.tensor(accesses, dtype=torch.double) / 4
+    return LayerCounts(torch.tensor(accesses), torch.tensor(documents), num_documents, squares)
 
 
 def score(selector, batch, layer, kl_background="accesses", seed=0):
@@ -300,6 +301,8 @@ def test_padding_is_not_counted_in_the_background(document):
     for block, counts in plain.layers.items():
         assert torch.equal(wide.layers[block].accesses_S, counts.accesses_S)
         assert torch.equal(wide.layers[block].document_frequency_S, counts.document_frequency_S)
+        assert torch.allclose(wide.layers[block].squared_weights_S, counts.squared_weights_S)
+        assert torch.allclose(alone.layers[block].squared_weights_S, counts.squared_weights_S)
         assert torch.equal(alone.layers[block].accesses_S, counts.accesses_S)
         if document == "sequence":
             assert torch.equal(alone.layers[block].document_frequency_S, counts.document_frequency_S)
@@ -359,6 +362,7 @@ def test_saved_counts_come_back_with_their_provenance(saved):
     assert list(counts.layers) == [1, 3]
     assert counts.layers[1].accesses_S.tolist() == ACCESSES
     assert counts.layers[1].document_frequency_S.tolist() == DOCUMENTS
+    assert counts.layers[1].squared_weights_S.tolist() == [accesses / 4 for accesses in ACCESSES]
     assert counts.layers[1].num_documents == 9
     assert counts.layers[3].num_documents == 4
 
@@ -367,6 +371,13 @@ def test_counts_of_another_model_are_refused(saved):
     with pytest.raises(CheckpointError, match=r"counts\.safetensors was counted with model abc, not with other"):
         BackgroundCounts.load(saved, model_hash="other")
     assert BackgroundCounts.load(saved).provenance["model_hash"] == "abc"
+
+
+def test_counts_without_squared_weights_are_refused(saved):
+    tensors, metadata = read_tensors(saved)
+    write_tensors(saved, {name: tensor for name, tensor in tensors.items() if "squared" not in name}, metadata)
+    with pytest.raises(CheckpointError, match=r"counts\.safetensors has no squared weights; .* count again"):
+        BackgroundCounts.load(saved)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

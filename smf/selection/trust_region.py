@@ -1,0 +1,66 @@
+"""How far each slot may move: steps that disturb ordinary text within a bound (docs/trust_region.md).
+
+Selection asks which slots to touch. The bound asks how much each may move: ordinary text reads sum_i w_i v_i, so that
+moving slot i by d_i disturbs it by E|sum_i w_i d_i|² in expectation. With the diagonal of E[w wᵀ] in place of the whole
+matrix, the step that lowers the loss most within a bound on this sum is the gradient's, slot by slot shortened to
+λ / (q_i + λ): q_i is E[w_i²] over its mean, so that λ is the disturbance, in units of an average slot's, at which a
+slot moves half as far as a free one.
+
+Shapes: X real token, L lookup (heads times top_k), S slot, R selected slot.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from smf.memory import SlotReads
+from smf.selection.background import LayerCounts, squared_read_weights
+
+Disturbance = Literal["squared_weights", "accesses"]
+
+
+class TrustRegion:
+    """The share of its step that each slot of one layer may take.
+
+    Args:
+        background: Background use of the layer, on the model's device.
+        damping: λ, above 0.
+        disturbance: What q is made of: squared read weights, as derived, or access counts, a cruder stand-in.
+        past_weight: What an earlier batch of the stream weighs, ordinary text weighing 1: what was just taught is
+            protected like ordinary text. 0 for no protection.
+    """
+
+    def __init__(self, background: LayerCounts, *, damping: float, disturbance: Disturbance, past_weight: float):
+        self._damping = damping
+        self._disturbance = disturbance
+        self._past_weight = past_weight
+        counts_S = background.squared_weights_S if disturbance == "squared_weights" else background.accesses_S
+        per_lookup_S = counts_S.double() / background.total_accesses
+        self._mean = per_lookup_S.mean()
+        self._cost_S = per_lookup_S / self._mean
+        self.past_S = torch.zeros_like(self._cost_S)
+
+    def shares(self, slots_R: Tensor) -> Tensor:
+        """λ / (q + λ) for each slot, in float64."""
+        return self._damping / (self._cost_S[slots_R] + self.past_S[slots_R] + self._damping)
+
+    def past_with(self, passes: Sequence[tuple[SlotReads, Tensor]]) -> Tensor:
+        """``past_S`` as it will be once a batch belongs to the past.
+
+        Args:
+            passes: The batch's reads of this layer, each with its attention mask (B, T).
+        """
+        if not self._past_weight or not passes:
+            return self.past_S
+        number = len(self.past_S)
+        counts_S, num_lookups = torch.zeros_like(self.past_S), 0
+        for read, mask_BT in passes:
+            slots_XL = read.slots_of_tokens(mask_BT)
+            num_lookups += slots_XL.numel()
+            if self._disturbance == "squared_weights":
+                counts_S += squared_read_weights(slots_XL, read.weights_of_tokens(mask_BT), number)
+            else:
+                counts_S += torch.bincount(slots_XL.flatten(), minlength=number)
+        return self.past_S + self._past_weight * counts_S / num_lookups / self._mean
