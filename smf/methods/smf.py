@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from smf.memory.row_optimizers import RowOptimizer
     from smf.models.frozen_prefix import FrozenPrefix
     from smf.selection.select import Pass, SelectedSlots
-    from smf.selection.trust_region import TrustRegion
+    from smf.selection.trust_region import TrustRegions
     from smf.streams.batches import Batch
 
 
@@ -61,22 +61,19 @@ class SparseMemoryFinetuning(Method):
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
             "default": None,
-            "description": "Trust region (docs/trust_region.md): each selected slot takes the share damping / (q + "
-            "damping) of its step, where q is how much ordinary text is disturbed, 1 for an average slot. null: whole "
-            "steps.",
+            "description": "Trust region (docs/trust_region.md): a slot takes the share damping / (q + damping) of its "
+            "step, q being how much it disturbs ordinary text, 1 on average. null: whole steps.",
         },
         "disturbance": {
             "enum": ["squared_weights", "accesses"],
             "default": "squared_weights",
-            "description": "What the trust region's q is made of: squared read weights or access counts of ordinary "
-            "text.",
+            "description": "What q is made of: squared read weights or access counts of ordinary text.",
         },
         "past_weight": {
             "type": "number",
             "minimum": 0,
             "default": 0.0,
-            "description": "What the reads of each earlier batch of the stream weigh in the trust region's q, where "
-            "ordinary text weighs 1.",
+            "description": "What each earlier batch of the stream weighs in q, where ordinary text weighs 1.",
         },
         "optimizer": {
             "enum": ["sgd", "adamw", "adagrad"],
@@ -111,10 +108,9 @@ class SparseMemoryFinetuning(Method):
         self._selection = Selection(
             settings["selector"], settings["top_t"], settings["pooled"], settings["kl_background"]
         )
-        if settings["damping"] is not None and settings["optimizer"] != "sgd":
-            raise ConfigError(
-                f"damping shortens steps, which optimizer {settings['optimizer']} makes equal again; use sgd"
-            )
+        optimizer = settings["optimizer"]
+        if settings["damping"] is not None and optimizer != "sgd":
+            raise ConfigError(f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd")
         self._generator = torch_generator(seed, "slot selection", device=model.device)
         model.requires_grad_(False)
         self._layers = model.memory_layers()
@@ -122,8 +118,7 @@ class SparseMemoryFinetuning(Method):
         for block, layer in self._layers.items():
             layer.row_gradient = RowGradient()
             self.optimizers[block] = _row_optimizer(layer.values_SV, settings)
-        self._regions = {} if settings["damping"] is None else self._trust_regions()
-        self._passes: tuple[Pass, ...] = ()  # the last step's reads, while they may still be needed
+        self._regions = None if settings["damping"] is None else self._trust_regions()
         self._batch: Batch | None = None
         self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
         self._changed: dict[int, list[Tensor]] = {block: [] for block in self._layers}
@@ -152,8 +147,8 @@ class SparseMemoryFinetuning(Method):
             self._clip()
         for block, layer in self._layers.items():
             slots_R, gradient_RV = selected[block].slots_R, layer.row_gradient.gradient_RV
-            if self._regions:
-                gradient_RV = gradient_RV * self._regions[block].shares(slots_R).to(gradient_RV.dtype).unsqueeze(1)
+            if self._regions is not None:
+                gradient_RV = self._regions.shortened(block, slots_R, gradient_RV)
             self.optimizers[block].learning_rate = self.settings["learning_rate"] * self.rate_share
             self.optimizers[block].step(slots_R, gradient_RV)
             self._changed[block].append(slots_R)
@@ -162,9 +157,8 @@ class SparseMemoryFinetuning(Method):
     def _start(self, batch: Batch) -> None:
         from smf.models.frozen_prefix import FrozenPrefix
 
-        for block, past_S in self._past().items():
-            self._regions[block].past_S = past_S
-        self._passes = ()
+        if self._regions is not None:
+            self._regions.begin_batch()
         self._batch = batch
         self._parts = [(part, FrozenPrefix(self.model)) for part in self.micro_batches(batch)]
         for block in self._changed:
@@ -205,24 +199,17 @@ class SparseMemoryFinetuning(Method):
 
         return record_slot_reads(self._layers)
 
-    def _trust_regions(self) -> dict[int, TrustRegion]:
-        from smf.selection.trust_region import TrustRegion
+    def _trust_regions(self) -> TrustRegions:
+        from smf.selection.trust_region import TrustRegions
 
         options = {name: self.settings[name] for name in ("damping", "disturbance", "past_weight")}
-        return {block: TrustRegion(layer, **options) for block, layer in self._background.layers.items()}
-
-    def _past(self) -> dict[int, Tensor]:
-        """What each trust region knows of the past once the batch at hand belongs to it."""
-        return {
-            block: region.past_with([(reads[block], mask_BT) for reads, mask_BT in self._passes])
-            for block, region in self._regions.items()
-        }
+        return TrustRegions(self._background, **options)
 
     def _select(self, *passes: Pass) -> dict[int, SelectedSlots]:
         from smf.selection.select import count_reads, select_slots
 
-        if self.settings["past_weight"]:
-            self._passes = passes
+        if self._regions is not None:
+            self._regions.see(passes)
         selected = select_slots(count_reads(passes), self._background, self._selection, self._generator)
         for block, layer in self._layers.items():
             layer.row_gradient.select(selected[block].slots_R)
@@ -245,7 +232,7 @@ class SparseMemoryFinetuning(Method):
             for block, optimizer in self.optimizers.items()
             for name, tensor in optimizer.state_dict().items()
         }
-        past = {f"past.{block}": past_S.clone() for block, past_S in self._past().items()}
+        past = {} if self._regions is None else self._regions.state_dict()
         return {**state, **past, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
@@ -256,13 +243,8 @@ class SparseMemoryFinetuning(Method):
         """
         if "generator" not in state:
             raise CheckpointError(f"the state holds {sorted(state)}, no `generator`; learn the stream again")
-        for block, region in self._regions.items():
-            past_S = state.get(f"past.{block}")
-            if past_S is None or past_S.shape != region.past_S.shape:
-                raise CheckpointError(
-                    f"the state knows no past of block {block}'s {len(region.past_S)} slots; learn the stream again"
-                )
-            region.past_S = past_S.to(self.model.device)
+        if self._regions is not None:
+            self._regions.load_state_dict(state)
         self.load_delta(delta)
         for block, optimizer in self.optimizers.items():
             prefix = f"{block}."

@@ -9,14 +9,16 @@ slot moves half as far as a free one.
 Shapes: X real token, L lookup (heads times top_k), S slot, R selected slot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from smf.errors import CheckpointError
 from smf.memory import SlotReads
-from smf.selection.background import LayerCounts, squared_read_weights
+from smf.selection.background import BackgroundCounts, LayerCounts, squared_read_weights
+from smf.selection.select import Pass
 
 Disturbance = Literal["squared_weights", "accesses"]
 
@@ -64,3 +66,55 @@ class TrustRegion:
             else:
                 counts_S += torch.bincount(slots_XL.flatten(), minlength=number)
         return self.past_S + self._past_weight * counts_S / num_lookups / self._mean
+
+
+class TrustRegions:
+    """The trust regions of all memory layers, and the reads of the batch at hand, which will soon be of the past.
+
+    Attributes:
+        layers: The trust region of each layer, by block.
+    """
+
+    def __init__(self, background: BackgroundCounts, *, damping: float, disturbance: Disturbance, past_weight: float):
+        options = {"damping": damping, "disturbance": disturbance, "past_weight": past_weight}
+        self.layers = {block: TrustRegion(layer, **options) for block, layer in background.layers.items()}
+        self._past_weight = past_weight
+        self._passes: tuple[Pass, ...] = ()
+
+    def see(self, passes: tuple[Pass, ...]) -> None:
+        """Note what the batch at hand reads, if that will be asked for."""
+        self._passes = passes if self._past_weight else ()
+
+    def begin_batch(self) -> None:
+        """From now on the batch at hand belongs to the past."""
+        for block, past_S in self._past().items():
+            self.layers[block].past_S = past_S
+        self._passes = ()
+
+    def shortened(self, block: int, slots_R: Tensor, gradient_RV: Tensor) -> Tensor:
+        """A layer's gradient, each slot's times the share of its step."""
+        return gradient_RV * self.layers[block].shares(slots_R).to(gradient_RV.dtype).unsqueeze(1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a later process needs to go on with another batch. Copies."""
+        return {f"past.{block}": past_S.clone() for block, past_S in self._past().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state_dict` gave.
+
+        Raises:
+            CheckpointError: It is of a model with other layers.
+        """
+        for block, region in self.layers.items():
+            past_S = state.get(f"past.{block}")
+            if past_S is None or past_S.shape != region.past_S.shape:
+                raise CheckpointError(
+                    f"the state knows no past of block {block}'s {len(region.past_S)} slots; learn the stream again"
+                )
+            region.past_S = past_S.to(region.past_S.device)
+
+    def _past(self) -> dict[int, Tensor]:
+        return {
+            block: region.past_with([(reads[block], mask_BT) for reads, mask_BT in self._passes])
+            for block, region in self.layers.items()
+        }

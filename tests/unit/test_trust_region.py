@@ -115,7 +115,7 @@ def test_a_method_shortens_each_slots_step(micro_batch_size):
     slots = {name.split(".")[0]: ids for name, ids in bounded.delta().items() if name.endswith("slots")}
     for block, layer in bounded.model.memory_layers().items():
         found = slots[str(block)]
-        shares_R1 = bounded._regions[block].shares(found).unsqueeze(1).float()
+        shares_R1 = bounded._regions.layers[block].shares(found).unsqueeze(1).float()
         assert 0 < shares_R1.min() < 0.9
         assert torch.allclose(shorter[block][found], shares_R1 * moves[block][found], rtol=1e-4, atol=1e-6)
         others = torch.ones(layer.num_slots, dtype=torch.bool)
@@ -128,10 +128,10 @@ def test_what_was_just_taught_moves_less_for_the_next_fact():
     method = start_method("smf", selector="none", damping=0.2, past_weight=1.0)
     method.step(batch_of(FACTS[0]))
     everything = torch.arange(64)
-    during = {block: region.shares(everything) for block, region in method._regions.items()}
-    changed = {block: method.delta()[f"{block}.slots"] for block in method._regions}
+    during = {block: region.shares(everything) for block, region in method._regions.layers.items()}
+    changed = {block: method.delta()[f"{block}.slots"] for block in method._regions.layers}
     method.step(batch_of(FACTS[1]))
-    for block, layer in method._regions.items():
+    for block, layer in method._regions.layers.items():
         after = layer.shares(everything)
         assert (after[changed[block]] < during[block][changed[block]]).all()
         never = [slot for slot in range(64) if slot not in set(changed[block].tolist())]
