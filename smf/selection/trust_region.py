@@ -30,14 +30,11 @@ class TrustRegion:
         background: Background use of the layer, on the model's device.
         damping: λ, above 0.
         disturbance: What q is made of: squared read weights, as derived, or access counts, a cruder stand-in.
-        past_weight: What an earlier batch of the stream weighs, ordinary text weighing 1: what was just taught is
-            protected like ordinary text. 0 for no protection.
     """
 
-    def __init__(self, background: LayerCounts, *, damping: float, disturbance: Disturbance, past_weight: float):
+    def __init__(self, background: LayerCounts, *, damping: float, disturbance: Disturbance):
         self._damping = damping
         self._disturbance = disturbance
-        self._past_weight = past_weight
         counts_S = background.squared_weights_S if disturbance == "squared_weights" else background.accesses_S
         per_lookup_S = counts_S.double() / background.total_accesses
         self._mean = per_lookup_S.mean()
@@ -48,42 +45,49 @@ class TrustRegion:
         """λ / (q + λ) for each slot, in float64."""
         return self._damping / (self._cost_S[slots_R] + self.past_S[slots_R] + self._damping)
 
-    def past_with(self, passes: Sequence[tuple[SlotReads, Tensor]]) -> Tensor:
+    def past_with(self, passes: Sequence[tuple[SlotReads, Tensor]], weight: float) -> Tensor:
         """``past_S`` as it will be once a batch belongs to the past.
 
         Args:
             passes: The batch's reads of this layer, each with its attention mask (B, T).
+            weight: What the batch weighs, ordinary text weighing 1.
         """
-        if not self._past_weight or not passes:
-            return self.past_S
-        number = len(self.past_S)
         counts_S, num_lookups = torch.zeros_like(self.past_S), 0
         for read, mask_BT in passes:
             slots_XL = read.slots_of_tokens(mask_BT)
             num_lookups += slots_XL.numel()
             if self._disturbance == "squared_weights":
-                counts_S += squared_read_weights(slots_XL, read.weights_of_tokens(mask_BT), number)
+                counts_S += squared_read_weights(slots_XL, read.weights_of_tokens(mask_BT), len(counts_S))
             else:
-                counts_S += torch.bincount(slots_XL.flatten(), minlength=number)
-        return self.past_S + self._past_weight * counts_S / num_lookups / self._mean
+                counts_S += torch.bincount(slots_XL.flatten(), minlength=len(counts_S))
+        return self.past_S + weight * counts_S / num_lookups / self._mean
 
 
 class TrustRegions:
     """The trust regions of all memory layers, and the reads of the batch at hand, which will soon be of the past.
+
+    Args:
+        background: Background use of all layers.
+        damping: See :class:`TrustRegion`.
+        disturbance: See :class:`TrustRegion`.
+        past_weight: What an earlier batch of the stream weighs, ordinary text weighing 1: what was just taught is
+            protected like ordinary text. 0 for no protection.
 
     Attributes:
         layers: The trust region of each layer, by block.
     """
 
     def __init__(self, background: BackgroundCounts, *, damping: float, disturbance: Disturbance, past_weight: float):
-        options = {"damping": damping, "disturbance": disturbance, "past_weight": past_weight}
-        self.layers = {block: TrustRegion(layer, **options) for block, layer in background.layers.items()}
+        self.layers = {
+            block: TrustRegion(layer, damping=damping, disturbance=disturbance)
+            for block, layer in background.layers.items()
+        }
         self._past_weight = past_weight
         self._passes: tuple[Pass, ...] = ()
 
     def see(self, passes: tuple[Pass, ...]) -> None:
-        """Note what the batch at hand reads, if that will be asked for."""
-        self._passes = passes if self._past_weight else ()
+        """Note what the batch at hand reads."""
+        self._passes = passes
 
     def begin_batch(self) -> None:
         """From now on the batch at hand belongs to the past."""
@@ -96,7 +100,7 @@ class TrustRegions:
         return gradient_RV * self.layers[block].shares(slots_R).to(gradient_RV.dtype).unsqueeze(1)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a later process needs to go on with another batch. Copies."""
+        """What a later process needs to go on with another batch, if anything. Copies."""
         return {f"past.{block}": past_S.clone() for block, past_S in self._past().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -105,7 +109,7 @@ class TrustRegions:
         Raises:
             CheckpointError: It is of a model with other layers.
         """
-        for block, region in self.layers.items():
+        for block, region in self.layers.items() if self._past_weight else ():
             past_S = state.get(f"past.{block}")
             if past_S is None or past_S.shape != region.past_S.shape:
                 raise CheckpointError(
@@ -114,7 +118,12 @@ class TrustRegions:
             region.past_S = past_S.to(region.past_S.device)
 
     def _past(self) -> dict[int, Tensor]:
+        """Of each layer what the past will be once the batch at hand belongs to it; nothing if it weighs nothing."""
+        if not self._past_weight:
+            return {}
+        if not self._passes:
+            return {block: region.past_S for block, region in self.layers.items()}
         return {
-            block: region.past_with([(reads[block], mask_BT) for reads, mask_BT in self._passes])
+            block: region.past_with([(reads[block], mask_BT) for reads, mask_BT in self._passes], self._past_weight)
             for block, region in self.layers.items()
         }

@@ -10,7 +10,7 @@ from smf.streams.fact_sets import read_fact_set
 from smf.streams.facts import Fact
 from smf.streams.held_out import read_held_out
 from smf.streams.prepared import PreparedData
-from smf.streams.rows import source_name
+from smf.streams.rows import require_rows, source_name
 from smf.streams.texts import read_text
 
 
@@ -78,13 +78,8 @@ def prepare_collection(
 
 
 def _draw(key: str, number: int | None, source: str, rows: Sequence, seed: int) -> list:
-    if number is None:
-        number = len(rows)
-    elif len(rows) < number:
-        raise ConfigError(
-            f"{key}.num_rows is {number} but only {len(rows)} rows of {source} can be used; "
-            "lower num_rows or give a larger file"
-        )
+    number = len(rows) if number is None else number
+    require_rows(key, number, rows, source)
     if not number:
         raise ConfigError(f"{key}: no row of {source} can be used; the log says why")
     chosen = sorted(python_generator(seed, "collection", key).sample(range(len(rows)), number))

@@ -1,14 +1,14 @@
 """Real question sets: NaturalQuestions to know, TriviaQA to learn, HellaSwag to watch."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from smf.errors import ConfigError
 from smf.seeding import python_generator
 from smf.streams.examples import Example
 from smf.streams.held_out import HELLASWAG, hellaswag_row
 from smf.streams.prepared import PreparedData, known_examples
 from smf.streams.questions import NQ_OPEN, TRIVIAQA, Pair, nq_pair, question_fact, teachable, trivia_pair
-from smf.streams.rows import read_rows, source_name
+from smf.streams.rows import read_rows, require_rows, source_name
 from smf.streams.wordings import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
 
 MAX_QUESTION_CHARACTERS = 120  # with a wording and an answer about 70 tokens: every text fits a window of 128
@@ -34,8 +34,10 @@ def prepare_question_sets(
     """
 
     def draw(role: str, source: Mapping, rows: Sequence) -> list:
-        return _draw(role, source["num_rows"], source_name(data_root, source), rows, seed)
+        require_rows(f"data.question_sets.{role}", source["num_rows"], rows, name_of(source))
+        return python_generator(seed, "question sets", role).sample(rows, source["num_rows"])
 
+    name_of = partial(source_name, data_root)
     known_pairs = [nq_pair(row) for row in read_rows(data_root, known, NQ_OPEN)]
     known_pairs = draw("known", known, _teachable("known", known_pairs, set()))
     new_pairs = [trivia_pair(row) for row in read_rows(data_root, new, TRIVIAQA)]
@@ -51,14 +53,13 @@ def prepare_question_sets(
         facts=[question_fact(pair, "trivia") for pair in new_pairs],
         labels={
             "held_out": {
-                "nq": f"NaturalQuestions ({_short(known)}, of {len(questions):,} that the base model was taught)",
-                "hellaswag": f"HellaSwag ({hellaswag['split']}, {len(choices):,} items)",
+                "nq": f"NaturalQuestions ({name_of(known)}, of {len(questions):,} that the base model was taught)",
+                "hellaswag": f"HellaSwag ({name_of(hellaswag)}, {len(choices):,} items)",
             },
             "chance": {"hellaswag": 0.25},
             "facts": "TriviaQA questions",
             "notes": [
-                f"Real data: {len(questions):,} questions of {source_name(data_root, known)}, which the base model was "
-                f"taught and answers, and new facts from {source_name(data_root, new)}.",
+                f"Real data: what the base model was taught it answers; new facts are from {name_of(new)}.",
                 "HellaSwag is at floor (25 %) for a model of this size.",
             ],
         },
@@ -72,16 +73,3 @@ def _statements(pair: Pair) -> list[Example]:
 
 def _teachable(role: str, pairs: Sequence[Pair], taken: set[str]) -> list[Pair]:
     return teachable(role, pairs, taken, max_question=MAX_QUESTION_CHARACTERS, max_answer=MAX_ANSWER_CHARACTERS)
-
-
-def _draw(role: str, number: int, source: str, rows: Sequence, seed: int) -> list:
-    if len(rows) < number:
-        raise ConfigError(
-            f"data.question_sets.{role}.num_rows is {number} but only {len(rows)} rows of {source} can be used; lower "
-            "num_rows or give a larger file"
-        )
-    return python_generator(seed, "question sets", role).sample(rows, number)
-
-
-def _short(source: Mapping) -> str:
-    return f"{source['hub'].rpartition('/')[2]} {source['split']}"

@@ -6,7 +6,7 @@ This is the only module that imports ``datasets``. A source is a mapping with ``
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
 from smf.artifacts import Columns, read_jsonl, read_lines, require_columns
-from smf.errors import DataError
+from smf.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,25 @@ def is_file(data_root: str | None, source: Mapping) -> bool:
 def source_name(data_root: str | None, source: Mapping) -> str:
     """What messages and figures call a source: the file that is read, or the hub's set with its split."""
     return source["file"] if is_file(data_root, source) else _hub_name(source)
+
+
+def require_rows(key: str, number: int, rows: Sequence, source: str) -> None:
+    """Refuse to draw more rows than there are.
+
+    Args:
+        key: The source's place in the config.
+        number: Rows wanted.
+        rows: Those that can be used.
+        source: Its name, see :func:`source_name`.
+
+    Raises:
+        ConfigError: There are fewer.
+    """
+    if len(rows) < number:
+        raise ConfigError(
+            f"{key}.num_rows is {number} but only {len(rows)} rows of {source} can be used; lower num_rows or give a "
+            "larger file"
+        )
 
 
 def _hub_name(source: Mapping) -> str:

@@ -149,6 +149,11 @@ def test_every_mapping_is_closed():
 # What is right
 
 
+def untuned(method):
+    """A method's settings without what a sweep decides, and without its label."""
+    return {key: value for key, value in method.items() if key not in ("learning_rate", "sweep", "label")}
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(path, tmp_path):
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -160,12 +165,36 @@ def test_shipped_configs_are_valid(path, tmp_path):
     experiment = Experiment(config, SCHEMA)
     assert experiment.config["results"] == ("results" if path.stem == "config" else f"results/{path.stem}")
     for name, method in experiment.methods.items():
-        if "sweep" not in method:  # a published rate, kept as it is, or another one of a sweep that is there
-            alike = [other.get("sweep", ()) for other in experiment.methods.values() if other["kind"] == method["kind"]]
-            assert path.stem == "gupta2026_medmcqa" or method["learning_rate"] in alike[0]
+        if "sweep" not in method:  # a published rate, kept as it is, or another one of the same method's sweep
+            assert path.stem == "gupta2026_medmcqa" or any(
+                method["learning_rate"] in other.get("sweep", ()) and untuned(method) == untuned(other)
+                for other in experiment.methods.values()
+            )
             continue
         assert len(method["sweep"]) >= 5, f"the rate of {name} is to come from at least five"
         assert method["learning_rate"] in method["sweep"], f"the rate of {name} does not come from its sweep"
+
+
+@pytest.mark.parametrize(
+    ("base", "overlays"),
+    [
+        ("presets/lin2025_facts", ["real_shape"]),
+        ("config", ["trust_region_world"]),
+        ("config", ["trust_region_world", "trust_region_200"]),
+        ("presets/nq_cpu", ["trust_region_nq"]),
+    ],
+    ids=lambda part: part[-1] if isinstance(part, list) else part,
+)
+def test_what_benchmarks_lay_over_a_config_is_valid(base, overlays, tmp_path):
+    config = yaml.safe_load((ROOT / f"{base}.yaml").read_text(encoding="utf-8"))
+    for name in overlays:
+        overlay = yaml.safe_load((ROOT / f"benchmarks/{name}.yaml").read_text(encoding="utf-8"))
+        config = merged(config, overlay)
+    if config["base"]["source"] == "checkpoint":
+        (tmp_path / "config.json").write_text('{"num_hidden_layers": 24}')
+        config["base"]["checkpoint"] = str(tmp_path)
+    experiment = Experiment(config, SCHEMA)
+    assert experiment.config["results"] == f"results/{overlays[-1]}"
 
 
 def test_the_complete_config_of_these_tests_is_valid():

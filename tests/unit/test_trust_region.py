@@ -21,9 +21,8 @@ def counts(squares, accesses=None):
     return LayerCounts(accesses, accesses, 1, squares)
 
 
-def region(squares, accesses=None, *, damping=0.5, disturbance="squared_weights", past_weight=0.0):
-    options = {"damping": damping, "disturbance": disturbance, "past_weight": past_weight}
-    return TrustRegion(counts(squares, accesses), **options)
+def region(squares, accesses=None, *, damping=0.5, disturbance="squared_weights"):
+    return TrustRegion(counts(squares, accesses), damping=damping, disturbance=disturbance)
 
 
 def batch_of(fact):
@@ -91,9 +90,9 @@ def test_an_earlier_batch_weighs_as_its_weight_says():
     slots, weights = torch.tensor([[[[0, 1]], [[0, 2]]]]), torch.tensor([[[[0.5, 0.5]], [[0.9, 0.1]]]])
     reads, mask_BT = SlotReads(slots, weights), torch.ones(1, 2)
     squares = squared_read_weights(slots.flatten(0, 1).flatten(1), weights.flatten(0, 1).flatten(1), 4)
-    layer = region(squares.tolist(), [2, 1, 1, 0], past_weight=2.0)
+    layer = region(squares.tolist(), [2, 1, 1, 0])
     before_S = layer.shares(torch.arange(4))
-    past_S = layer.past_with([(reads, mask_BT)])
+    past_S = layer.past_with([(reads, mask_BT)], 2.0)
     assert layer.past_S.sum() == 0
     layer.past_S = past_S
     cost_S, cost_before_S = 0.5 / layer.shares(torch.arange(4)), 0.5 / before_S
@@ -151,6 +150,12 @@ def test_a_stream_with_a_past_resumes_at_the_same_bits():
         assert same_bytes(resumed.delta()[name], tensor), name
     with pytest.raises(CheckpointError, match="knows no past of block 0's 64 slots"):
         resumed.load_state_dict({"generator": whole.state_dict()["generator"]}, whole.delta())
+
+
+def test_without_a_weight_there_is_no_past_to_keep():
+    method = start_method("smf", damping=0.2)
+    method.step(batch_of(FACTS[0]))
+    assert method.state_dict().keys() == {"generator"}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])
