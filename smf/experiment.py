@@ -175,6 +175,10 @@ class Experiment:
         """Whether a run reads the background counts."""
         return method_class(self.runs[run]["kind"]).needs_background
 
+    def needs_texts(self, run: str) -> bool:
+        """Whether a run reads background text while it learns."""
+        return method_class(self.runs[run]["kind"]).needs_texts
+
 
 def _method_settings(method: Mapping) -> dict:
     """What the method itself gets; a label or another sweep must not make finished runs stale."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from smf.selection.background import BackgroundCounts
+    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 OPTIMIZER_SCHEMA = {
@@ -42,8 +43,15 @@ class DenseMethod(Method):
     schema = OPTIMIZER_SCHEMA
     starts_from = "base"
 
-    def __init__(self, model: PreTrainedModel, settings: Mapping, background: BackgroundCounts | None, seed: int):
-        super().__init__(model, settings, background, seed)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: Mapping,
+        background: BackgroundCounts | None,
+        seed: int,
+        texts: BackgroundTexts | None = None,
+    ):
+        super().__init__(model, settings, background, seed, texts)
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._masters: list[torch.Tensor] = []
         self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation takes none
@@ -66,8 +74,9 @@ class DenseMethod(Method):
                 loss = loss * (part.num_labels / batch.num_labels)
             loss.backward()
             losses.append(loss.detach())
+        more_tokens = self.add_gradients(batch)
         self._update()
-        return StepReport(sum(losses), {})
+        return StepReport(sum(losses), num_tokens=batch.num_tokens + more_tokens)
 
     def _update(self) -> None:
         import torch

@@ -36,7 +36,7 @@ class LoRA(DenseMethod):
         },
     }
 
-    def __init__(self, model, settings, background, seed):
+    def __init__(self, model, settings, background, seed, texts=None):
         import peft
         import torch
 
@@ -52,7 +52,7 @@ class LoRA(DenseMethod):
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "lora"))
             model = peft.get_peft_model(model, config)
-        super().__init__(model, settings, background, seed)
+        super().__init__(model, settings, background, seed, texts)
         self._num_steps = 0
 
     @classmethod

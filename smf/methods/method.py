@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from smf.model_shape import BaseShape, MemoryShape
     from smf.selection.background import BackgroundCounts
+    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 Start = Literal["base", "healed"]
@@ -33,10 +34,13 @@ class StepReport:
     Attributes:
         loss: The batch's loss before the step, a scalar that is not yet copied from the device.
         num_slots: Slots that were trained, by block, each a scalar on the device; empty for methods without memory.
+        num_tokens: Tokens of the sequences that the step learned from, without padding: what learning costs. A sequence
+            that a second model reads as well counts twice.
     """
 
     loss: Tensor
-    num_slots: Mapping[int, Tensor]
+    num_slots: Mapping[int, Tensor] = field(default_factory=dict)
+    num_tokens: int = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,14 @@ class Method(ABC):
         settings: The method's settings, checked against ``schema`` and with its defaults filled in.
         background: Background counts, if ``needs_background``.
         seed: The run's seed.
+        texts: Background text, if ``needs_texts``; None where nothing will be learned, only a delta loaded.
 
     Attributes:
         schema: JSON schema of the settings: a mapping of setting name to schema, each with a description.
         required: Settings without a default.
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
+        needs_texts: Whether the method reads background text while it learns.
         micro_batch_size: Sequences in one forward pass; None for a whole batch. Gradients of a batch's parts add up to
             the batch's own, so this changes memory and time, not what is learned (but for rounding and dropout).
         rate_share: Share of the learning rate that the next step takes, see :class:`smf.training.schedule.Schedule`.
@@ -87,14 +93,23 @@ class Method(ABC):
     required: ClassVar[tuple[str, ...]] = ("learning_rate",)
     starts_from: ClassVar[Start]
     needs_background: ClassVar[bool] = False
+    needs_texts: ClassVar[bool] = False
     micro_batch_size: int | None = None
     rate_share: float = 1.0
     max_gradient_norm: float | None = None
 
-    def __init__(self, model: PreTrainedModel, settings: Mapping, background: BackgroundCounts | None, seed: int):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: Mapping,
+        background: BackgroundCounts | None,
+        seed: int,
+        texts: BackgroundTexts | None = None,
+    ):
         self.model = model
         self.settings = settings
         self.seed = seed
+        self.texts = texts
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         """The batch in parts of ``micro_batch_size`` sequences; those that teach nothing are left out."""
@@ -123,6 +138,16 @@ class Method(ABC):
     @abstractmethod
     def step(self, batch: Batch) -> StepReport:
         """Take one optimizer step on a batch."""
+
+    def add_gradients(self, batch: Batch) -> int:
+        """Add the gradients of what a step also minimises, beside the batch's loss: by default, of nothing.
+
+        Called in each step between the batch's backward pass and the update.
+
+        Returns:
+            How many tokens were read for it.
+        """
+        return 0
 
     @abstractmethod
     def delta(self) -> dict[str, Tensor]:

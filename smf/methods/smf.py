@@ -96,12 +96,12 @@ class SparseMemoryFinetuning(Method):
     starts_from = "healed"
     needs_background = True
 
-    def __init__(self, model, settings, background, seed):
-        from smf.memory import RowGradient
+    def __init__(self, model, settings, background, seed, texts=None):
+        from smf.memory import ChangedSlots, RowGradient
         from smf.seeding import torch_generator
         from smf.selection.select import Selection
 
-        super().__init__(model, settings, background, seed)
+        super().__init__(model, settings, background, seed, texts)
         if background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
         self._background = background.to(model.device)
@@ -121,8 +121,7 @@ class SparseMemoryFinetuning(Method):
         self._regions = None if settings["damping"] is None else self._trust_regions()
         self._batch: Batch | None = None
         self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
-        self._changed: dict[int, list[Tensor]] = {block: [] for block in self._layers}
-        self._originals: dict[int, tuple[Tensor, Tensor]] = {}
+        self._changed = ChangedSlots(self._layers)
 
     @classmethod
     def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
@@ -143,6 +142,7 @@ class SparseMemoryFinetuning(Method):
         if batch is not self._batch:
             self._start(batch)
         loss, selected = self._whole_batch() if len(self._parts) == 1 else self._micro_batches()
+        more_tokens = self.add_gradients(batch)
         if self.max_gradient_norm is not None:
             self._clip()
         for block, layer in self._layers.items():
@@ -151,8 +151,9 @@ class SparseMemoryFinetuning(Method):
                 gradient_RV = self._regions.shortened(block, slots_R, gradient_RV)
             self.optimizers[block].learning_rate = self.settings["learning_rate"] * self.rate_share
             self.optimizers[block].step(slots_R, gradient_RV)
-            self._changed[block].append(slots_R)
-        return StepReport(loss, {block: slots.number for block, slots in selected.items()})
+            self._changed.add(block, slots_R)
+        num_slots = {block: slots.number for block, slots in selected.items()}
+        return StepReport(loss, num_slots, num_tokens=batch.num_tokens + more_tokens)
 
     def _start(self, batch: Batch) -> None:
         from smf.models.frozen_prefix import FrozenPrefix
@@ -161,8 +162,8 @@ class SparseMemoryFinetuning(Method):
             self._regions.begin_batch()
         self._batch = batch
         self._parts = [(part, FrozenPrefix(self.model)) for part in self.micro_batches(batch)]
-        for block in self._changed:
-            self._changed[block] = [self._changed_slots(block)]
+        for block in self._layers:
+            self._changed.of(block)
 
     def _whole_batch(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
         [(batch, prefix)] = self._parts
@@ -215,13 +216,6 @@ class SparseMemoryFinetuning(Method):
             layer.row_gradient.select(selected[block].slots_R)
         return selected
 
-    def _changed_slots(self, block: int) -> Tensor:
-        """Every slot that was ever selected, ascending."""
-        import torch
-
-        none = torch.empty(0, dtype=torch.long, device=self.model.device)
-        return torch.cat([none, *self._changed[block]]).unique()
-
     def state_dict(self) -> dict[str, Tensor]:
         """What a later process needs, beside the delta, to go on with another batch bit for bit.
 
@@ -245,46 +239,20 @@ class SparseMemoryFinetuning(Method):
             raise CheckpointError(f"the state holds {sorted(state)}, no `generator`; learn the stream again")
         if self._regions is not None:
             self._regions.load_state_dict(state)
-        self.load_delta(delta)
+        self._changed.resume(delta)
         for block, optimizer in self.optimizers.items():
             prefix = f"{block}."
             part = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
             optimizer.load_state_dict(part)
-            self._changed[block] = [delta[f"{block}.slots"].to(self.model.device)]
         self._generator.set_state(state["generator"])
 
     def delta(self) -> dict[str, Tensor]:
         """Ids and values of every slot that was ever selected."""
-        tensors = {}
-        for block, layer in self._layers.items():
-            slots = self._changed_slots(block)
-            tensors[f"{block}.slots"] = slots.cpu()
-            tensors[f"{block}.values"] = layer.values_SV[slots].cpu()
-        return tensors
+        return self._changed.delta()
 
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Write the slots; slots that an earlier delta wrote get their original values back first."""
-        expected = {f"{block}.{part}" for block in self._layers for part in ("slots", "values")}
-        if delta.keys() != expected:
-            raise CheckpointError(
-                f"the delta holds {sorted(delta)}, the model has memory in blocks {sorted(self._layers)}; "
-                "learn the stream again"
-            )
-        for block, layer in self._layers.items():
-            slots, values = delta[f"{block}.slots"], delta[f"{block}.values"]
-            if values.shape != (len(slots), layer.values_SV.shape[1]) or (slots >= layer.num_slots).any():
-                raise CheckpointError(
-                    f"the delta's slots of block {block} do not fit a table of {tuple(layer.values_SV.shape)}; "
-                    "learn the stream again"
-                )
-        for block, layer in self._layers.items():
-            table_SV = layer.values_SV.data
-            if block in self._originals:
-                slots, values = self._originals[block]
-                table_SV[slots] = values
-            slots = delta[f"{block}.slots"].to(table_SV.device)
-            self._originals[block] = (slots, table_SV[slots].clone())
-            table_SV[slots] = delta[f"{block}.values"].to(table_SV)
+        self._changed.load(delta)
 
 
 def _row_optimizer(values_SV: Tensor, settings: Mapping) -> RowOptimizer:

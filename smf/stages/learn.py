@@ -9,6 +9,9 @@ from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.recompute import recompute_activations
 from smf.selection.background import BackgroundCounts
+from smf.streams.background_texts import BackgroundTexts
+from smf.streams.batches import encode
+from smf.streams.examples import read_corpus
 from smf.streams.facts import read_facts
 from smf.tensor_files import write_tensors
 from smf.training.learn import StreamSettings, learn_stream
@@ -20,6 +23,7 @@ def learn(
     start_folder: str | Path,
     counts_path: str | Path | None,
     facts_path: str | Path,
+    texts_path: str | Path | None,
     *,
     max_length: int,
     gradient_checkpointing: bool,
@@ -36,6 +40,7 @@ def learn(
         start_folder: The model that the method starts from.
         counts_path: Background counts, for methods that need them.
         facts_path: The stream.
+        texts_path: Background text, for methods that read it while they learn.
         max_length: Longest text, in tokens.
         gradient_checkpointing: Whether the backward pass computes activations again.
         seed: The run's seed.
@@ -45,8 +50,18 @@ def learn(
     """
     start_hash = model_hash(start_folder)
     background = None if counts_path is None else BackgroundCounts.load(counts_path, model_hash=start_hash)
+    tokenizer, texts = load_tokenizer(start_folder), None
+    if texts_path is not None:
+        encoded = encode(tokenizer, read_corpus(texts_path), loss_on="text", max_length=max_length, long="split")
+        texts = BackgroundTexts(encoded, tokenizer.pad_token_id, seed)
     learner = start_method(
-        method, start_folder, background, seed=seed, device=device, gradient_checkpointing=gradient_checkpointing
+        method,
+        start_folder,
+        background,
+        texts,
+        seed=seed,
+        device=device,
+        gradient_checkpointing=gradient_checkpointing,
     )
     settings = StreamSettings(
         steps_per_fact=stream["steps_per_fact"],
@@ -68,7 +83,7 @@ def learn(
         metadata = {"start_hash": start_hash, "method": dict(method), "seed": seed, "position": position}
         write_tensors(delta_paths[position], delta, metadata)
 
-    rows = learn_stream(learner, load_tokenizer(start_folder), read_facts(facts_path), settings, keep)
+    rows = learn_stream(learner, tokenizer, read_facts(facts_path), settings, keep)
     write_jsonl(log_path, rows)
 
 
@@ -76,6 +91,7 @@ def start_method(
     method: Mapping,
     start_folder: str | Path,
     background: BackgroundCounts | None,
+    texts: BackgroundTexts | None = None,
     *,
     seed: int,
     device: str,
@@ -85,4 +101,4 @@ def start_method(
     model = load_model(start_folder, device)
     if gradient_checkpointing:
         recompute_activations(model)
-    return method_class(method["kind"])(model, method, background, seed)
+    return method_class(method["kind"])(model, method, background, seed, texts)

@@ -48,6 +48,11 @@ class Batch:
         """How many tokens are predicted: labels behind the first position, which nothing predicts."""
         return int((self.labels_BT[:, 1:] != IGNORED).sum())
 
+    @cached_property
+    def num_tokens(self) -> int:
+        """How many tokens the sequences have, without padding."""
+        return int(self.attention_mask_BT.sum())
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         return Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))

@@ -74,8 +74,8 @@ def learn_stream(
     Returns:
         One row a fact: ``position``, ``fact_id``, ``losses`` (of the fact's batch before each of its steps, over all
         epochs, nats a token), ``slots`` (trained in each step, by block), ``acquired`` (whether the unseen question is
-        answered right after the fact's own last step; None for a fact without question) and ``seconds`` (of its
-        batches, however many facts they hold).
+        answered right after the fact's own last step; None for a fact without question), ``tokens`` (that its steps
+        read, see :class:`smf.methods.method.StepReport`) and ``seconds``; both are the fact's share of its batches.
 
     Raises:
         ConfigError: A snapshot is not on the stream's way.
@@ -89,7 +89,7 @@ def learn_stream(
     schedule = Schedule(passes.num_steps, settings.schedule, settings.warmup_steps)
     method.model.eval()  # no dropout but what a method asks for; all methods see the same numbers
     rows = [
-        {"position": position, "fact_id": fact.fact_id, "losses": [], "slots": [], "acquired": None, "seconds": 0.0}
+        {"position": position, "fact_id": fact.fact_id, "losses": [], "slots": [], "acquired": None, "tokens": 0.0, "seconds": 0.0}
         for position, fact in enumerate(facts, start=1)
     ]
     for number, places in enumerate(progress(groups, "facts")):
@@ -128,7 +128,8 @@ def _learn(
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at step {step} of {_lower_the_rate(method, first_row)}")
     slots = [{str(block): int(number) for block, number in report.num_slots.items()} for report in reports]
-    return {"losses": losses, "slots": slots, "seconds": seconds}
+    tokens = sum(report.num_tokens for report in reports)
+    return {"losses": losses, "slots": slots, "tokens": tokens / len(group), "seconds": seconds / len(group)}
 
 
 def _acquired(

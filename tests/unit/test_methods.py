@@ -409,7 +409,7 @@ class Frozen(Method):
     starts_from = "base"
 
     def step(self, batch):
-        return StepReport(language_model_loss(self.model, batch).detach(), {})
+        return StepReport(language_model_loss(self.model, batch).detach(), num_tokens=batch.num_tokens)
 
     def delta(self):
         return {}

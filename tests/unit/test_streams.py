@@ -103,7 +103,7 @@ class Recorder(Method):
     def step(self, batch):
         for ids, mask in zip(batch.input_ids_BT, batch.attention_mask_BT, strict=True):
             self.texts.append(tokenizer().decode(ids[mask.bool()], skip_special_tokens=True))
-        return StepReport(torch.tensor(0.0), {})
+        return StepReport(torch.tensor(0.0), num_tokens=batch.num_tokens)
 
     def delta(self):
         return {}

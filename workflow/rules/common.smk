@@ -66,6 +66,11 @@ def counts_file(wildcards):
     return ["<results>/background/counts.safetensors"] if EXPERIMENT.needs_background(wildcards.method) else []
 
 
+def texts_file(wildcards):
+    """Background text, for runs that read it while they learn."""
+    return ["<results>/data/background.jsonl"] if EXPERIMENT.needs_texts(wildcards.method) else []
+
+
 def paraphrases_file(wildcards):
     """The paraphrases of all facts, if a model makes them."""
     return ["<results>/data/paraphrases.jsonl"] if EXPERIMENT.wordings["source"] == "model" else []

@@ -6,6 +6,7 @@ rule learn:
         start=start_files,
         counts=counts_file,
         stream="<results>/streams/seed-{seed}.jsonl",
+        texts=texts_file,
     output:
         deltas=expand(
             "<results>/runs/{{method}}/seed-{{seed}}/learn/position-{position}.safetensors",

@@ -12,6 +12,7 @@ learn(
     Path(snakemake.input.start[0]).parent,
     next(iter(snakemake.input.counts), None),
     snakemake.input.stream,
+    next(iter(snakemake.input.texts), None),
     max_length=snakemake.params.max_length,
     gradient_checkpointing=snakemake.params.gradient_checkpointing,
     seed=int(snakemake.wildcards.seed),
