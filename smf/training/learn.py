@@ -89,7 +89,15 @@ def learn_stream(
     schedule = Schedule(passes.num_steps, settings.schedule, settings.warmup_steps)
     method.model.eval()  # no dropout but what a method asks for; all methods see the same numbers
     rows = [
-        {"position": position, "fact_id": fact.fact_id, "losses": [], "slots": [], "acquired": None, "tokens": 0.0, "seconds": 0.0}
+        {
+            "position": position,
+            "fact_id": fact.fact_id,
+            "losses": [],
+            "slots": [],
+            "acquired": None,
+            "tokens": 0.0,
+            "seconds": 0.0,
+        }
         for position, fact in enumerate(facts, start=1)
     ]
     for number, places in enumerate(progress(groups, "facts")):
