@@ -11,6 +11,7 @@ from smf.expected_data import check_data, check_evaluation
 from smf.methods.registry import method_class
 from smf.streams.formats import probe_kind
 from smf.streams.passes import Passes
+from smf.sweeps import Trial, check_sweeps, trials
 
 _COMMON_SETTINGS = ("kind", "label", "sweep")
 _LEARNING = (
@@ -39,7 +40,8 @@ class Experiment:
         config: The config with all defaults, keys sorted (but for ``methods``): neither the order in a file nor writing
             down a default changes what a run depends on.
         runs: Settings of every run name: the methods, and one name a method and swept learning rate.
-        sweep: Run name to (method, learning rate), for the sweep's runs.
+        sweep: Run name to (method, learning rate), for the runs that choose learning rates.
+        trials: The settings that the frontier tries, by run name; learning rates alone have the names of ``sweep``.
 
     Raises:
         ConfigError: Something is wrong; the message names the key, the value and the remedy.
@@ -52,19 +54,30 @@ class Experiment:
             _check_method(f"methods.{name}", settings)
         _check_agreement(self.config)
         check_evaluation(self.config["evaluation"], self.probes)
+        check_sweeps(self.config)
         self.config = {
             key: {name: _sorted(method) for name, method in value.items()} if key == "methods" else _sorted(value)
             for key, value in self.config.items()
         }
         self.runs: dict[str, dict] = {name: _method_settings(method) for name, method in self.methods.items()}
         self.sweep: dict[str, tuple[str, float]] = {}
+        self.trials: dict[str, Trial] = {}
         for name, method in self.methods.items():
-            for rate in method.get("sweep", ()):
-                run = f"{name}--lr-{rate:g}"
-                if run in self.sweep:
-                    raise ConfigError(f"methods.{name}.sweep: {self.sweep[run][1]} and {rate} are too close; drop one")
-                self.sweep[run] = (name, rate)
-                self.runs[run] = {**_method_settings(method), "learning_rate": rate}
+            rates = {"learning_rate": method["sweep"]} if method.get("sweep") else {}
+            if rates:
+                for trial in self._add_trials(name, rates, f"methods.{name}.sweep"):
+                    self.sweep[trial.run] = (name, trial.changes["learning_rate"])
+            for trial in self._add_trials(name, self.config["sweeps"].get(name, rates), f"sweeps.{name}"):
+                self.trials[trial.run] = trial
+
+    def _add_trials(self, name: str, sweep: Mapping, where: str) -> list[Trial]:
+        """Make a run of each trial of a method's sweep."""
+        found = trials(name, sweep, where)
+        for trial in found:
+            settings = {**_method_settings(self.methods[name]), **trial.changes}
+            _check_method(where, settings)
+            self.runs[trial.run] = _sorted(settings)
+        return found
 
     @property
     def methods(self) -> dict[str, dict]:
@@ -145,6 +158,16 @@ class Experiment:
         return {key: value for key, value in self.config["base"].items() if key != "gradient_checkpointing"}
 
     @property
+    def frontier_seeds(self) -> list[int]:
+        """The seeds of the frontier's runs."""
+        return self.config["frontier"]["seeds"] or self.config["seeds"]
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """Every seed that a stream may be drawn for."""
+        return sorted({*self.config["seeds"], *self.frontier_seeds, *self.config["tuning"]["seeds"]})
+
+    @property
     def unchecked_layers(self) -> list[int]:
         """The blocks that get memory, if only the loaded base model tells whether it has them; else none."""
         return [] if known_num_layers(self.config["base"])[0] is not None else self.config["memory"]["layers"]
@@ -154,6 +177,10 @@ class Experiment:
         """Where snapshots are taken: the configured positions and the stream's end."""
         stream = self.config["stream"]
         return sorted({*stream["snapshots"], stream["num_facts"]})
+
+    def positions_of(self, run: str) -> list[int]:
+        """Where a run is scored: a method at all snapshots, a trial of a sweep at the stream's end."""
+        return self.positions if run in self.methods else self.positions[-1:]
 
     @property
     def learning(self) -> dict:
@@ -234,10 +261,11 @@ def _check_agreement(config: Mapping) -> None:
     _check_stream(stream)
     if (stream["max_length"] or 0) > base["max_length"]:
         refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
-    if shared := sorted(set(config["seeds"]) & set(config["tuning"]["seeds"])):
-        raise ConfigError(
-            f"seed {shared[0]} is in seeds and in tuning.seeds; rates must be chosen on seeds of their own"
-        )
+    for key, seeds in (("seeds", config["seeds"]), ("frontier.seeds", config["frontier"]["seeds"] or ())):
+        if shared := sorted(set(seeds) & set(config["tuning"]["seeds"])):
+            raise ConfigError(
+                f"seed {shared[0]} is in {key} and in tuning.seeds; rates must be chosen on seeds of their own"
+            )
     _check_paraphrases(stream["paraphrases"])
     check_data(config)
 

@@ -52,7 +52,7 @@ def _work(work: Work) -> str:
             f"{sum(work.jobs.values())}: "
             + ", ".join(f"{rule} {number}" for rule, number in work.jobs.items() if number),
         ),
-        ("sweep", f"{2 * work.sweep_runs} more jobs for tables/tuning.csv"),
+        ("sweep", f"{work.sweep_runs} more jobs for tables/tuning.csv"),
         (
             "a stream",
             f"{_number(passes.num_steps)} optimizer steps of {batch.rows} texts, at most {_number(tokens)} tokens, "

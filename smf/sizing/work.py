@@ -119,7 +119,7 @@ class Work:
 
     @property
     def sweep_runs(self) -> int:
-        """Runs of the learning-rate sweep, each a job of ``learn`` and one of ``evaluate``."""
+        """Runs of the learning-rate sweep, each one job."""
         rates = sum(len(method.get("sweep", ())) for method in self.config["methods"].values())
         return rates * len(self.config["tuning"]["seeds"])
 

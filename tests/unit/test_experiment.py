@@ -89,6 +89,7 @@ PROPERTIES = [*properties(SCHEMA), *method_properties()]
 SECTIONS = [(), ("methods", "full"), *(path for path, schema in PROPERTIES if schema.get("type") == "object")]
 NAMED = [
     ("methods",),
+    ("sweeps",),
     ("data", "collection", "held_out"),
     ("evaluation", "num_items"),
     ("evaluation", "num_fewshot"),
@@ -141,9 +142,10 @@ def test_every_mapping_is_closed():
             for part in schema.values():
                 yield from mappings(part)
 
-    (method,) = [schema for schema in mappings(SCHEMA) if schema.get("additionalProperties") is not False]
-    # A method is closed by the schema of its kind, see the unknown keys below.
-    assert method is SCHEMA["properties"]["methods"]["additionalProperties"]
+    of_a_method = [SCHEMA["properties"][key]["additionalProperties"] for key in ("sweeps", "methods")]
+    # A method and its sweep are closed by the schema of its kind, see the unknown keys below.
+    open_ones = [schema for schema in mappings(SCHEMA) if schema.get("additionalProperties") is not False]
+    assert sorted(map(id, open_ones)) == sorted(map(id, of_a_method))
 
 
 # What is right

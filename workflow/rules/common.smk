@@ -19,9 +19,14 @@ except ConfigError as error:
     raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
 
 
+def alternatives(names):
+    """A pattern that matches these names and no other."""
+    return "|".join(map(re.escape, names))
+
+
 wildcard_constraints:
-    method="|".join(map(re.escape, EXPERIMENT.runs)),
-    seed="|".join(map(str, EXPERIMENT.config["seeds"] + EXPERIMENT.config["tuning"]["seeds"])),
+    method=alternatives(EXPERIMENT.methods),
+    seed=alternatives(map(str, EXPERIMENT.all_seeds)),
 
 
 # On a CPU no job asks for a GPU; on a GPU each job that computes asks for one, and the profile says how many there are.
@@ -79,10 +84,10 @@ def paraphrases_file(wildcards):
 def score_files(runs, seeds):
     """Scores of all snapshots of these runs, and of both start models, for these seeds."""
     starts = expand("<results>/{start}/evaluate/seed-{seed}.json", start=["base", "healed"], seed=seeds)
-    snapshots = expand(
-        "<results>/runs/{method}/seed-{seed}/evaluate/position-{position}.json",
-        method=runs,
-        seed=seeds,
-        position=EXPERIMENT.positions,
-    )
+    snapshots = [
+        f"<results>/runs/{run}/seed-{seed}/evaluate/position-{position}.json"
+        for run in runs
+        for seed in seeds
+        for position in EXPERIMENT.positions_of(run)
+    ]
     return [*starts, *snapshots]

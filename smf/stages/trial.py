@@ -1,0 +1,68 @@
+"""One setting of a sweep on one seed: learned and scored in one process; nothing but log and scores is kept."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.stages.evaluate import evaluate_run
+from smf.stages.learn import learn
+
+
+def learn_and_score(
+    name: str,
+    method: Mapping,
+    stream: Mapping,
+    evaluation: Mapping,
+    start_folder: str | Path,
+    counts_path: str | Path | None,
+    texts_path: str | Path | None,
+    facts_path: str | Path,
+    probes: Mapping[str, tuple[str, str | Path]],
+    *,
+    position: int,
+    max_length: int,
+    gradient_checkpointing: bool,
+    seed: int,
+    device: str,
+    log_path: str | Path,
+    score_path: str | Path,
+) -> None:
+    """Teach a stream and score its end, as :func:`learn` and :func:`evaluate_run` do.
+
+    Args:
+        name: The run's name.
+        method: The method's settings.
+        stream: The config's ``stream``.
+        evaluation: What is measured.
+        start_folder: The model that the method starts from.
+        counts_path: Background counts, for methods that need them.
+        texts_path: Background text, for methods that read it while they learn.
+        facts_path: The stream.
+        probes: The held-out sets by name, each with its kind and its file.
+        position: The stream's end.
+        max_length: Longest text, in tokens.
+        gradient_checkpointing: Whether the backward pass computes activations again.
+        seed: The run's seed.
+        device: Where to compute.
+        log_path: Where one log row a fact goes.
+        score_path: Where the scores go.
+    """
+    run = {"seed": seed, "device": device}
+    Path(log_path).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=Path(log_path).parent) as folder:
+        deltas = {position: Path(folder) / "delta.safetensors"}
+        learn(
+            method,
+            stream,
+            start_folder,
+            counts_path,
+            facts_path,
+            texts_path,
+            max_length=max_length,
+            gradient_checkpointing=gradient_checkpointing,
+            delta_paths=deltas,
+            log_path=log_path,
+            **run,
+        )
+        paths = {"delta_paths": deltas, "score_paths": {position: score_path}}
+        evaluate_run(name, method, evaluation, start_folder, counts_path, probes, facts_path, **run, **paths)

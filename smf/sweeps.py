@@ -1,0 +1,102 @@
+"""Sweeps: which settings of a method are tried, and what the run of each of them is called."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from smf.errors import ConfigError
+from smf.methods.registry import method_class, unknown_name
+
+COMBINE = "combine"
+"""The key of a sweep that is no setting: how its lists are combined."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a method that a sweep tries.
+
+    Attributes:
+        run: Name of the run.
+        method: The method.
+        changes: The settings that the sweep decides, with their values.
+    """
+
+    run: str
+    method: str
+    changes: Mapping[str, object]
+
+    @property
+    def setting(self) -> str:
+        """The changes in words, as tables and figures name them."""
+        return ", ".join(f"{name} {_text(value)}" for name, value in self.changes.items()) or "as configured"
+
+
+def trials(method: str, sweep: Mapping[str, object], where: str) -> list[Trial]:
+    """The trials of one method's sweep, in the order of its lists.
+
+    Args:
+        method: The method's name.
+        sweep: Lists of values by setting; ``combine`` is ``product`` (every combination, the default) or ``paired``
+            (the first values of all lists together, then the second ones, and so on). Without a list the method is
+            tried as it is configured.
+        where: The sweep's key in the config, for messages.
+
+    Raises:
+        ConfigError: Paired lists differ in length, or two trials cannot be told apart by name.
+    """
+    lists = {name: values for name, values in sweep.items() if name != COMBINE}
+    found: dict[str, Trial] = {}
+    for values in _combined(lists, sweep.get(COMBINE, "product"), where):
+        changes = dict(zip(lists, values, strict=True))
+        run = "--".join([method, *(f"{_short(name)}-{_text(value)}" for name, value in changes.items())])
+        run = re.sub(r"[^A-Za-z0-9_.+-]", "_", run) if changes else f"{method}--as-configured"
+        if run in found:
+            first, second = _apart(found[run].changes, changes)
+            raise ConfigError(f"{where}: {first} and {second} are too close; drop one")
+        found[run] = Trial(run, method, changes)
+    return list(found.values())
+
+
+def check_sweeps(config: Mapping) -> None:
+    """Check that sweeps are of methods that there are, and of settings that those have.
+
+    Raises:
+        ConfigError: One is not; the message names it and the nearest one that is.
+    """
+    for name, sweep in config["sweeps"].items():
+        if name not in config["methods"]:
+            raise ConfigError(f"sweeps: {unknown_name('method', name, config['methods'])}")
+        known = method_class(config["methods"][name]["kind"]).schema
+        for setting in sweep.keys() - {COMBINE} - known.keys():
+            raise ConfigError(f"sweeps.{name}: {unknown_name('setting', setting, known)}")
+
+
+def _combined(lists: Mapping[str, Sequence], combine: str, where: str) -> Iterator[tuple]:
+    if combine == "product":
+        return itertools.product(*lists.values())
+    lengths = {name: len(values) for name, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ConfigError(f"{where}: paired lists are of one length, but {told}; fill up the shorter, or use product")
+    return zip(*lists.values(), strict=True)
+
+
+def _short(name: str) -> str:
+    return "lr" if name == "learning_rate" else name
+
+
+def _text(value: object) -> str:
+    """A value as names and tables write it: short, and the same for 3000 and 3000.0."""
+    if isinstance(value, list):
+        return "+".join(map(_text, value))
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _apart(first: Mapping, second: Mapping) -> tuple[object, object]:
+    """What differs between two trials of one name."""
+    if len(first) == 1:
+        return next(iter(first.values())), next(iter(second.values()))
+    return dict(first), dict(second)

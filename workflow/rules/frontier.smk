@@ -1,0 +1,120 @@
+# Every setting of every method's sweep: learned and scored in one job each, gathered into the frontier.
+
+
+# Trials are many and short: one job learns the stream and scores its end, which spares half of the start-up.
+rule trial:
+    input:
+        start=start_files,
+        counts=counts_file,
+        texts=texts_file,
+        stream="<results>/streams/seed-{seed}.jsonl",
+        held_out=HELD_OUT_FILES.values(),
+    output:
+        facts="<results>/runs/{method}/seed-{seed}/learn/facts.jsonl",
+        scores=f"<results>/runs/{{method}}/seed-{{seed}}/evaluate/position-{EXPERIMENT.positions[-1]}.json",
+    log:
+        "<logs>/trial/{method}.seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/trial/{method}.seed-{seed}.jsonl"
+    wildcard_constraints:
+        method=alternatives(EXPERIMENT.runs.keys() - EXPERIMENT.methods.keys()),
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
+        stream=EXPERIMENT.learning,
+        evaluation=EXPERIMENT.asking,
+        probes=EXPERIMENT.probes,
+        position=EXPERIMENT.positions[-1],
+        max_length=EXPERIMENT.config["base"]["max_length"],
+        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        device=EXPERIMENT.config["device"],
+        code=lambda wildcards: code_of("trial.py", method_code(wildcards), *TASK_FILES),
+    script:
+        "../scripts/trial.py"
+
+
+use rule scores as frontier_scores with:
+    input:
+        scores=score_files(EXPERIMENT.trials, EXPERIMENT.frontier_seeds),
+    output:
+        table="<results>/tables/frontier_scores.csv",
+    log:
+        "<logs>/frontier_scores/frontier_scores.log",
+    benchmark:
+        "<benchmarks>/frontier_scores/frontier_scores.jsonl"
+
+
+# The same settings on the tuning seeds: which of them one would choose without having seen the frontier.
+use rule scores as frontier_tuning_scores with:
+    input:
+        scores=score_files(EXPERIMENT.trials, EXPERIMENT.config["tuning"]["seeds"]),
+    output:
+        table="<results>/tables/frontier_tuning_scores.csv",
+    log:
+        "<logs>/frontier_tuning_scores/frontier_tuning_scores.log",
+    benchmark:
+        "<benchmarks>/frontier_tuning_scores/frontier_tuning_scores.jsonl"
+
+
+rule frontier:
+    input:
+        scores="<results>/tables/frontier_scores.csv",
+        tuning_scores="<results>/tables/frontier_tuning_scores.csv",
+        facts=expand(
+            "<results>/runs/{method}/seed-{seed}/learn/facts.jsonl",
+            method=EXPERIMENT.trials,
+            seed=EXPERIMENT.frontier_seeds,
+        ),
+    output:
+        table="<results>/tables/frontier.csv",
+        settings="<results>/tables/frontier_settings.csv",
+        summary="<results>/tables/frontier_summary.csv",
+        tests="<results>/tables/frontier_tests.csv",
+    log:
+        "<logs>/frontier/frontier.log",
+    benchmark:
+        "<benchmarks>/frontier/frontier.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        trials={run: (trial.method, trial.setting) for run, trial in EXPERIMENT.trials.items()},
+        seeds=EXPERIMENT.frontier_seeds,
+        starts=EXPERIMENT.starts,
+        headline=EXPERIMENT.headline,
+        learned=EXPERIMENT.config["evaluation"]["learned"],
+        max_forgetting=EXPERIMENT.config["frontier"]["max_forgetting"],
+        code=code_of("frontier.py"),
+    script:
+        "../scripts/frontier.py"
+
+
+rule plot_frontier:
+    input:
+        table="<results>/tables/frontier.csv",
+        settings="<results>/tables/frontier_settings.csv",
+        summary="<results>/tables/frontier_summary.csv",
+        labels="<results>/data/labels.json",
+    output:
+        figures=report(
+            multiext("<results>/figures/frontier", ".pdf", ".png"),
+            caption="../report/frontier.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/plot_frontier/plot_frontier.log",
+    benchmark:
+        "<benchmarks>/plot_frontier/plot_frontier.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        starts=EXPERIMENT.starts,
+        asked=EXPERIMENT.config["evaluation"]["num_items"],
+        headline=EXPERIMENT.headline,
+        learned=EXPERIMENT.config["evaluation"]["learned"],
+        kinds=EXPERIMENT.kinds,
+        code=code_of("plot_frontier.py"),
+    script:
+        "../scripts/plot_frontier.py"
