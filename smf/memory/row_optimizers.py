@@ -153,3 +153,15 @@ class RowAdagrad(RowOptimizer):
     def _update(self, gradient_RV, moments_MRV, steps_R1):
         sum_RV = moments_MRV[0] + gradient_RV.square()
         return sum_RV.unsqueeze(0), gradient_RV / (sum_RV.sqrt() + self.epsilon)
+
+
+def row_optimizer(values_SV: Tensor, settings: Mapping) -> RowOptimizer:
+    """The optimizer that a method's settings name."""
+    rates = {"learning_rate": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
+    if settings["optimizer"] == "adamw":
+        return RowAdamW(values_SV, **rates)
+    if settings["optimizer"] == "adagrad":
+        return RowAdagrad(values_SV, **rates)
+    if settings["momentum"]:
+        return RowMomentum(values_SV, momentum=settings["momentum"], **rates)
+    return RowSGD(values_SV, **rates)

@@ -117,6 +117,14 @@ class Method(ABC):
             return [batch]
         return [part for part in batch.split(self.micro_batch_size) if part.num_labels]
 
+    @classmethod  # noqa: B027
+    def check(cls, settings: Mapping) -> None:
+        """Refuse settings that do not agree with each other, which no schema can tell.
+
+        Raises:
+            ConfigError: They do not; says which and what to do.
+        """
+
     @classmethod
     def footprint(
         cls, settings: Mapping, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int

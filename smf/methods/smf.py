@@ -75,6 +75,19 @@ class SparseMemoryFinetuning(Method):
             "default": 0.0,
             "description": "What each earlier batch of the stream weighs in q, where ordinary text weighs 1.",
         },
+        "polyak": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "default": None,
+            "description": "Share of Polyak's step (Loizou et al., 2021): with 1 each step is as long as the loss, were "
+            "it linear, takes to reach zero, but at most learning_rate. Nothing is clipped then. null: learning_rate.",
+        },
+        "stop_loss": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "default": None,
+            "description": "No further step is taken on a batch whose loss is below this, in nats a token.",
+        },
         "optimizer": {
             "enum": ["sgd", "adamw", "adagrad"],
             "default": "sgd",
@@ -98,6 +111,7 @@ class SparseMemoryFinetuning(Method):
 
     def __init__(self, model, settings, background, seed, texts=None):
         from smf.memory import ChangedSlots, RowGradient
+        from smf.memory.row_optimizers import row_optimizer
         from smf.seeding import torch_generator
         from smf.selection.select import Selection
 
@@ -108,20 +122,27 @@ class SparseMemoryFinetuning(Method):
         self._selection = Selection(
             settings["selector"], settings["top_t"], settings["pooled"], settings["kl_background"]
         )
-        optimizer = settings["optimizer"]
-        if settings["damping"] is not None and optimizer != "sgd":
-            raise ConfigError(f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd")
         self._generator = torch_generator(seed, "slot selection", device=model.device)
         model.requires_grad_(False)
         self._layers = model.memory_layers()
         self.optimizers: dict[int, RowOptimizer] = {}
         for block, layer in self._layers.items():
             layer.row_gradient = RowGradient()
-            self.optimizers[block] = _row_optimizer(layer.values_SV, settings)
+            self.optimizers[block] = row_optimizer(layer.values_SV, settings)
         self._regions = None if settings["damping"] is None else self._trust_regions()
         self._batch: Batch | None = None
+        self._known: Tensor | None = None  # the batch's loss, once that is low enough to stop
         self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
         self._changed = ChangedSlots(self._layers)
+
+    @classmethod
+    def check(cls, settings) -> None:
+        """Refuse step lengths that an optimizer undoes."""
+        optimizer = settings["optimizer"]
+        if settings["damping"] is not None and optimizer != "sgd":
+            raise ConfigError(f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd")
+        if settings["polyak"] is not None and (optimizer != "sgd" or settings["momentum"]):
+            raise ConfigError("polyak is the length of a step along the gradient; use sgd without momentum")
 
     @classmethod
     def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
@@ -141,26 +162,47 @@ class SparseMemoryFinetuning(Method):
         """One step on the slots that the selector picks for this batch."""
         if batch is not self._batch:
             self._start(batch)
+        if self._known is not None:
+            return StepReport(self._known, num_tokens=0)
         loss, selected = self._whole_batch() if len(self._parts) == 1 else self._micro_batches()
+        if self.settings["stop_loss"] is not None and loss < self.settings["stop_loss"]:
+            self._known = loss
+            return StepReport(loss, num_tokens=batch.num_tokens)
         more_tokens = self.add_gradients(batch)
-        if self.max_gradient_norm is not None:
-            self._clip()
-        for block, layer in self._layers.items():
-            slots_R, gradient_RV = selected[block].slots_R, layer.row_gradient.gradient_RV
-            if self._regions is not None:
-                gradient_RV = self._regions.shortened(block, slots_R, gradient_RV)
-            self.optimizers[block].learning_rate = self.settings["learning_rate"] * self.rate_share
-            self.optimizers[block].step(slots_R, gradient_RV)
+        rate = self.settings["learning_rate"] * self.rate_share
+        for block, step_RV in self._steps(loss, rate).items():
+            slots_R = selected[block].slots_R
+            self.optimizers[block].learning_rate = rate
+            self.optimizers[block].step(slots_R, step_RV)
             self._changed.add(block, slots_R)
         num_slots = {block: slots.number for block, slots in selected.items()}
         return StepReport(loss, num_slots, num_tokens=batch.num_tokens + more_tokens)
+
+    def _steps(self, loss: Tensor, rate: float) -> dict[int, Tensor]:
+        """What the optimizer gets for each layer's selected rows: the gradient, shortened as the settings say."""
+        from smf.memory.clipping import clip_row_gradients
+        from smf.memory.polyak import polyak_share
+
+        gradients = {block: layer.row_gradient for block, layer in self._layers.items()}
+        polyak = self.settings["polyak"]
+        if self.max_gradient_norm is not None and polyak is None:
+            clip_row_gradients(list(gradients.values()), self.max_gradient_norm)
+        steps = {block: gradient.gradient_RV for block, gradient in gradients.items()}
+        if self._regions is not None:
+            steps = {
+                block: self._regions.shortened(block, gradients[block].slots_R, step) for block, step in steps.items()
+            }
+        if polyak is not None:
+            share = polyak_share(polyak * loss, list(gradients.values()), list(steps.values()), rate)
+            steps = {block: step * share.to(step.dtype) for block, step in steps.items()}
+        return steps
 
     def _start(self, batch: Batch) -> None:
         from smf.models.frozen_prefix import FrozenPrefix
 
         if self._regions is not None:
             self._regions.begin_batch()
-        self._batch = batch
+        self._batch, self._known = batch, None
         self._parts = [(part, FrozenPrefix(self.model)) for part in self.micro_batches(batch)]
         for block in self._layers:
             self._changed.of(block)
@@ -189,11 +231,6 @@ class SparseMemoryFinetuning(Method):
             loss.backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum(), selected
-
-    def _clip(self) -> None:
-        from smf.memory.clipping import clip_row_gradients
-
-        clip_row_gradients([layer.row_gradient for layer in self._layers.values()], self.max_gradient_norm)
 
     def _recorded(self):
         from smf.memory import record_slot_reads
@@ -253,16 +290,3 @@ class SparseMemoryFinetuning(Method):
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Write the slots; slots that an earlier delta wrote get their original values back first."""
         self._changed.load(delta)
-
-
-def _row_optimizer(values_SV: Tensor, settings: Mapping) -> RowOptimizer:
-    from smf.memory.row_optimizers import RowAdagrad, RowAdamW, RowMomentum, RowSGD
-
-    rates = {"learning_rate": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
-    if settings["optimizer"] == "adamw":
-        return RowAdamW(values_SV, **rates)
-    if settings["optimizer"] == "adagrad":
-        return RowAdagrad(values_SV, **rates)
-    if settings["momentum"]:
-        return RowMomentum(values_SV, momentum=settings["momentum"], **rates)
-    return RowSGD(values_SV, **rates)

@@ -1,7 +1,8 @@
 """What every setting retains and forgets, what it costs, and how the methods compare."""
 
-from smf.logs import configure_logging
 from smf.stages.frontier import write_frontier
+
+from smf.logs import configure_logging
 
 configure_logging(snakemake.log[0])
 runs = [(run, seed) for run in snakemake.params.trials for seed in snakemake.params.seeds]

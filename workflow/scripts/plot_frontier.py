@@ -1,7 +1,8 @@
 """Draw the frontier."""
 
-from smf.logs import configure_logging
 from smf.stages.frontier import draw_frontier
+
+from smf.logs import configure_logging
 
 configure_logging(snakemake.log[0])
 draw_frontier(

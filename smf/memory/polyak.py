@@ -1,0 +1,39 @@
+"""Polyak's step size for gradients of selected rows: as far as the loss, were it linear, takes to reach zero.
+
+Shapes: R selected row, V value_dim.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from smf.memory.row_sparse import RowGradient
+
+
+@torch.no_grad()
+def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor], max_rate: float) -> Tensor:
+    """The share of the largest learning rate at which a step is as long as Polyak's (Loizou et al., 2021: SPS_max).
+
+    A step of rate η lowers the loss by η Σ ⟨g, d⟩ to first order, g being the gradient and d the direction. A loss
+    cannot fall below zero, and of one fact it can come close: η = loss / Σ ⟨g, d⟩ aims there, max_rate bounds it.
+
+    Args:
+        loss: The batch's loss before the step, a scalar.
+        gradients: Those of all layers' selected rows. A row that stands there repeatedly counts once.
+        steps: For each of them the direction of its rows, (R, V).
+        max_rate: The largest learning rate.
+
+    Returns:
+        A scalar in [0, 1] on the loss's device; the host waits for nothing.
+    """
+    gain = sum(_first_order_gain(gradient, step_RV) for gradient, step_RV in zip(gradients, steps, strict=True))
+    smallest = torch.finfo(gain.dtype).tiny
+    return (loss.to(gain.dtype) / (max_rate * gain).clamp(min=smallest)).clamp(max=1.0)
+
+
+def _first_order_gain(gradient: RowGradient, step_RV: Tensor) -> Tensor:
+    first_R = torch.ones_like(gradient.slots_R, dtype=torch.bool)
+    first_R[1:] = gradient.slots_R[1:] != gradient.slots_R[:-1]
+    products_R = (gradient.gradient_RV.double() * step_RV.double()).sum(dim=1)
+    return (products_R * first_R).sum()
