@@ -79,7 +79,7 @@ class SparseMemoryFinetuning(Method):
             "type": ["number", "null"],
             "exclusiveMinimum": 0,
             "default": None,
-            "description": "Share of Polyak's step (Loizou et al., 2021): with 1 each step is as long as the loss, were "
+            "description": "Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were "
             "it linear, takes to reach zero, but at most learning_rate. Nothing is clipped then. null: learning_rate.",
         },
         "stop_loss": {
