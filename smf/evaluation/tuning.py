@@ -9,15 +9,13 @@ experiment that calls learned what is answered as it was taught (``evaluation.le
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 
 from smf.errors import DataError
+from smf.evaluation.fronts import DECIMALS
 from smf.evaluation.scores import check_scores, forgetting, retained
-
-_DECIMALS = 12
-"""Scores that agree to this many decimals are equal: sums of the same shares can differ in their last bit."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +54,52 @@ def retained_column(scores: pd.DataFrame, learned: str) -> str:
     return "retained_unseen_f1" if has_unseen else "retained_question_f1"
 
 
+def tuning_score(scores: pd.DataFrame, run: str, method: str, start: str, metric: str, asked: str) -> float:
+    """What the rule gives a run: the mean over its seeds of retained − max(0, forgetting), paired by seed.
+
+    Args:
+        scores: The tidy table of the tuning runs and their start models.
+        run: The run, a method of the table.
+        method: The method that the run is of, for what is said of it.
+        start: The model that it starts from: ``"base"`` or ``"healed"``.
+        metric: The held-out metric weighed.
+        asked: The metric of the new facts weighed, one of the values of ``RETAINED``.
+
+    Raises:
+        DataError: The run was not evaluated, or the start model knows nothing, so that no drop is defined.
+    """
+    kept = retained(scores, run, asked)
+    drop = forgetting(scores, run, metric, {run: start})
+    if drop.isna().any():
+        seed = drop.isna().idxmax()
+        raise DataError(
+            f"the {start} model has {metric} 0 for seed {seed}, so nothing can be forgotten and {method} "
+            "cannot be tuned; train the base until it answers held-out questions, or put another metric first in "
+            "evaluation.headline"
+        )
+    return float((kept - drop.clip(lower=0.0)).mean())
+
+
+def best_of(tuning_scores: pd.Series) -> Hashable:
+    """The label of the highest tuning score, of equals the first."""
+    return tuning_scores.round(DECIMALS).idxmax()
+
+
+def check_same_seeds(scores: pd.DataFrame, runs: Sequence[str]) -> None:
+    """Refuse to compare runs on different seeds.
+
+    Raises:
+        DataError: Two of the runs have different seeds.
+    """
+    seeds = {run: sorted(scores.loc[scores["method"] == run, "seed"].unique().tolist()) for run in runs}
+    for run in runs[1:]:
+        if seeds[run] != seeds[runs[0]]:
+            raise DataError(
+                f"tuning run {runs[0]} has the seeds {seeds[runs[0]]}, {run} has {seeds[run]}; "
+                "rates are compared on the same seeds: run the missing ones"
+            )
+
+
 def tuning_table(
     scores: pd.DataFrame,
     runs: Mapping[str, tuple[str, float]],
@@ -92,13 +136,13 @@ def tuning_table(
         tried = {rate: run for run, (owner, rate) in sorted(runs.items()) if owner == method}
         if not tried:
             continue
-        _check_seeds(scores, list(tried.values()))
+        check_same_seeds(scores, list(tried.values()))
         part = pd.DataFrame(
             [_row(scores, run, method, rate, starts, headline, column) for rate, run in sorted(tried.items())]
         )
         configured = rates.get(method, math.nan)
-        # idxmax takes the first of equals, and the rows ascend by rate
-        part["best"] = part.index == part["tuning_score"].round(_DECIMALS).idxmax()
+        # the rows ascend by rate
+        part["best"] = part.index == best_of(part["tuning_score"])
         part["in_config"] = [math.isclose(rate, configured, rel_tol=1e-9) for rate in part["learning_rate"]]
         _tell(method, part, configured)
         parts.append(part)
@@ -117,15 +161,8 @@ def _row(
     column: str,
 ) -> dict:
     run_starts = {run: starts[method]}
+    score = tuning_score(scores, run, method, starts[method], headline[0], RETAINED[column])
     kept = retained(scores, run, RETAINED[column])
-    drop = forgetting(scores, run, headline[0], run_starts)
-    if drop.isna().any():
-        seed = drop.isna().idxmax()
-        raise DataError(
-            f"the {starts[method]} model has {headline[0]} 0 for seed {seed}, so nothing can be forgotten and {method} "
-            "cannot be tuned; train the base until it answers held-out questions, or put another metric first in "
-            "evaluation.headline"
-        )
     return {
         "method": method,
         "learning_rate": float(rate),
@@ -133,7 +170,7 @@ def _row(
         column: kept.mean(),
         **{f"{metric}_drop": forgetting(scores, run, metric, run_starts).mean(skipna=False) for metric in headline},
         "facts_question_f1": retained(scores, run, "facts_question_f1").mean(),
-        "tuning_score": (kept - drop.clip(lower=0.0)).mean(),
+        "tuning_score": score,
     }
 
 
@@ -149,16 +186,6 @@ def _check_runs(runs: Mapping[str, tuple[str, float]], starts: Mapping[str, str]
                 f"tuning runs {seen[method, rate]} and {run} both try {method} at learning rate {rate}; drop one"
             )
         seen[method, rate] = run
-
-
-def _check_seeds(scores: pd.DataFrame, runs: list[str]) -> None:
-    seeds = {run: sorted(scores.loc[scores["method"] == run, "seed"].unique().tolist()) for run in runs}
-    for run in runs[1:]:
-        if seeds[run] != seeds[runs[0]]:
-            raise DataError(
-                f"tuning run {runs[0]} has the seeds {seeds[runs[0]]}, {run} has {seeds[run]}; "
-                "rates are compared on the same seeds: run the missing ones"
-            )
 
 
 def _tell(method: str, part: pd.DataFrame, configured: float) -> None:

@@ -72,7 +72,7 @@ def draw_forgetting(
         text_path: Where the text goes.
     """
     summary = read_table(summary_path)
-    labels = {**_labels(labels_path, asked), "methods": dict(methods), "untuned": list(untuned)}
+    labels = {**read_labels(labels_path, asked), "methods": dict(methods), "untuned": list(untuned)}
     metrics = [held_out_metric(name, kinds) for name in headline]
     figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics, learned)
     for path in figure_paths:
@@ -94,13 +94,13 @@ def draw_tuning(
 ) -> None:
     """The sweep of every method; see :func:`draw_forgetting` for the arguments."""
     metrics = [held_out_metric(name, kinds) for name in headline]
-    figure = tuning_figure(read_table(tuning_path), starts, _labels(labels_path, asked), metrics)
+    figure = tuning_figure(read_table(tuning_path), starts, read_labels(labels_path, asked), metrics)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
 
 
-def _labels(path: str | Path, asked: Mapping[str, int | None]) -> dict:
+def read_labels(path: str | Path, asked: Mapping[str, int | None]) -> dict:
     """What the data is, with how much of it was asked."""
     labels = read_json(path)
     for name, number in asked.items():

@@ -1,0 +1,107 @@
+"""Methods at several settings: their tables from scores, and the figure from the tables."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from smf.artifacts import read_jsonl, read_table, write_table
+from smf.errors import DataError
+from smf.evaluation.front_summary import paired_tests, summary
+from smf.evaluation.frontier import frontier_table, settings_table
+from smf.evaluation.metrics import held_out_metric
+from smf.figures.frontier import frontier_figure
+from smf.figures.style import save_figure
+from smf.stages.report import read_labels
+
+_COSTS = {"tokens": (int, float), "seconds": (int, float)}
+
+
+def write_frontier(
+    scores_path: str | Path,
+    tuning_scores_path: str | Path,
+    facts_paths: Mapping[tuple[str, int], str | Path],
+    points: Mapping[str, tuple[str, str]],
+    starts: Mapping[str, str],
+    headline: Sequence[str],
+    learned: str,
+    reference: float,
+    table_path: str | Path,
+    settings_path: str | Path,
+    summary_path: str | Path,
+    tests_path: str | Path,
+) -> None:
+    """Write what every run, setting, method and pair of methods comes to.
+
+    Args:
+        scores_path: The tidy table of the runs shown.
+        tuning_scores_path: The tidy table of the same runs on tuning seeds.
+        facts_paths: For each run and seed shown, what learning wrote about each fact; it says what facts cost.
+        points: For each run its method and its setting in words.
+        starts: For each method the model that it starts from.
+        headline: The held-out metrics; forgetting is that of the first.
+        learned: The metric of the new facts that says what is retained.
+        reference: The largest forgetting that the hypervolume averages over, a share.
+        table_path: Where the runs go (:func:`smf.evaluation.frontier.frontier_table`).
+        settings_path: Where the settings go (:func:`smf.evaluation.frontier.settings_table`).
+        summary_path: Where the methods go (:func:`smf.evaluation.front_summary.summary`).
+        tests_path: Where the pairs go (:func:`smf.evaluation.front_summary.paired_tests`).
+    """
+    scores = read_table(scores_path)
+    costs = {key: _cost(path) for key, path in facts_paths.items()}
+    frontier = frontier_table(scores, points, starts, headline, learned, costs)
+    settings = settings_table(scores, read_table(tuning_scores_path), points, starts, headline, learned)
+    write_table(table_path, frontier)
+    write_table(settings_path, settings)
+    write_table(summary_path, summary(frontier, reference))
+    write_table(tests_path, paired_tests(frontier, reference))
+
+
+def draw_frontier(
+    table_path: str | Path,
+    settings_path: str | Path,
+    summary_path: str | Path,
+    labels_path: str | Path,
+    starts: Mapping[str, str],
+    asked: Mapping[str, int | None],
+    headline: Sequence[str],
+    learned: str,
+    kinds: Mapping[str, str],
+    figure_paths: Sequence[str | Path],
+) -> None:
+    """What each method retains for what it forgets, from the tables of :func:`write_frontier`.
+
+    Args:
+        table_path: The table of runs.
+        settings_path: The table of settings.
+        summary_path: The table of methods.
+        labels_path: What the data is.
+        starts: For each method, in the order that fixes the colours, the model that it starts from.
+        asked: Of held-out sets that are not asked as a whole, how many items are.
+        headline: The held-out metrics; forgetting is that of the first.
+        learned: The metric of the new facts that says what is retained.
+        kinds: The held-out sets and lm-eval tasks by name, each with its kind.
+        figure_paths: Where the figure goes, in the formats of the endings.
+    """
+    figure = frontier_figure(
+        read_table(table_path),
+        read_table(settings_path),
+        read_table(summary_path),
+        starts,
+        read_labels(labels_path, asked),
+        held_out_metric(headline[0], kinds),
+        learned,
+    )
+    for path in figure_paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)
+
+
+def _cost(path: str | Path) -> tuple[float, float]:
+    """Tokens and seconds of a run, the mean over its facts."""
+    rows = read_jsonl(path, _COSTS)
+    for number, row in enumerate(rows, start=1):
+        for name in _COSTS:
+            if not row[name] >= 0:
+                raise DataError(
+                    f"{path}, line {number}: {name} {row[name]} of a fact; a cost is not below 0: learn again"
+                )
+    return tuple(sum(row[name] for row in rows) / len(rows) for name in _COSTS)
