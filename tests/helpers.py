@@ -30,6 +30,7 @@ from smf.models import MemorySettings
 from smf.models.checkpoint import load_model
 from smf.models.retrofit import retrofit
 from smf.selection.background import count_background
+from smf.streams.background_texts import BackgroundTexts
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
@@ -166,7 +167,14 @@ def start_method(kind, *, seed=0, model=None, **settings):
     if model is None:
         model = memory_model() if chosen.starts_from == "healed" else base_model()
     background = background_counts(model) if chosen.needs_background else None
-    return chosen(model, method_settings(kind, **settings), background, seed)
+    return chosen(
+        model, method_settings(kind, **settings), background, seed, texts(seed) if chosen.needs_texts else None
+    )
+
+
+def texts(seed=0):
+    """The background sentences, to be drawn from."""
+    return BackgroundTexts(encoded_text(), tokenizer().pad_token_id, seed)
 
 
 def logits(model, seed=1):

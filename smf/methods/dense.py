@@ -6,7 +6,7 @@ less than the distance to the next bfloat16 number, so without the copy most ste
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,16 @@ class DenseMethod(Method):
         self._update()
         return StepReport(sum(losses), num_tokens=batch.num_tokens + more_tokens)
 
+    def add_penalty(self, trained: Sequence[torch.Tensor]) -> None:
+        """Add the gradient of what depends on the weights alone: by default, of nothing.
+
+        Called in each step before gradients are clipped.
+
+        Args:
+            trained: What the optimizer steps, in the order of the trained parameters and with their gradients: these
+                parameters, or float32 copies.
+        """
+
     def _update(self) -> None:
         import torch
 
@@ -85,6 +95,7 @@ class DenseMethod(Method):
         for master, parameter in copies:
             if parameter.grad is not None:
                 master.grad, parameter.grad = parameter.grad.to(master.dtype), None
+        self.add_penalty(self._masters)
         if self.max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._masters, self.max_gradient_norm)
         for group in self._optimizer.param_groups:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from smf.errors import CheckpointError
 from smf.methods.dense import DenseMethod
-from smf.methods.method import shapes
+from smf.methods.method import overwrite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +22,4 @@ class FullFinetuning(DenseMethod):
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Overwrite all weights."""
         parameters = dict(self.model.named_parameters())
-        if shapes(delta) != shapes(parameters):
-            raise CheckpointError("the delta holds other weights than the model; it was made from another base")
-        for name, parameter in parameters.items():
-            parameter.data.copy_(delta[name])
+        overwrite(parameters, delta, "other weights than the model; it was made from another base")

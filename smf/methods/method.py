@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from smf.errors import CheckpointError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -56,6 +58,12 @@ class Footprint:
         first_block: The lowest block that a backward pass reaches.
         kept_inputs: Whose inputs a forward pass keeps for the backward pass: of no linear map, of all for their own
             gradient, or of all for that of float32 adapters.
+        memory_weights: All weights of the memory layers train; a float32 copy as for the model's own.
+        start_copies: Numbers of the start model that are kept beside those that train, in their own type.
+        text_share: Share of the sequences that a step reads which are background text, at least one; None if it reads
+            none.
+        adapter_maps: float32 numbers that a block's adapters make of their parameters and keep for the backward pass.
+        adapter_width: float32 numbers that they keep of each token beside their inputs.
     """
 
     gradients: int
@@ -65,6 +73,11 @@ class Footprint:
     own_weights: bool = False
     first_block: int = 0
     kept_inputs: Literal["none", "maps", "adapters"] = "none"
+    memory_weights: bool = False
+    start_copies: int = 0
+    text_share: float | None = None
+    adapter_maps: int = 0
+    adapter_width: int = 0
 
 
 class Method(ABC):
@@ -191,6 +204,23 @@ def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
         return mean_loss(model, states_XD, batch.labels_BT[rows_X, positions_X + 1])
     logits_BPV = model(**inputs, logits_to_keep=positions_P).logits
     return F.cross_entropy(in_float32(logits_BPV.flatten(0, 1)), labels_BP.flatten(), ignore_index=IGNORED)
+
+
+def overwrite(tensors: Mapping[str, Tensor], delta: Mapping[str, Tensor], others: str) -> None:
+    """Put a delta's values into tensors of the same names.
+
+    Args:
+        tensors: Of the model.
+        delta: What they shall hold.
+        others: What the delta holds if names or shapes differ, and the remedy.
+
+    Raises:
+        CheckpointError: Names or shapes differ; nothing was changed.
+    """
+    if shapes(delta) != shapes(tensors):
+        raise CheckpointError(f"the delta holds {others}")
+    for name, tensor in tensors.items():
+        tensor.data.copy_(delta[name])
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -8,7 +8,7 @@ back: an adapted output map or capped logits (Gemma) stay what they are.
 Shapes: B batch, T token, D hidden size, V vocabulary, X any position of any row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -41,12 +41,39 @@ def mean_loss(model: PreTrainedModel, states_XD: Tensor, labels_X: Tensor) -> Te
     """Mean negative log-likelihood of the labels, in nats; the backward pass makes each slice's logits again."""
 
     def loss(states_XD: Tensor, labels_X: Tensor) -> Tensor:
-        logits_XV = logits_of(model, states_XD.unsqueeze(0)).squeeze(0)
-        return F.cross_entropy(in_float32(logits_XV), labels_X, reduction="sum")
+        return F.cross_entropy(_logits_XV(model, states_XD), labels_X, reduction="sum")
 
-    size = at_once(model)
-    parts = zip(states_XD.split(size), labels_X.split(size), strict=True)
-    return sum(checkpoint(loss, *part, use_reentrant=False) for part in parts) / len(labels_X)
+    return _mean_over_slices(loss, at_once(model), states_XD, labels_X)
+
+
+def mean_divergence(
+    model: PreTrainedModel, states_XD: Tensor, start: PreTrainedModel, start_states_XD: Tensor
+) -> Tensor:
+    """Mean of KL(p_start || p_model) over positions, in nats; the backward pass makes each slice's logits again.
+
+    Args:
+        model: The model that gets a gradient.
+        states_XD: Its last hidden states.
+        start: The model that it is compared with; gets none.
+        start_states_XD: Its last hidden states at the same positions.
+    """
+
+    def divergence(states_XD: Tensor, start_states_XD: Tensor) -> Tensor:
+        with torch.no_grad():
+            start_XV = _logits_XV(start, start_states_XD).log_softmax(-1)
+        return F.kl_div(_logits_XV(model, states_XD).log_softmax(-1), start_XV, reduction="sum", log_target=True)
+
+    return _mean_over_slices(divergence, at_once(model), states_XD, start_states_XD)
+
+
+def _logits_XV(model: PreTrainedModel, states_XD: Tensor) -> Tensor:
+    return in_float32(logits_of(model, states_XD.unsqueeze(0)).squeeze(0))
+
+
+def _mean_over_slices(total: Callable[..., Tensor], size: int, *columns_X: Tensor) -> Tensor:
+    """The mean over positions, of which ``total`` gives the sum for a slice."""
+    parts = zip(*(column_X.split(size) for column_X in columns_X), strict=True)
+    return sum(checkpoint(total, *part, use_reentrant=False) for part in parts) / len(columns_X[0])
 
 
 def in_float32(logits: Tensor) -> Tensor:

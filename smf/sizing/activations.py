@@ -55,10 +55,12 @@ def kept_by_blocks(base: BaseShape, footprint: Footprint, texts: Texts, weight: 
     block = numbers * weight + 2 * hidden * FLOAT32  # the normalisations keep their input in float32
     if footprint.kept_inputs == "adapters" and weight < FLOAT32:
         block += (5 * hidden + heads + wide) * FLOAT32  # each adapter's input, cast for it alone
+    block += footprint.adapter_width * FLOAT32
+    a_block = texts.num_tokens * block + footprint.adapter_maps * FLOAT32
     num_blocks = base.num_layers - footprint.first_block
     if checkpointing:
-        return texts.num_tokens * (num_blocks * hidden * weight + block)
-    return texts.num_tokens * num_blocks * block
+        return texts.num_tokens * num_blocks * hidden * weight + a_block
+    return num_blocks * a_block
 
 
 def kept_by_memory(memory: MemoryShape, texts: Texts, weight: int) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from smf.methods.method import Footprint
+from smf.methods.ordinary_text import number_beside
 from smf.sizing import memory
 from smf.sizing.activations import Texts
 from smf.sizing.memory import Models
@@ -46,7 +47,7 @@ def jobs(work: Work) -> list[Job]:
     rows = min(config["stream"]["micro_batch_size"] or batch.rows, batch.rows)
     for name in config["methods"]:
         run = work.start(name), work.footprint(name)
-        parts = partial(_learning, *run, batch)
+        parts = partial(_learning, *run, batch, length)
         found.append(Job(f"learn {name}", "stream.micro_batch_size", rows, parts))
     rows = config["evaluation"]["batch_size"]
     for name in config["methods"]:
@@ -64,8 +65,12 @@ def _job(name: str, setting: str, rows: int, parts: Callable, texts: Callable[[i
     return Job(name, setting, rows, lambda models, rows: parts(models, texts(rows)))
 
 
-def _learning(start: str, footprint: Footprint, batch: Texts, models: Models, rows: int) -> dict[str, int]:
-    return memory.learning(models, start, footprint, batch, rows)
+def _learning(start: str, footprint: Footprint, batch: Texts, length: int, models: Models, rows: int) -> dict[str, int]:
+    """Of the pass over facts or, if it takes more, of that over background text of at most ``length`` tokens."""
+    passes = [batch]
+    if footprint.text_share is not None:
+        passes.append(Texts(min(batch.rows, number_beside(batch.rows, footprint.text_share)), length, length - 1))
+    return max((memory.learning(models, start, footprint, texts, rows) for texts in passes), key=memory.total)
 
 
 def _evaluating(start: str, footprint: Footprint, models: Models, texts: Texts) -> dict[str, int]:

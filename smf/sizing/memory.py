@@ -49,7 +49,17 @@ class Models:
             return number * self.weight
         if self.memory.mode == "replace":
             number -= len(self.memory.layers) * self.base.num_feed_forward_parameters
-        return (number + self.memory.num_others) * self.weight + self.memory.num_values * self.value
+        return number * self.weight + self.bytes_of_memory
+
+    @property
+    def bytes_of_memory(self) -> int:
+        """Bytes of the memory layers."""
+        return self.memory.num_others * self.weight + self.memory.num_values * self.value
+
+    def num_memory_weights_below(self, size: int) -> int:
+        """Weights of the memory layers of less than so many bytes each."""
+        parts = ((self.memory.num_others, self.weight), (self.memory.num_values, self.value))
+        return sum(number for number, one in parts if one < size)
 
 
 def learning(models: Models, start: str, footprint: Footprint, batch: Texts, micro_batch_size: int | None) -> dict:
@@ -65,7 +75,7 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
     base, memory, weight = models.base, models.memory, models.weight
     texts = Texts(min(micro_batch_size or batch.rows, batch.rows), batch.tokens, batch.predicting)
     parts = {
-        "weights": models.bytes_of(start) + footprint.added * FLOAT32,
+        "weights": models.bytes_of(start) + footprint.added * FLOAT32 + footprint.start_copies * weight,
         "gradients": footprint.gradients * (weight if footprint.own_weights else FLOAT32),
         "optimizer": footprint.state * FLOAT32,
         "activations": activations.kept_by_blocks(base, footprint, texts, weight, models.checkpointing),
@@ -76,6 +86,8 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
         parts["momentary"] += base.vocab_size * base.hidden_size * weight  # a second gradient of the embedding
         if weight < FLOAT32:
             parts["optimizer"] += 2 * footprint.gradients * FLOAT32  # float32 copies of weights and gradients
+    if footprint.memory_weights:  # float32 copies; their gradients are those that are counted
+        parts["optimizer"] += FLOAT32 * models.num_memory_weights_below(FLOAT32)
     if start == "healed":
         parts["activations"] += activations.kept_by_memory(memory, texts, weight)
         at_once = _SEARCHED_AT_ONCE if models.on_cpu else None

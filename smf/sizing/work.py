@@ -159,6 +159,8 @@ class Work:
         footprint, models = self.footprint(name), self.models
         if footprint.own_weights:
             return footprint.delta * models.weight
+        if footprint.memory_weights:
+            return models.bytes_of_memory
         if self.start(name) == "base":
             return footprint.delta * FLOAT32
         return footprint.delta * models.value + footprint.delta // models.memory.value_dim * _INDEX

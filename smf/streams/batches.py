@@ -54,8 +54,12 @@ class Batch:
         return int(self.attention_mask_BT.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device."""
-        return Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))
+        """The same batch on another device; what follows from it is counted here, where the host need not wait."""
+        moved = Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))
+        known = {name: getattr(self, name) for name in ("num_labels", "num_tokens")}
+        known |= {name: getattr(self, name).to(device) for name in ("predicting_positions_P", "predictions_X2")}
+        vars(moved).update(known)
+        return moved
 
     def split_by_length(self, size: int) -> Iterator["Batch"]:
         """The same sequences, shortest first, in parts of at most ``size``, each cut to its longest sequence."""

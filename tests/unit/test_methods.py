@@ -47,7 +47,15 @@ LEARNING = {
     "full": {"learning_rate": 0.003},
     "lora": {"learning_rate": 0.03, "rank": 4},
     "smf": {"learning_rate": 3.0, "top_t": 6},
+    "full_replay": {"learning_rate": 0.003},
+    "lora_replay": {"learning_rate": 0.03, "rank": 4},
+    "smf_replay": {"learning_rate": 3.0, "top_t": 6},
+    "ewc": {"learning_rate": 0.003, "fisher_sequences": 3},
+    "self_distillation": {"learning_rate": 0.003},
+    "osf": {"learning_rate": 0.003},
+    "memory_dense": {"learning_rate": 0.003},
 }
+SPARSE = ("smf", "smf_replay")
 every_kind = pytest.mark.parametrize("kind", method_kinds())
 
 
@@ -331,7 +339,15 @@ def test_the_delta_of_smf_is_small_and_holds_only_slots_that_trained():
             assert slots.tolist() == sorted(set(slots.tolist()))
 
 
-@pytest.mark.parametrize(("kind", "other"), list(itertools.permutations(sorted(LEARNING), 2)))
+def keeps(kind):
+    """What a delta of this kind holds: replay, penalties and anchors change how a method learns, not what it keeps."""
+    return {"ewc": "full", "self_distillation": "full"}.get(kind, kind.removesuffix("_replay"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [(kind, other) for kind, other in itertools.permutations(sorted(LEARNING), 2) if keeps(kind) != keeps(other)],
+)
 def test_the_delta_of_another_kind_is_refused(kind, other):
     delta = start_method(other, **LEARNING[other]).delta()
     with pytest.raises(CheckpointError, match="the delta holds"):
@@ -343,6 +359,12 @@ FOREIGN = {
     "full: deeper": ("full", {"model": lambda: base_model(num_hidden_layers=4)}, "made from another base"),
     "lora: rank": ("lora", {"rank": 5}, "learn the stream again"),
     "lora: modules": ("lora", {"target_modules": ["q_proj"]}, "learn the stream again"),
+    "memory_dense: wider": (
+        "memory_dense",
+        {"model": lambda: memory_model(value_dim=8)},
+        "other memory layers than the model",
+    ),
+    "osf: rank": ("osf", {"effective_rank": 0.25}, "learn the stream again"),
     "smf: blocks": ("smf", {"model": lambda: memory_model(layers=(0, 1))}, r"memory in blocks \[0, 2\]"),
     "smf: slot size": ("smf", {"model": lambda: memory_model(value_dim=8)}, r"do not fit a table of \(64, 16\)"),
     "smf: table size": ("smf", {"model": lambda: memory_model(num_keys=30)}, r"do not fit a table of \(64, 16\)"),
@@ -388,13 +410,13 @@ def test_the_schema_of_smf_offers_every_selector():
 @pytest.mark.parametrize(("kind", "near"), [("lroa", "lora"), ("ful", "full"), ("smff", "smf")])
 def test_an_unknown_kind_is_refused_with_the_nearest_known_one(kind, near):
     with pytest.raises(
-        ConfigError, match=f"unknown method kind '{kind}'; did you mean '{near}'.*known: full, lora, smf"
+        ConfigError, match=f"unknown method kind '{kind}'; did you mean '{near}'.*known: {', '.join(method_kinds())}"
     ):
         method_class(kind)
 
 
 def test_helpers_are_not_kinds():
-    for name in ("method", "registry", "dense", "nothing like it"):
+    for name in ("method", "registry", "dense", "ordinary_text", "replay", "nothing like it"):
         with pytest.raises(ConfigError, match="unknown method kind"):
             method_class(name)
 
@@ -468,7 +490,7 @@ def learn(method, **overrides):
 
 @every_kind
 def test_a_stream_learns_the_same_twice(kind):
-    settings = {**LEARNING[kind], **({"selector": "random"} if kind == "smf" else {})}
+    settings = {**LEARNING[kind], **({"selector": "random"} if kind in SPARSE else {})}
     (rows, snapshots), (again, snapshots_again) = (learn(start_method(kind, **settings)) for _ in range(2))
     assert rows == again
     assert list(snapshots) == list(snapshots_again) == [1, 3]
@@ -491,7 +513,7 @@ def test_a_row_tells_what_happened(kind):
     ]
     for row in rows:
         assert row["losses"][1] < row["losses"][0]  # of the same batch, after one step on it
-        assert row["slots"] == ([{"0": 6, "2": 6}] * 2 if kind == "smf" else [{}] * 2)
+        assert row["slots"] == ([{"0": 6, "2": 6}] * 2 if kind in SPARSE else [{}] * 2)
         assert row["acquired"] in (True, False)
     assert not method.model.training
 
@@ -514,7 +536,7 @@ def test_all_methods_see_the_same_batches():
 @every_kind
 def test_a_loss_that_is_not_finite_names_step_and_fact(kind):
     method = start_method(kind, **{**LEARNING[kind], "learning_rate": 1e30})
-    if kind == "smf":  # the norm after a huge memory output hides it, an infinite one becomes NaN
+    if kind in SPARSE:  # the norm after a huge memory output hides it, an infinite one becomes NaN
         for layer in method.model.memory_layers().values():
             layer.output.weight.mul_(1e15)
     message = r"the loss is (nan|inf) at step 2 of fact 1 \('joel-quint'\); lower .*1e\+30"
@@ -570,7 +592,7 @@ def test_micro_batches_add_up_to_the_whole_batch(kind, size):
         batch = batch_of(fact)
         for _ in range(2):
             torch.testing.assert_close(parts.step(batch).loss, whole.step(batch).loss, rtol=1e-9, atol=1e-12)
-            if kind == "smf":
+            if kind in SPARSE:
                 assert selected_slots(parts) == selected_slots(whole)
     for (name, tensor), expected in zip(parts.delta().items(), whole.delta().values(), strict=True):
         torch.testing.assert_close(tensor, expected, rtol=1e-7, atol=1e-10, msg=name)

@@ -105,7 +105,18 @@ def test_parameters_of_memory_layers_are_counted_exactly(mode):
     assert models.bytes_of("healed") == 4 * num_parameters(model)
 
 
-LEARNING = {"full": {}, "lora": {"rank": 4}, "smf": {"top_t": 6, "optimizer": "adamw"}}
+LEARNING = {
+    "full": {},
+    "lora": {"rank": 4},
+    "smf": {"top_t": 6, "optimizer": "adamw"},
+    "full_replay": {},
+    "lora_replay": {"rank": 4},
+    "smf_replay": {"top_t": 6, "optimizer": "adamw"},
+    "ewc": {"fisher_sequences": 2},
+    "self_distillation": {},
+    "osf": {},
+    "memory_dense": {},
+}
 
 
 def batch_of(rows, tokens, vocab_size=300):
@@ -115,7 +126,7 @@ def batch_of(rows, tokens, vocab_size=300):
 
 @pytest.mark.parametrize("kind", method_kinds())
 def test_a_footprint_bounds_what_a_method_leaves(kind):
-    """Exactly what full finetuning and LoRA keep; at most the slots of all steps for sparse memory finetuning."""
+    """Exactly what dense methods keep; at most the slots of all steps for sparse memory finetuning."""
     method = start_method(kind, **LEARNING[kind])
     config = memory_model().config
     base = BaseShape.from_transformers(base_model().config.to_dict(), "the test")
@@ -129,7 +140,7 @@ def test_a_footprint_bounds_what_a_method_leaves(kind):
     for _ in range(2):
         method.step(batch_of(2, 12))
     kept = sum(tensor.numel() for tensor in method.delta().values() if tensor.is_floating_point())
-    if kind == "smf":
+    if kind in ("smf", "smf_replay"):
         assert footprint.delta / 2 <= kept <= footprint.delta
         assert footprint.gradients == sum(
             layer.row_gradient.gradient_RV.numel() for layer in method.model.memory_layers().values()
@@ -138,8 +149,11 @@ def test_a_footprint_bounds_what_a_method_leaves(kind):
         room = sum(optimizer._state.moments_MEV.numel() for optimizer in method.optimizers.values())
         assert state <= room <= footprint.state
     else:
-        assert kept == footprint.delta == footprint.gradients
-        assert footprint.state == 2 * kept
+        trained = sum(parameter.numel() for parameter in method.model.parameters() if parameter.requires_grad)
+        assert trained == footprint.gradients
+        assert kept == footprint.delta == (2 * trained if kind == "osf" else trained)
+        assert footprint.state == (3 if kind == "ewc" else 2) * trained
+    assert (footprint.text_share is None) != method.needs_texts
 
 
 def test_state_of_many_steps_is_no_larger_than_the_table():
@@ -162,7 +176,7 @@ def test_what_blocks_keep_is_what_autograd_saves(kind, dtype):
     texts, saved = Texts(4, 32, 31), []
     for num_layers in (4, 6):
         plain = base_model(**{**WIDE, "num_hidden_layers": num_layers}).to(dtype)
-        if kind == "smf":
+        if method_class(kind).starts_from == "healed":
             plain = _retrofit(plain)
         method = start_method(kind, model=plain, **LEARNING[kind])
         method.model.eval()

@@ -1,0 +1,107 @@
+"""Elastic weight consolidation (Kirkpatrick et al., 2017): weights that matter for ordinary text are held back.
+
+A step minimises the facts' loss plus
+
+    strength / 2 * sum over weights i of F_i (w_i - start_i)²,
+
+F being the diagonal of the empirical Fisher information of the start model on background text: the mean, over N single
+sequences x, of (d/dw_i sum over tokens t of -log p(x_t | x_<t))². As in the paper a datum is a whole sequence: its
+tokens' log-likelihoods are summed, not averaged, and the square is taken of each sequence's gradient, not of a batch's.
+It is empirical, because x is text and not drawn from the model: the two agree only where the model fits the text.
+
+F is then divided by its mean over all weights. So ``strength`` is what an average weight is held with, and means the
+same whatever the size of the model, the length of sequences and the number of tokens. The largest F_i are many times
+the mean: SGD diverges where learning_rate * strength * F_i exceeds 2, AdamW oscillates about the start by its rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from smf.methods.full import FullFinetuning
+from smf.methods.method import language_model_loss
+from smf.methods.ordinary_text import ReadsOrdinaryText
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
+    """Trains all weights; each is pulled back to its start by its Fisher information (Kirkpatrick et al., 2017).
+
+    The first step measures that information, at the weights that it finds, and reports the tokens that this takes.
+
+    Attributes:
+        fisher: The information of each weight, 1 on average, in the order of the model's parameters; none before the
+            first step.
+    """
+
+    schema = {
+        **FullFinetuning.schema,
+        "strength": {
+            "type": "number",
+            "minimum": 0,
+            "default": 1.0,
+            "description": "Weight of the penalty: strength / 2 * F_i (w_i - start_i)², the mean of all F_i being 1.",
+        },
+        "fisher_sequences": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 256,
+            "description": "Sequences of background text that the Fisher information is measured on, once.",
+        },
+    }
+
+    def __init__(self, model, settings, background, seed, texts=None):
+        super().__init__(model, settings, background, seed, texts)
+        self.fisher: list[Tensor] = []
+        self._start: list[Tensor] = []
+
+    @classmethod
+    def footprint(cls, settings, base, memory, **stream):
+        """Also the information, the start, and passes over one sequence."""
+        full = super().footprint(settings, base, memory, **stream)
+        number = full.gradients
+        return replace(full, state=full.state + number, start_copies=number, text_share=0.0)
+
+    def step(self, batch):
+        """One step; the first measures the Fisher information before."""
+        num_tokens = 0 if self.fisher else self._measure()
+        report = super().step(batch)
+        return replace(report, num_tokens=report.num_tokens + num_tokens)
+
+    def _measure(self) -> int:
+        """Returns how many tokens it read."""
+        import torch
+
+        self._start = [weight.detach().clone() for weight in self._trained]
+        self.fisher = [
+            torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) for weight in self._trained
+        ]
+        num_tokens = 0
+        for _ in range(self.settings["fisher_sequences"]):
+            text = self.drawn(1)
+            num_tokens += text.num_tokens
+            for part, _ in self.parts(text, 1):
+                (language_model_loss(self.model, part) * part.num_labels).backward()
+                self._add_squares()
+        mean = sum(fisher.sum() for fisher in self.fisher) / sum(fisher.numel() for fisher in self.fisher)
+        for fisher in self.fisher:
+            fisher.div_(mean)
+        return num_tokens
+
+    def _add_squares(self) -> None:
+        for weight, fisher in zip(self._trained, self.fisher, strict=True):
+            if weight.grad is not None:
+                gradient, weight.grad = weight.grad.to(fisher.dtype), None
+                fisher.addcmul_(gradient, gradient)
+
+    def add_penalty(self, trained) -> None:
+        """Add strength * F_i * (w_i - start_i)."""
+        import torch
+
+        for weight, fisher, start in zip(trained, self.fisher, self._start, strict=True):
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+            weight.grad.addcmul_(fisher, weight.detach() - start, value=self.settings["strength"])

@@ -1,0 +1,54 @@
+"""The memory model trained densely: what sparse memory finetuning is without its sparsity.
+
+The memory layers are those of Berges et al. (2024); Lin et al. (2025) train selected slots of them only. Here all of
+their parameters train, so that a comparison tells what the choice of slots does from what the memory layers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from smf.methods.dense import DenseMethod, num_moments
+from smf.methods.method import Footprint, overwrite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class DenseMemory(DenseMethod):
+    """Trains values, keys, queries, gates and output maps of all memory layers (Berges et al., 2024).
+
+    The base model is frozen.
+    """
+
+    starts_from = "healed"
+
+    def __init__(self, model, settings, background, seed, texts=None):
+        model.requires_grad_(False)
+        for layer in model.memory_layers().values():
+            layer.requires_grad_(True)
+        super().__init__(model, settings, background, seed, texts)
+
+    @classmethod
+    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+        """All parameters of the memory layers, with the state of the optimizer."""
+        number = memory.num_values + memory.num_others
+        return Footprint(
+            number,
+            num_moments(settings) * number,
+            number,
+            first_block=min(memory.layers) + 1,
+            memory_weights=True,
+        )
+
+    def _of_memory(self) -> dict[str, Tensor]:
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+    def delta(self) -> dict[str, Tensor]:
+        """The parameters of the memory layers."""
+        return {name: parameter.detach().clone() for name, parameter in self._of_memory().items()}
+
+    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
+        """Overwrite the memory layers."""
+        overwrite(self._of_memory(), delta, "other memory layers than the model; learn the stream again")

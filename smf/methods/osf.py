@@ -1,0 +1,115 @@
+"""Orthogonal subspace finetuning (Nayak et al., 2025) through peft: what a map does most is kept, the rest trains.
+
+Each linear map is split by its singular values, W = U_high S_high V_high + U_low S_low V_low. The high part is frozen;
+the low factors train, and of their gradients peft takes away what lies in the high part's singular directions.
+
+What that does guarantee: with SGD, also with momentum, weight decay and clipping, U_low and V_low stay orthogonal to
+the high directions, so on these the map goes on doing what it did. What it does not:
+
+- Gradients are projected, steps are not. AdamW divides each number of a gradient by a scale of its own, which turns the
+  step out of the subspace; peft does not project it back.
+- The decay of weights draws the low part to zero, not to where it started: that part of the base model fades.
+- S_low may grow beyond S_high: the split is that of the start, and is never made again.
+- The high directions are those of the weights' singular values; nothing says that old knowledge lies there.
+- With a bfloat16 base peft keeps the frozen factors in bfloat16, where they are orthogonal to two or three digits only.
+
+The adapter adds U_low S_low V_low less what it was at the start, so the model starts at the base but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from smf.errors import ConfigError
+from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod, num_moments
+from smf.methods.method import Footprint, overwrite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class OrthogonalSubspaceFinetuning(DenseMethod):
+    """Trains the smallest singular values of linear maps, with their directions (OSF; Nayak et al., 2025)."""
+
+    schema = {
+        **OPTIMIZER_SCHEMA,
+        "effective_rank": {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            ],
+            "default": 0.5,
+            "description": "Singular directions of each map that are kept: a number below 1 is a share of its smaller "
+            "side, an integer is their number. The others train.",
+        },
+        "target_modules": {
+            "anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "default": "all-linear",
+            "description": "Linear maps that are split: all of the blocks, or a list of module names.",
+        },
+    }
+
+    def __init__(self, model, settings, background, seed, texts=None):
+        import peft
+
+        rank, targets = settings["effective_rank"], settings["target_modules"]
+        given = rank if rank < 1 else int(rank)  # to peft 1.0 is a share, and 1 a number
+        config = peft.OSFConfig(task_type="CAUSAL_LM", effective_rank=given, target_modules=targets)
+        try:
+            model = peft.get_peft_model(model, config)
+        except ValueError as error:
+            raise ConfigError(
+                f"peft refuses effective_rank {rank} with target_modules {targets} ({error}); a share must keep one "
+                "direction of each map at least, and modules must be there"
+            ) from error
+        super().__init__(model, settings, background, seed, texts)
+        for name, factor in model.named_parameters():
+            if factor.requires_grad and not factor.numel():
+                raise ConfigError(
+                    f"effective_rank is {rank}, which keeps all directions of {name.split('.osf_')[0]}, and nothing of "
+                    "it would train; lower effective_rank, give a share, or name other target_modules"
+                )
+
+    @classmethod
+    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+        """Trained factors, what they were, and the kept directions; unknown module names count as none."""
+        rank, targets = settings["effective_rank"], settings["target_modules"]
+        trained = kept = products = width = 0
+        for name, sides in base.linear_maps.items():
+            if targets == "all-linear" or name in targets:
+                high = min(int(min(sides) * rank) if rank < 1 else int(rank), min(sides))
+                low = min(sides) - high
+                trained += low * (sum(sides) + 1)
+                # peft keeps these where the trained factors' start does not tell them: of the larger side.
+                kept += max(sides) * high if sides[0] != sides[1] else 0
+                products += 2 * low * sum(sides)
+                width += 2 * low
+        number = base.num_layers * trained
+        return Footprint(
+            number,
+            num_moments(settings) * number,
+            2 * number,
+            added=2 * number + base.num_layers * kept,
+            kept_inputs="adapters",
+            adapter_maps=products,
+            adapter_width=width,
+        )
+
+    def _factors(self) -> dict[str, Tensor]:
+        """The trained factors and what they were at the start.
+
+        The start is part of it: another process would decompose the base once more, and another library or number of
+        threads finds singular vectors that differ in their last bits, or in sign.
+        """
+        trained = {name: tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad}
+        start = {name: tensor for name, tensor in self.model.named_buffers() if "_low_init" in name}
+        return {**trained, **start}
+
+    def delta(self) -> dict[str, Tensor]:
+        """The trained factors and their start."""
+        return {name: tensor.detach().clone() for name, tensor in self._factors().items()}
+
+    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
+        """Overwrite both."""
+        overwrite(self._factors(), delta, "other factors than the settings describe; learn the stream again")

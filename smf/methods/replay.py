@@ -1,0 +1,46 @@
+"""Experience replay (Chaudhry et al., 2019): each step also learns a little of what the model has read before.
+
+A step on B sequences of facts reads n = max(1, round(B s / (1 - s))) sequences of background text, new ones each time,
+with the share s = ``replay_share``, and minimises
+
+    L_facts + s / (1 - s) L_text,
+
+each the mean over its own labels. So a text weighs as much beside a fact's sequence as its share says, also where
+rounding gives it another number of sequences, and as little where the facts are few.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smf.methods.method import language_model_loss
+from smf.methods.ordinary_text import ReadsOrdinaryText, number_beside, odds, share_setting
+
+if TYPE_CHECKING:
+    from smf.streams.batches import Batch
+
+REPLAY_SCHEMA = {
+    "replay_share": share_setting(
+        "Share of a step's sequences that are background text; at least one is. Its loss weighs share / (1 - share)."
+    ),
+}
+
+
+class Replay(ReadsOrdinaryText):
+    """Goes before the method that it adds replay to, among the bases of a class."""
+
+    def add_gradients(self, batch: Batch) -> int:
+        """Add the weighted gradient of newly drawn text."""
+        num_tokens = super().add_gradients(batch)
+        share, rows = self.settings["replay_share"], len(batch.input_ids_BT)
+        text = self.drawn(number_beside(rows, share))
+        for part, label_share in self.parts(text, rows):
+            (language_model_loss(self.model, part) * (odds(share) * label_share)).backward()
+        return num_tokens + text.num_tokens
+
+    @classmethod
+    def footprint(cls, settings, base, memory, **stream):
+        """The method's own, with passes over background text."""
+        from dataclasses import replace
+
+        return replace(super().footprint(settings, base, memory, **stream), text_share=settings["replay_share"])

@@ -1,0 +1,82 @@
+"""Self-distillation: on ordinary text the model is to predict what it predicted at the start.
+
+Learning without forgetting (Li and Hoiem, 2016) keeps the start model's outputs on the new task's inputs; there facts
+ask for other outputs, so here they are kept on background text. A step on B sequences of facts reads
+n = max(1, round(B s / (1 - s))) sequences, new ones each time, with the share s = ``anchor_share``, and minimises
+
+    L_facts + weight * mean over tokens of KL(p_start || p_now), in nats,
+
+over the whole vocabulary, in float32. The gradient is zero while the model is what it was, unlike that of replay.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from smf.methods.full import FullFinetuning
+from smf.methods.ordinary_text import ReadsOrdinaryText, number_beside, share_setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from smf.streams.batches import Batch
+
+
+class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
+    """Trains all weights; the start model's predictions on text are an anchor (after Li and Hoiem, 2016).
+
+    The first step keeps a copy of the model as it finds it. Text is read by both, and its tokens count twice.
+    """
+
+    schema = {
+        **FullFinetuning.schema,
+        "anchor_share": share_setting("Share of a step's sequences that are background text; at least one is."),
+        "weight": {
+            "type": "number",
+            "minimum": 0,
+            "default": 1.0,
+            "description": "What a nat of KL(p_start || p_now) weighs, where a nat of the facts' loss weighs 1.",
+        },
+    }
+
+    def __init__(self, model, settings, background, seed, texts=None):
+        super().__init__(model, settings, background, seed, texts)
+        self._start: PreTrainedModel | None = None
+
+    @classmethod
+    def footprint(cls, settings, base, memory, **stream):
+        """Also the start model, and passes over text."""
+        full = super().footprint(settings, base, memory, **stream)
+        return replace(full, start_copies=full.gradients, text_share=settings["anchor_share"])
+
+    def step(self, batch):
+        """One step; the first keeps the start model before."""
+        if self._start is None:
+            self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
+        return super().step(batch)
+
+    def add_gradients(self, batch: Batch) -> int:
+        """Add the anchor's gradient on newly drawn text."""
+        num_tokens, rows = super().add_gradients(batch), len(batch.input_ids_BT)
+        text = self.drawn(number_beside(rows, self.settings["anchor_share"]))
+        for part, label_share in self.parts(text, rows):
+            (self._divergence(part) * (self.settings["weight"] * label_share)).backward()
+        return num_tokens + 2 * text.num_tokens
+
+    def _divergence(self, text: Batch) -> Tensor:
+        import torch
+
+        from smf.models.logits import final_states, mean_divergence
+
+        rows_X, positions_X = text.predictions_X2.unbind(1)
+
+        def states_of(model: PreTrainedModel) -> Tensor:
+            inputs = {"input_ids": text.input_ids_BT, "attention_mask": text.attention_mask_BT, "use_cache": False}
+            return final_states(model, **inputs).last_hidden_state[rows_X, positions_X]
+
+        with torch.no_grad():
+            start_states_XD = states_of(self._start)
+        return mean_divergence(self.model, states_of(self.model), self._start, start_states_XD)
