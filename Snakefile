@@ -28,6 +28,7 @@ include: "workflow/rules/heal.smk"
 include: "workflow/rules/learn.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/core_sets.smk"
 
 
 rule all:

@@ -9,6 +9,7 @@ from smf.evaluation.metrics import MEASURES, TASK
 from smf.expected_base import check_base, known_num_layers
 from smf.expected_data import check_data, check_evaluation
 from smf.methods.registry import method_class
+from smf.selection.names import ALL_ACCESSED
 from smf.streams.formats import probe_kind
 from smf.streams.passes import Passes
 
@@ -140,6 +141,25 @@ class Experiment:
         return {name: method["label"] for name, method in self.methods.items() if "label" in method}
 
     @property
+    def memory_methods(self) -> dict[str, dict]:
+        """Settings of the methods of kind smf, by name."""
+        return {name: self.runs[name] for name, method in self.methods.items() if method["kind"] == "smf"}
+
+    @property
+    def core_sets(self) -> dict:
+        """What core sets depend on, beside the stream and the methods of kind smf; method and seed are filled in.
+
+        Raises:
+            ConfigError: No method selects slots.
+        """
+        settings = self.config["core_sets"]
+        selecting = [name for name, method in self.memory_methods.items() if method["selector"] != ALL_ACCESSED]
+        if not selecting:
+            raise ConfigError("core_sets needs a method of kind smf that selects slots; add one under methods")
+        seed = self.config["tuning"]["seeds"][0] if settings["seed"] is None else settings["seed"]
+        return {**settings, "method": settings["method"] or selecting[0], "seed": seed}
+
+    @property
     def base(self) -> dict:
         """What the base model's folder depends on; how its activations are kept later is not part of it."""
         return {key: value for key, value in self.config["base"].items() if key != "gradient_checkpointing"}
@@ -239,6 +259,7 @@ def _check_agreement(config: Mapping) -> None:
             f"seed {shared[0]} is in seeds and in tuning.seeds; rates must be chosen on seeds of their own"
         )
     _check_paraphrases(stream["paraphrases"])
+    _check_core_sets(config)
     check_data(config)
 
 
@@ -261,6 +282,17 @@ def _check_paraphrases(paraphrases: Mapping) -> None:
     for key, placeholder in (("prompt", "{fact}"), ("passage_prompt", "{passage}")):
         if model[key] is not None and placeholder not in model[key]:
             raise ConfigError(f"{where}.{key} does not say where the text goes; write {placeholder} in it")
+
+
+def _check_core_sets(config: Mapping) -> None:
+    """Check that the method selects slots, and that the seed has a stream."""
+    name, seed = config["core_sets"]["method"], config["core_sets"]["seed"]
+    method = config["methods"].get(name, {})
+    if name is not None and (method.get("kind") != "smf" or method["selector"] == ALL_ACCESSED):
+        refuse("core_sets.method", name, "a method of kind smf, with a selector other than none; or null")
+    seeds = config["seeds"] + config["tuning"]["seeds"]
+    if seed is not None and seed not in seeds:
+        refuse("core_sets.seed", seed, f"one of seeds or tuning.seeds ({', '.join(map(str, seeds))}); or null")
 
 
 def _sorted(value: object) -> object:
