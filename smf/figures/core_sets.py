@@ -19,7 +19,7 @@ _LEFT, _RIGHT, _TOP, _HEIGHT = 0.75, 0.35, 1.65, 2.5
 _SIZES_WIDTH, _TRAINED_WIDTH, _ENOUGH_WIDTH, _GAP = 2.75, 2.55, 3.05, 0.75
 _CHARACTER = 0.078
 """Inches of a character of a method's name."""
-_ROW_HEIGHT = 0.4
+_ROW_HEIGHT, _KEY_HEIGHT = 0.4, 0.5
 _WORDINGS, _QUESTION = "#0072B2", "#D55E00"
 _ASKED = {
     "wordings": ("all wordings that were taught", {"color": _WORDINGS, "marker": "o"}),
@@ -57,7 +57,7 @@ def _draw(
     lefts = [_LEFT, _LEFT + _SIZES_WIDTH + 0.4 + names]
     lefts.append(lefts[1] + _TRAINED_WIDTH + _GAP)
     width = lefts[2] + _ENOUGH_WIDTH + _RIGHT
-    height = max(_HEIGHT, len(shown) * _ROW_HEIGHT)
+    height = max(_HEIGHT, len(shown) * _ROW_HEIGHT + _KEY_HEIGHT)
     notes = [line for note in _notes(table, settings, labels) for line in wrap(note, width - 0.4 - _RIGHT)]
     notes_top = _TOP + height + 0.7
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
@@ -121,7 +121,8 @@ def _trained(axes: Axes, table: pd.DataFrame, shown: Sequence[str], methods: Seq
         ("in a method's first step on the fact: median,", "10 to 90 % of the facts"),
     )
     axes.set_yticks([-row for row in range(len(shown))], [shorten(name, NAME_WIDTH) for name in shown])
-    axes.set(xlim=(0, 1), ylim=(-len(shown) - 0.2, 0.6))
+    rows = 1 - _KEY_HEIGHT / (axes.get_position().height * axes.figure.get_figheight())  # share of the panel
+    axes.set(xlim=(0, 1), ylim=(0.6 - len(shown) / rows, 0.6))
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("share of slots")
@@ -145,7 +146,7 @@ def _enough(axes: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
     axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if axes.lines:
-        axes.legend(loc="lower right", fontsize=NORMAL - 0.5, frameon=False, title="asked by", alignment="left",
+        axes.legend(loc="best", fontsize=NORMAL - 0.5, frameon=False, title="asked by", alignment="left",
                     title_fontsize=SMALL)  # fmt: skip
     else:
         text = "none of the facts is asked"

@@ -1,19 +1,11 @@
 # Which slots the texts of a fact share, and how few trained slots are enough to answer it; not part of `all`.
 
 
-def core_sets(wildcards):
-    """Its settings; refused only when asked for, because not every experiment has a method that selects slots."""
-    try:
-        return EXPERIMENT.core_sets
-    except ConfigError as error:
-        raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
-
-
 rule core_sets:
     input:
         healed=expand("<results>/healed/{file}", file=MODEL_FILES),
         counts="<results>/background/counts.safetensors",
-        stream=lambda wildcards: f"{EXPERIMENT.config['results']}/streams/seed-{core_sets(wildcards)['seed']}.jsonl",
+        stream=core_set_stream,
     output:
         table="<results>/tables/core_sets.csv",
     log:
@@ -25,7 +17,7 @@ rule core_sets:
     resources:
         gpu=GPUS,
     params:
-        core_sets=core_sets,
+        core_sets=core_set_settings,
         methods=EXPERIMENT.memory_methods,
         stream=EXPERIMENT.learning,
         max_length=EXPERIMENT.config["base"]["max_length"],
@@ -53,7 +45,7 @@ rule plot_core_sets:
     conda:
         "../../environment.yml"
     params:
-        core_sets=core_sets,
+        core_sets=core_set_settings,
         methods=list(EXPERIMENT.methods),
         code=code_of("plot_core_sets.py"),
     script:
