@@ -29,6 +29,7 @@ include: "workflow/rules/learn.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/frontier.smk"
+include: "workflow/rules/core_sets.smk"
 
 
 rule all:

@@ -3,14 +3,15 @@
 import copy
 from collections.abc import Mapping
 
+from smf.agreement import check_agreement
 from smf.config_schema import check
-from smf.errors import ConfigError, refuse
+from smf.errors import ConfigError
 from smf.evaluation.metrics import MEASURES, TASK
-from smf.expected_base import check_base, known_num_layers
-from smf.expected_data import check_data, check_evaluation
+from smf.expected_base import known_num_layers
+from smf.expected_data import check_evaluation
 from smf.methods.registry import method_class
+from smf.selection.names import ALL_ACCESSED
 from smf.streams.formats import probe_kind
-from smf.streams.passes import Passes
 from smf.sweeps import Trial, check_sweeps, trials
 
 _COMMON_SETTINGS = ("kind", "label", "sweep")
@@ -52,7 +53,7 @@ class Experiment:
         check(self.config, schema, "")
         for name, settings in self.config["methods"].items():
             _check_method(f"methods.{name}", settings)
-        _check_agreement(self.config)
+        check_agreement(self.config)
         check_evaluation(self.config["evaluation"], self.probes)
         check_sweeps(self.config)
         self.config = {
@@ -153,6 +154,25 @@ class Experiment:
         return {name: method["label"] for name, method in self.methods.items() if "label" in method}
 
     @property
+    def memory_methods(self) -> dict[str, dict]:
+        """Settings of the methods of kind smf, by name."""
+        return {name: self.runs[name] for name, method in self.methods.items() if method["kind"] == "smf"}
+
+    @property
+    def core_sets(self) -> dict:
+        """What core sets depend on, beside the stream and the methods of kind smf; method and seed are filled in.
+
+        Raises:
+            ConfigError: No method selects slots.
+        """
+        settings = self.config["core_sets"]
+        selecting = [name for name, method in self.memory_methods.items() if method["selector"] != ALL_ACCESSED]
+        if not selecting:
+            raise ConfigError("core_sets needs a method of kind smf that selects slots; add one under methods")
+        seed = self.config["tuning"]["seeds"][0] if settings["seed"] is None else settings["seed"]
+        return {**settings, "method": settings["method"] or selecting[0], "seed": seed}
+
+    @property
     def base(self) -> dict:
         """What the base model's folder depends on; how its activations are kept later is not part of it."""
         return {key: value for key, value in self.config["base"].items() if key != "gradient_checkpointing"}
@@ -233,66 +253,6 @@ def _check_method(where: str, settings: dict) -> None:
     if common.get("sweep") and "learning_rate" not in method.schema:
         raise ConfigError(f"{where}.sweep: methods of kind {common['kind']} have no learning_rate to sweep; drop it")
     settings.update(common)
-
-
-def _check_agreement(config: Mapping) -> None:
-    """Check what no schema can: that settings agree with each other and with the files that they name."""
-    base, memory, stream = config["base"], config["memory"], config["stream"]
-    check_base(base)
-    num_layers, where = known_num_layers(base)
-    if num_layers is not None and max(memory["layers"]) >= num_layers:
-        raise ConfigError(
-            f"memory.layers names block {max(memory['layers'])}, but {where} has {num_layers} "
-            f"(blocks 0 to {num_layers - 1}); choose other blocks"
-        )
-    num_slots = memory["num_keys"] ** 2
-    if memory["top_k"] > num_slots:
-        refuse("memory.top_k", memory["top_k"], f"at most the {num_slots} slots (memory.num_keys²)")
-    if config["healing"]["objective"] == "distillation" and memory["mode"] == "additive":
-        raise ConfigError(
-            "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a "
-            "memory that gave the same would count them twice; set memory.mode replace, or healing.objective "
-            "language_model"
-        )
-    if memory["output_gate"] == "none" and memory["output_gate_init"]:
-        refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
-    for name, method in config["methods"].items():
-        if method.get("top_t", 0) > num_slots:
-            raise ConfigError(
-                f"methods.{name}.top_t is {method['top_t']}, but a layer has {num_slots} slots (memory.num_keys²); "
-                "lower top_t or raise memory.num_keys"
-            )
-    _check_stream(stream)
-    if (stream["max_length"] or 0) > base["max_length"]:
-        refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
-    for key, seeds in (("seeds", config["seeds"]), ("frontier.seeds", config["frontier"]["seeds"] or ())):
-        if shared := sorted(set(seeds) & set(config["tuning"]["seeds"])):
-            raise ConfigError(
-                f"seed {shared[0]} is in {key} and in tuning.seeds; rates must be chosen on seeds of their own"
-            )
-    _check_paraphrases(stream["paraphrases"])
-    check_data(config)
-
-
-def _check_stream(stream: Mapping) -> None:
-    """Check that snapshots lie on the stream's way, and that the warm-up ends before the stream does."""
-    passes = Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
-    passes.group_before(stream["snapshots"])
-    if stream["warmup_steps"] >= passes.num_steps:
-        refuse("stream.warmup_steps", stream["warmup_steps"], f"below the stream's {passes.num_steps} steps")
-
-
-def _check_paraphrases(paraphrases: Mapping) -> None:
-    """Check that a model which is to paraphrase is named, and that its prompts say what to paraphrase."""
-    model, where = paraphrases["model"], "stream.paraphrases.model"
-    if paraphrases["source"] == "model" and (model["name"] is None) == (model["checkpoint"] is None):
-        raise ConfigError(
-            f"stream.paraphrases.source is model: set {where}.name (a model on the hub) or {where}.checkpoint (a "
-            "folder), and not both"
-        )
-    for key, placeholder in (("prompt", "{fact}"), ("passage_prompt", "{passage}")):
-        if model[key] is not None and placeholder not in model[key]:
-            raise ConfigError(f"{where}.{key} does not say where the text goes; write {placeholder} in it")
 
 
 def _sorted(value: object) -> object:

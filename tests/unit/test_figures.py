@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from smf.errors import DataError
+from smf.evaluation.core_sets import core_sets_table
 from smf.evaluation.metrics import FACTS_METRICS, held_out_metric, metrics_of
 from smf.evaluation.scores import scores_table
 from smf.evaluation.slot_use import slot_use_rows, slot_use_table
 from smf.evaluation.summary import summary_table
 from smf.evaluation.tuning import tuning_table
+from smf.figures.core_sets import core_sets_figure
 from smf.figures.forgetting import forgetting_figure
 from smf.figures.slot_use import slot_use_figure
 from smf.figures.style import drawing, method_styles, new_figure, save_figure
@@ -325,9 +327,87 @@ def test_a_slot_use_table_that_is_empty_or_incomplete_is_refused():
         slot_use_figure(slot_uses().iloc[:0], {})
 
 
+CORE_SETS = {"method": "smf_1", "top_t": [1, 5, 25], "rate_factors": [1, 2.5]}
+
+
+def core_sets(num_facts=12, num_methods=2, top_t=(0, 1, 5, 25, None), **columns):
+    random = np.random.default_rng(0)
+    methods = [f"smf_{number}" for number in range(num_methods)]
+    rows = []
+    for number in range(num_facts):
+        core = int(random.integers(50, 70))
+        row = {"seed": 5, "fact_id": f"fact-{number}", "texts": 9, "core": core, "training_core": core + 20}
+        row |= {"training_reads": 1500, "question_reads": 600, "question_shared": 0.4}
+        for asked in ("wordings", "question"):
+            fewest = top_t[int(random.integers(len(top_t)))]
+            row |= {f"{asked}_asked": True, f"{asked}_top_t": fewest, f"{asked}_rate": 1.0, f"{asked}_slots": fewest}
+        for method in methods:
+            row |= {f"trained_{method}": 20, f"trained_core_{method}": int(random.integers(0, 20))}
+        rows.append(row | columns)
+    return core_sets_table(rows, [1], methods), ["full", *methods]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_facts": 1, "num_methods": 1},
+        {"num_methods": 9},
+        {"core": 0, "training_core": 0},
+        {"top_t": (None,)},
+        {"question_asked": False, "question_top_t": None, "question_shared": None},
+        {"question_asked": False, "wordings_asked": False, "question_shared": None},
+    ],
+    ids=["usual", "one fact", "nine methods", "nothing shared", "never answered", "no question", "nothing asked"],
+)
+def test_core_sets_are_drawn_whatever_was_found(options, tmp_path, recwarn):
+    table, methods = core_sets(**options)
+    figure = core_sets_figure(table, CORE_SETS, methods, LABELS)
+    for name in ("first.pdf", "second.pdf"):
+        save_figure(figure, tmp_path / name)
+    assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
+    text = words(figure)
+    assert text.count("smf_") >= len(methods) - 1
+    for words_of_data in (LABELS["facts"], *LABELS["notes"], "smf_1 learns each fact", "rates of 1, 2.5 times"):
+        assert words_of_data in text
+    assert ("none of the facts is asked" in text) == ("wordings_asked" in options)
+    assert ("the question, never trained on" in text) == ("question_asked" not in options)
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_core_set_marks_stand_where_the_table_says():
+    table, methods = core_sets(num_methods=2)
+    table["core"], table["trained_smf_1"], table["trained_core_smf_1"] = 60, 20, 15
+    table["wordings_top_t"] = [0, 1, 5, 5, 25, 25, *[None] * 6]
+    figure = core_sets_figure(table, CORE_SETS, methods, LABELS)
+    (trained,) = [axes for axes in figure.axes if axes.get_xlabel() == "share of slots"]
+    marker = method_styles(methods)["smf_1"].marker
+    assert [line.get_xdata()[0] for line in trained.lines if line.get_marker() == marker and len(line.get_xdata())] == [
+        0.25,
+        0.75,
+    ]
+    (enough,) = [axes for axes in figure.axes if axes.get_xscale() == "log"]
+    (line,) = [line for line in enough.lines if line.get_label() == "all wordings that were taught"]
+    assert list(line.get_xdata()) == [1, 5, 25]
+    assert list(line.get_ydata()) == pytest.approx([2 / 12, 4 / 12, 6 / 12])
+    assert "the model answers all wordings of 1 fact" in words(figure)
+
+
+def test_a_table_of_core_sets_that_is_empty_or_incomplete_is_refused():
+    table, methods = core_sets()
+    with pytest.raises(DataError, match="no column core; make it again"):
+        core_sets_figure(table.drop(columns="core"), CORE_SETS, methods, LABELS)
+    with pytest.raises(DataError, match="empty"):
+        core_sets_figure(table.iloc[:0], CORE_SETS, methods, LABELS)
+    with pytest.raises(DataError, match="the labels lack facts"):
+        core_sets_figure(table, CORE_SETS, methods, {})
+    with pytest.raises(DataError, match="shows no method"):
+        core_sets_figure(table, CORE_SETS, ["full"], LABELS)
+
+
 def test_figures_import_no_torch_and_no_pyplot():
     code = (
-        "import sys, smf.figures.forgetting, smf.figures.slot_use, smf.figures.tuning\n"
+        "import sys, smf.figures.core_sets, smf.figures.forgetting, smf.figures.slot_use, smf.figures.tuning\n"
         "print([name for name in ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.artifacts') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

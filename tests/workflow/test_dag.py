@@ -33,10 +33,11 @@ from tests.workflow.runs import (
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-EVERYTHING = ("all", "results/figures/tuning.pdf", "results/figures/slot_use.pdf")
+EVERYTHING = ("all", "results/figures/tuning.pdf", "results/figures/slot_use.pdf", "results/figures/core_sets.pdf")
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 SLOT_USE = {"slot_use": 1, "plot_slot_use": 1}
+CORE_SETS = {"core_sets": 1, "plot_core_sets": 1}
 EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 5}
 WHOLE = {
     "prepare_data": 1,
@@ -51,6 +52,7 @@ WHOLE = {
     **TABLES,
     **SWEEP_TABLES,
     **SLOT_USE,
+    **CORE_SETS,
 }
 METRICS = (*metrics_of({"nq": "questions", "hellaswag": "choices"}), *FACTS_METRICS)
 OTHER = {"kind": "smf", "selector": "random", "top_t": 4, "learning_rate": 1.0}
@@ -122,7 +124,7 @@ def branch(method, seed=0):
 
 
 def jobs_without_tables(outcome):
-    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *SLOT_USE}}
+    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *SLOT_USE, *CORE_SETS}}
 
 
 def table_bytes(folder):
@@ -168,9 +170,10 @@ def test_a_collection_is_planned_with_its_own_held_out_sets(sources, tmp_path):
     assert "held_out/nq.jsonl" not in outcome.text
 
 
-def test_the_default_target_leaves_the_sweep_and_slot_use_out(sources, tmp_path):
+def test_the_default_target_leaves_the_sweep_slot_use_and_core_sets_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    without = {rule: number for rule, number in WHOLE.items() if rule not in {*SWEEP_TABLES, *SLOT_USE}}
+    left_out = {*SWEEP_TABLES, *SLOT_USE, *CORE_SETS}
+    without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
 
@@ -235,7 +238,7 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["forgetting", "tuning", "slot_use"])
+@pytest.mark.parametrize("name", ["forgetting", "tuning", "slot_use", "core_sets"])
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -81,6 +81,19 @@ def paraphrases_file(wildcards):
     return ["<results>/data/paraphrases.jsonl"] if EXPERIMENT.wordings["source"] == "model" else []
 
 
+def core_set_settings(wildcards):
+    """How core sets are made; refused only if they are asked for, as not every experiment has a method for them."""
+    try:
+        return EXPERIMENT.core_sets
+    except ConfigError as error:
+        raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
+
+
+def core_set_stream(wildcards):
+    """The stream whose facts have their core sets taken."""
+    return f"<results>/streams/seed-{core_set_settings(wildcards)['seed']}.jsonl"
+
+
 def score_files(runs, seeds):
     """Scores of all snapshots of these runs, and of both start models, for these seeds."""
     starts = expand("<results>/{start}/evaluate/seed-{seed}.json", start=["base", "healed"], seed=seeds)

@@ -1,0 +1,85 @@
+"""Whether the settings of a config agree with each other, which no schema can tell."""
+
+from collections.abc import Mapping
+
+from smf.errors import ConfigError, refuse
+from smf.expected_base import check_base, known_num_layers
+from smf.expected_data import check_data
+from smf.selection.names import ALL_ACCESSED
+from smf.streams.passes import Passes
+
+
+def check_agreement(config: Mapping) -> None:
+    """Check what no schema can: that settings agree with each other and with the files that they name.
+
+    Raises:
+        ConfigError: Some do not; the message names them and the remedy.
+    """
+    base, memory, stream = config["base"], config["memory"], config["stream"]
+    check_base(base)
+    num_layers, where = known_num_layers(base)
+    if num_layers is not None and max(memory["layers"]) >= num_layers:
+        raise ConfigError(
+            f"memory.layers names block {max(memory['layers'])}, but {where} has {num_layers} "
+            f"(blocks 0 to {num_layers - 1}); choose other blocks"
+        )
+    num_slots = memory["num_keys"] ** 2
+    if memory["top_k"] > num_slots:
+        refuse("memory.top_k", memory["top_k"], f"at most the {num_slots} slots (memory.num_keys²)")
+    if config["healing"]["objective"] == "distillation" and memory["mode"] == "additive":
+        raise ConfigError(
+            "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a "
+            "memory that gave the same would count them twice; set memory.mode replace, or healing.objective "
+            "language_model"
+        )
+    if memory["output_gate"] == "none" and memory["output_gate_init"]:
+        refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
+    for name, method in config["methods"].items():
+        if method.get("top_t", 0) > num_slots:
+            raise ConfigError(
+                f"methods.{name}.top_t is {method['top_t']}, but a layer has {num_slots} slots (memory.num_keys²); "
+                "lower top_t or raise memory.num_keys"
+            )
+    _check_stream(stream)
+    if (stream["max_length"] or 0) > base["max_length"]:
+        refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
+    for key, seeds in (("seeds", config["seeds"]), ("frontier.seeds", config["frontier"]["seeds"] or ())):
+        if shared := sorted(set(seeds) & set(config["tuning"]["seeds"])):
+            raise ConfigError(
+                f"seed {shared[0]} is in {key} and in tuning.seeds; rates must be chosen on seeds of their own"
+            )
+    _check_paraphrases(stream["paraphrases"])
+    _check_core_sets(config)
+    check_data(config)
+
+
+def _check_stream(stream: Mapping) -> None:
+    """Check that snapshots lie on the stream's way, and that the warm-up ends before the stream does."""
+    passes = Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
+    passes.group_before(stream["snapshots"])
+    if stream["warmup_steps"] >= passes.num_steps:
+        refuse("stream.warmup_steps", stream["warmup_steps"], f"below the stream's {passes.num_steps} steps")
+
+
+def _check_paraphrases(paraphrases: Mapping) -> None:
+    """Check that a model which is to paraphrase is named, and that its prompts say what to paraphrase."""
+    model, where = paraphrases["model"], "stream.paraphrases.model"
+    if paraphrases["source"] == "model" and (model["name"] is None) == (model["checkpoint"] is None):
+        raise ConfigError(
+            f"stream.paraphrases.source is model: set {where}.name (a model on the hub) or {where}.checkpoint (a "
+            "folder), and not both"
+        )
+    for key, placeholder in (("prompt", "{fact}"), ("passage_prompt", "{passage}")):
+        if model[key] is not None and placeholder not in model[key]:
+            raise ConfigError(f"{where}.{key} does not say where the text goes; write {placeholder} in it")
+
+
+def _check_core_sets(config: Mapping) -> None:
+    """Check that the method selects slots, and that the seed has a stream."""
+    name, seed = config["core_sets"]["method"], config["core_sets"]["seed"]
+    method = config["methods"].get(name, {})
+    if name is not None and (method.get("kind") != "smf" or method["selector"] == ALL_ACCESSED):
+        refuse("core_sets.method", name, "a method of kind smf, with a selector other than none; or null")
+    seeds = config["seeds"] + config["tuning"]["seeds"]
+    if seed is not None and seed not in seeds:
+        refuse("core_sets.seed", seed, f"one of seeds or tuning.seeds ({', '.join(map(str, seeds))}); or null")

@@ -1,0 +1,99 @@
+"""The table of core sets: how many slots all texts of a fact share, which of them train, and how few are enough."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from smf.errors import DataError
+
+CORE_SET_COLUMNS = (
+    "seed",
+    "fact_id",
+    "texts",
+    "core",
+    "training_core",
+    "training_reads",
+    "question_reads",
+    "question_shared",
+    "wordings_asked",
+    "wordings_top_t",
+    "wordings_rate",
+    "wordings_slots",
+    "question_asked",
+    "question_top_t",
+    "question_rate",
+    "question_slots",
+)
+"""A row is a fact; numbers of slots are of all memory layers together. ``texts`` are all its wordings and its question.
+
+``core``: slots that all texts read; ``training_core``: that all training wordings read; ``training_reads`` and
+``question_reads``: that some training wording, or the question, reads; ``question_shared``: share of the question's
+that some training wording reads as well. Learned alone, ``wordings_top_t`` and ``question_top_t``: the fewest slots a
+step and layer with which all training wordings, or the question, were answered (0: by the start model; empty: with none
+that was tried, or not asked), with their learning ``rate`` and how many different ``slots`` all steps trained.
+
+Then ``core_block_<block>``, the part of each memory layer, and for each method ``trained_<method>``, the slots that its
+first step on the fact trains, and ``trained_core_<method>``, those of them in the core.
+"""
+ASKED = ("wordings", "question")
+
+
+def core_sets_table(rows: Sequence[Mapping], blocks: Sequence[int], methods: Sequence[str]) -> pd.DataFrame:
+    """The tidy table, a row a fact.
+
+    Args:
+        rows: A mapping of column to value each.
+        blocks: The blocks with memory.
+        methods: The methods whose choice of slots is shown.
+    """
+    columns = [*CORE_SET_COLUMNS, *(f"core_block_{block}" for block in blocks)]
+    columns += [f"{column}_{method}" for method in methods for column in ("trained", "trained_core")]
+    table = pd.DataFrame(list(rows), columns=columns)
+    whole = [column for column in columns if column.endswith(("_top_t", "_slots")) or column == "question_reads"]
+    return table.astype(dict.fromkeys(whole, "Int64"))  # may be empty, and are whole numbers all the same
+
+
+def require_core_sets(table: pd.DataFrame) -> None:
+    """Check a table of core sets.
+
+    Raises:
+        DataError: A column is missing, or it holds no fact.
+    """
+    if missing := [column for column in CORE_SET_COLUMNS if column not in table.columns]:
+        raise DataError(f"the table of core sets has no column {', '.join(missing)}; make it again")
+    if table.empty:
+        raise DataError("the table of core sets is empty; make it again, with core_sets.num_facts of at least 1")
+
+
+def trained_methods(table: pd.DataFrame) -> list[str]:
+    """The methods whose choice of slots the table holds."""
+    return [column.removeprefix("trained_core_") for column in table.columns if column.startswith("trained_core_")]
+
+
+def core_trained(table: pd.DataFrame, method: str) -> pd.Series:
+    """For each fact with a core, the share of the core that the method's first step trains."""
+    with_core = table[table["core"] > 0]
+    return with_core[f"trained_core_{method}"] / with_core["core"]
+
+
+def trained_in_core(table: pd.DataFrame, method: str) -> pd.Series:
+    """For each fact, the share of the slots that the method's first step trains which are in the core."""
+    return table[f"trained_core_{method}"] / table[f"trained_{method}"]
+
+
+def answered_shares(table: pd.DataFrame, asked: str, numbers: Sequence[int]) -> list[float]:
+    """The share of the facts that are asked which some number of trained slots up to each of these was enough for.
+
+    Args:
+        table: The table.
+        asked: ``wordings`` or ``question``.
+        numbers: Slots a step and layer.
+
+    Returns:
+        A share a number; empty if no fact is asked so.
+    """
+    fewest = table.loc[table[f"{asked}_asked"].astype(bool), f"{asked}_top_t"]
+    if fewest.empty:
+        return []
+    fewest = fewest.astype("Float64").fillna(float("inf"))
+    return [float((fewest <= number).mean()) for number in numbers]

@@ -1,0 +1,101 @@
+"""Core sets: which slots the texts of a fact share, which of them train, and how few are enough to answer."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.artifacts import write_table
+from smf.evaluation.core_sets import ASKED, core_sets_table
+from smf.logs import progress
+from smf.models.checkpoint import load_model, load_tokenizer, model_hash
+from smf.models.recompute import recompute_activations
+from smf.selection.background import BackgroundCounts
+from smf.selection.core_sets import FactReads, common, read_fact, size
+from smf.streams.facts import Fact, read_facts
+from smf.training.alone import Alone, AloneSettings, questions
+
+logger = logging.getLogger(__name__)
+
+
+def write_core_sets(
+    settings: Mapping,
+    methods: Mapping[str, Mapping],
+    stream: Mapping,
+    healed_folder: str | Path,
+    counts_path: str | Path,
+    facts_path: str | Path,
+    *,
+    max_length: int,
+    gradient_checkpointing: bool,
+    device: str,
+    path: str | Path,
+) -> None:
+    """Write the table of core sets of a stream's first facts.
+
+    Args:
+        settings: The config's ``core_sets``, with its method and its seed filled in.
+        methods: Settings of the methods whose choice of slots is looked at, by name.
+        stream: The config's ``stream``.
+        healed_folder: The healed model.
+        counts_path: Background counts.
+        facts_path: The stream.
+        max_length: Longest text, in tokens.
+        gradient_checkpointing: Whether the backward pass computes activations again.
+        device: Where to train.
+        path: Where the table goes.
+    """
+    background = BackgroundCounts.load(counts_path, model_hash=model_hash(healed_folder))
+    model, tokenizer = load_model(healed_folder, device), load_tokenizer(healed_folder)
+    if gradient_checkpointing:
+        recompute_activations(model)
+    how = AloneSettings(
+        num_steps=stream["steps_per_fact"] * stream["epochs"],
+        loss_on=stream["loss_on"],
+        max_length=max_length,
+        max_wording_length=stream["max_length"],
+        micro_batch_size=stream["micro_batch_size"],
+        max_gradient_norm=stream["max_gradient_norm"],
+        seed=settings["seed"],
+    )
+    alone = Alone(model, tokenizer, background, how)
+    method = methods[settings["method"]]
+    rates = [factor * method["learning_rate"] for factor in settings["rate_factors"]]
+    rows = []
+    for fact in progress(read_facts(facts_path)[: settings["num_facts"]], "facts"):
+        reads = read_fact(model, tokenizer, fact, max_length=max_length, max_wording_length=stream["max_length"])
+        enough = alone.fewest_slots(method, fact, settings["top_t"], rates)
+        row = {"seed": settings["seed"], "fact_id": fact.fact_id, **_read(reads), **_enough(fact, enough)}
+        for name, other in methods.items():
+            trained = alone.selected(other, fact)
+            row |= {f"trained_{name}": size(trained), f"trained_core_{name}": common(trained, reads.core)}
+        rows.append(row)
+    table = core_sets_table(rows, list(model.memory_layers()), list(methods))
+    write_table(path, table)
+    logger.info("the core sets of %d facts have a median of %g slots", len(table), table["core"].median())
+
+
+def _read(reads: FactReads) -> dict:
+    """The columns on what a fact's texts read."""
+    core, question = reads.core, reads.question
+    row = {
+        "texts": len(reads.texts),
+        "core": size(core),
+        "training_core": size(reads.training_core),
+        "training_reads": size(reads.training_union),
+        **{f"core_block_{block}": len(slots) for block, slots in core.items()},
+    }
+    if question is not None:
+        row["question_reads"] = size(question)
+        row["question_shared"] = common(question, reads.training_union) / size(question)
+    return row
+
+
+def _enough(fact: Fact, enough: Mapping) -> dict:
+    """The columns on how few slots are enough."""
+    asked, row = questions(fact), {}
+    for name in ASKED:
+        row[f"{name}_asked"] = bool(asked[name])
+        if (found := enough[name]) is not None:
+            row |= {f"{name}_top_t": found.top_t, f"{name}_rate": found.learning_rate}
+            row[f"{name}_slots"] = found.num_slots
+    return row

@@ -1,0 +1,29 @@
+"""The figure of core sets; apart from their table, so that another look of the figure does not learn them again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from smf.artifacts import read_json, read_table
+from smf.figures.core_sets import core_sets_figure
+from smf.figures.style import save_figure
+
+
+def draw_core_sets(
+    table_path: str | Path,
+    labels_path: str | Path,
+    settings: Mapping,
+    methods: Sequence[str],
+    figure_paths: Sequence[str | Path],
+) -> None:
+    """Draw core sets, in the formats of the endings.
+
+    Args:
+        table_path: The table of core sets.
+        labels_path: What the data is.
+        settings: The config's ``core_sets``, with its method filled in.
+        methods: All methods of the experiment, so that each has the colour that it has in other figures.
+        figure_paths: Where the figure goes.
+    """
+    figure = core_sets_figure(read_table(table_path), settings, methods, read_json(labels_path))
+    for path in figure_paths:
+        save_figure(figure, path)

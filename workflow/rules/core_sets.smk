@@ -1,0 +1,52 @@
+# Which slots the texts of a fact share, and how few trained slots are enough to answer it; not part of `all`.
+
+
+rule core_sets:
+    input:
+        healed=expand("<results>/healed/{file}", file=MODEL_FILES),
+        counts="<results>/background/counts.safetensors",
+        stream=core_set_stream,
+    output:
+        table="<results>/tables/core_sets.csv",
+    log:
+        "<logs>/core_sets/core_sets.log",
+    benchmark:
+        "<benchmarks>/core_sets/core_sets.jsonl"
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        core_sets=core_set_settings,
+        methods=EXPERIMENT.memory_methods,
+        stream=EXPERIMENT.learning,
+        max_length=EXPERIMENT.config["base"]["max_length"],
+        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        device=EXPERIMENT.config["device"],
+        code=code_of("core_sets.py"),
+    script:
+        "../scripts/core_sets.py"
+
+
+rule plot_core_sets:
+    input:
+        table="<results>/tables/core_sets.csv",
+        labels="<results>/data/labels.json",
+    output:
+        figures=report(
+            multiext("<results>/figures/core_sets", ".pdf", ".png"),
+            caption="../report/core_sets.rst",
+            category="Figures",
+        ),
+    log:
+        "<logs>/plot_core_sets/plot_core_sets.log",
+    benchmark:
+        "<benchmarks>/plot_core_sets/plot_core_sets.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        core_sets=core_set_settings,
+        methods=list(EXPERIMENT.methods),
+        code=code_of("plot_core_sets.py"),
+    script:
+        "../scripts/plot_core_sets.py"
