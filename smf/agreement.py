@@ -40,6 +40,8 @@ def check_agreement(config: Mapping) -> None:
                 f"methods.{name}.top_t is {method['top_t']}, but a layer has {num_slots} slots (memory.num_keys²); "
                 "lower top_t or raise memory.num_keys"
             )
+    if all(method.get("frontier_only") for method in config["methods"].values()):
+        raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
     _check_stream(stream)
     if (stream["max_length"] or 0) > base["max_length"]:
         refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")

@@ -14,7 +14,7 @@ from smf.selection.names import ALL_ACCESSED
 from smf.streams.formats import probe_kind
 from smf.sweeps import Trial, check_sweeps, trials
 
-_COMMON_SETTINGS = ("kind", "label", "sweep")
+_COMMON_SETTINGS = ("kind", "label", "sweep", "frontier_only")
 _LEARNING = (
     "steps_per_fact",
     "loss_on",
@@ -65,7 +65,7 @@ class Experiment:
         self.trials: dict[str, Trial] = {}
         for name, method in self.methods.items():
             rates = {"learning_rate": method["sweep"]} if method.get("sweep") else {}
-            if rates:
+            if rates and name in self.starts:
                 for trial in self._add_trials(name, rates, f"methods.{name}.sweep"):
                     self.sweep[trial.run] = (name, trial.changes["learning_rate"])
             for trial in self._add_trials(name, self.config["sweeps"].get(name, rates), f"sweeps.{name}"):
@@ -87,13 +87,19 @@ class Experiment:
 
     @property
     def starts(self) -> dict[str, str]:
-        """For each method, the model that it starts from: ``base`` or ``healed``."""
+        """For each method of the main figure, the model that it starts from: ``base`` or ``healed``."""
+        return {name: self.start(name) for name, method in self.methods.items() if not method.get("frontier_only")}
+
+    @property
+    def all_starts(self) -> dict[str, str]:
+        """For each method, the model that it starts from."""
         return {name: self.start(name) for name in self.methods}
 
     @property
     def rates(self) -> dict[str, float]:
-        """The configured learning rate of each method that has one."""
-        return {name: method["learning_rate"] for name, method in self.methods.items() if "learning_rate" in method}
+        """The configured learning rate of each method of the main figure that has one."""
+        rates = {name: self.methods[name].get("learning_rate") for name in self.starts}
+        return {name: rate for name, rate in rates.items() if rate is not None}
 
     @property
     def probes(self) -> dict[str, str]:
@@ -145,13 +151,13 @@ class Experiment:
 
     @property
     def untuned(self) -> list[str]:
-        """Methods whose learning rate no sweep has chosen."""
-        return [name for name, method in self.methods.items() if not method.get("sweep")]
+        """Methods of the main figure whose learning rate no sweep has chosen."""
+        return [name for name in self.starts if not self.methods[name].get("sweep")]
 
     @property
     def labels(self) -> dict[str, str]:
-        """What figures call the methods that have a label."""
-        return {name: method["label"] for name, method in self.methods.items() if "label" in method}
+        """What the main figure calls those of its methods that have a label."""
+        return {name: self.methods[name]["label"] for name in self.starts if "label" in self.methods[name]}
 
     @property
     def memory_methods(self) -> dict[str, dict]:

@@ -57,6 +57,11 @@ class Work:
         return Texts(self.config["stream"]["facts_per_step"] * self.wordings, length, length - 1)
 
     @property
+    def methods(self) -> dict[str, dict]:
+        """The methods of the default target: those of the main figure."""
+        return {name: method for name, method in self.config["methods"].items() if not method.get("frontier_only")}
+
+    @property
     def wordings(self) -> int:
         """Training wordings of a fact; of your own facts, whose number only their file tells, as of a question."""
         paraphrases = self.config["stream"]["paraphrases"]
@@ -100,7 +105,7 @@ class Work:
     @property
     def jobs(self) -> dict[str, int]:
         """Jobs of the default target, by rule."""
-        seeds, methods = len(self.config["seeds"]), self.config["methods"]
+        seeds, methods = len(self.config["seeds"]), self.methods
         counted = any(method_class(method["kind"]).needs_background for method in methods.values())
         once = ("scores", "summary", "plot_forgetting")
         return {
@@ -120,13 +125,13 @@ class Work:
     @property
     def sweep_runs(self) -> int:
         """Runs of the learning-rate sweep, each one job."""
-        rates = sum(len(method.get("sweep", ())) for method in self.config["methods"].values())
+        rates = sum(len(method.get("sweep", ())) for method in self.methods.values())
         return rates * len(self.config["tuning"]["seeds"])
 
     @property
     def evaluations(self) -> int:
         """Snapshots and start models that are scored."""
-        return len(self.config["seeds"]) * (len(self.config["methods"]) * len(self.positions) + 2)
+        return len(self.config["seeds"]) * (len(self.methods) * len(self.positions) + 2)
 
     @property
     def asked(self) -> dict[str, int | None]:
@@ -147,7 +152,7 @@ class Work:
     def answers(self) -> int:
         """Answers that all evaluations generate at most: of held-out questions, and three forms of each fact."""
         questions = sum(number or 0 for probe, number in self.asked.items() if self.probes[probe] == "questions")
-        evaluation, runs = self.config["evaluation"], len(self.config["seeds"]) * len(self.config["methods"])
+        evaluation, runs = self.config["evaluation"], len(self.config["seeds"]) * len(self.methods)
         forms = 2 * evaluation["wordings_per_fact"] + 1
         asked = [min(position, evaluation["num_facts"] or position) for position in self.positions]
         facts = runs * sum(asked) + 2 * len(self.config["seeds"]) * asked[-1]
@@ -174,6 +179,6 @@ class Work:
             "base model": models.bytes_of("base"),
             "healed model": models.bytes_of("healed"),
             "background counts": 2 * _INDEX * slots,
-            **{f"snapshots of {name}": snapshots * self.delta_bytes(name) for name in self.config["methods"]},
+            **{f"snapshots of {name}": snapshots * self.delta_bytes(name) for name in self.methods},
             "scores": self.evaluations * _SCORES,
         }

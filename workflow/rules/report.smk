@@ -3,7 +3,7 @@
 
 rule scores:
     input:
-        scores=score_files(EXPERIMENT.methods, EXPERIMENT.config["seeds"]),
+        scores=score_files(EXPERIMENT.starts, EXPERIMENT.config["seeds"]),
     output:
         table="<results>/tables/scores.csv",
     log:
