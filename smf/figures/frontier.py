@@ -184,8 +184,8 @@ def _notes(
     budget = f"{100 * reference:g} %"
     interval = (
         f"Bars in b and c: 95 % percentile intervals of {RESAMPLES:,} resamples of the {num_seeds} seeds, the same "
-        "resamples for all methods; an arrow: no upper bound, for too many of them do not get there. With few seeds they are "
-        "rather too short."
+        "resamples for all methods; an arrow: no upper bound, for too many of them do not get there. With few seeds "
+        "they are rather too short."
         if num_seeds > 1
         else "One seed: no intervals can be given."
     )
