@@ -142,8 +142,9 @@ def _draw_rows(figure: Figure, top: float, numbers: pd.DataFrame, styles: Mappin
     costs = [value[0] for value in values.values()]
     if min(costs) > 0:
         axes.set_xscale("log")
-        axes.set_xlim(min(costs) / 2, max(costs) * 2)
         decades = math.log10(max(costs) / min(costs))
+        room = 2.0 if decades > 0.6 else 3.3  # at least a decade in all, for two ticks
+        axes.set_xlim(min(costs) / room, max(costs) * room)
         # single decades where there are many, so that numbers stay apart
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 1.3 else (1.0, 3.0), numticks=20))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -183,7 +184,8 @@ def _notes(
     budget = f"{100 * reference:g} %"
     interval = (
         f"Bars in b and c: 95 % percentile intervals of {RESAMPLES:,} resamples of the {num_seeds} seeds, the same "
-        "resamples for all methods; an arrow: without upper bound, for too many resamples do not get there."
+        "resamples for all methods; an arrow: no upper bound, for too many of them do not get there. With few seeds "
+        "they are rather too short."
         if num_seeds > 1
         else "One seed: no intervals can be given."
     )
