@@ -11,7 +11,8 @@ It is empirical, because x is text and not drawn from the model: the two agree o
 
 F is then divided by its mean over all weights. So ``strength`` is what an average weight is held with, and means the
 same whatever the size of the model, the length of sequences and the number of tokens. The largest F_i are many times
-the mean: SGD diverges where learning_rate * strength * F_i exceeds 2, AdamW oscillates about the start by its rate.
+the mean: SGD diverges where learning_rate * strength * F_i exceeds 2. AdamW does not, whose steps are bounded by the
+rate; where the penalty outweighs the facts it makes them short.
 """
 
 from __future__ import annotations

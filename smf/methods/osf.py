@@ -11,14 +11,18 @@ the high directions, so on these the map goes on doing what it did. What it does
 - The decay of weights draws the low part to zero, not to where it started: that part of the base model fades.
 - S_low may grow beyond S_high: the split is that of the start, and is never made again.
 - The high directions are those of the weights' singular values; nothing says that old knowledge lies there.
-- With a bfloat16 base peft keeps the frozen factors in bfloat16, where they are orthogonal to two or three digits only.
+
+Factors are made and kept in float32 whatever the type of the base. Of a bfloat16 map peft 0.21 would make bfloat16
+factors, orthogonal to two or three digits only, and cast the trained ones to float32 as new parameters, which do not
+have the hooks any more that project gradients: nothing would be kept.
 
 The adapter adds U_low S_low V_low less what it was at the start, so the model starts at the base but for rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from smf.errors import ConfigError
@@ -27,6 +31,7 @@ from smf.methods.method import Footprint, overwrite
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 class OrthogonalSubspaceFinetuning(DenseMethod):
@@ -57,7 +62,8 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
         given = rank if rank < 1 else int(rank)  # to peft 1.0 is a share, and 1 a number
         config = peft.OSFConfig(task_type="CAUSAL_LM", effective_rank=given, target_modules=targets)
         try:
-            model = peft.get_peft_model(model, config)
+            with _in_float32(model):
+                model = peft.get_peft_model(model, config)
         except ValueError as error:
             raise ConfigError(
                 f"peft refuses effective_rank {rank} with target_modules {targets} ({error}); a share must keep one "
@@ -113,3 +119,22 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Overwrite both."""
         overwrite(self._factors(), delta, "other factors than the settings describe; learn the stream again")
+
+
+@contextmanager
+def _in_float32(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, weights of lower precision are float32; afterwards they are the tensors that they were."""
+    import torch
+
+    lower = [
+        (weight, weight.data)
+        for weight in model.parameters()
+        if weight.dtype != torch.promote_types(weight.dtype, torch.float32)
+    ]
+    try:
+        for weight, tensor in lower:
+            weight.data = tensor.float()
+        yield
+    finally:
+        for weight, tensor in lower:
+            weight.data = tensor
