@@ -33,12 +33,13 @@ from tests.workflow.runs import (
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-EVERYTHING = ("all", "results/figures/tuning.pdf", "results/figures/slot_use.pdf", "results/figures/core_sets.pdf")
+EVERYTHING = ("all", *(f"results/figures/{name}.pdf" for name in ("tuning", "frontier", "slot_use", "core_sets")))
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
+FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "plot_frontier": 1}
 SLOT_USE = {"slot_use": 1, "plot_slot_use": 1}
 CORE_SETS = {"core_sets": 1, "plot_core_sets": 1}
-EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 5}
+EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 3, "trial": 8}
 WHOLE = {
     "prepare_data": 1,
     "draw_stream": 2,
@@ -47,10 +48,12 @@ WHOLE = {
     "count_background": 1,
     "evaluate_held_out": 2,
     "evaluate_start": 2,
-    "learn": 5,
-    "evaluate": 5,
+    "learn": 3,
+    "evaluate": 3,
+    "trial": 8,  # of four settings, each on the reported seed and on the tuning seed
     **TABLES,
     **SWEEP_TABLES,
+    **FRONTIER,
     **SLOT_USE,
     **CORE_SETS,
 }
@@ -123,8 +126,13 @@ def branch(method, seed=0):
     return {Job(rule, f"method={method}, seed={seed}") for rule in ("learn", "evaluate")}
 
 
+def trials(run, *seeds):
+    """The jobs of one setting of a sweep."""
+    return {Job("trial", f"method={run}, seed={seed}") for seed in seeds}
+
+
 def jobs_without_tables(outcome):
-    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *SLOT_USE, *CORE_SETS}}
+    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}}
 
 
 def table_bytes(folder):
@@ -172,7 +180,7 @@ def test_a_collection_is_planned_with_its_own_held_out_sets(sources, tmp_path):
 
 def test_the_default_target_leaves_the_sweep_slot_use_and_core_sets_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    left_out = {*SWEEP_TABLES, *SLOT_USE, *CORE_SETS}
+    left_out = {"trial", *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}
     without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
@@ -296,22 +304,39 @@ def test_a_new_method_adds_its_own_jobs_and_the_tables(replan):
 def test_a_new_seed_adds_its_own_jobs_and_the_tables(replan):
     outcome = replan(seeds=[0, 1])
     assert all(job.wildcards.endswith("seed=1") for job in jobs_without_tables(outcome))
-    assert outcome.counts == {"draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3, **TABLES}
+    jobs = {"draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3, "trial": 4}
+    frontier = {rule: number for rule, number in FRONTIER.items() if rule != "frontier_tuning_scores"}
+    assert outcome.counts == {**jobs, **TABLES, **frontier}
 
 
 @pytest.mark.slow
 def test_another_rate_reruns_the_branches_of_its_method_alone(replan):
     outcome = replan(methods={"lora": {"learning_rate": 0.02}})
-    assert jobs_without_tables(outcome) == branch("lora")
+    assert jobs_without_tables(outcome) == branch("lora") | trials("lora--as-configured", 0, 100)
     # The sweep's table says which rate is configured.
-    assert outcome.counts == {"learn": 1, "evaluate": 1, **TABLES, "tuning": 1, "plot_tuning": 1}
+    jobs = {"learn": 1, "evaluate": 1, "trial": 2, "tuning": 1, "plot_tuning": 1}
+    assert outcome.counts == {**jobs, **TABLES, **FRONTIER}
 
 
 @pytest.mark.slow
 def test_another_swept_rate_runs_that_rate_alone(replan):
     outcome = replan(methods={"smf_tfidf": {"sweep": [1.0, 10.0, 100.0]}})
-    assert jobs_without_tables(outcome) == branch("smf_tfidf--lr-100", seed=100)
-    assert outcome.counts == {"learn": 1, "evaluate": 1, **SWEEP_TABLES}
+    assert jobs_without_tables(outcome) == trials("smf_tfidf--lr-100", 0, 100)
+    assert outcome.counts == {"trial": 2, **SWEEP_TABLES, **FRONTIER}
+
+
+@pytest.mark.slow
+def test_another_setting_in_a_sweep_runs_that_setting_alone(replan):
+    outcome = replan(sweeps={"smf_tfidf": {"learning_rate": [1.0, 10.0], "top_t": [8, 16]}})
+    runs = [f"smf_tfidf--lr-{rate}--top_t-{top_t}" for rate in (1, 10) for top_t in (8, 16)]
+    assert jobs_without_tables(outcome) == set().union(*(trials(run, 0, 100) for run in runs))
+
+
+@pytest.mark.slow
+def test_a_method_of_the_frontier_alone_leaves_the_main_figure_as_it_is(replan):
+    outcome = replan(methods={"smf_random": {**OTHER, "frontier_only": True}})
+    assert jobs_without_tables(outcome) == trials("smf_random--as-configured", 0, 100)
+    assert outcome.counts == {"trial": 2, **FRONTIER}
 
 
 @pytest.mark.slow
@@ -322,7 +347,7 @@ def test_a_label_redraws_the_figure_alone(replan):
 @pytest.mark.slow
 def test_other_evaluation_settings_train_nothing(replan):
     outcome = replan(evaluation={"wordings_per_fact": 1})
-    assert outcome.counts == {"evaluate": 5, "evaluate_start": 2, **TABLES, **SWEEP_TABLES}
+    assert outcome.counts == {"evaluate": 3, "trial": 8, "evaluate_start": 2, **TABLES, **SWEEP_TABLES, **FRONTIER}
 
 
 @pytest.mark.slow
@@ -335,7 +360,7 @@ def test_start_models_are_asked_about_held_out_sets_once_for_all_seeds(finished)
 @pytest.mark.slow
 def test_another_headline_evaluates_nothing(replan):
     outcome = replan(evaluation={"headline": ["nq_em"]})
-    assert outcome.counts == {"plot_forgetting": 1, "tuning": 1, "plot_tuning": 1}
+    assert outcome.counts == {"plot_forgetting": 1, "tuning": 1, "plot_tuning": 1, "frontier": 1, "plot_frontier": 1}
 
 
 @pytest.mark.slow
@@ -359,10 +384,10 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
 @pytest.mark.parametrize(
     ("module", "counts"),
     [
-        ("smf/figures/tradeoff.py", {**TABLES, **SWEEP_TABLES}),
-        ("smf/evaluation/harness.py", {**EVALUATIONS, **TABLES, **SWEEP_TABLES}),
-        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {**EVALUATIONS, **TABLES, **SWEEP_TABLES}),
-        ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, **TABLES}),
+        ("smf/figures/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER}),
+        ("smf/evaluation/harness.py", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
+        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
+        ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, "trial": 2, **TABLES, **FRONTIER}),
         ("smf/streams/world.py", WHOLE),
     ],
 )
