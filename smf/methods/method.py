@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from smf.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -106,10 +108,17 @@ class Method(ABC):
         seed: int,
         texts: BackgroundTexts | None = None,
     ):
+        if wrong := self.disagreement(settings):
+            raise ConfigError(wrong)
         self.model = model
         self.settings = settings
         self.seed = seed
         self.texts = texts
+
+    @classmethod
+    def disagreement(cls, settings: Mapping) -> str:
+        """What no schema can tell: which settings do not go together, and the remedy. Empty if all do, the default."""
+        return ""
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         """The batch in parts of ``micro_batch_size`` sequences; those that teach nothing are left out."""
