@@ -37,7 +37,7 @@ class LayerCounts:
         num_documents: How many documents were counted.
         squared_weights_S: Sum over all tokens of the square of the weight with which a token reads each slot.
         document: What these documents are.
-        others: The same text counted in documents of the other kind, if known.
+        others: Frequency and number of documents of the other kind in the same text, if known.
     """
 
     accesses_S: Tensor
@@ -197,7 +197,7 @@ class _LayerCounter:
         slots_XL = read.slots_of_tokens(mask_BT)
         self._batch_accesses_S += torch.bincount(slots_XL.flatten(), minlength=self._num_slots).cpu()
         self._squares_S += squared_read_weights(slots_XL.cpu(), read.weights_of_tokens(mask_BT).cpu(), self._num_slots)
-        # Sequence and slot as one number: all sequences are counted by one pass, whose cost does not depend on theirs.
+        # Sequence and slot as one number: one look for repetitions serves all sequences.
         sequence_X1 = mask_BT.nonzero()[:, :1]
         slots = (sequence_X1 * self._num_slots + slots_XL).flatten().unique().cpu() % self._num_slots
         self._sequences_S.index_add_(0, slots, torch.ones_like(slots))

@@ -19,7 +19,7 @@ from smf.selection.names import ALL_ACCESSED
 from smf.selection.scores import SCORES, BatchCounts, CountBy, KLBackground, ScoreInputs
 
 _PADDING = torch.iinfo(torch.long).max  # stands where padding reads; behind all slots
-_WEIGHT_UNIT = 2.0**-40  # sums of whole numbers do not depend on their order, and on no device
+_WEIGHT_UNIT = 2.0**-40  # sums of whole numbers are the same in any order, on any device
 _ROUNDING = 1e-12  # so that a share which is met but for rounding, as by equal scores, is met
 
 
