@@ -252,10 +252,8 @@ def _check_method(where: str, settings: dict) -> None:
         "required": list(method.required),
     }
     check(settings, schema, where)
-    try:
-        method.check(settings)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    if wrong := method.disagreement(settings):
+        raise ConfigError(f"{where}: {wrong}")
     if common.get("sweep") and "learning_rate" not in method.schema:
         raise ConfigError(f"{where}.sweep: methods of kind {common['kind']} have no learning_rate to sweep; drop it")
     settings.update(common)

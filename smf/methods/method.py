@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from smf.errors import CheckpointError
+from smf.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -119,24 +119,23 @@ class Method(ABC):
         seed: int,
         texts: BackgroundTexts | None = None,
     ):
+        if wrong := self.disagreement(settings):
+            raise ConfigError(wrong)
         self.model = model
         self.settings = settings
         self.seed = seed
         self.texts = texts
+
+    @classmethod
+    def disagreement(cls, settings: Mapping) -> str:
+        """What no schema can tell: which settings do not go together, and the remedy. Empty if all do, the default."""
+        return ""
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         """The batch in parts of ``micro_batch_size`` sequences; those that teach nothing are left out."""
         if self.micro_batch_size is None or len(batch.input_ids_BT) <= self.micro_batch_size:
             return [batch]
         return [part for part in batch.split(self.micro_batch_size) if part.num_labels]
-
-    @classmethod  # noqa: B027
-    def check(cls, settings: Mapping) -> None:
-        """Refuse settings that do not agree with each other, which no schema can tell.
-
-        Raises:
-            ConfigError: They do not; says which and what to do.
-        """
 
     @classmethod
     def footprint(

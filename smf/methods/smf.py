@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from smf.errors import CheckpointError, ConfigError
 from smf.methods.method import Footprint, Method, StepReport, language_model_loss
 from smf.selection.names import ALL_ACCESSED, SELECTORS
+from smf.selection.options import OPTIONS, disagreement
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,7 @@ class SparseMemoryFinetuning(Method):
             "default": False,
             "description": "Pick the best top_t * layers slots over all layers together.",
         },
+        **OPTIONS,
         "kl_background": {
             "enum": ["accesses", "documents"],
             "default": "accesses",
@@ -113,15 +115,16 @@ class SparseMemoryFinetuning(Method):
         from smf.memory import ChangedSlots, RowGradient
         from smf.memory.row_optimizers import row_optimizer
         from smf.seeding import torch_generator
+        from smf.selection.past_writes import PastWrites
         from smf.selection.select import Selection
 
         super().__init__(model, settings, background, seed, texts)
         if background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
-        self._background = background.to(model.device)
-        self._selection = Selection(
-            settings["selector"], settings["top_t"], settings["pooled"], settings["kl_background"]
-        )
+        self._background = background.in_documents(settings["document"]).to(model.device)
+        self._past_writes = PastWrites(self._background, settings["past_writes"])
+        options = ("selector", "top_t", "pooled", "kl_background", "score_share")
+        self._selection = Selection(*(settings[name] for name in options))
         self._generator = torch_generator(seed, "slot selection", device=model.device)
         model.requires_grad_(False)
         self._layers = model.memory_layers()
@@ -136,13 +139,14 @@ class SparseMemoryFinetuning(Method):
         self._changed = ChangedSlots(self._layers)
 
     @classmethod
-    def check(cls, settings) -> None:
-        """Refuse step lengths that an optimizer undoes."""
+    def disagreement(cls, settings) -> str:
+        """Options of the selection that do not go together, and step lengths that an optimizer undoes."""
         optimizer = settings["optimizer"]
         if settings["damping"] is not None and optimizer != "sgd":
-            raise ConfigError(f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd")
+            return f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd"
         if settings["polyak"] is not None and (optimizer != "sgd" or settings["momentum"]):
-            raise ConfigError("polyak is the length of a step along the gradient; use sgd without momentum")
+            return "polyak is the length of a step along the gradient; use sgd without momentum"
+        return disagreement(settings)
 
     @classmethod
     def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
@@ -202,6 +206,7 @@ class SparseMemoryFinetuning(Method):
 
         if self._regions is not None:
             self._regions.begin_batch()
+        self._past_writes.begin_batch()
         self._batch, self._known = batch, None
         self._parts = [(part, FrozenPrefix(self.model)) for part in self.micro_batches(batch)]
         for block in self._layers:
@@ -248,7 +253,9 @@ class SparseMemoryFinetuning(Method):
 
         if self._regions is not None:
             self._regions.see(passes)
-        selected = select_slots(count_reads(passes), self._background, self._selection, self._generator)
+        counts = count_reads(passes, self.settings["count_by"])
+        selected = select_slots(counts, self._past_writes.background, self._selection, self._generator)
+        self._past_writes.see(counts, selected)
         for block, layer in self._layers.items():
             layer.row_gradient.select(selected[block].slots_R)
         return selected
@@ -256,7 +263,7 @@ class SparseMemoryFinetuning(Method):
     def state_dict(self) -> dict[str, Tensor]:
         """What a later process needs, beside the delta, to go on with another batch bit for bit.
 
-        Optimizer state, what trust regions know of the past, and random state.
+        Optimizer state, what selection and trust regions know of the past, and random state.
         """
         state = {
             f"{block}.{name}": tensor
@@ -264,7 +271,7 @@ class SparseMemoryFinetuning(Method):
             for name, tensor in optimizer.state_dict().items()
         }
         past = {} if self._regions is None else self._regions.state_dict()
-        return {**state, **past, "generator": self._generator.get_state()}
+        return {**state, **past, **self._past_writes.state_dict(), "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Go on where :meth:`state_dict` and :meth:`delta` were taken.
@@ -276,6 +283,7 @@ class SparseMemoryFinetuning(Method):
             raise CheckpointError(f"the state holds {sorted(state)}, no `generator`; learn the stream again")
         if self._regions is not None:
             self._regions.load_state_dict(state)
+        self._past_writes.load_state_dict(state)
         self._changed.resume(delta)
         for block, optimizer in self.optimizers.items():
             prefix = f"{block}."

@@ -1,16 +1,16 @@
 """How often, and how strongly, ordinary text reads each slot. Shapes: S slot, X real token, L lookup."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from smf.errors import CheckpointError
-from smf.memory import record_slot_reads
+from smf.memory import SlotReads, record_slot_reads
 from smf.models.memory_model import MemoryForCausalLM
 from smf.streams.batches import Batch
 from smf.tensor_files import read_tensors, write_tensors
@@ -18,6 +18,13 @@ from smf.tensor_files import read_tensors, write_tensors
 Document = Literal["batch", "sequence"]
 _PART_SIZE = 32
 """Sequences in one forward pass. A batch is a random sample of text; as a whole it would be mostly padding."""
+
+
+class DocumentCounts(NamedTuple):
+    """In how many documents each slot was read at all, and how many documents were counted."""
+
+    frequency_S: Tensor
+    number: int
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,16 @@ class LayerCounts:
         document_frequency_S: In how many documents each slot was read at all.
         num_documents: How many documents were counted.
         squared_weights_S: Sum over all tokens of the square of the weight with which a token reads each slot.
+        document: What these documents are.
+        others: Frequency and number of documents of the other kind in the same text, if known.
     """
 
     accesses_S: Tensor
     document_frequency_S: Tensor
-    num_documents: int
+    num_documents: float
     squared_weights_S: Tensor
+    document: Document = "batch"
+    others: DocumentCounts | None = None
 
     @cached_property
     def total_accesses(self) -> Tensor:
@@ -46,13 +57,34 @@ class LayerCounts:
         """Sum of ``document_frequency_S``, a scalar."""
         return self.document_frequency_S.sum().double()
 
+    def by_document(self) -> dict[Document, DocumentCounts]:
+        """The document counts of each kind of document that is known."""
+        found = {self.document: DocumentCounts(self.document_frequency_S, self.num_documents)}
+        if self.others is not None:
+            found |= dict.fromkeys(set(get_args(Document)) - {self.document}, self.others)
+        return found
+
+    def in_documents(self, document: Document | None) -> "LayerCounts":
+        """The same counts in documents of one kind alone; None for the kind that they are in.
+
+        Raises:
+            CheckpointError: They are not known of this kind.
+        """
+        known = self.by_document()
+        document = document or self.document
+        if document not in known:
+            raise CheckpointError(f"the background counts know no documents of the kind {document}: count again")
+        frequency_S, number = known[document]
+        return replace(self, document_frequency_S=frequency_S, num_documents=number, document=document, others=None)
+
     def to(self, device: torch.device | str) -> "LayerCounts":
         """The same counts on another device."""
-        return LayerCounts(
-            self.accesses_S.to(device),
-            self.document_frequency_S.to(device),
-            self.num_documents,
-            self.squared_weights_S.to(device),
+        return replace(
+            self,
+            accesses_S=self.accesses_S.to(device),
+            document_frequency_S=self.document_frequency_S.to(device),
+            squared_weights_S=self.squared_weights_S.to(device),
+            others=self.others and DocumentCounts(self.others.frequency_S.to(device), self.others.number),
         )
 
 
@@ -67,15 +99,23 @@ class BackgroundCounts:
         """The same counts on another device."""
         return BackgroundCounts({block: layer.to(device) for block, layer in self.layers.items()}, self.provenance)
 
+    def in_documents(self, document: Document | None) -> "BackgroundCounts":
+        """The same counts in documents of one kind, see :meth:`LayerCounts.in_documents`."""
+        layers = {block: layer.in_documents(document) for block, layer in self.layers.items()}
+        return BackgroundCounts(layers, self.provenance)
+
     def save(self, path: str | Path) -> None:
-        """Write as safetensors; the provenance goes into the header."""
-        tensors = {}
+        """Write as safetensors; provenance, numbers and the kind of document to use go into the header."""
+        tensors, numbers, kinds = {}, {}, {}
         for block, counts in self.layers.items():
+            known = counts.by_document()
             tensors[f"{block}.accesses"] = counts.accesses_S
-            tensors[f"{block}.document_frequency"] = counts.document_frequency_S
             tensors[f"{block}.squared_weights"] = counts.squared_weights_S
-        documents = {str(block): counts.num_documents for block, counts in self.layers.items()}
-        write_tensors(path, tensors, {"provenance": dict(self.provenance), "num_documents": documents})
+            tensors |= {f"{block}.{kind}_frequency": documents.frequency_S for kind, documents in known.items()}
+            numbers[str(block)] = {kind: documents.number for kind, documents in known.items()}
+            kinds[str(block)] = counts.document
+        metadata = {"provenance": dict(self.provenance), "num_documents": numbers, "document": kinds}
+        write_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | Path, *, model_hash: str | None = None) -> "BackgroundCounts":
@@ -86,7 +126,8 @@ class BackgroundCounts:
             model_hash: Hash of the model that the counts are to be used with, if it shall be checked.
 
         Raises:
-            CheckpointError: The file is damaged, or the counts were made with another model.
+            CheckpointError: The file is damaged, an earlier version wrote it, or the counts were made with another
+                model.
         """
         tensors, metadata = read_tensors(path)
         if not {"provenance", "num_documents"} <= metadata.keys():
@@ -97,13 +138,19 @@ class BackgroundCounts:
                 f"{path} was counted with model {provenance.get('model_hash')}, not with {model_hash}; count again"
             )
         layers = {}
-        for block, number in metadata["num_documents"].items():
+        for block, numbers in metadata["num_documents"].items():
             if f"{block}.squared_weights" not in tensors:
                 raise CheckpointError(f"{path} has no squared weights; an earlier version counted it: count again")
-            accesses_S, frequency_S, squares_S = (
-                tensors[f"{block}.{name}"] for name in ("accesses", "document_frequency", "squared_weights")
-            )
-            layers[int(block)] = LayerCounts(accesses_S, frequency_S, number, squares_S)
+            kinds = get_args(Document)
+            if any(f"{block}.{kind}_frequency" not in tensors for kind in kinds):
+                raise CheckpointError(
+                    f"{path} does not count documents of both kinds; an earlier version counted it: count again"
+                )
+            document = metadata["document"][block]
+            known = {kind: DocumentCounts(tensors[f"{block}.{kind}_frequency"], numbers[kind]) for kind in kinds}
+            [others] = [known[kind] for kind in kinds if kind != document]
+            accesses_S, squares_S = tensors[f"{block}.accesses"], tensors[f"{block}.squared_weights"]
+            layers[int(block)] = LayerCounts(accesses_S, *known[document], squares_S, document, others)
         return cls(layers, provenance)
 
 
@@ -116,36 +163,59 @@ def count_background(
     Args:
         model: The healed model.
         batches: Background text.
-        document: What document frequency counts: batches (Lin et al., 2025) or single sequences.
+        document: What document frequency counts unless a method chooses otherwise: batches (Lin et al., 2025) or
+            single sequences. Both are counted.
         provenance: What the counts are made of; kept with them.
     """
     model.eval()
     layers = model.memory_layers()
-    accesses = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
-    frequency = {block: torch.zeros(layer.num_slots, dtype=torch.long) for block, layer in layers.items()}
-    squares = {block: torch.zeros(layer.num_slots, dtype=torch.double) for block, layer in layers.items()}
-    num_documents = 0
+    counters = {block: _LayerCounter(layer.num_slots) for block, layer in layers.items()}
     with record_slot_reads(layers) as reads:
         for batch in (batch.to(model.device) for batch in batches):
-            num_documents += len(batch.input_ids_BT) if document == "sequence" else 1
-            read_by_batch: dict[int, list[Tensor]] = {block: [] for block in layers}
             for part in batch.split_by_length(_PART_SIZE):
                 model.read_memories(part.input_ids_BT, part.attention_mask_BT)
                 for block, read in reads.items():
-                    slots = read.slots_of_tokens(part.attention_mask_BT)
-                    accesses[block] += torch.bincount(slots.flatten(), minlength=len(accesses[block])).cpu()
-                    weights = read.weights_of_tokens(part.attention_mask_BT)
-                    squares[block] += squared_read_weights(slots.cpu(), weights.cpu(), len(squares[block]))
-                    if document == "sequence":
-                        for sequence in slots.split(part.attention_mask_BT.sum(1).tolist()):
-                            frequency[block][sequence.unique().cpu()] += 1
-                    else:
-                        read_by_batch[block].append(slots.unique().cpu())
-            if document == "batch":
-                for block, slots in read_by_batch.items():
-                    frequency[block][torch.cat(slots).unique()] += 1
-    counts = {block: LayerCounts(accesses[block], frequency[block], num_documents, squares[block]) for block in layers}
-    return BackgroundCounts(counts, provenance)
+                    counters[block].see(read, part.attention_mask_BT)
+            for counter in counters.values():
+                counter.end_batch(len(batch.input_ids_BT))
+    return BackgroundCounts({block: counter.counts(document) for block, counter in counters.items()}, provenance)
+
+
+class _LayerCounter:
+    """Adds up the reads of one layer, on the CPU."""
+
+    def __init__(self, num_slots: int):
+        self._num_slots = num_slots
+        self._accesses_S, self._batch_accesses_S, self._batches_S, self._sequences_S = (
+            torch.zeros(num_slots, dtype=torch.long) for _ in range(4)
+        )
+        self._squares_S = torch.zeros(num_slots, dtype=torch.double)
+        self._num_batches = self._num_sequences = 0
+
+    def see(self, read: SlotReads, mask_BT: Tensor) -> None:
+        """Count a part of a batch; a sequence is in one part as a whole."""
+        slots_XL = read.slots_of_tokens(mask_BT)
+        self._batch_accesses_S += torch.bincount(slots_XL.flatten(), minlength=self._num_slots).cpu()
+        self._squares_S += squared_read_weights(slots_XL.cpu(), read.weights_of_tokens(mask_BT).cpu(), self._num_slots)
+        # Sequence and slot as one number: one look for repetitions serves all sequences.
+        sequence_X1 = mask_BT.nonzero()[:, :1]
+        slots = (sequence_X1 * self._num_slots + slots_XL).flatten().unique().cpu() % self._num_slots
+        self._sequences_S.index_add_(0, slots, torch.ones_like(slots))
+
+    def end_batch(self, num_sequences: int) -> None:
+        """What was seen since the last batch ended is one batch of so many sequences."""
+        self._batches_S += self._batch_accesses_S > 0
+        self._accesses_S += self._batch_accesses_S
+        self._batch_accesses_S.zero_()
+        self._num_batches += 1
+        self._num_sequences += num_sequences
+
+    def counts(self, document: Document) -> LayerCounts:
+        """All that was counted."""
+        batches = DocumentCounts(self._batches_S, self._num_batches)
+        sequences = DocumentCounts(self._sequences_S, self._num_sequences)
+        first, second = (batches, sequences) if document == "batch" else (sequences, batches)
+        return LayerCounts(self._accesses_S, *first, self._squares_S, document, second)
 
 
 def squared_read_weights(slots_XL: Tensor, weights_XL: Tensor, num_slots: int) -> Tensor:

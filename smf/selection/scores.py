@@ -1,6 +1,7 @@
 """Scores of the slots that a batch reads: high for slots that this batch uses and ordinary text does not.
 
-Shapes: U slot that the batch reads (unique, ascending), S all slots. c(i) is how often the batch reads slot i.
+Shapes: U slot that the batch reads (unique, ascending), S all slots. c(i) is how often the batch reads slot i, or the
+sum of the weights with which it does.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor
 from smf.selection.background import LayerCounts
 
 KLBackground = Literal["accesses", "documents"]
+CountBy = Literal["accesses", "weights"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class BatchCounts:
     Attributes:
         slots_U: Slots read, unique, ascending. On an accelerator entries of no slot may follow.
         counts_U: How often; 0 for entries of no slot.
+        weights_U: Sums of the softmax weights, if term frequencies are made of them.
     """
 
     slots_U: Tensor
     counts_U: Tensor
+    weights_U: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def kl_scores(inputs: ScoreInputs) -> Tensor:
     total = background.total_document_frequency if documents else background.total_accesses
     p_U = _term_frequency(inputs.batch)
     q_U = (_of_slots(counts_S, inputs.batch).double() + 1) / (total + len(counts_S))
-    return p_U * (p_U / q_U).log()
+    return torch.where(p_U > 0, p_U * (p_U / q_U).log(), 0.0)  # its limit; a weight may be too small to count
 
 
 def tf_scores(inputs: ScoreInputs) -> Tensor:
@@ -90,4 +94,5 @@ def _of_slots(counts_S: Tensor, batch: BatchCounts) -> Tensor:
 
 
 def _term_frequency(batch: BatchCounts) -> Tensor:
-    return batch.counts_U.double() / batch.counts_U.sum()
+    amounts_U = batch.counts_U if batch.weights_U is None else batch.weights_U
+    return amounts_U.double() / amounts_U.sum()

@@ -16,9 +16,11 @@ from torch import Tensor
 from smf.memory import SlotReads, sizes_are_free
 from smf.selection.background import BackgroundCounts
 from smf.selection.names import ALL_ACCESSED
-from smf.selection.scores import SCORES, BatchCounts, KLBackground, ScoreInputs
+from smf.selection.scores import SCORES, BatchCounts, CountBy, KLBackground, ScoreInputs
 
 _PADDING = torch.iinfo(torch.long).max  # stands where padding reads; behind all slots
+_WEIGHT_UNIT = 2.0**-40  # sums of whole numbers are the same in any order, on any device
+_ROUNDING = 1e-12  # so that a share which is met but for rounding, as by equal scores, is met
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,15 @@ class Selection:
         top_t: Slots that may train in one step, in each layer.
         pooled: Choose the best ``top_t * number of layers`` slots of all layers together instead.
         kl_background: What KL takes as the background distribution.
+        score_share: Stop at as few of these slots as hold this share of the sum of all positive scores, and take none
+            whose score is not positive, but at least one slot. None for no such end.
     """
 
     selector: str
     top_t: int
     pooled: bool = False
     kl_background: KLBackground = "accesses"
+    score_share: float | None = None
 
 
 class SelectedSlots(NamedTuple):
@@ -54,18 +59,23 @@ Pass = tuple[Mapping[int, SlotReads], Tensor]
 """What a forward pass reads, by block, and its attention mask (B, T)."""
 
 
-def count_reads(passes: Sequence[Pass]) -> dict[int, BatchCounts]:
-    """Slots that real tokens read, by block, over all passes; the cost does not depend on the size of the table."""
+def count_reads(passes: Sequence[Pass], count_by: CountBy = "accesses") -> dict[int, BatchCounts]:
+    """Slots that real tokens read, by block, over all passes; the cost does not depend on the size of the table.
+
+    Args:
+        passes: What was read.
+        count_by: What term frequencies will be made of: numbers of accesses, or sums of softmax weights.
+    """
     blocks = passes[0][0].keys()
-    return {block: _count([(reads[block], mask_BT) for reads, mask_BT in passes]) for block in blocks}
+    return {block: _count([(reads[block], mask_BT) for reads, mask_BT in passes], count_by) for block in blocks}
 
 
-def _count(passes: Sequence[tuple[SlotReads, Tensor]]) -> BatchCounts:
+def _count(passes: Sequence[tuple[SlotReads, Tensor]], count_by: CountBy) -> BatchCounts:
     lookups = [
         torch.where(mask_BT[..., None, None].bool(), read.slot_indices_BTHK, _PADDING).flatten()
         for read, mask_BT in passes
     ]
-    lookups_L = torch.cat(lookups).sort().values
+    lookups_L, order_L = torch.cat(lookups).sort()
     first_L = lookups_L != _PADDING
     num_real_1 = first_L.sum(0, keepdim=True)
     first_L[1:] &= lookups_L[1:] != lookups_L[:-1]
@@ -73,7 +83,14 @@ def _count(passes: Sequence[tuple[SlotReads, Tensor]]) -> BatchCounts:
     places_L = torch.arange(len(lookups_L), device=lookups_L.device)
     places_U = _kept(places_L, first_L, len(lookups_L), fill=num_real_1)
     slots_U = _kept(lookups_L, first_L, len(lookups_L), fill=_PADDING)
-    return BatchCounts(slots_U, places_U.diff(append=num_real_1))
+    counts_U = places_U.diff(append=num_real_1)
+    if count_by == "accesses":
+        return BatchCounts(slots_U, counts_U)
+    weights_L = torch.cat([read.weights_BTHK.flatten() for read, _ in passes])[order_L]
+    sums_L = (weights_L.double() / _WEIGHT_UNIT).round().long().cumsum(0)
+    sums_L1 = torch.cat([sums_L.new_zeros(1), sums_L])  # of the lookups before each place
+    weights_U = sums_L1[places_U].diff(append=sums_L1[num_real_1]).double() * _WEIGHT_UNIT
+    return BatchCounts(slots_U, counts_U, weights_U)
 
 
 def select_slots(
@@ -97,27 +114,45 @@ def select_slots(
         )
         for block, batch in counts.items()
     }
+    share = selection.score_share
     if not selection.pooled:
         return {
-            block: _selected(counts[block].slots_U, _top(scores_U, selection.top_t), selection.top_t)
+            block: _selected(counts[block].slots_U, _top(scores_U, selection.top_t, share), selection.top_t)
             for block, scores_U in scores.items()
         }
-    chosen = _top(torch.cat(list(scores.values())), selection.top_t * len(scores))
+    chosen = _top(torch.cat(list(scores.values())), selection.top_t * len(scores), share)
     kept = dict(zip(scores, chosen.split([len(part) for part in scores.values()]), strict=True))
     # A layer may be left with no slot at all, and then there is none to repeat: here the host does wait.
     slots = {block: counts[block].slots_U[kept_U] for block, kept_U in kept.items()}
     return {block: SelectedSlots(slots_R, kept[block].sum()) for block, slots_R in slots.items()}
 
 
-def _top(scores_U: Tensor, number: int) -> Tensor:
-    """A mask of the ``number`` highest scores above minus infinity; of equal scores the earlier place wins."""
+def _top(scores_U: Tensor, number: int, share: float | None) -> Tensor:
+    """A mask of the ``number`` highest scores above minus infinity; of equal scores the earlier place wins.
+
+    With a ``share`` only as many of them as hold it, see :class:`Selection`.
+    """
     real_U = scores_U > -torch.inf
-    if number >= len(scores_U):
+    if share is not None:
+        best = scores_U.topk(min(number, len(scores_U))).values
+        number = _number_in_share(best, scores_U, share)
+        lowest = best[number - 1]
+    elif number >= len(scores_U):
         return real_U
-    # A sort would decide ties as well, but takes several times as long: only the lowest score that is kept is needed.
-    lowest = scores_U.topk(number, sorted=False).values.min()
+    else:
+        # A sort would decide ties as well, but takes several times as long: only the lowest kept score is needed.
+        lowest = scores_U.topk(number, sorted=False).values.min()
     above_U, equal_U = scores_U > lowest, scores_U == lowest
     return real_U & (above_U | equal_U & (equal_U.cumsum(0) <= number - above_U.sum()))
+
+
+def _number_in_share(best: Tensor, scores_U: Tensor, share: float) -> Tensor:
+    """How many of the ``best`` scores, in falling order, hold the share of all that is positive; a whole number (1)."""
+    # Summed from first to last: what is filled up at the end, or lies in between, adds zeros and changes no bit.
+    total = scores_U.clamp(min=0).cumsum(0)[-1]
+    held = best.clamp(min=0).cumsum(0)
+    needed = torch.cat([held.new_zeros(1), held[:-1]]) < share * total * (1 - _ROUNDING)
+    return (needed & (best > 0)).sum(0, keepdim=True).clamp(min=1)
 
 
 def _selected(slots_U: Tensor, kept_U: Tensor, at_most: int | None) -> SelectedSlots:

@@ -78,6 +78,29 @@ def test_lists_of_known_size_give_the_same_steps(selector, optimizer, top_t, req
         assert same_bytes(method.delta()[name], tensor), name
 
 
+OPTIONS = {
+    "weights": {"count_by": "weights"},
+    "share": {"score_share": 0.5},
+    "past": {"past_writes": 2.0},
+    "all": {"count_by": "weights", "score_share": 0.5, "past_writes": 0.3, "document": "sequence"},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("selector", ["tfidf", "kl", "tf"])
+@pytest.mark.parametrize("top_t", [5, 10**5], ids=["few", "more than are read"])
+def test_options_of_the_selection_give_the_same_steps(selector, options, top_t, request):
+    settings = {"selector": selector, "top_t": top_t, "learning_rate": 1.0, **OPTIONS[options]}
+    expected, expected_numbers, reference = learned(**settings)
+    request.getfixturevalue("fixed_sizes")
+    found, numbers, method = learned(**settings)
+    assert numbers == expected_numbers
+    for name, tensor in expected.items():
+        assert same_bytes(found[name], tensor), name
+    for name, tensor in (reference.state_dict() | reference.delta()).items():
+        assert same_bytes((method.state_dict() | method.delta())[name], tensor), name
+
+
 class NothingWaits(TorchDispatchMode):
     """Refuses operations whose result, or its size, the host must wait for."""
 
@@ -119,6 +142,19 @@ def test_nothing_in_a_step_waits_for_the_device(selector, optimizer, layers, pos
     assert (batch.attention_mask_BT == 0).any()
     for _ in range(3):
         method.step(batch)
+    with NothingWaits():
+        method.step(batch)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("selector", ["tfidf", "kl"])
+def test_nothing_waits_with_options_of_the_selection(selector, options, fixed_sizes):
+    fixed_sizes.setattr(row_sparse, "weighted_bags", sums_without_waiting)
+    model = memory_model(num_keys=40)
+    method = start_method("smf", model=model, selector=selector, top_t=5, learning_rate=1.0, **OPTIONS[options])
+    for batch in map(batch_of, FACTS[:2]):  # so that there is a past
+        for _ in range(3):
+            method.step(batch)
     with NothingWaits():
         method.step(batch)
 

@@ -388,6 +388,10 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "methods.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
         ),
         (
+            tiny(methods={"smf_tfidf": {"score_share": 0.5, "selector": "random"}}),
+            "methods.smf_tfidf: score_share is 0.5, but selector random has no scores that mean anything; use tfidf, ",
+        ),
+        (
             tiny(healing={"objective": "distillation"}),
             "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a ",
         ),

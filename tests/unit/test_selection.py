@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smf.errors import CheckpointError
 from smf.memory import SlotReads, record_slot_reads
-from smf.selection.background import BackgroundCounts, LayerCounts, count_background
+from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts, count_background
 from smf.selection.names import SELECTORS
 from smf.selection.scores import SCORES, BatchCounts, ScoreInputs
 from smf.selection.select import Selection, count_reads, select_slots
@@ -62,7 +62,8 @@ def batch_counts(slots=SLOTS, counts=COUNTS):
 
 def layer_counts(accesses=ACCESSES, documents=DOCUMENTS, num_documents=9):
     squares = torch.tensor(accesses, dtype=torch.double) / 4
-    return LayerCounts(torch.tensor(accesses), torch.tensor(documents), num_documents, squares)
+    sequences = DocumentCounts(torch.tensor(documents) * 3, 40)
+    return LayerCounts(torch.tensor(accesses), torch.tensor(documents), num_documents, squares, "batch", sequences)
 
 
 def score(selector, batch, layer, kl_background="accesses", seed=0):
@@ -365,6 +366,9 @@ def test_saved_counts_come_back_with_their_provenance(saved):
     assert counts.layers[1].squared_weights_S.tolist() == [accesses / 4 for accesses in ACCESSES]
     assert counts.layers[1].num_documents == 9
     assert counts.layers[3].num_documents == 4
+    by_sequence = counts.in_documents("sequence").layers[1]
+    assert by_sequence.document_frequency_S.tolist() == [3 * documents for documents in DOCUMENTS]
+    assert by_sequence.num_documents == 40
 
 
 def test_counts_of_another_model_are_refused(saved):
@@ -378,6 +382,25 @@ def test_counts_without_squared_weights_are_refused(saved):
     write_tensors(saved, {name: tensor for name, tensor in tensors.items() if "squared" not in name}, metadata)
     with pytest.raises(CheckpointError, match=r"counts\.safetensors has no squared weights; .* count again"):
         BackgroundCounts.load(saved)
+
+
+def test_counts_of_one_kind_of_document_are_refused(saved):
+    tensors, metadata = read_tensors(saved)
+    write_tensors(saved, {name: tensor for name, tensor in tensors.items() if "sequence" not in name}, metadata)
+    with pytest.raises(CheckpointError, match=r"counts\.safetensors does not count documents of both .* count again"):
+        BackgroundCounts.load(saved)
+
+
+def test_the_kind_of_document_that_was_to_be_used_is_kept(tmp_path):
+    model = memory_model()
+    for document in ("batch", "sequence"):
+        counted = background_counts(model, document)
+        counted.save(tmp_path / "counts.safetensors")
+        loaded = BackgroundCounts.load(tmp_path / "counts.safetensors")
+        for block, layer in loaded.layers.items():
+            assert layer.document == document
+            assert torch.equal(layer.document_frequency_S, counted.layers[block].document_frequency_S)
+            assert layer.num_documents == counted.layers[block].num_documents == {"batch": 6, "sequence": 12}[document]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

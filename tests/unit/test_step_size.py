@@ -8,9 +8,8 @@ from smf.experiment import Experiment
 from smf.memory import RowGradient
 from smf.memory.polyak import polyak_share
 from smf.methods.method import language_model_loss
-from smf.methods.registry import method_class
 from smf.streams.batches import facts_batch
-from tests.helpers import FACTS, MAX_LENGTH, method_settings, same_bytes, start_method, tokenizer
+from tests.helpers import FACTS, MAX_LENGTH, same_bytes, start_method, tokenizer
 from tests.unit.test_experiment import SCHEMA, tiny
 
 
@@ -109,7 +108,7 @@ def test_a_batch_that_is_known_is_not_trained_and_costs_nothing_more():
 @pytest.mark.parametrize("settings", [{"optimizer": "adamw"}, {"momentum": 0.9}])
 def test_polyak_steps_are_along_the_gradient_only(settings):
     with pytest.raises(ConfigError, match="use sgd without momentum"):
-        method_class("smf").check(method_settings("smf", polyak=1.0, **settings))
+        start_method("smf", polyak=1.0, **settings)
 
 
 def test_settings_that_do_not_agree_are_refused_before_any_work():

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from smf.errors import CheckpointError, ConfigError
 from smf.memory import SlotReads
-from smf.methods.registry import method_class
 from smf.selection.background import LayerCounts, squared_read_weights
 from smf.selection.trust_region import TrustRegion
 from smf.streams.batches import facts_batch
-from tests.helpers import FACTS, MAX_LENGTH, memory_model, method_settings, same_bytes, start_method, tokenizer
+from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
 
 
 def counts(squares, accesses=None):
@@ -162,4 +161,4 @@ def test_without_a_weight_there_is_no_past_to_keep():
 @pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])
 def test_optimizers_that_make_steps_equal_again_are_refused(optimizer):
     with pytest.raises(ConfigError, match=f"optimizer {optimizer} makes equal again; use sgd"):
-        method_class("smf").check(method_settings("smf", damping=0.1, optimizer=optimizer))
+        start_method("smf", damping=0.1, optimizer=optimizer)

@@ -1,0 +1,45 @@
+"""Settings of the selection that the papers do not have (docs/selection.md). Free of torch, as method settings are."""
+
+from collections.abc import Mapping
+
+from smf.selection.names import ALL_ACCESSED
+
+OPTIONS = {
+    "document": {
+        "enum": ["batch", "sequence", None],
+        "default": None,
+        "description": "Document whose frequency tfidf and kl_background documents use; null: background.document.",
+    },
+    "count_by": {
+        "enum": ["accesses", "weights"],
+        "default": "accesses",
+        "description": "What a batch's term frequency is made of: how often each slot is read, or the sum of the "
+        "softmax weights with which it is. Not used by selectors random and none.",
+    },
+    "score_share": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "maximum": 1,
+        "default": None,
+        "description": "Of the top_t slots take only the best ones, as few as hold this share of the sum of all "
+        "positive scores, and none whose score is not positive, but at least one slot. null: all top_t.",
+    },
+    "past_writes": {
+        "type": "number",
+        "minimum": 0,
+        "default": 0.0,
+        "description": "Further background documents, and accesses, as which each earlier batch of the stream counts "
+        "for the slots that it was allowed to write.",
+    },
+}
+
+
+def disagreement(settings: Mapping) -> str:
+    """Which settings of a selection do not go together, and the remedy; empty if all do."""
+    share, selector = settings["score_share"], settings["selector"]
+    if share is not None and selector in ("random", ALL_ACCESSED):
+        return (
+            f"score_share is {share}, but selector {selector} has no scores that mean anything; use tfidf, kl or tf, "
+            "or leave score_share out"
+        )
+    return ""
