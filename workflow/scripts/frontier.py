@@ -1,8 +1,7 @@
 """What every setting retains and forgets, what it costs, and how the methods compare."""
 
-from smf.stages.frontier import write_frontier
-
 from smf.logs import configure_logging
+from smf.stages.frontier import write_frontier
 
 configure_logging(snakemake.log[0])
 runs = [(run, seed) for run in snakemake.params.trials for seed in snakemake.params.seeds]

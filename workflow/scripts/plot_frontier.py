@@ -1,8 +1,7 @@
 """Draw the frontier."""
 
-from smf.stages.frontier import draw_frontier
-
 from smf.logs import configure_logging
+from smf.stages.frontier import draw_frontier
 
 configure_logging(snakemake.log[0])
 draw_frontier(
