@@ -167,6 +167,10 @@ def test_shipped_configs_are_valid(path, tmp_path):
     experiment = Experiment(config, SCHEMA)
     assert experiment.config["results"] == ("results" if path.stem == "config" else f"results/{path.stem}")
     for name, method in experiment.methods.items():
+        if method.get("frontier_only"):
+            tried = [trial.changes for trial in experiment.trials.values() if trial.method == name]
+            assert len(tried) >= 2, f"the frontier is to try several settings of {name}"
+            continue
         if "sweep" not in method:  # a published rate, kept as it is, or another one of the same method's sweep
             assert path.stem == "gupta2026_medmcqa" or any(
                 method["learning_rate"] in other.get("sweep", ()) and untuned(method) == untuned(other)
@@ -250,6 +254,41 @@ def test_a_headline_that_is_changed_evaluates_nothing_anew():
     )
     assert plain.asking == other.asking
     assert other.headline == ["nq_em"]
+
+
+def test_a_sweep_of_the_frontier_combines_its_lists():
+    sweeps = {"smf_tfidf": {"top_t": [4, 8], "learning_rate": [1, 10.0]}}
+    product = Experiment(tiny(sweeps=sweeps), SCHEMA)
+    runs = [f"smf_tfidf--lr-{rate}--top_t-{top_t}" for rate in (1, 10) for top_t in (4, 8)]
+    assert [run for run, trial in product.trials.items() if trial.method == "smf_tfidf"] == runs
+    sweeps["smf_tfidf"]["combine"] = "paired"
+    paired = Experiment(tiny(sweeps=sweeps), SCHEMA)
+    assert [run for run, trial in paired.trials.items() if trial.method == "smf_tfidf"] == [runs[0], runs[3]]
+    assert paired.runs[runs[3]] == {**paired.runs["smf_tfidf"], "top_t": 8, "learning_rate": 10.0}
+    assert paired.trials[runs[3]].setting == "learning_rate 10, top_t 8"
+    assert list(paired.sweep) == ["smf_tfidf--lr-1", "smf_tfidf--lr-10"]  # learning rates are chosen as before
+
+
+def test_a_method_without_a_sweep_is_tried_as_it_is_configured():
+    experiment = Experiment(tiny(), SCHEMA)
+    assert experiment.runs["full--as-configured"] == experiment.runs["full"]
+    assert [run for run in experiment.trials if run.startswith("smf_tfidf")] == list(experiment.sweep)
+
+
+def test_a_method_of_the_frontier_alone_is_no_method_of_the_main_figure():
+    sweep = {"frontier_only": True, "sweep": [1.0, 2.0], "label": "x"}
+    experiment = Experiment(tiny(methods={"smf_tfidf": sweep}), SCHEMA)
+    shown = (experiment.starts, experiment.rates, experiment.untuned, experiment.labels, experiment.sweep)
+    assert all("smf_tfidf" not in str(part) for part in shown)
+    assert experiment.all_starts["smf_tfidf"] == "healed"
+    assert list(experiment.trials)[-2:] == ["smf_tfidf--lr-1", "smf_tfidf--lr-2"]
+
+
+def test_the_frontier_has_seeds_of_its_own_or_those_of_the_experiment():
+    assert Experiment(tiny(), SCHEMA).frontier_seeds == [0]
+    experiment = Experiment(tiny(frontier={"seeds": [3, 1]}), SCHEMA)
+    assert experiment.frontier_seeds == [3, 1]
+    assert experiment.all_seeds == [0, 1, 3, 100]
 
 
 def test_what_facts_are_asked_depends_on_no_held_out_set():
@@ -378,6 +417,30 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (tiny(methods={5: {"kind": "full"}}), "methods: 5 cannot be a name here (A method's name is "),
         (tiny(results="/somewhere"), "results: '/somewhere' does not match"),
         (tiny(memory={"key_dim": 7}), "memory.key_dim is 7, but must be a multiple of 2 (Size of a query.)"),
+        (
+            tiny(sweeps={"ful": {"learning_rate": [1]}}),
+            "sweeps: unknown method 'ful'; did you mean 'full'? known: full, lora, smf_tfidf",
+        ),
+        (
+            tiny(sweeps={"smf_tfidf": {"top_T": [1]}}),
+            "sweeps.smf_tfidf: unknown setting 'top_T'; did you mean 'top_t'? known: ",
+        ),
+        (tiny(sweeps={"smf_tfidf": {"top_t": [8, 0]}}), "sweeps.smf_tfidf.top_t is 0, but must be at least 1"),
+        (
+            tiny(sweeps={"smf_tfidf": {"top_t": [8, 4], "learning_rate": [1], "combine": "paired"}}),
+            "sweeps.smf_tfidf: paired lists are of one length, but learning_rate has 1, top_t has 2; fill up the "
+            "shorter, or use product",
+        ),
+        (
+            tiny(sweeps={"smf_tfidf": {"polyak": [1], "optimizer": ["adamw"]}}),
+            "sweeps.smf_tfidf: polyak is the length of a step along the gradient; use sgd without momentum",
+        ),
+        (tiny(sweeps={"full": {"learning_rate": []}}), "sweeps.full.learning_rate: "),
+        (tiny(frontier={"seeds": [1, 100]}), "seed 100 is in frontier.seeds and in tuning.seeds; "),
+        (
+            tiny(methods={name: {"frontier_only": True} for name in ("full", "lora", "smf_tfidf")}),
+            "all methods are frontier_only; the main figure needs one that is not",
+        ),
         (tiny(methods={"full": {"sweep": [0.1, -1]}}), "methods.full.sweep.1 is -1, but must be above 0"),
         (
             tiny(methods={"full": {"sweep": [0.1234567, 0.1234568]}}),
