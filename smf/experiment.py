@@ -69,7 +69,8 @@ class Experiment:
                 for trial in self._add_trials(name, rates, f"methods.{name}.sweep"):
                     self.sweep[trial.run] = (name, trial.changes["learning_rate"])
             for trial in self._add_trials(name, self.config["sweeps"].get(name, rates), f"sweeps.{name}"):
-                self.trials[trial.run] = trial
+                if name in self.compared:
+                    self.trials[trial.run] = trial
 
     def _add_trials(self, name: str, sweep: Mapping, where: str) -> list[Trial]:
         """Make a run of each trial of a method's sweep."""
@@ -91,9 +92,15 @@ class Experiment:
         return {name: self.start(name) for name, method in self.methods.items() if not method.get("frontier_only")}
 
     @property
-    def all_starts(self) -> dict[str, str]:
-        """For each method, the model that it starts from."""
-        return {name: self.start(name) for name in self.methods}
+    def compared(self) -> list[str]:
+        """The methods of the frontier, in the config's order."""
+        chosen = self.config["frontier"]["methods"]
+        return [name for name in self.methods if chosen is None or name in chosen]
+
+    @property
+    def compared_starts(self) -> dict[str, str]:
+        """For each method of the frontier, the model that it starts from."""
+        return {name: self.start(name) for name in self.compared}
 
     @property
     def rates(self) -> dict[str, float]:

@@ -70,6 +70,9 @@ def check_sweeps(config: Mapping) -> None:
         known = method_class(config["methods"][name]["kind"]).schema
         for setting in sweep.keys() - {COMBINE} - known.keys():
             raise ConfigError(f"sweeps.{name}: {unknown_name('setting', setting, known)}")
+    for name in config["frontier"]["methods"] or ():
+        if name not in config["methods"]:
+            raise ConfigError(f"frontier.methods: {unknown_name('method', name, config['methods'])}")
 
 
 def _combined(lists: Mapping[str, Sequence], combine: str, where: str) -> Iterator[tuple]:

@@ -188,6 +188,8 @@ def test_shipped_configs_are_valid(path, tmp_path):
         ("config", ["trust_region_world"]),
         ("config", ["trust_region_world", "trust_region_200"]),
         ("presets/nq_cpu", ["trust_region_nq"]),
+        ("config", ["crowded"]),
+        ("config", ["crowded", "second_world"]),
     ],
     ids=lambda part: part[-1] if isinstance(part, list) else part,
 )
@@ -280,8 +282,16 @@ def test_a_method_of_the_frontier_alone_is_no_method_of_the_main_figure():
     experiment = Experiment(tiny(methods={"smf_tfidf": sweep}), SCHEMA)
     shown = (experiment.starts, experiment.rates, experiment.untuned, experiment.labels, experiment.sweep)
     assert all("smf_tfidf" not in str(part) for part in shown)
-    assert experiment.all_starts["smf_tfidf"] == "healed"
+    assert experiment.compared_starts["smf_tfidf"] == "healed"
     assert list(experiment.trials)[-2:] == ["smf_tfidf--lr-1", "smf_tfidf--lr-2"]
+
+
+def test_the_frontier_compares_all_methods_or_those_that_it_names():
+    assert Experiment(tiny(), SCHEMA).compared == ["full", "lora", "smf_tfidf"]
+    experiment = Experiment(tiny(frontier={"methods": ["smf_tfidf", "full"]}), SCHEMA)
+    assert experiment.compared == ["full", "smf_tfidf"]
+    assert [trial.method for trial in experiment.trials.values()] == ["full", "smf_tfidf", "smf_tfidf"]
+    assert list(experiment.sweep) == ["smf_tfidf--lr-1", "smf_tfidf--lr-10"]
 
 
 def test_the_frontier_has_seeds_of_its_own_or_those_of_the_experiment():
@@ -436,6 +446,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "sweeps.smf_tfidf: polyak is the length of a step along the gradient; use sgd without momentum",
         ),
         (tiny(sweeps={"full": {"learning_rate": []}}), "sweeps.full.learning_rate: "),
+        (tiny(frontier={"methods": ["ful"]}), "frontier.methods: unknown method 'ful'; did you mean 'full'? "),
         (tiny(frontier={"seeds": [1, 100]}), "seed 100 is in frontier.seeds and in tuning.seeds; "),
         (
             tiny(methods={name: {"frontier_only": True} for name in ("full", "lora", "smf_tfidf")}),

@@ -82,7 +82,7 @@ rule frontier:
     params:
         trials={run: (trial.method, trial.setting) for run, trial in EXPERIMENT.trials.items()},
         seeds=EXPERIMENT.frontier_seeds,
-        starts=EXPERIMENT.all_starts,
+        starts=EXPERIMENT.compared_starts,
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],
         max_forgetting=EXPERIMENT.config["frontier"]["max_forgetting"],
@@ -110,7 +110,7 @@ rule plot_frontier:
     conda:
         "../../environment.yml"
     params:
-        starts=EXPERIMENT.all_starts,
+        starts=EXPERIMENT.compared_starts,
         asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],

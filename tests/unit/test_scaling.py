@@ -1,0 +1,77 @@
+"""The scaling study: what its table takes from scores, and what its figure says."""
+
+import itertools
+
+import pandas as pd
+import pytest
+
+from smf.errors import DataError
+from smf.evaluation.scaling import SCALING_COLUMNS, scaling_table
+from smf.evaluation.scores import COLUMNS
+from smf.figures.scaling import scaling_figure
+
+LABELS = {"held_out": {"nq": "questions about old people"}, "facts": "facts about new people"}
+
+
+def scores(retained, held_out):
+    """Scores of one method on two seeds at two snapshots; the healed model answers 0.8 of the old questions."""
+    rows = [("healed", seed, 0, "nq_f1", 0.8, 0.0) for seed in (0, 1)]
+    for seed, position in itertools.product((0, 1), (10, 20)):
+        rows.append(("smf", seed, position, "facts_question_f1", retained[position] + 0.01 * seed, 0.0))
+        rows.append(("smf", seed, position, "nq_f1", held_out[position], 0.0))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def table():
+    cells = {
+        (keys, layers): scores({10: 0.9, 20: 0.5 + 0.001 * keys}, {10: 0.8, 20: 0.6})
+        for keys in (64, 128)
+        for layers in (1, 2, 3)
+    }
+    return scaling_table(cells, {"smf": "healed"}, "facts_question_f1", "nq_f1")
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text")) if text.get_text()]
+
+
+def test_the_table_has_a_row_a_size_seed_and_snapshot():
+    found = table()
+    assert tuple(found.columns) == SCALING_COLUMNS
+    assert len(found) == 2 * 3 * 2 * 2
+    row = found[(found["num_keys"] == 128) & (found["num_layers"] == 2) & (found["seed"] == 1)].iloc[-1]
+    assert row["position"] == 20
+    assert row["retained"] == pytest.approx(0.638)
+    assert row["forgetting"] == pytest.approx(0.25)  # 0.2 of 0.8
+
+
+def test_sizes_that_were_not_run_are_refused():
+    with pytest.raises(DataError, match="run at least one"):
+        scaling_table({}, {"smf": "healed"}, "facts_question_f1", "nq_f1")
+
+
+def test_the_figure_has_two_panels_a_number_of_layers_and_names_sizes_and_methods():
+    figure = scaling_figure(table(), LABELS)
+    assert len(figure.axes) == 1 + 2 * 3
+    words = texts(figure)
+    assert {"How many facts does a memory hold?", "4,096 slots a layer", "16,384 slots a layer", "smf"} <= set(words)
+    assert {"1 memory layer", "2 memory layers", "3 memory layers"} <= set(words)
+    assert any("questions about old people" in word for word in words)
+
+
+def test_the_lines_are_means_over_seeds():
+    figure = scaling_figure(table(), LABELS)
+    lines = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert [list(line.get_ydata()) for line in lines] == [
+        pytest.approx([0.905, 0.569]),
+        pytest.approx([0.905, 0.633]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [(lambda found: found.drop(columns="seed"), "no column seed"), (lambda found: found.iloc[:0], "is empty")],
+)
+def test_a_table_that_cannot_be_drawn_is_refused(broken, message):
+    with pytest.raises(DataError, match=message):
+        scaling_figure(broken(table()), LABELS)
