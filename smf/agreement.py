@@ -80,8 +80,13 @@ def _check_core_sets(config: Mapping) -> None:
     """Check that the method selects slots, and that the seed has a stream."""
     name, seed = config["core_sets"]["method"], config["core_sets"]["seed"]
     method = config["methods"].get(name, {})
-    if name is not None and (method.get("kind") != "smf" or method["selector"] == ALL_ACCESSED):
-        refuse("core_sets.method", name, "a method of kind smf, with a selector other than none; or null")
+    no_choice = method.get("kind") != "smf" or method["selector"] == ALL_ACCESSED or method.get("frontier_only")
+    if name is not None and no_choice:
+        refuse(
+            "core_sets.method",
+            name,
+            "a method of kind smf, with a selector other than none and not frontier_only; or null",
+        )
     seeds = config["seeds"] + config["tuning"]["seeds"]
     if seed is not None and seed not in seeds:
         refuse("core_sets.seed", seed, f"one of seeds or tuning.seeds ({', '.join(map(str, seeds))}); or null")

@@ -168,8 +168,8 @@ class Experiment:
 
     @property
     def memory_methods(self) -> dict[str, dict]:
-        """Settings of the methods of kind smf, by name."""
-        return {name: self.runs[name] for name, method in self.methods.items() if method["kind"] == "smf"}
+        """Settings of the main figure's methods of kind smf, by name."""
+        return {name: self.runs[name] for name in self.starts if self.methods[name]["kind"] == "smf"}
 
     @property
     def core_sets(self) -> dict:

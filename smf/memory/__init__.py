@@ -3,7 +3,6 @@
 from smf.memory.access import SlotReads as SlotReads
 from smf.memory.access import record_slot_reads as record_slot_reads
 from smf.memory.bags import sizes_are_free as sizes_are_free
-from smf.memory.changed_slots import ChangedSlots as ChangedSlots
 from smf.memory.layer import MemoryLayer as MemoryLayer
 from smf.memory.layer import OutputGate as OutputGate
 from smf.memory.layer import QueryNorm as QueryNorm

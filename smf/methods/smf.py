@@ -48,11 +48,6 @@ class SparseMemoryFinetuning(Method):
             "default": 64,
             "description": "Slots that may train in one step, per memory layer. Not used by selector none.",
         },
-        "pooled": {
-            "type": "boolean",
-            "default": False,
-            "description": "Pick the best top_t * layers slots over all layers together.",
-        },
         **OPTIONS,
         "kl_background": {
             "enum": ["accesses", "documents"],
@@ -112,7 +107,8 @@ class SparseMemoryFinetuning(Method):
     needs_background = True
 
     def __init__(self, model, settings, background, seed, texts=None):
-        from smf.memory import ChangedSlots, RowGradient
+        from smf.memory import RowGradient
+        from smf.memory.changed_slots import ChangedSlots
         from smf.memory.row_optimizers import row_optimizer
         from smf.seeding import torch_generator
         from smf.selection.past_writes import PastWrites

@@ -5,6 +5,11 @@ from collections.abc import Mapping
 from smf.selection.names import ALL_ACCESSED
 
 OPTIONS = {
+    "pooled": {
+        "type": "boolean",
+        "default": False,
+        "description": "Pick the best top_t * layers slots over all layers together.",
+    },
     "document": {
         "enum": ["batch", "sequence", None],
         "default": None,
