@@ -85,7 +85,7 @@ def _check_core_sets(config: Mapping) -> None:
         refuse(
             "core_sets.method",
             name,
-            "a method of kind smf, with a selector other than none and not frontier_only; or null",
+            "a method of kind smf of the main figure, with a selector other than none; or null",
         )
     seeds = config["seeds"] + config["tuning"]["seeds"]
     if seed is not None and seed not in seeds:
