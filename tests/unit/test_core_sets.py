@@ -262,11 +262,11 @@ def test_the_first_method_that_selects_and_the_first_tuning_seed_are_the_default
     [
         (
             {"core_sets": {"method": "smf_tfid"}},
-            "core_sets.method is smf_tfid, but must be a method of kind smf, with a",
+            "core_sets.method is smf_tfid, but must be a method of kind smf of the",
         ),
         (
             {"core_sets": {"method": "full"}},
-            "core_sets.method is full, but must be a method of kind smf, with a selector",
+            "core_sets.method is full, but must be a method of kind smf of the",
         ),
         ({"core_sets": {"method": "smf_tfidf"}, "methods": {"smf_tfidf": {"selector": "none"}}}, "other than none"),
         ({"core_sets": {"seed": 5}}, r"core_sets.seed is 5, but must be one of seeds or tuning.seeds \(0, 100\)"),
