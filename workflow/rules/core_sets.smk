@@ -46,7 +46,7 @@ rule plot_core_sets:
         "../../environment.yml"
     params:
         core_sets=core_set_settings,
-        methods=list(EXPERIMENT.methods),
+        methods=list(EXPERIMENT.starts),
         code=code_of("plot_core_sets.py"),
     script:
         "../scripts/plot_core_sets.py"
