@@ -25,8 +25,6 @@ def clip_row_gradients(gradients: Sequence[RowGradient], max_norm: float) -> Non
 
 
 def _squared_norm(gradient: RowGradient) -> torch.Tensor:
-    first_R = torch.ones_like(gradient.slots_R, dtype=torch.bool)
-    first_R[1:] = gradient.slots_R[1:] != gradient.slots_R[:-1]
     gradient_RV = gradient.gradient_RV
     squares_R = gradient_RV.to(torch.promote_types(gradient_RV.dtype, torch.float32)).square().sum(dim=1)
-    return (squares_R * first_R).sum()
+    return (squares_R * gradient.is_first_R).sum()

@@ -33,7 +33,5 @@ def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence
 
 
 def _first_order_gain(gradient: RowGradient, step_RV: Tensor) -> Tensor:
-    first_R = torch.ones_like(gradient.slots_R, dtype=torch.bool)
-    first_R[1:] = gradient.slots_R[1:] != gradient.slots_R[:-1]
     products_R = (gradient.gradient_RV.double() * step_RV.double()).sum(dim=1)
-    return (products_R * first_R).sum()
+    return (products_R * gradient.is_first_R).sum()

@@ -27,6 +27,13 @@ class RowGradient:
         self.slots_R: Tensor | None = None
         self.gradient_RV: Tensor | None = None
 
+    @property
+    def is_first_R(self) -> Tensor:
+        """Which rows are the first of their slot: sums over slots leave repetitions out."""
+        first_R = torch.ones_like(self.slots_R, dtype=torch.bool)
+        first_R[1:] = self.slots_R[1:] != self.slots_R[:-1]
+        return first_R
+
     def select(self, slots_R: Tensor) -> None:
         """Choose the slots that the next backward passes collect gradient for; forgets the gradient so far.
 

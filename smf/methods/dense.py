@@ -15,10 +15,7 @@ from smf.methods.method import Footprint, Method, StepReport, language_model_los
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import PreTrainedModel
 
-    from smf.selection.background import BackgroundCounts
-    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 OPTIMIZER_SCHEMA = {
@@ -43,14 +40,7 @@ class DenseMethod(Method):
     schema = OPTIMIZER_SCHEMA
     starts_from = "base"
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: Mapping,
-        background: BackgroundCounts | None,
-        seed: int,
-        texts: BackgroundTexts | None = None,
-    ):
+    def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(model, settings, background, seed, texts)
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._masters: list[torch.Tensor] = []
