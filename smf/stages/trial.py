@@ -1,6 +1,5 @@
 """One setting of a sweep on one seed: learned and scored in one process; nothing but log and scores is kept."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,9 +47,9 @@ def learn_and_score(
         score_path: Where the scores go.
     """
     run = {"seed": seed, "device": device}
-    Path(log_path).parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=Path(log_path).parent) as folder:
-        deltas = {position: Path(folder) / "delta.safetensors"}
+    # Under one name, so that a trial that takes the place of a killed one leaves nothing of it behind.
+    delta = Path(log_path).with_name("delta.safetensors")
+    try:
         learn(
             method,
             stream,
@@ -60,9 +59,11 @@ def learn_and_score(
             texts_path,
             max_length=max_length,
             gradient_checkpointing=gradient_checkpointing,
-            delta_paths=deltas,
+            delta_paths={position: delta},
             log_path=log_path,
             **run,
         )
-        paths = {"delta_paths": deltas, "score_paths": {position: score_path}}
+        paths = {"delta_paths": {position: delta}, "score_paths": {position: score_path}}
         evaluate_run(name, method, evaluation, start_folder, counts_path, probes, facts_path, **run, **paths)
+    finally:
+        delta.unlink(missing_ok=True)

@@ -329,6 +329,13 @@ def test_another_swept_rate_runs_that_rate_alone(replan):
 
 
 @pytest.mark.slow
+def test_a_trial_leaves_its_log_and_its_scores_alone(finished):
+    folder = finished / "results/runs/smf_tfidf--lr-1/seed-0"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {"learn/facts.jsonl", "evaluate/position-4.json"}
+
+
+@pytest.mark.slow
 def test_another_setting_in_a_sweep_runs_that_setting_alone(replan):
     outcome = replan(sweeps={"smf_tfidf": {"learning_rate": [1.0, 10.0], "top_t": [8, 16]}})
     runs = [f"smf_tfidf--lr-{rate}--top_t-{top_t}" for rate in (1, 10) for top_t in (8, 16)]
