@@ -17,6 +17,11 @@ def check_base(base: Mapping) -> None:
     """
     architecture = base["architecture"]
     if base["source"] == "pretrain":
+        if base["end_of_text"] is not None:
+            raise ConfigError(
+                f"base.end_of_text is {base['end_of_text']!r}, but base.source is pretrain, which makes a tokenizer with "
+                "a token of its own for that; drop it"
+            )
         if given := [key for key in _LOADED_ONLY if key in architecture]:
             raise ConfigError(
                 f"base.architecture.{given[0]} is {architecture[given[0]]}, but base.source is pretrain, which makes a "

@@ -10,6 +10,7 @@ from smf.model_shape import BaseShape
 from smf.models.architecture import require_architecture
 from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save_checkpoint
 from smf.models.device import require_device
+from smf.models.end_of_text import end_texts_with
 from smf.models.hub import download_model
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
@@ -41,7 +42,7 @@ def make_base_model(
     Raises:
         CheckpointError: The checkpoint cannot be downloaded or loaded, its architecture is not supported, or it is not
             the one that the config expects.
-        ConfigError: The device is not there.
+        ConfigError: The device is not there, or the vocabulary lacks ``end_of_text``.
         TrainingError: The loss is not finite, or the model answers fewer questions than ``min_recall``.
     """
     known = known_examples(read_jsonl(known_path, {"question": str, "answer": list})) if known_path else None
@@ -67,6 +68,8 @@ def make_base_model(
             device=device,
         )
         cast_weights(model, dtype)
+    if settings["end_of_text"] is not None:
+        end_texts_with(settings["end_of_text"], model, tokenizer)
     if known is not None:
         report["recall"] = require_recall(
             model, tokenizer, known, min_recall=settings["min_recall"], max_length=settings["max_length"]

@@ -8,9 +8,12 @@ from safetensors.torch import load_file
 
 from smf.artifacts import write_jsonl
 from smf.errors import CheckpointError, ConfigError
-from smf.models.checkpoint import load_model, save_checkpoint
+from smf.models.checkpoint import load_model, load_tokenizer, save_checkpoint
+from smf.models.retrofit import retrofit
 from smf.stages.base_model import make_base_model
-from tests.helpers import base_model, logits, memory_model, tokenizer
+from smf.streams.batches import encode
+from smf.streams.examples import Example
+from tests.helpers import base_model, logits, memory_model, memory_settings, tokenizer
 
 PRETRAINING = {"num_steps": 2, "batch_size": 2, "learning_rate": 0.01}
 SIZES = {"vocab_size": 300, "hidden_size": 16, "num_layers": 2, "num_attention_heads": 2}
@@ -21,7 +24,7 @@ def make(tmp_path, *, memory_layers=(), device="cpu", **settings):
     write_jsonl(tmp_path / "known.jsonl", [{"question": "where was Joel Quint born", "answer": ["Tarnow"]}])
     write_jsonl(tmp_path / "text.jsonl", [{"prompt": "Joel Quint was born in", "completion": " Tarnow."}] * 4)
     settings = {"source": "checkpoint", "checkpoint": str(tmp_path / "given"), "dtype": "float32"} | settings
-    settings = {"architecture": {}, "min_recall": 0.0, "max_length": 64} | settings
+    settings = {"architecture": {}, "min_recall": 0.0, "max_length": 64, "end_of_text": None} | settings
     folder = tmp_path / "base"
     make_base_model(
         settings,
@@ -62,6 +65,25 @@ def test_a_pretrained_model_is_saved_in_the_configured_type_and_was_trained_in_f
     exact, found = (load_file(folder / "model.safetensors") for folder in (folders["float32"], folders[dtype]))
     for name, weight in exact.items():
         assert torch.equal(found[name], weight.to(getattr(torch, dtype))), name
+
+
+def test_texts_end_with_the_configured_token_in_training_and_in_generation(given):
+    folder = make(given, end_of_text="?")
+    model, its_tokenizer = load_model(folder, "cpu"), load_tokenizer(folder)
+    end = tokenizer().convert_tokens_to_ids("?")
+    assert end != tokenizer().eos_token_id
+    [(ids, labels)] = encode(its_tokenizer, [Example("Joel was born in", " Tarnow.")], loss_on="answer", max_length=64)
+    assert ids == [*tokenizer()("Joel was born in Tarnow.").input_ids, end] and labels[-1] == end
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == end
+    assert its_tokenizer.pad_token_id == tokenizer().pad_token_id
+    memory = retrofit(model, memory_settings(), seed=0)
+    assert memory.config.eos_token_id == memory.generation_config.eos_token_id == end
+
+
+def test_an_end_of_text_that_the_vocabulary_lacks_is_refused(given):
+    with pytest.raises(ConfigError, match=r"base\.end_of_text is '<s>', which .* does not have; its special tokens are '"):
+        make(given, end_of_text="<s>")
+    assert not (given / "base").exists()
 
 
 def test_a_model_of_the_expected_sizes_is_taken(given):

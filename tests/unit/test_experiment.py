@@ -706,6 +706,11 @@ def test_a_pretrained_model_is_always_a_qwen2():
     assert message.startswith("base.architecture.model_type is llama, but base.source is pretrain, which makes a Qwen2")
 
 
+def test_a_pretrained_model_has_an_end_of_text_token_of_its_own():
+    message = refusal(tiny(base={"end_of_text": "<s>"}))
+    assert message.startswith("base.end_of_text is '<s>', but base.source is pretrain") and message.endswith("drop it")
+
+
 def test_how_activations_are_kept_does_not_make_the_base_model_stale():
     kept, recomputed = (tiny(base={"gradient_checkpointing": value}) for value in (False, True))
     assert Experiment(kept, SCHEMA).base == Experiment(recomputed, SCHEMA).base
