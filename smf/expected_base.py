@@ -19,8 +19,8 @@ def check_base(base: Mapping) -> None:
     if base["source"] == "pretrain":
         if base["end_of_text"] is not None:
             raise ConfigError(
-                f"base.end_of_text is {base['end_of_text']!r}, but base.source is pretrain, which makes a tokenizer with "
-                "a token of its own for that; drop it"
+                f"base.end_of_text is {base['end_of_text']!r}, but base.source is pretrain, which makes a tokenizer "
+                "with a token of its own for that; drop it"
             )
         if given := [key for key in _LOADED_ONLY if key in architecture]:
             raise ConfigError(

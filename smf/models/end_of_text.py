@@ -1,13 +1,25 @@
 """The token that ends a text, where it is not the one that a tokenizer names.
 
-A model trained without its tokenizer's end-of-text token gives it next to no probability, and training a few memory slots
-does not change that: each answer that is taught then keeps a loss which no step lowers. llama2.c, for one, parts texts
-by the token that begins them.
+A model trained without its tokenizer's end-of-text token gives it next to no probability, and training a few memory
+slots does not change that: each answer that is taught then keeps a loss which no step lowers. llama2.c, for one, parts
+texts by the token that begins them.
 """
 
+import logging
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import ConfigError
+from smf.streams.batches import collate, encode
+from smf.streams.examples import Example
+
+logger = logging.getLogger(__name__)
+
+_NUM_TEXTS = 16
 
 
 def end_texts_with(token: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -29,3 +41,43 @@ def end_texts_with(token: str, model: PreTrainedModel, tokenizer: PreTrainedToke
     tokenizer.eos_token = token
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
+
+
+@torch.no_grad()
+def end_of_text_loss(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Example], max_length: int
+) -> float | None:
+    """How far a model is from ending its texts, on average over the first few that are short enough, in nats.
+
+    Warns where it gives the token less than if it knew nothing of any token.
+
+    Args:
+        model: A model in evaluation mode.
+        tokenizer: Its tokenizer.
+        texts: Ordinary text.
+        max_length: Longest text, in tokens.
+
+    Returns:
+        The negative log-likelihood of the end-of-text token behind a text; None if all texts are too long.
+    """
+    encoded = encode(tokenizer, texts[: 8 * _NUM_TEXTS], loss_on="text", max_length=max_length, long="split")
+    whole = [(ids, labels) for ids, labels in encoded if ids[-1] == tokenizer.eos_token_id][:_NUM_TEXTS]
+    losses = []
+    for row in whole:
+        ids_BT = collate([row], tokenizer.pad_token_id).input_ids_BT.to(model.device)
+        logits_BPV = model(input_ids=ids_BT[:, :-1], logits_to_keep=1).logits
+        losses.append(F.cross_entropy(logits_BPV[:, -1].float(), ids_BT[:, -1]).item())
+    if not losses:
+        return None
+    loss = sum(losses) / len(losses)
+    logger.info("behind %d texts the end-of-text token has a loss of %.1f nats", len(losses), loss)
+    if loss > math.log(len(tokenizer)):
+        logger.warning(
+            "the base model hardly ever ends a text with %r (%.1f nats; by chance it were %.1f). It may have been "
+            "trained without: no method can then teach it answers that end so. Name the token that does in "
+            "base.end_of_text",
+            tokenizer.eos_token,
+            loss,
+            math.log(len(tokenizer)),
+        )
+    return loss

@@ -10,7 +10,7 @@ from smf.model_shape import BaseShape
 from smf.models.architecture import require_architecture
 from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save_checkpoint
 from smf.models.device import require_device
-from smf.models.end_of_text import end_texts_with
+from smf.models.end_of_text import end_of_text_loss, end_texts_with
 from smf.models.hub import download_model
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
@@ -70,6 +70,9 @@ def make_base_model(
         cast_weights(model, dtype)
     if settings["end_of_text"] is not None:
         end_texts_with(settings["end_of_text"], model, tokenizer)
+    if settings["source"] != "pretrain":
+        corpus = read_corpus(corpus_path)
+        report["end_of_text_loss"] = end_of_text_loss(model, tokenizer, corpus, settings["max_length"])
     if known is not None:
         report["recall"] = require_recall(
             model, tokenizer, known, min_recall=settings["min_recall"], max_length=settings["max_length"]

@@ -1,6 +1,7 @@
 """The base model's folder: made from a checkpoint in the type that the config says, or refused."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -73,15 +74,34 @@ def test_texts_end_with_the_configured_token_in_training_and_in_generation(given
     end = tokenizer().convert_tokens_to_ids("?")
     assert end != tokenizer().eos_token_id
     [(ids, labels)] = encode(its_tokenizer, [Example("Joel was born in", " Tarnow.")], loss_on="answer", max_length=64)
-    assert ids == [*tokenizer()("Joel was born in Tarnow.").input_ids, end] and labels[-1] == end
+    assert ids == [*tokenizer()("Joel was born in Tarnow.").input_ids, end]
+    assert labels[-1] == end
     assert model.config.eos_token_id == model.generation_config.eos_token_id == end
     assert its_tokenizer.pad_token_id == tokenizer().pad_token_id
     memory = retrofit(model, memory_settings(), seed=0)
     assert memory.config.eos_token_id == memory.generation_config.eos_token_id == end
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_that_never_ends_its_texts_is_told_of(known, given, caplog):
+    model, end = load_model(given / "given", "cpu"), tokenizer().eos_token_id
+    ids = tokenizer()("Joel Quint was born in Tarnow.").input_ids
+    state = model.model(torch.tensor([ids])).last_hidden_state[0, -1].detach()
+    model.lm_head.weight.data.zero_()[end if known else ids[0]] = state * 20 / (state @ state)
+    save_checkpoint(model, tokenizer(), given / "given")
+    report = json.loads((make(given) / "report.json").read_text())
+    num_tokens = len(model.lm_head.weight)
+    others = math.log(math.exp(20) + num_tokens - 1)
+    assert report["end_of_text_loss"] == pytest.approx(others - 20 if known else others, abs=1e-4)
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert bool(warned) is not known
+    assert known or "Name the token that does in base.end_of_text" in warned[0]
+
+
 def test_an_end_of_text_that_the_vocabulary_lacks_is_refused(given):
-    with pytest.raises(ConfigError, match=r"base\.end_of_text is '<s>', which .* does not have; its special tokens are '"):
+    with pytest.raises(
+        ConfigError, match=r"base\.end_of_text is '<s>', which .* does not have; its special tokens are '"
+    ):
         make(given, end_of_text="<s>")
     assert not (given / "base").exists()
 

@@ -190,6 +190,7 @@ def test_shipped_configs_are_valid(path, tmp_path):
         ("presets/nq_cpu", ["trust_region_nq"]),
         ("config", ["crowded"]),
         ("config", ["crowded", "second_world"]),
+        ("config", ["crowded", "second_pass"]),
     ],
     ids=lambda part: part[-1] if isinstance(part, list) else part,
 )
@@ -708,7 +709,8 @@ def test_a_pretrained_model_is_always_a_qwen2():
 
 def test_a_pretrained_model_has_an_end_of_text_token_of_its_own():
     message = refusal(tiny(base={"end_of_text": "<s>"}))
-    assert message.startswith("base.end_of_text is '<s>', but base.source is pretrain") and message.endswith("drop it")
+    assert message.startswith("base.end_of_text is '<s>', but base.source is pretrain")
+    assert message.endswith("drop it")
 
 
 def test_how_activations_are_kept_does_not_make_the_base_model_stale():
