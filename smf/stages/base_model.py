@@ -10,10 +10,10 @@ from smf.model_shape import BaseShape
 from smf.models.architecture import require_architecture
 from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save_checkpoint
 from smf.models.device import require_device
-from smf.models.end_of_text import end_of_text_loss, end_texts_with
 from smf.models.hub import download_model
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
+from smf.training.end_of_text import end_of_text_loss, end_texts_with
 from smf.training.loop import TrainingSettings
 from smf.training.pretrain import pretrain, require_recall
 

@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import ConfigError
-from smf.streams.batches import collate, encode
+from smf.methods.method import language_model_loss
+from smf.streams.batches import IGNORED, collate, encode
 from smf.streams.examples import Example
 
 logger = logging.getLogger(__name__)
@@ -61,16 +61,12 @@ def end_of_text_loss(
         The negative log-likelihood of the end-of-text token behind a text; None if all texts are too long.
     """
     encoded = encode(tokenizer, texts[: 8 * _NUM_TEXTS], loss_on="text", max_length=max_length, long="split")
-    whole = [(ids, labels) for ids, labels in encoded if ids[-1] == tokenizer.eos_token_id][:_NUM_TEXTS]
-    losses = []
-    for row in whole:
-        ids_BT = collate([row], tokenizer.pad_token_id).input_ids_BT.to(model.device)
-        logits_BPV = model(input_ids=ids_BT[:, :-1], logits_to_keep=1).logits
-        losses.append(F.cross_entropy(logits_BPV[:, -1].float(), ids_BT[:, -1]).item())
-    if not losses:
+    end = tokenizer.eos_token_id
+    ends = [(ids, [*(IGNORED for _ in ids[1:]), end]) for ids, _ in encoded if ids[-1] == end][:_NUM_TEXTS]
+    if not ends:
         return None
-    loss = sum(losses) / len(losses)
-    logger.info("behind %d texts the end-of-text token has a loss of %.1f nats", len(losses), loss)
+    loss = float(language_model_loss(model, collate(ends, tokenizer.pad_token_id).to(model.device)))
+    logger.info("behind %d texts the end-of-text token has a loss of %.1f nats", len(ends), loss)
     if loss > math.log(len(tokenizer)):
         logger.warning(
             "the base model hardly ever ends a text with %r (%.1f nats; by chance it were %.1f). It may have been "
