@@ -63,9 +63,9 @@ def cell(name: str, keys: int, layers: Sequence[int]) -> dict:
 
 
 def score_files(name: str) -> list[str]:
-    """The scores of the start models and of all snapshots of one cell."""
+    """The scores of the healed model, which all methods start from, and of all snapshots of one cell."""
     seeds = OVERLAY["seeds"]
-    starts = [f"results/{name}/{start}/evaluate/seed-{seed}.json" for start in ("base", "healed") for seed in seeds]
+    starts = [f"results/{name}/healed/evaluate/seed-{seed}.json" for seed in seeds]
     runs = [f"results/{name}/runs/{method}/seed-{seed}/evaluate" for method in METHODS for seed in seeds]
     return starts + [f"{run}/position-{position}.json" for run in runs for position in POSITIONS]
 
