@@ -54,9 +54,11 @@ def main() -> None:
 
 def cell(name: str, keys: int, layers: Sequence[int]) -> dict:
     """What one size of memory changes of the config."""
+    base = "results/scaling/base"
+    vocabulary = read_json(f"{base}/config.json")["vocab_size"]  # the tokenizer may have found fewer tokens than allowed
     return {
         "results": f"results/{name}",
-        "base": {"source": "checkpoint", "checkpoint": "results/scaling/base"},
+        "base": {"source": "checkpoint", "checkpoint": base, "architecture": {"vocab_size": vocabulary}},
         "memory": {"num_keys": keys, "layers": list(layers)},
         "methods": {method: {"frontier_only": False} for method in METHODS},
     }
