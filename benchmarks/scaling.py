@@ -47,7 +47,7 @@ def main() -> None:
     table = scaling_table(evaluations, dict.fromkeys(METHODS, "healed"), "facts_question_f1", "nq_f1")
     write_table("results/scaling/tables/scaling.csv", table)
     labels = read_json("results/scaling/data/labels.json")
-    figure = scaling_figure(table, labels)
+    figure = scaling_figure(table, labels, "nq")
     for suffix in ("pdf", "png"):
         save_figure(figure, f"results/scaling/figures/scaling.{suffix}")
 
@@ -55,7 +55,8 @@ def main() -> None:
 def cell(name: str, keys: int, layers: Sequence[int]) -> dict:
     """What one size of memory changes of the config."""
     base = "results/scaling/base"
-    vocabulary = read_json(f"{base}/config.json")["vocab_size"]  # the tokenizer may have found fewer tokens than allowed
+    # The tokenizer may have found fewer tokens than the config of the base allows.
+    vocabulary = read_json(f"{base}/config.json")["vocab_size"]
     return {
         "results": f"results/{name}",
         "base": {"source": "checkpoint", "checkpoint": base, "architecture": {"vocab_size": vocabulary}},

@@ -12,19 +12,20 @@ from smf.evaluation.scaling import SCALING_COLUMNS
 from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
 from smf.figures.style import GREY, NORMAL, add_panel, drawing, new_figure
 
-_LEFT, _RIGHT, _GAP, _TOP, _DOWN = 0.95, 0.35, 0.3, 1.75, 0.5
+_LEFT, _RIGHT, _GAP, _TOP, _DOWN = 0.95, 0.35, 0.3, 1.95, 0.5
 _WIDTH, _HEIGHT = 2.35, 2.0
 _COLOURS = ("#56B4E9", "#0072B2", "#332288", "#000000")
 """Lighter for smaller tables."""
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), "-.")
 
 
-def scaling_figure(table: pd.DataFrame, labels: Mapping) -> Figure:
+def scaling_figure(table: pd.DataFrame, labels: Mapping, held_out: str) -> Figure:
     """Draw a column for each number of layers: retained facts above, forgetting below, against facts learned.
 
     Args:
         table: See :func:`smf.evaluation.scaling.scaling_table`.
         labels: What the data is: ``held_out`` and ``facts``.
+        held_out: The held-out set that forgetting is measured on.
 
     Raises:
         DataError: A column or a label is missing, or the table is empty.
@@ -35,20 +36,20 @@ def scaling_figure(table: pd.DataFrame, labels: Mapping) -> Figure:
     if table.empty:
         raise DataError("the scaling table is empty; run at least one size of memory")
     with drawing():
-        return _draw(table, labels)
+        return _draw(table, labels, labels["held_out"][held_out])
 
 
-def _draw(table: pd.DataFrame, labels: Mapping) -> Figure:
+def _draw(table: pd.DataFrame, labels: Mapping, old: str) -> Figure:
     layers = sorted(table["num_layers"].unique())
     sizes = dict(zip(sorted(table["num_keys"].unique()), _COLOURS, strict=False))
     methods = dict(zip(table["method"].unique(), _LINES, strict=False))
     width = max(7.6, _LEFT + len(layers) * (_WIDTH + _GAP) - _GAP + _RIGHT)
     seeds = count(table["seed"].nunique(), "seed")
     notes_top = _TOP + 2 * _HEIGHT + _DOWN + 0.55
-    notes = [line for note in _notes(labels, seeds) for line in wrap(note, width - _LEFT - _RIGHT)]
+    notes = [line for note in _notes(labels, old, seeds) for line in wrap(note, width - _LEFT - _RIGHT)]
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     figure_title(figure, _LEFT, "How many facts does a memory hold?", f"Streams of {_most(table):,} facts, {seeds}")
-    _legend(add_panel(figure, _LEFT, 0.86, width - _LEFT - _RIGHT, 0.3), width - _LEFT - _RIGHT, sizes, methods)
+    _legend(add_panel(figure, _LEFT, 0.86, width - _LEFT - _RIGHT, 0.5), width - _LEFT - _RIGHT, sizes, methods)
     lost = 1.06 * max(0.02, float(table["forgetting"].max()))
     for column, number in enumerate(layers):
         left = _LEFT + column * (_WIDTH + _GAP)
@@ -89,25 +90,25 @@ def _lines(axes: Axes, part: pd.DataFrame, value: str, sizes: Mapping, methods: 
 def _legend(axes: Axes, width: float, sizes: Mapping, methods: Mapping) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(-1, 1))
-    entries = [(f"{keys**2:,} slots a layer", {"color": colour}) for keys, colour in sizes.items()]
-    entries += [(method, {"color": GREY, "linestyle": line}) for method, line in methods.items()]
-    left = 0.0
-    for name, look in entries:
-        axes.plot([left, left + 0.3], [0, 0], linewidth=1.8, clip_on=False, **look)
-        axes.text(left + 0.37, 0, name, va="center", fontsize=NORMAL)
-        left += 0.37 + 0.072 * len(name) + 0.14
+    of_sizes = [(f"{keys**2:,} slots a layer", {"color": colour}) for keys, colour in sizes.items()]
+    of_methods = [(method, {"color": GREY, "linestyle": line}) for method, line in methods.items()]
+    for height, entries in ((0.55, of_sizes), (-0.55, of_methods)):
+        left = 0.0
+        for name, look in entries:
+            axes.plot([left, left + 0.3], [height, height], linewidth=1.8, clip_on=False, **look)
+            axes.text(left + 0.37, height, name, va="center", fontsize=NORMAL)
+            left += 0.37 + 0.085 * len(name) + 0.2
 
 
 def _most(table: pd.DataFrame) -> int:
     return int(table["position"].max())
 
 
-def _notes(labels: Mapping, seeds: str) -> list[str]:
-    first = next(iter(labels["held_out"].values()))
+def _notes(labels: Mapping, old: str, seeds: str) -> list[str]:
     return [
         f"Lines: means of {seeds}; small points: single seeds. Retained: all facts learned so far ({labels['facts']}), "
         "asked by a question that is never taught. Forgetting: the share of F1 lost on what the base model knew, "
-        f"against the healed model. Old knowledge: {first}.",
+        f"against the healed model. Old knowledge: {old}.",
         "All memories are installed in the same base model and healed alike; where the line of retained facts bends "
         "down, facts displace each other.",
     ]

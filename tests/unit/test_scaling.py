@@ -10,7 +10,7 @@ from smf.evaluation.scaling import SCALING_COLUMNS, scaling_table
 from smf.evaluation.scores import COLUMNS
 from smf.figures.scaling import scaling_figure
 
-LABELS = {"held_out": {"nq": "questions about old people"}, "facts": "facts about new people"}
+LABELS = {"held_out": {"hellaswag": "endings", "nq": "questions about old people"}, "facts": "facts about new people"}
 
 
 def scores(retained, held_out):
@@ -51,16 +51,24 @@ def test_sizes_that_were_not_run_are_refused():
 
 
 def test_the_figure_has_two_panels_a_number_of_layers_and_names_sizes_and_methods():
-    figure = scaling_figure(table(), LABELS)
+    figure = scaling_figure(table(), LABELS, "nq")
     assert len(figure.axes) == 1 + 2 * 3
     words = texts(figure)
     assert {"How many facts does a memory hold?", "4,096 slots a layer", "16,384 slots a layer", "smf"} <= set(words)
     assert {"1 memory layer", "2 memory layers", "3 memory layers"} <= set(words)
     assert any("questions about old people" in word for word in words)
+    assert not any("endings" in word for word in words)
+
+
+def test_the_key_lies_within_the_figure():
+    figure = scaling_figure(table(), LABELS, "nq")
+    figure.draw_without_rendering()
+    for text in figure.axes[0].texts:
+        assert text.get_window_extent().x1 <= figure.bbox.x1, text.get_text()
 
 
 def test_the_lines_are_means_over_seeds():
-    figure = scaling_figure(table(), LABELS)
+    figure = scaling_figure(table(), LABELS, "nq")
     lines = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert [list(line.get_ydata()) for line in lines] == [
         pytest.approx([0.905, 0.569]),
@@ -74,4 +82,4 @@ def test_the_lines_are_means_over_seeds():
 )
 def test_a_table_that_cannot_be_drawn_is_refused(broken, message):
     with pytest.raises(DataError, match=message):
-        scaling_figure(broken(table()), LABELS)
+        scaling_figure(broken(table()), LABELS, "nq")
