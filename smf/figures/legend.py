@@ -48,7 +48,7 @@ def draw_sample(axes: Axes, style: MethodStyle | None, left: float, right: float
     if style is None:
         axes.plot([middle], [y], "o", color="white", markeredgecolor=START_COLOUR, markersize=5.5, clip_on=False)
         return
-    axes.plot([left, right], [y, y], color=style.colour, linewidth=1.6, clip_on=False)
+    axes.plot([left, right], [y, y], color=style.colour, linestyle=style.line, linewidth=1.6, clip_on=False)
     axes.plot(
         [middle], [y], style.marker, color=style.colour, markersize=6.5, markeredgecolor="white", markeredgewidth=0.5,
         clip_on=False,

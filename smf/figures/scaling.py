@@ -10,9 +10,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from smf.errors import DataError
 from smf.evaluation.scaling import SCALING_COLUMNS
 from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
-from smf.figures.style import GREY, NORMAL, add_panel, drawing, new_figure
+from smf.figures.legend import ROW_HEIGHT, draw_legend, legend_rows
+from smf.figures.style import GREY, MethodStyle, add_panel, drawing, new_figure
 
-_LEFT, _RIGHT, _GAP, _TOP, _DOWN = 0.95, 0.35, 0.3, 1.95, 0.5
+_LEFT, _RIGHT, _GAP, _DOWN = 0.95, 0.35, 0.3, 0.5
+_LEGEND, _TITLE = 0.9, 0.55
+"""Inches from the top to the legend, and from the legend to the panels."""
 _WIDTH, _HEIGHT = 2.35, 2.0
 _COLOURS = ("#56B4E9", "#0072B2", "#332288", "#000000")
 """Lighter for smaller tables."""
@@ -44,17 +47,24 @@ def _draw(table: pd.DataFrame, labels: Mapping, old: str) -> Figure:
     sizes = dict(zip(sorted(table["num_keys"].unique()), _COLOURS, strict=False))
     methods = dict(zip(table["method"].unique(), _LINES, strict=False))
     width = max(7.6, _LEFT + len(layers) * (_WIDTH + _GAP) - _GAP + _RIGHT)
+    across = width - _LEFT - _RIGHT
+    of_sizes = {f"{keys**2:,} slots a layer": MethodStyle(colour, "o") for keys, colour in sizes.items()}
+    of_methods = {method: MethodStyle(GREY, "o", line) for method, line in methods.items()}
+    legend = legend_rows(list(of_sizes), across) + legend_rows(list(of_methods), across)
+    top = _LEGEND + len(legend) * ROW_HEIGHT + _TITLE
     seeds = count(table["seed"].nunique(), "seed")
-    notes_top = _TOP + 2 * _HEIGHT + _DOWN + 0.55
-    notes = [line for note in _notes(labels, old, seeds) for line in wrap(note, width - _LEFT - _RIGHT)]
+    notes_top = top + 2 * _HEIGHT + _DOWN + 0.55
+    notes = [line for note in _notes(labels, old, seeds) for line in wrap(note, across)]
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     figure_title(figure, _LEFT, "How many facts does a memory hold?", f"Streams of {_most(table):,} facts, {seeds}")
-    _legend(add_panel(figure, _LEFT, 0.86, width - _LEFT - _RIGHT, 0.5), width - _LEFT - _RIGHT, sizes, methods)
+    draw_legend(
+        add_panel(figure, _LEFT, _LEGEND, across, len(legend) * ROW_HEIGHT), legend, of_sizes | of_methods, across
+    )
     lost = 1.06 * max(0.02, float(table["forgetting"].max()))
     for column, number in enumerate(layers):
         left = _LEFT + column * (_WIDTH + _GAP)
-        above = add_panel(figure, left, _TOP, _WIDTH, _HEIGHT)
-        below = add_panel(figure, left, _TOP + _HEIGHT + _DOWN, _WIDTH, _HEIGHT)
+        above = add_panel(figure, left, top, _WIDTH, _HEIGHT)
+        below = add_panel(figure, left, top + _HEIGHT + _DOWN, _WIDTH, _HEIGHT)
         part = table[table["num_layers"] == number]
         _lines(above, part, "retained", sizes, methods)
         _lines(below, part, "forgetting", sizes, methods)
@@ -85,19 +95,6 @@ def _lines(axes: Axes, part: pd.DataFrame, value: str, sizes: Mapping, methods: 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(positions[0] / 1.25, positions[-1] * 1.25)
-
-
-def _legend(axes: Axes, width: float, sizes: Mapping, methods: Mapping) -> None:
-    axes.set_axis_off()
-    axes.set(xlim=(0, width), ylim=(-1, 1))
-    of_sizes = [(f"{keys**2:,} slots a layer", {"color": colour}) for keys, colour in sizes.items()]
-    of_methods = [(method, {"color": GREY, "linestyle": line}) for method, line in methods.items()]
-    for height, entries in ((0.55, of_sizes), (-0.55, of_methods)):
-        left = 0.0
-        for name, look in entries:
-            axes.plot([left, left + 0.3], [height, height], linewidth=1.8, clip_on=False, **look)
-            axes.text(left + 0.37, height, name, va="center", fontsize=NORMAL)
-            left += 0.37 + 0.085 * len(name) + 0.2
 
 
 def _most(table: pd.DataFrame) -> int:

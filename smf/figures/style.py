@@ -59,10 +59,11 @@ _METADATA = {
 
 
 class MethodStyle(NamedTuple):
-    """The colour and the marker that stand for one method in every figure."""
+    """The colour and the marker that stand for one method in every figure; lines are solid but where they tell more."""
 
     colour: str
     marker: str
+    line: str | tuple = "-"
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:

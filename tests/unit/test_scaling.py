@@ -60,11 +60,19 @@ def test_the_figure_has_two_panels_a_number_of_layers_and_names_sizes_and_method
     assert not any("endings" in word for word in words)
 
 
-def test_the_key_lies_within_the_figure():
-    figure = scaling_figure(table(), LABELS, "nq")
+def test_the_key_lies_within_the_figure_whatever_the_number_and_length_of_names():
+    one = table()
+    sizes = pd.concat([one, one[one["num_keys"] == 128].assign(num_keys=256)])
+    names = ("smf_trust", "tfidf_polyak", "a_method_of_a_long_name")
+    figure = scaling_figure(pd.concat([sizes.assign(method=name) for name in names]), LABELS, "nq")
     figure.draw_without_rendering()
-    for text in figure.axes[0].texts:
-        assert text.get_window_extent().x1 <= figure.bbox.x1, text.get_text()
+    key = figure.axes[0].texts
+    assert [text.get_text() for text in key][-2:] == ["tfidf_polyak", "a_method_of_a_long_na…"]
+    boxes = [text.get_window_extent() for text in key]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    top = max(axes.get_window_extent().y1 for axes in figure.axes[1:])
+    assert all(box.y0 > top for box in boxes)
 
 
 def test_the_lines_are_means_over_seeds():
