@@ -102,15 +102,15 @@ def _trained(axes: Axes, table: pd.DataFrame, shown: Sequence[str], methods: Seq
         ("share of the trained slots in the core set", trained_in_core, False),
     )
     for row, method in enumerate(shown):
-        colour, marker = styles[method]
+        style = styles[method]
         for share, filled in ((kind(table, method), filled) for _, kind, filled in kinds):
             if share.empty:
                 continue
             y = -row + (0.14 if filled else -0.14)
-            axes.plot(share.quantile(_SPREAD), [y, y], color=colour, linewidth=1.1, zorder=2)
+            axes.plot(share.quantile(_SPREAD), [y, y], color=style.colour, linewidth=1.1, zorder=2)
             axes.plot(
-                [share.median()], [y], marker, color=colour if filled else "white", markeredgecolor=colour,
-                markersize=7, markeredgewidth=1.2, zorder=3, clip_on=False,
+                [share.median()], [y], style.marker, color=style.colour if filled else "white",
+                markeredgecolor=style.colour, markersize=7, markeredgewidth=1.2, zorder=3, clip_on=False,
             )  # fmt: skip
     for name, _, filled in kinds:
         axes.plot([], [], "o", color=GREY if filled else "white", markeredgecolor=GREY, markersize=6, label=name)
