@@ -186,11 +186,12 @@ def logits(model, seed=1):
 
 def same_bytes(first, second):
     """Whether two tensors are bit-identical; unlike ``torch.equal`` this tells 0.0 from -0.0 and knows NaN."""
-    return (
-        first.dtype == second.dtype
-        and first.shape == second.shape
-        and first.detach().cpu().contiguous().numpy().tobytes() == second.detach().cpu().contiguous().numpy().tobytes()
-    )
+    return first.dtype == second.dtype and first.shape == second.shape and raw_bytes(first) == raw_bytes(second)
+
+
+def raw_bytes(tensor):
+    """A tensor's bits; numpy knows no bfloat16."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def copy_of_state(model):

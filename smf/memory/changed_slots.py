@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from smf.errors import CheckpointError
+from smf.memory.journal import Journal
 from smf.memory.layer import MemoryLayer
 
 
@@ -14,16 +15,21 @@ class ChangedSlots:
 
     Args:
         layers: The memory layers, by block.
+
+    Attributes:
+        journal: Who changed them, and how far.
     """
 
     def __init__(self, layers: Mapping[int, MemoryLayer]):
         self._layers = layers
         self._changed: dict[int, list[Tensor]] = {block: [] for block in layers}
         self._originals: dict[int, tuple[Tensor, Tensor]] = {}
+        self.journal = Journal(layers)
 
     def add(self, block: int, slots_R: Tensor) -> None:
-        """Note slots that a step was allowed to change."""
+        """Note slots that the step to come may change."""
         self._changed[block].append(slots_R)
+        self.journal.before_step(block, slots_R)
 
     def of(self, block: int) -> Tensor:
         """Every slot that was ever noted, ascending."""
@@ -60,6 +66,7 @@ class ChangedSlots:
                     f"the delta's slots of block {block} do not fit a table of {tuple(layer.values_SV.shape)}; "
                     "learn the stream again"
                 )
+        self.journal.forget()
         for block, layer in self._layers.items():
             table_SV = layer.values_SV.data
             if block in self._originals:

@@ -64,6 +64,8 @@ class Footprint:
             none.
         adapter_maps: float32 numbers that a block's adapters make of their parameters and keep for the backward pass.
         adapter_width: float32 numbers that they keep of each token beside their inputs.
+        history: Numbers that a patch holds beside the delta: the slots as they were. Movements are so few of them that
+            they are left out (docs/patches.md).
     """
 
     gradients: int
@@ -78,6 +80,7 @@ class Footprint:
     text_share: float | None = None
     adapter_maps: int = 0
     adapter_width: int = 0
+    history: int = 0
 
 
 class Method(ABC):
@@ -168,6 +171,20 @@ class Method(ABC):
             How many tokens were read for it.
         """
         return 0
+
+    def end_lesson(self, places: tuple[int, ...]) -> None:  # noqa: B027 (most methods keep no journal)
+        """All steps on a batch of facts were taken.
+
+        Args:
+            places: Of the facts, in the stream.
+        """
+
+    def history(self) -> tuple[dict[str, Tensor], tuple[tuple[int, ...], ...]] | None:
+        """Which lesson wrote what, and the lessons (:meth:`smf.memory.journal.Journal.history`); None: it is not known.
+
+        Methods that know leave memory patches, see :mod:`smf.patches`.
+        """
+        return None
 
     @abstractmethod
     def delta(self) -> dict[str, Tensor]:

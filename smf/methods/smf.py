@@ -17,6 +17,7 @@ from smf.errors import CheckpointError, ConfigError
 from smf.methods.method import Footprint, Method, StepReport, language_model_loss
 from smf.selection.names import ALL_ACCESSED, SELECTORS
 from smf.selection.options import OPTIONS, disagreement
+from smf.selection.step_options import STEP_OPTIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,37 +55,7 @@ class SparseMemoryFinetuning(Method):
             "default": "accesses",
             "description": "What KL's background distribution is made of: access counts or document frequencies.",
         },
-        "damping": {
-            "type": ["number", "null"],
-            "exclusiveMinimum": 0,
-            "default": None,
-            "description": "Trust region (docs/trust_region.md): a slot takes the share damping / (q + damping) of its "
-            "step, q being how much it disturbs ordinary text, 1 on average. null: whole steps.",
-        },
-        "disturbance": {
-            "enum": ["squared_weights", "accesses"],
-            "default": "squared_weights",
-            "description": "What q is made of: squared read weights or access counts of ordinary text.",
-        },
-        "past_weight": {
-            "type": "number",
-            "minimum": 0,
-            "default": 0.0,
-            "description": "What each earlier batch of the stream weighs in q, where ordinary text weighs 1.",
-        },
-        "polyak": {
-            "type": ["number", "null"],
-            "exclusiveMinimum": 0,
-            "default": None,
-            "description": "Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were "
-            "it linear, takes to reach zero, but at most learning_rate. Nothing is clipped then. null: learning_rate.",
-        },
-        "stop_loss": {
-            "type": ["number", "null"],
-            "exclusiveMinimum": 0,
-            "default": None,
-            "description": "No further step is taken on a batch whose loss is below this, in nats a token.",
-        },
+        **STEP_OPTIONS,
         "optimizer": {
             "enum": ["sgd", "adamw", "adagrad"],
             "default": "sgd",
@@ -156,7 +127,8 @@ class SparseMemoryFinetuning(Method):
         moments = {"adamw": 2, "adagrad": 1}.get(settings["optimizer"], int(settings["momentum"] > 0))
         # The state's room grows by doubling up to the table's size, see smf.memory.row_state.
         room = moments * min(2 * changed, memory.num_slots + 1)
-        return Footprint(rows * width, room * width, changed * width, first_block=min(memory.layers) + 1)
+        first = min(memory.layers) + 1
+        return Footprint(rows * width, room * width, changed * width, first_block=first, history=changed * width)
 
     def step(self, batch: Batch) -> StepReport:
         """One step on the slots that the selector picks for this batch."""
@@ -172,9 +144,9 @@ class SparseMemoryFinetuning(Method):
         rate = self.settings["learning_rate"] * self.rate_share
         for block, step_RV in self._steps(loss, rate).items():
             slots_R = selected[block].slots_R
+            self._changed.add(block, slots_R)
             self.optimizers[block].learning_rate = rate
             self.optimizers[block].step(slots_R, step_RV)
-            self._changed.add(block, slots_R)
         num_slots = {block: slots.number for block, slots in selected.items()}
         return StepReport(loss, num_slots, num_tokens=batch.num_tokens + more_tokens)
 
@@ -267,7 +239,8 @@ class SparseMemoryFinetuning(Method):
             for name, tensor in optimizer.state_dict().items()
         }
         past = {} if self._regions is None else self._regions.state_dict()
-        return {**state, **past, **self._past_writes.state_dict(), "generator": self._generator.get_state()}
+        state |= {**past, **self._past_writes.state_dict(), **self._changed.journal.state_dict()}
+        return {**state, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Go on where :meth:`state_dict` and :meth:`delta` were taken.
@@ -281,11 +254,20 @@ class SparseMemoryFinetuning(Method):
             self._regions.load_state_dict(state)
         self._past_writes.load_state_dict(state)
         self._changed.resume(delta)
+        self._changed.journal.load_state_dict(state)
         for block, optimizer in self.optimizers.items():
             prefix = f"{block}."
             part = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
             optimizer.load_state_dict(part)
         self._generator.set_state(state["generator"])
+
+    def end_lesson(self, places: tuple[int, ...]) -> None:
+        """Note who moved what."""
+        self._changed.journal.end_lesson(places)
+
+    def history(self) -> tuple[dict[str, Tensor], tuple[tuple[int, ...], ...]]:
+        """The journal's, and its lessons."""
+        return self._changed.journal.history(), self._changed.journal.lessons
 
     def delta(self) -> dict[str, Tensor]:
         """Ids and values of every slot that was ever selected."""

@@ -86,6 +86,8 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
         parts["momentary"] += base.vocab_size * base.hidden_size * weight  # a second gradient of the embedding
         if weight < FLOAT32:
             parts["optimizer"] += 2 * footprint.gradients * FLOAT32  # float32 copies of weights and gradients
+    if models.on_cpu:  # what the slots held before; an accelerator's host has room
+        parts["optimizer"] += footprint.history * models.value
     if footprint.memory_weights:  # float32 copies; their gradients are those that are counted
         parts["optimizer"] += FLOAT32 * models.num_memory_weights_below(FLOAT32)
     if start == "healed":

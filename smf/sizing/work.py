@@ -168,7 +168,8 @@ class Work:
             return models.bytes_of_memory
         if self.start(name) == "base":
             return footprint.delta * FLOAT32
-        return footprint.delta * models.value + footprint.delta // models.memory.value_dim * _INDEX
+        values = (footprint.delta + footprint.history) * models.value
+        return values + footprint.delta // models.memory.value_dim * _INDEX
 
     @property
     def disk(self) -> dict[str, int]:

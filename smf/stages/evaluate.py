@@ -12,9 +12,8 @@ from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.selection.background import BackgroundCounts
-from smf.stages.learn import start_method
+from smf.stages.learn import read_delta, start_method
 from smf.streams.facts import read_facts
-from smf.tensor_files import read_tensors
 
 
 def evaluate_run(
@@ -56,7 +55,7 @@ def evaluate_run(
     evaluator.remember(learner.model, tokenizer, delta_paths)
     start_hash = model_hash(start_folder)
     for position, path in progress(delta_paths.items(), "snapshots", total=len(delta_paths)):
-        delta, metadata = read_tensors(path)
+        delta, metadata = read_delta(path)
         if metadata["start_hash"] != start_hash:
             raise CheckpointError(f"{path} was learned from another model than {start_folder}; learn the stream again")
         learner.load_delta(delta)

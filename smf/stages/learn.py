@@ -1,19 +1,23 @@
 """One run: one method learns the stream of one seed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from smf.artifacts import write_jsonl
 from smf.methods.method import Method
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.recompute import recompute_activations
+from smf.patches.patch import KIND as PATCH
+from smf.patches.patch import patch_of, read_patch, write_patch
 from smf.selection.background import BackgroundCounts
 from smf.streams.background_texts import BackgroundTexts
 from smf.streams.batches import encode
 from smf.streams.examples import read_corpus
-from smf.streams.facts import read_facts
-from smf.tensor_files import write_tensors
+from smf.streams.facts import Fact, read_facts
+from smf.tensor_files import read_tensors, write_tensors
 from smf.training.learn import StreamSettings, learn_stream
 
 
@@ -79,12 +83,62 @@ def learn(
         seed=seed,
     )
 
-    def keep(position, delta):
-        metadata = {"start_hash": start_hash, "method": dict(method), "seed": seed, "position": position}
-        write_tensors(delta_paths[position], delta, metadata)
+    facts = read_facts(facts_path)
 
-    rows = learn_stream(learner, tokenizer, read_facts(facts_path), settings, keep)
+    def keep(position, delta):
+        metadata = {"method": dict(method), "seed": seed, "position": position}
+        write_learned(delta_paths[position], delta, learner, start_hash, facts, f"seed {seed}", metadata)
+
+    rows = learn_stream(learner, tokenizer, facts, settings, keep)
     write_jsonl(log_path, rows)
+
+
+def write_learned(
+    path: str | Path,
+    delta: Mapping[str, Tensor],
+    learner: Method,
+    start_hash: str,
+    facts: Sequence[Fact],
+    stream: str,
+    metadata: Mapping[str, object],
+) -> None:
+    """Write what was learned: a memory patch, if the method knows which fact wrote what, else the delta.
+
+    Args:
+        path: Where it goes.
+        delta: The method's.
+        learner: The method.
+        start_hash: Of the model that it started from.
+        facts: The stream.
+        stream: A name for it, for people who stack patches.
+        metadata: What else shall be known.
+    """
+    history = learner.history()
+    if history is None:
+        write_tensors(path, delta, {**metadata, "kind": "delta", "start_hash": start_hash})
+        return
+    tensors, lessons = history
+    taught = sorted({place for lesson in lessons for place in lesson})
+    numbers = {place: number for number, place in enumerate(taught)}
+    known = [
+        {
+            "fact_id": fact.fact_id,
+            "subject": fact.subject,
+            "question": fact.question,
+            "answer": next(iter(fact.answers), ""),
+            "stream": stream,
+            "position": place + 1,
+        }
+        for place, fact in ((place, facts[place]) for place in taught)
+    ]
+    renumbered = [tuple(numbers[place] for place in lesson) for lesson in lessons]
+    write_patch(path, patch_of(delta, tensors, start_hash, known, renumbered), metadata)
+
+
+def read_delta(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """What :func:`write_learned` wrote, as :meth:`smf.methods.method.Method.load_delta` takes it, and its metadata."""
+    tensors, metadata = read_tensors(path)
+    return (read_patch(path).delta() if metadata.get("kind") == PATCH else tensors), metadata
 
 
 def start_method(

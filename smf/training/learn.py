@@ -104,6 +104,7 @@ def learn_stream(
         group = [facts[place] for place in places]
         steps = range(number * settings.steps_per_fact, (number + 1) * settings.steps_per_fact)
         outcome = _learn(method, tokenizer, group, rows[places[0]], [schedule.share(step) for step in steps], settings)
+        method.end_lesson(tuple(places))
         for place, acquired in zip(places, _acquired(method, tokenizer, group, settings.max_length), strict=True):
             rows[place]["acquired"] = acquired
             for column, more in outcome.items():

@@ -1,0 +1,40 @@
+"""Patches on a model in memory."""
+
+from collections.abc import Sequence
+
+from smf.errors import CheckpointError
+from smf.models.memory_model import MemoryForCausalLM
+from smf.patches.patch import MemoryPatch
+from smf.patches.stack import stack
+
+
+def apply(model: MemoryForCausalLM, patches: Sequence[MemoryPatch]) -> None:
+    """Write patches into a model of their base, in place. Whose hash the model has, the caller knows.
+
+    Raises:
+        CheckpointError: They do not fit its tables, or the model holds something else than their base.
+    """
+    _write(model, stack(patches), "before_RV", "after_RV")
+
+
+def revert(model: MemoryForCausalLM, patches: Sequence[MemoryPatch]) -> None:
+    """Take back what :func:`apply` wrote, bit for bit.
+
+    Raises:
+        CheckpointError: They do not fit its tables, or the model does not hold them.
+    """
+    _write(model, stack(patches), "after_RV", "before_RV")
+
+
+def _write(model: MemoryForCausalLM, patch: MemoryPatch, found: str, wanted: str) -> None:
+    tables = {block: layer.values_SV.data for block, layer in model.memory_layers().items()}
+    for block, layer in patch.layers.items():
+        table_SV = tables.get(block)
+        if table_SV is None or table_SV.shape[1] != layer.after_RV.shape[1] or table_SV.dtype != layer.after_RV.dtype:
+            raise CheckpointError(f"the model has no memory in block {block} that the patch's rows fit")
+        if len(layer.slots_R) and int(layer.slots_R[-1]) >= len(table_SV):
+            raise CheckpointError(f"the patch writes slots beyond the {len(table_SV)} of block {block}")
+        if not (table_SV[layer.slots_R.to(table_SV.device)].cpu() == getattr(layer, found)).all():
+            raise CheckpointError(f"block {block} does not hold what the patch expects there; load the model anew")
+    for block, layer in patch.layers.items():
+        tables[block][layer.slots_R.to(tables[block].device)] = getattr(layer, wanted).to(tables[block].device)

@@ -1,0 +1,220 @@
+"""A memory patch: what a stream wrote into the slots of a healed model, and which fact wrote what.
+
+On disk it is one safetensors file (docs/patches.md). A value table is what a patch says it is: ``after`` where it has a
+row, the base's own value everywhere else.
+
+Shapes: R row (a slot that the patch holds), V value, L lesson, W entry of a list of writers, M kept movement.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from smf.errors import CheckpointError, DataError, did_you_mean
+from smf.tensor_files import read_tensors, write_tensors
+
+_FILE_NAMES = {"slots_R": "slots", "before_RV": "before", "after_RV": "values", "writer_starts_R1": "writer_starts"}
+_FILE_NAMES |= {"writers_W": "writers", "moved_rows_M": "moved_rows", "moved_by_M": "moved_by"}
+_FILE_NAMES |= {"movements_MV": "movements"}
+KIND = "memory patch"
+
+
+@dataclass(frozen=True)
+class LayerPatch:
+    """The rows of one memory layer.
+
+    Attributes:
+        slots_R: Their slots, ascending, each once.
+        before_RV: What they hold in the base, in the type of the table.
+        after_RV: What they hold with the patch.
+        writer_starts_R1: Where each row's writers begin in ``writers_W``; the last entry is W.
+        writers_W: Lessons that were allowed to write each row, ascending within a row.
+        moved_rows_M: Rows of the kept movements; ascending, of one row by ascending lesson.
+        moved_by_M: Their lessons.
+        movements_MV: How far each of these lessons moved each of these rows, bfloat16. Kept of rows with more than one
+            writer, and of each lesson as many of its longest as hold 99.9 % of its squared movement.
+    """
+
+    slots_R: Tensor
+    before_RV: Tensor
+    after_RV: Tensor
+    writer_starts_R1: Tensor
+    writers_W: Tensor
+    moved_rows_M: Tensor
+    moved_by_M: Tensor
+    movements_MV: Tensor
+
+    @property
+    def writer_rows_W(self) -> Tensor:
+        """The row of each entry of ``writers_W``."""
+        return torch.arange(len(self.slots_R)).repeat_interleave(self.num_writers_R)
+
+    @property
+    def num_writers_R(self) -> Tensor:
+        """How many lessons wrote each row."""
+        return self.writer_starts_R1.long().diff()
+
+    def require_whole(self, num_lessons: int, where: str) -> None:
+        """Check that the parts fit each other.
+
+        Raises:
+            CheckpointError: They do not; the message begins with ``where``.
+        """
+        rows, width = len(self.slots_R), self.before_RV.shape[-1]
+        starts = self.writer_starts_R1
+        right = (
+            self.before_RV.shape == self.after_RV.shape == (rows, width)
+            and self.before_RV.dtype == self.after_RV.dtype
+            and self.movements_MV.shape == (len(self.moved_rows_M), width)
+            and self.moved_by_M.shape == self.moved_rows_M.shape
+            and starts.shape == (rows + 1,)
+            and int(starts[0]) == 0
+            and int(starts[-1]) == len(self.writers_W)
+            and bool((starts.diff() >= 0).all())
+            and bool((self.slots_R.diff() > 0).all())
+            and _within(self.slots_R, None)
+            and _within(self.writers_W, num_lessons)
+            and _within(self.moved_by_M, num_lessons)
+            and _within(self.moved_rows_M, rows)
+        )
+        if not right:
+            raise CheckpointError(f"{where} contradicts itself; learn the stream again, or get the patch anew")
+
+
+@dataclass(frozen=True)
+class MemoryPatch:
+    """What one stream, or several on top of each other, learned.
+
+    Attributes:
+        base_hash: :func:`smf.models.checkpoint.model_hash` of the model that the stream started from.
+        layers: The rows of each memory layer, by block.
+        facts: The facts in the order in which they were taught; each has ``fact_id``, ``subject``, ``question``,
+            ``answer`` and ``stream``, a name for the run that taught it.
+        lessons: Which facts (by their place in ``facts``) were learned together, in one batch.
+    """
+
+    base_hash: str
+    layers: Mapping[int, LayerPatch]
+    facts: tuple[Mapping, ...]
+    lessons: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Slots that the patch holds, over all layers."""
+        return sum(len(layer.slots_R) for layer in self.layers.values())
+
+    def places(self, fact_id: str) -> list[int]:
+        """Where a fact stands in ``facts``; more than once if several streams taught it.
+
+        Raises:
+            DataError: The patch does not hold it.
+        """
+        known = [fact["fact_id"] for fact in self.facts]
+        if fact_id not in known:
+            raise DataError(
+                f"the patch holds no fact {fact_id!r}; {did_you_mean(fact_id, known)}`smf patch info PATCH --facts` "
+                f"lists its {len(known)} facts"
+            )
+        return [place for place, known_id in enumerate(known) if known_id == fact_id]
+
+    def delta(self) -> dict[str, Tensor]:
+        """The rows with the patch, as :meth:`smf.methods.method.Method.load_delta` takes them."""
+        parts = {}
+        for block, layer in self.layers.items():
+            parts |= {f"{block}.slots": layer.slots_R, f"{block}.values": layer.after_RV}
+        return parts
+
+
+def patch_of(
+    delta: Mapping[str, Tensor],
+    history: Mapping[str, Tensor],
+    base_hash: str,
+    facts: Sequence[Mapping],
+    lessons: Sequence[Sequence[int]],
+) -> MemoryPatch:
+    """The patch that a method's delta and its :meth:`~smf.memory.journal.Journal.history` make.
+
+    Args:
+        delta: Slots and values of each block.
+        history: What the journal knows of each block.
+        base_hash: See :class:`MemoryPatch`.
+        facts: See :class:`MemoryPatch`.
+        lessons: See :class:`MemoryPatch`.
+    """
+    return _assembled({**delta, **history}, base_hash, facts, lessons, "what was learned")
+
+
+def write_patch(path: str | Path, patch: MemoryPatch, metadata: Mapping[str, object] | None = None) -> None:
+    """Write a patch; equal patches give equal bytes.
+
+    Args:
+        path: Where it goes.
+        patch: The patch.
+        metadata: What else shall be known of it, such as the seed.
+    """
+    parts = {
+        f"{block}.{_FILE_NAMES[field.name]}": getattr(layer, field.name)
+        for block, layer in patch.layers.items()
+        for field in fields(LayerPatch)
+    }
+    header = {
+        **(metadata or {}),
+        "kind": KIND,
+        "start_hash": patch.base_hash,
+        "facts": [dict(fact) for fact in patch.facts],
+        "lessons": [list(lesson) for lesson in patch.lessons],
+    }
+    write_tensors(path, parts, header)
+
+
+def read_patch(path: str | Path) -> MemoryPatch:
+    """Read a patch.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another format version, or no patch.
+    """
+    parts, metadata = read_tensors(path)
+    if metadata.get("kind") != KIND:
+        raise CheckpointError(
+            f"{path} is no memory patch; runs of sparse methods leave them in runs/<method>/seed-<seed>/learn/"
+        )
+    return _assembled(parts, metadata["start_hash"], metadata["facts"], metadata["lessons"], str(path))
+
+
+def require_base(patch: MemoryPatch, base_hash: str, patch_name: object, base_name: object) -> None:
+    """Refuse to combine a patch with a model that it was not learned from.
+
+    Raises:
+        CheckpointError: The hashes differ.
+    """
+    if patch.base_hash != base_hash:
+        raise CheckpointError(
+            f"{patch_name} was learned from another model than {base_name} (its base is {patch.base_hash[:12]}, this "
+            f"is {base_hash[:12]}); take the model that it was learned from, or teach this one anew"
+        )
+
+
+def _assembled(
+    parts: Mapping[str, Tensor], base_hash: str, facts: Sequence[Mapping], lessons: Sequence[Sequence[int]], where: str
+) -> MemoryPatch:
+    blocks = sorted({int(name.split(".")[0]) for name in parts})
+    expected = {f"{block}.{name}" for block in blocks for name in _FILE_NAMES.values()}
+    if parts.keys() != expected:
+        raise CheckpointError(f"{where} holds {sorted(parts)}; a patch holds {sorted(expected)}")
+    layers = {
+        block: LayerPatch(**{field: parts[f"{block}.{name}"] for field, name in _FILE_NAMES.items()})
+        for block in blocks
+    }
+    for layer in layers.values():
+        layer.require_whole(len(lessons), where)
+    if any(not 0 <= place < len(facts) for lesson in lessons for place in lesson):
+        raise CheckpointError(f"{where} contradicts itself; learn the stream again, or get the patch anew")
+    return MemoryPatch(base_hash, layers, tuple(facts), tuple(tuple(lesson) for lesson in lessons))
+
+
+def _within(numbers: Tensor, end: int | None) -> bool:
+    """Whether all numbers are at least 0 and below ``end``."""
+    return not len(numbers) or (int(numbers.min()) >= 0 and (end is None or int(numbers.max()) < end))

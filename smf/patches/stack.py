@@ -1,0 +1,144 @@
+"""Patches of one base on top of each other, and where they get in each other's way.
+
+Rows that one patch alone holds stay as they are. A row that several hold is moved by the sum of their movements. Such
+rows are conflicts: what each of two facts needs the slot to be was learned without the other.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smf.errors import CheckpointError, DataError
+from smf.patches.patch import LayerPatch, MemoryPatch, require_base
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """Where two patches write the same slots.
+
+    Attributes:
+        num_rows: How many slots both write, by block.
+        cosine: Of their movements in these slots, taken together: 1 if they agree, -1 if one undoes the other; 0 if
+            there are none.
+        shares: Which part of each patch's squared movement lies in these slots.
+        facts: Pairs of facts, by fact_id, that wrote the same slots, and how many; most first.
+    """
+
+    num_rows: dict[int, int]
+    cosine: float
+    shares: tuple[float, float]
+    facts: list[tuple[str, str, int]]
+
+
+def stack(patches: Sequence[MemoryPatch]) -> MemoryPatch:
+    """One patch in place of several, the first at the bottom; the order only matters for rounding.
+
+    Raises:
+        DataError: There is none.
+        CheckpointError: They are of different bases, or disagree on what the base holds.
+    """
+    if not patches:
+        raise DataError("there is no patch to stack; name one at least")
+    first = patches[0]
+    for number, patch in enumerate(patches[1:], start=2):
+        require_base(patch, first.base_hash, f"patch {number}", "patch 1")
+        if patch.layers.keys() != first.layers.keys():
+            raise CheckpointError(f"patch {number} has blocks {sorted(patch.layers)}, patch 1 {sorted(first.layers)}")
+    facts, lessons = [], []
+    for patch in patches:
+        lessons += [tuple(place + len(facts) for place in lesson) for lesson in patch.lessons]
+        facts += patch.facts
+    layers = {block: _stacked([patch.layers[block] for patch in patches], patches) for block in first.layers}
+    return MemoryPatch(first.base_hash, layers, tuple(facts), tuple(lessons))
+
+
+def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
+    """Where two patches write the same slots.
+
+    Raises:
+        CheckpointError: They are of different bases.
+    """
+    require_base(second, first.base_hash, "the second patch", "the first")
+    num_rows, dot, inside, total, pairs = {}, 0.0, [0.0, 0.0], [0.0, 0.0], Counter()
+    for block in first.layers.keys() & second.layers.keys():
+        one, other = first.layers[block], second.layers[block]
+        rows = [torch.isin(a.slots_R, b.slots_R) for a, b in ((one, other), (other, one))]
+        moved = [layer.after_RV.double() - layer.before_RV.double() for layer in (one, other)]
+        num_rows[block] = int(rows[0].sum())
+        dot += float((moved[0][rows[0]] * moved[1][rows[1]]).sum())
+        for side in (0, 1):
+            inside[side] += float(moved[side][rows[side]].square().sum())
+            total[side] += float(moved[side].square().sum())
+        pairs.update(_pairs(one, other))
+    by_fact = Counter()
+    for (mine, yours), number in pairs.items():
+        for place in first.lessons[mine]:
+            for other_place in second.lessons[yours]:
+                by_fact[first.facts[place]["fact_id"], second.facts[other_place]["fact_id"]] += number
+    norms = (inside[0] * inside[1]) ** 0.5
+    return Conflicts(
+        dict(sorted(num_rows.items())),
+        dot / norms if norms else 0.0,
+        tuple(part / whole if whole else 0.0 for part, whole in zip(inside, total, strict=True)),
+        [(*names, number) for names, number in by_fact.most_common()],
+    )
+
+
+def _stacked(layers: Sequence[LayerPatch], patches: Sequence[MemoryPatch]) -> LayerPatch:
+    slots_R = torch.cat([layer.slots_R for layer in layers]).unique()
+    rows = [torch.searchsorted(slots_R, layer.slots_R) for layer in layers]
+    num_holders_R = torch.bincount(torch.cat(rows), minlength=len(slots_R))
+    width, kind = layers[0].before_RV.shape[1], layers[0].before_RV.dtype
+    before_RV, alone_RV = torch.empty(len(slots_R), width, dtype=kind), torch.empty(len(slots_R), width, dtype=kind)
+    for layer, rows_P in zip(reversed(layers), reversed(rows), strict=True):
+        before_RV[rows_P], alone_RV[rows_P] = layer.before_RV, layer.after_RV
+    sum_RV = before_RV.to(torch.float32, copy=True)
+    for number, (layer, rows_P) in enumerate(zip(layers, rows, strict=True), start=1):
+        if not torch.equal(before_RV[rows_P], layer.before_RV):
+            raise CheckpointError(f"patch {number} disagrees with the others on what the base holds; get it anew")
+        sum_RV.index_add_(0, rows_P, layer.after_RV.float() - layer.before_RV.float())
+    after_RV = torch.where((num_holders_R > 1).unsqueeze(1), sum_RV.to(kind), alone_RV)
+    offset, writers, moved = 0, [], []
+    for layer, rows_P, patch in zip(layers, rows, patches, strict=True):
+        writers.append(torch.stack([rows_P[layer.writer_rows_W], layer.writers_W.long() + offset], 1))
+        moved += _movements(layer, rows_P, num_holders_R[rows_P] > 1, offset)
+        offset += len(patch.lessons)
+    pairs_W2 = torch.cat(writers).unique(dim=0)
+    number_R = torch.bincount(pairs_W2[:, 0], minlength=len(slots_R))
+    moved_rows_M, moved_by_M, movements_MV = (torch.cat(parts) for parts in zip(*moved, strict=True))
+    order_M = (moved_rows_M * max(offset, 1) + moved_by_M).argsort()
+    return LayerPatch(
+        slots_R=slots_R,
+        before_RV=before_RV,
+        after_RV=after_RV,
+        writer_starts_R1=torch.cat([number_R.new_zeros(1), number_R.cumsum(0)]).int(),
+        writers_W=pairs_W2[:, 1].int(),
+        moved_rows_M=moved_rows_M[order_M].int(),
+        moved_by_M=moved_by_M[order_M].int(),
+        movements_MV=movements_MV[order_M],
+    )
+
+
+def _movements(
+    layer: LayerPatch, rows_P: Tensor, now_shared_P: Tensor, offset: int
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """A layer's kept movements, and those of its rows with one writer that are now shared with another patch."""
+    kept = (rows_P[layer.moved_rows_M.long()], layer.moved_by_M.long() + offset, layer.movements_MV)
+    alone_P = (now_shared_P & (layer.num_writers_R == 1)).nonzero().squeeze(1)
+    writers_A = layer.writers_W[layer.writer_starts_R1[alone_P].long()].long() + offset
+    movements_AV = layer.after_RV[alone_P].float() - layer.before_RV[alone_P].float()
+    return [kept, (rows_P[alone_P], writers_A, movements_AV.to(layer.movements_MV.dtype))]
+
+
+def _pairs(one: LayerPatch, other: LayerPatch) -> Counter:
+    """How many rows each pair of lessons wrote, the first of one layer, the second of the other."""
+    mine, yours = (_writers_by_slot(layer) for layer in (one, other))
+    return Counter((a, b) for slot in mine.keys() & yours.keys() for a in mine[slot] for b in yours[slot])
+
+
+def _writers_by_slot(layer: LayerPatch) -> dict[int, list[int]]:
+    starts, writers = layer.writer_starts_R1.tolist(), layer.writers_W.tolist()
+    return {slot: writers[starts[row] : starts[row + 1]] for row, slot in enumerate(layer.slots_R.tolist())}

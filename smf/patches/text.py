@@ -1,0 +1,115 @@
+"""What people read of patches."""
+
+from collections.abc import Mapping
+
+import torch
+
+from smf.patches.forget import Forgotten
+from smf.patches.patch import MemoryPatch
+from smf.patches.stack import Conflicts
+
+_MOST = 10
+
+
+def info_text(patch: MemoryPatch, metadata: Mapping, size: int, *, facts: bool) -> str:
+    """What a patch holds.
+
+    Args:
+        patch: The patch.
+        metadata: What its file says beside.
+        size: Bytes of the file.
+        facts: Whether to list every fact.
+    """
+    values = sum(2 * layer.after_RV.numel() * layer.after_RV.element_size() for layer in patch.layers.values())
+    lines = [
+        f"base    {patch.base_hash[:12]}",
+        f"facts   {len(patch.facts):,}",
+        f"slots   {patch.num_rows:,}: "
+        + ", ".join(f"{len(layer.slots_R):,} in block {block}" for block, layer in sorted(patch.layers.items())),
+        f"size    {size:,} bytes, {size / values:.2f} times those of its slot values"
+        if values
+        else f"size    {size:,} bytes",
+    ]
+    if "seed" in metadata:
+        lines.append(f"seed    {metadata['seed']}")
+    if not facts:
+        return "\n".join([*lines, "", "smf patch info PATCH --facts lists the facts"])
+    alone, shared = _rows_by_lesson(patch)
+    lines += ["", f"{'fact':<40} {'slots':>7} {'shared':>7}  question → answer"]
+    for number, lesson in enumerate(patch.lessons):
+        for place in lesson:
+            fact = patch.facts[place]
+            asked = f"{fact['question']} → {fact['answer']}" if fact["question"] else fact["answer"]
+            lines.append(f"{fact['fact_id']:<40} {alone[number] + shared[number]:>7,} {shared[number]:>7,}  {asked}")
+    return "\n".join([*lines, "", "slots: that the fact wrote; shared: of these, that other facts wrote too"])
+
+
+def forgotten_text(fact_ids: list[str], report: Forgotten) -> str:
+    """What forgetting did."""
+    lines = [
+        f"forgot {', '.join(fact_ids)}",
+        f"{report.num_restored:,} slots hold what they held in the base",
+        f"{report.num_moved_back:,} slots that other facts wrote too were moved back by what was forgotten",
+        f"{report.num_left:,} such slots were left: what was forgotten had hardly moved them",
+    ]
+    if report.shared_with:
+        lines += ["", "shared slots with:"]
+        lines += [f"  {fact_id:<40} {number:>7,}" for fact_id, number in [*report.shared_with.items()][:_MOST]]
+        if len(report.shared_with) > _MOST:
+            lines.append(f"  and {len(report.shared_with) - _MOST:,} further facts")
+    return "\n".join(lines)
+
+
+def conflicts_text(found: Conflicts) -> str:
+    """Where two patches write the same slots."""
+    total = sum(found.num_rows.values())
+    if not total:
+        return "no slot is written by both"
+    blocks = ", ".join(f"{number:,} in block {block}" for block, number in found.num_rows.items())
+    lines = [
+        f"{total:,} slots are written by both: {blocks}",
+        f"they hold {found.shares[0]:.1%} of the first patch's squared movement and {found.shares[1]:.1%} of the "
+        f"second's; its cosine there is {found.cosine:.2f} (1: they agree; 0: neither minds the other; -1: one undoes "
+        "the other)",
+        "",
+        f"{'first':<40} {'second':<40} {'slots':>7}",
+    ]
+    lines += [f"{mine:<40} {yours:<40} {number:>7,}" for mine, yours, number in found.facts[:_MOST]]
+    if len(found.facts) > _MOST:
+        lines.append(f"and {len(found.facts) - _MOST:,} further pairs of facts")
+    return "\n".join(lines)
+
+
+def diff_text(first: MemoryPatch, second: MemoryPatch) -> str:
+    """What one patch has and another has not."""
+    names = [[fact["fact_id"] for fact in patch.facts] for patch in (first, second)]
+    lines = []
+    for title, mine, yours in (("only in the first", *names), ("only in the second", *reversed(names))):
+        only = [name for name in mine if name not in set(yours)]
+        lines.append(f"{len(only):,} facts {title}" + (f": {', '.join(only[:_MOST])}" if only else ""))
+        if len(only) > _MOST:
+            lines[-1] += ", …"
+    for block in sorted(first.layers.keys() | second.layers.keys()):
+        one, other = first.layers.get(block), second.layers.get(block)
+        if one is None or other is None:
+            lines.append(f"block {block}: only in the {'second' if one is None else 'first'}")
+            continue
+        mine, yours = torch.isin(one.slots_R, other.slots_R), torch.isin(other.slots_R, one.slots_R)
+        differ = (one.after_RV[mine] != other.after_RV[yours]).any(1)
+        lines.append(
+            f"block {block}: {int((~mine).sum()):,} slots only in the first, {int((~yours).sum()):,} only in the "
+            f"second, {int(differ.sum()):,} of {int(mine.sum()):,} common ones with other values"
+        )
+    if first.base_hash != second.base_hash:
+        lines.append("they were learned from different models")
+    return "\n".join(lines)
+
+
+def _rows_by_lesson(patch: MemoryPatch) -> tuple[list[int], list[int]]:
+    """Of each lesson, the rows that it alone wrote and those that others wrote too."""
+    alone, shared = [0] * len(patch.lessons), [0] * len(patch.lessons)
+    for layer in patch.layers.values():
+        of_many_W = (layer.num_writers_R > 1)[layer.writer_rows_W]
+        for lesson, many in zip(layer.writers_W.tolist(), of_many_W.tolist(), strict=True):
+            (shared if many else alone)[lesson] += 1
+    return alone, shared
