@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -288,6 +289,31 @@ def test_the_readme_loads_the_healed_model(finished):
 
 
 # What a change makes stale
+
+
+@pytest.mark.slow
+def test_the_readme_teaches_asks_forgets_and_asks_again(finished, tmp_path):
+    (fact,) = re.findall(r'^    (\{"fact_id".*)$', README, re.MULTILINE)
+    (tmp_path / "facts.jsonl").write_text(fact + "\n", encoding="utf-8")
+    (tmp_path / "results").symlink_to(finished / "results")
+    (session,) = re.findall(r"<!-- example: teach -->\n+```\n(.*?)```", README, re.DOTALL)
+    calls = [shlex.split(line.removeprefix("$ smf ")) for line in session.splitlines() if line.startswith("$ smf ")]
+    assert [call[0] for call in calls] == ["teach", "ask", "patch", "ask"]
+    calls.append([part for part in calls[-1] if part != "patch.safetensors"])
+    said = []
+    for call in calls:
+        run = subprocess.run(
+            [sys.executable, "-m", "smf.cli", *call],
+            cwd=tmp_path,
+            env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        said.append(run.stdout)
+    assert "nq_f1: " in said[0]
+    assert "forgot home" in said[2]
+    assert said[3] == said[4]  # as if it had never been taught
 
 
 @pytest.mark.slow
