@@ -6,6 +6,7 @@ A file appears under its final name only once it is whole: it is written beside 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,6 +126,12 @@ def require_columns(row: Mapping, columns: Columns, where: str, optional: Column
     for column, kinds in {**columns, **(optional or {})}.items():
         if column in row and not isinstance(row[column], kinds):
             raise DataError(f"{where}: column {column!r} is {type(row[column]).__name__}, not {_names(kinds)}")
+
+
+def copy_file(source: str | Path, path: str | Path) -> None:
+    """Copy a file; it appears under its new name only once it is whole."""
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:

@@ -21,6 +21,7 @@ from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.metrics import LOCALITY, MEASURES
 from smf.evaluation.named_tasks import named_task, seed_examples, task_scores
+from smf.resume import Tape
 from smf.streams.facts import Fact
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,11 @@ class Evaluator:
         self._locality: dict[str, str] | None = None
 
     def remember(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, positions: Iterable[int] = (0,)
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        positions: Iterable[int] = (0,),
+        tape: Tape | None = None,
     ) -> None:
         """Keep what the model that a stream starts from says about neighbours of the facts, to compare snapshots with.
 
@@ -115,6 +120,7 @@ class Evaluator:
             model: The model that the stream starts from.
             tokenizer: Its tokenizer.
             positions: Where snapshots will be scored.
+            tape: Plays what an earlier process computed.
         """
         asked = {fact.fact_id for position in positions for fact in self._chosen(position)}
         facts = [fact for fact in self._facts if fact.fact_id in asked]
@@ -127,18 +133,21 @@ class Evaluator:
         task.build_all_requests()
         was_training = model.training
         try:
-            said = self._language_model(model, tokenizer).generate_until(task.instances)
+            said = self._language_model(model, tokenizer, tape).generate_until(task.instances)
         finally:
             model.train(was_training)
         self._locality = {prompt: extract_answer(text) for prompt, text in zip(prompts, said, strict=True)}
 
-    def evaluate(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, position: int) -> dict:
+    def evaluate(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, position: int, tape: Tape | None = None
+    ) -> dict:
         """Score one snapshot.
 
         Args:
             model: Used on the device where it is; back in its former training mode afterwards.
             tokenizer: The one that the model was trained with.
             position: How many facts of the stream the snapshot was taught; these are asked. 0, a start model: all.
+            tape: Plays what an earlier process computed.
 
         Returns:
             ``scores``: a list of ``{"metric", "value", "stderr"}``, held-out sets first; ``stderr`` is the standard
@@ -150,7 +159,7 @@ class Evaluator:
         """
         was_training = model.training
         try:
-            return self.score(self._language_model(model, tokenizer), position)
+            return self.score(self._language_model(model, tokenizer, tape), position)
         finally:
             model.train(was_training)
 
@@ -177,7 +186,9 @@ class Evaluator:
         scores += [_score(metric, results[task.task_name], "f1") for metric, task in facts.items()]
         return {"scores": scores, "lm_eval": _without_run_details(raw)}
 
-    def _language_model(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
+    def _language_model(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tape: Tape | None
+    ) -> LanguageModel:
         settings = self._settings
         return LanguageModel(
             model,
@@ -186,6 +197,7 @@ class Evaluator:
             max_length=settings.max_length,
             window=settings.window,
             max_new_tokens=settings.max_new_tokens,
+            tape=tape,
         )
 
     def _asked(self, facts: Sequence[Fact], form: str) -> list[dict]:

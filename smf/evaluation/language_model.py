@@ -5,6 +5,7 @@ of a generation ends at its own stop string.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from lm_eval.api.instance import Instance
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCrite
 from smf.errors import ConfigError
 from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.shared_context import Item, continuation_likelihoods
+from smf.resume import Tape
 from smf.streams.batches import starts_with_bos
 
 _LOOK_BACK = 2
@@ -32,6 +34,7 @@ class LanguageModel(HFLM):
         max_length: Longest input plus output, in tokens. None: the model's own.
         window: Tokens of running text that are predicted in one pass, at most ``max_length``. None: as many.
         max_new_tokens: Longest answer that will be asked for; it must leave room for a prompt.
+        tape: Plays what an earlier process computed of the same requests.
 
     Raises:
         ConfigError: Answers could be longer than what the model reads.
@@ -46,6 +49,7 @@ class LanguageModel(HFLM):
         max_length: int | None = None,
         window: int | None = None,
         max_new_tokens: int = 0,
+        tape: Tape | None = None,
     ):
         super().__init__(
             pretrained=model,
@@ -62,6 +66,7 @@ class LanguageModel(HFLM):
             )
         self.window = min(window or self.max_length, self.max_length)
         self._encoded: dict[str, list[int]] = {}
+        self._tape = tape or Tape()
 
     def tok_encode(self, string: str, *args, **options) -> list[int]:
         """Token ids of a text, from what was encoded in one go where the text was among it."""
@@ -133,7 +138,7 @@ class LanguageModel(HFLM):
             kept = context[-(self.max_length + 1 - len(continuation)) :]
             by_context.setdefault(tuple(kept), []).append(number)
         items = [Item(context, [requests[number][2] for number in group]) for context, group in by_context.items()]
-        found = continuation_likelihoods(self.model, items, rows_per_pass=self.batch_size)
+        found = continuation_likelihoods(self.model, items, rows_per_pass=self.batch_size, tape=self._tape)
         results: dict[int, tuple[float, bool]] = {}
         for group, likelihoods in zip(by_context.values(), found, strict=True):
             results.update(zip(group, likelihoods, strict=True))
@@ -151,7 +156,8 @@ class LanguageModel(HFLM):
         stop_at = _StopStrings(self.tokenizer, stop, context.shape[1])
         if options.get("do_sample") in (None, False) and not options.get("temperature"):
             options = {key: value for key, value in options.items() if key != "temperature"} | {"do_sample": False}
-        return self.model.generate(
+        generate = partial(
+            self.model.generate,
             input_ids=context,
             max_length=max_length,
             stopping_criteria=StoppingCriteriaList([stop_at]),
@@ -160,6 +166,7 @@ class LanguageModel(HFLM):
             eos_token_id=sorted(ends),
             **options,
         )
+        return torch.tensor(self._tape.next(lambda: generate().tolist()), device=context.device)
 
 
 class _StopStrings(StoppingCriteria):

@@ -10,6 +10,7 @@ Shapes: T token of the row, D hidden size, X predicted token of all continuation
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 
 from smf.evaluation.branches import Piece, branching_attention
 from smf.models.logits import at_once, final_states, logits_of
+from smf.resume import Tape
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ Likelihood = tuple[float, bool]
 
 @torch.inference_mode()
 def continuation_likelihoods(
-    model: PreTrainedModel, items: Sequence[Item], *, rows_per_pass: int
+    model: PreTrainedModel, items: Sequence[Item], *, rows_per_pass: int, tape: Tape | None = None
 ) -> list[list[Likelihood]]:
     """Score all continuations of all items.
 
@@ -48,6 +50,7 @@ def continuation_likelihoods(
         model: In evaluation mode, with sdpa or eager attention.
         items: Contexts with their continuations.
         rows_per_pass: Continuations in one forward pass, at most.
+        tape: Plays what an earlier process computed of the same items.
 
     Returns:
         For each item, in order, the likelihood of each continuation.
@@ -56,8 +59,10 @@ def continuation_likelihoods(
         ConfigError: The model's attention is of another kind.
     """
     results: list[list[Likelihood]] = [[(0.0, False)] * len(item.continuations) for item in items]
+    tape = tape or Tape()
     with branching_attention(model) as pieces_of:
-        for batch in _batches(items, rows_per_pass):
+
+        def scored(batch: Sequence[_Part]) -> list[Likelihood]:
             row = _Row()
             for part in batch:
                 row.add(items[part.number].context, items[part.number].continuations[part.start : part.stop])
@@ -69,7 +74,10 @@ def continuation_likelihoods(
                 pieces=pieces_of(row.pieces),
             ).last_hidden_state
             states_XD = states_1TD[0].index_select(0, torch.tensor(row.columns, device=model.device))
-            likelihoods = _likelihoods(model, states_XD, row.targets, row.lengths)
+            return list(_likelihoods(model, states_XD, row.targets, row.lengths))
+
+        for batch in _batches(items, rows_per_pass):
+            likelihoods = map(tuple, tape.next(partial(scored, batch)))  # JSON has no tuples
             for part in batch:
                 for place in range(part.start, part.stop):
                     results[part.number][place] = next(likelihoods)

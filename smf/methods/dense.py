@@ -55,8 +55,7 @@ class DenseMethod(Method):
     def step(self, batch: Batch) -> StepReport:
         """One step on all trained parameters."""
         if self._optimizer is None:
-            self._masters = [_master(parameter) for parameter in self._trained]
-            self._optimizer = make_optimizer(self._masters, self.settings)
+            self._prepare()
         losses = []
         for part in self.micro_batches(batch):
             loss = language_model_loss(self.model, part)
@@ -77,6 +76,33 @@ class DenseMethod(Method):
             trained: What the optimizer steps, in the order of the trained parameters and with their gradients: these
                 parameters, or float32 copies.
         """
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The optimizer's state, and float32 copies of weights of lower precision."""
+        from smf.resume import optimizer_state
+
+        if self._optimizer is None:
+            return {}
+        pairs = enumerate(zip(self._masters, self._trained, strict=True))
+        copies = {f"master.{place}": master.detach().clone() for place, (master, own) in pairs if master is not own}
+        return {**copies, **optimizer_state(self._optimizer)}
+
+    def load_state_dict(self, state, delta) -> None:
+        """Go on with them."""
+        from smf.resume import set_optimizer_state
+
+        super().load_state_dict(state, delta)
+        if not any(name.startswith("optimizer.") for name in state) and self.settings["optimizer"] != "sgd":
+            return  # no step was taken
+        self._prepare()
+        for place, (master, own) in enumerate(zip(self._masters, self._trained, strict=True)):
+            if master is not own:
+                master.data.copy_(state[f"master.{place}"])
+        set_optimizer_state(self._optimizer, state)
+
+    def _prepare(self) -> None:
+        self._masters = [_master(parameter) for parameter in self._trained]
+        self._optimizer = make_optimizer(self._masters, self.settings)
 
     def _update(self) -> None:
         import torch

@@ -72,6 +72,20 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
         report = super().step(batch)
         return replace(report, num_tokens=report.num_tokens + num_tokens)
 
+    def state_dict(self):
+        """Also the information, and the weights at the start."""
+        measured = {f"fisher.{place}": fisher for place, fisher in enumerate(self.fisher)}
+        start = {f"start.{place}": weight for place, weight in enumerate(self._start)}
+        return {**super().state_dict(), **measured, **start}
+
+    def load_state_dict(self, state, delta) -> None:
+        """Go on with them."""
+        super().load_state_dict(state, delta)
+        places = range(len(self._trained) if "fisher.0" in state else 0)
+        device = self.model.device
+        self.fisher = [state[f"fisher.{place}"].to(device) for place in places]
+        self._start = [state[f"start.{place}"].to(device) for place in places]
+
     def _measure(self) -> int:
         """Returns how many tokens it read."""
         import torch

@@ -84,6 +84,17 @@ class LoRA(DenseMethod):
                 for dropout in dropouts:
                     dropout.eval()
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Also how many steps have drawn dropout."""
+        import torch
+
+        return {**super().state_dict(), "num_steps": torch.tensor(self._num_steps)}
+
+    def load_state_dict(self, state, delta) -> None:
+        """Go on with it."""
+        super().load_state_dict(state, delta)
+        self._num_steps = int(state["num_steps"])
+
     def delta(self) -> dict[str, Tensor]:
         """The adapters."""
         import peft

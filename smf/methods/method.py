@@ -186,6 +186,18 @@ class Method(ABC):
         """
         return None
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a later process needs, beside the delta, to go on with another batch bit for bit."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
+        """Go on where :meth:`state_dict` and :meth:`delta` were taken; the method is at its start.
+
+        Raises:
+            CheckpointError: They do not fit this model and these settings.
+        """
+        self.load_delta(delta)
+
     @abstractmethod
     def delta(self) -> dict[str, Tensor]:
         """What was learned since the start, as tensors; copies, so that later steps do not change them."""

@@ -51,6 +51,18 @@ class ReadsOrdinaryText(Method):
             raise ConfigError(f"{type(self).__name__} learns with background text; none was given")
         return self.texts.draw(number)
 
+    def state_dict(self):
+        """Also how much was drawn."""
+        import torch
+
+        return {**super().state_dict(), "texts.drawn": torch.tensor(self.texts.num_drawn if self.texts else 0)}
+
+    def load_state_dict(self, state, delta) -> None:
+        """Go on behind what was drawn."""
+        super().load_state_dict(state, delta)
+        if self.texts is not None:
+            self.texts.pass_over(int(state["texts.drawn"]))
+
     def parts(self, text: Batch, most: int) -> Iterator[tuple[Batch, float]]:
         """Drawn text in parts on the model's device, each with its share of the labels.
 

@@ -58,6 +58,11 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
             self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
         return super().step(batch)
 
+    def load_state_dict(self, state, delta) -> None:
+        """The model as it is now is the start that the first step would have kept."""
+        self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
+        super().load_state_dict(state, delta)
+
     def add_gradients(self, batch: Batch) -> int:
         """Add the anchor's gradient on newly drawn text."""
         num_tokens, rows = super().add_gradients(batch), len(batch.input_ids_BT)

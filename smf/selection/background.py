@@ -12,6 +12,7 @@ from torch import Tensor
 from smf.errors import CheckpointError
 from smf.memory import SlotReads, record_slot_reads
 from smf.models.memory_model import MemoryForCausalLM
+from smf.resume import NO_RESUME, Resume
 from smf.streams.batches import Batch
 from smf.tensor_files import read_tensors, write_tensors
 
@@ -156,7 +157,12 @@ class BackgroundCounts:
 
 @torch.no_grad()
 def count_background(
-    model: MemoryForCausalLM, batches: Iterable[Batch], *, document: Document, provenance: Mapping[str, object]
+    model: MemoryForCausalLM,
+    batches: Iterable[Batch],
+    *,
+    document: Document,
+    provenance: Mapping[str, object],
+    resume: Resume = NO_RESUME,
 ) -> BackgroundCounts:
     """Count slot reads over background batches. Padding is never counted.
 
@@ -166,19 +172,38 @@ def count_background(
         document: What document frequency counts unless a method chooses otherwise: batches (Lin et al., 2025) or
             single sequences. Both are counted.
         provenance: What the counts are made of; kept with them.
+        resume: Keeps what was counted; batches that were are passed over.
     """
     model.eval()
     layers = model.memory_layers()
     counters = {block: _LayerCounter(layer.num_slots) for block, layer in layers.items()}
+    num_done = _resumed(resume, counters)
     with record_slot_reads(layers) as reads:
-        for batch in (batch.to(model.device) for batch in batches):
+        for number, batch in enumerate(batches, start=1):
+            if number <= num_done:
+                continue
+            batch = batch.to(model.device)
             for part in batch.split_by_length(_PART_SIZE):
                 model.read_memories(part.input_ids_BT, part.attention_mask_BT)
                 for block, read in reads.items():
                     counters[block].see(read, part.attention_mask_BT)
             for counter in counters.values():
                 counter.end_batch(len(batch.input_ids_BT))
+            if resume.due():
+                parts = {f"{block}.{name}": part for block, one in counters.items() for name, part in one.state.items()}
+                resume.save("counts", parts, {"num_batches": number})
     return BackgroundCounts({block: counter.counts(document) for block, counter in counters.items()}, provenance)
+
+
+def _resumed(resume: Resume, counters: Mapping[int, "_LayerCounter"]) -> int:
+    """Put the counters where an earlier process left them; returns the number of batches that they have seen."""
+    found = resume.load("counts")
+    if not found:
+        return 0
+    for block, counter in counters.items():
+        for name, part in counter.state.items():
+            part.copy_(found[0][f"{block}.{name}"])
+    return found[1]["num_batches"]
 
 
 class _LayerCounter:
@@ -190,7 +215,18 @@ class _LayerCounter:
             torch.zeros(num_slots, dtype=torch.long) for _ in range(4)
         )
         self._squares_S = torch.zeros(num_slots, dtype=torch.double)
-        self._num_batches = self._num_sequences = 0
+        self._numbers_2 = torch.zeros(2, dtype=torch.long)  # batches and sequences
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """All that was counted up to the end of a batch, to be kept or written over."""
+        return {
+            "accesses": self._accesses_S,
+            "batches": self._batches_S,
+            "sequences": self._sequences_S,
+            "squares": self._squares_S,
+            "numbers": self._numbers_2,
+        }
 
     def see(self, read: SlotReads, mask_BT: Tensor) -> None:
         """Count a part of a batch; a sequence is in one part as a whole."""
@@ -207,13 +243,13 @@ class _LayerCounter:
         self._batches_S += self._batch_accesses_S > 0
         self._accesses_S += self._batch_accesses_S
         self._batch_accesses_S.zero_()
-        self._num_batches += 1
-        self._num_sequences += num_sequences
+        self._numbers_2 += torch.tensor([1, num_sequences])
 
     def counts(self, document: Document) -> LayerCounts:
         """All that was counted."""
-        batches = DocumentCounts(self._batches_S, self._num_batches)
-        sequences = DocumentCounts(self._sequences_S, self._num_sequences)
+        num_batches, num_sequences = self._numbers_2.tolist()
+        batches = DocumentCounts(self._batches_S, num_batches)
+        sequences = DocumentCounts(self._sequences_S, num_sequences)
         first, second = (batches, sequences) if document == "batch" else (sequences, batches)
         return LayerCounts(self._accesses_S, *first, self._squares_S, document, second)
 

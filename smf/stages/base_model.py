@@ -11,6 +11,7 @@ from smf.models.architecture import require_architecture
 from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save_checkpoint
 from smf.models.device import require_device
 from smf.models.hub import download_model
+from smf.resume import NO_RESUME, Resume
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
 from smf.training.end_of_text import end_of_text_loss, end_texts_with
@@ -26,6 +27,7 @@ def make_base_model(
     memory_layers: Sequence[int],
     device: str,
     folder: str | Path,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Write the base model's folder and its ``report.json``.
 
@@ -38,6 +40,7 @@ def make_base_model(
         memory_layers: Blocks that the model must have; none where the config could tell.
         device: Where to train.
         folder: Where the model goes.
+        resume: Keeps the state of the pretraining.
 
     Raises:
         CheckpointError: The checkpoint cannot be downloaded or loaded, its architecture is not supported, or it is not
@@ -66,6 +69,7 @@ def make_base_model(
             TrainingSettings(**settings["pretraining"]),
             max_length=settings["max_length"],
             device=device,
+            resume=resume,
         )
         cast_weights(model, dtype)
     if settings["end_of_text"] is not None:

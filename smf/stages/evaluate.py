@@ -11,6 +11,7 @@ from smf.errors import CheckpointError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
+from smf.resume import NO_RESUME, Resume, Tape
 from smf.selection.background import BackgroundCounts
 from smf.stages.learn import read_delta, start_method
 from smf.streams.facts import read_facts
@@ -29,6 +30,7 @@ def evaluate_run(
     device: str,
     delta_paths: Mapping[int, str | Path],
     score_paths: Mapping[int, str | Path],
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Score all snapshots of one run.
 
@@ -44,6 +46,7 @@ def evaluate_run(
         device: Where to compute.
         delta_paths: The delta of each position.
         score_paths: Where the scores of each position go.
+        resume: Keeps what was asked, and finished scores until the job is done.
 
     Raises:
         CheckpointError: A delta was learned from another start model.
@@ -52,14 +55,14 @@ def evaluate_run(
     evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings))
     tokenizer = load_tokenizer(start_folder)
     learner = start_method(method, start_folder, background, seed=seed, device=device)
-    evaluator.remember(learner.model, tokenizer, delta_paths)
+    evaluator.remember(learner.model, tokenizer, delta_paths, Tape(resume, "neighbours"))
     start_hash = model_hash(start_folder)
     for position, path in progress(delta_paths.items(), "snapshots", total=len(delta_paths)):
         delta, metadata = read_delta(path)
         if metadata["start_hash"] != start_hash:
             raise CheckpointError(f"{path} was learned from another model than {start_folder}; learn the stream again")
         learner.load_delta(delta)
-        scores = evaluator.evaluate(learner.model, tokenizer, position)
+        scores = evaluator.evaluate(learner.model, tokenizer, position, Tape(resume, f"asked-{position}"))
         write_json(score_paths[position], {"method": name, "seed": seed, "position": position, **scores})
 
 
@@ -70,6 +73,7 @@ def evaluate_held_out(
     *,
     device: str,
     path: str | Path,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Score a start model on everything but facts.
 
@@ -79,9 +83,10 @@ def evaluate_held_out(
         probes: The held-out sets by name, each with its kind and its file.
         device: Where to compute.
         path: Where the scores go.
+        resume: Keeps what was asked.
     """
     evaluator = Evaluator(probes, (), EvaluationSettings(**settings))
-    write_json(path, evaluator.evaluate(load_model(folder, device), load_tokenizer(folder), 0))
+    write_json(path, evaluator.evaluate(load_model(folder, device), load_tokenizer(folder), 0, Tape(resume, "asked")))
 
 
 def evaluate_start(
@@ -93,6 +98,7 @@ def evaluate_start(
     seed: int,
     device: str,
     score_paths: Mapping[str, str | Path],
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Score the start models on all facts of one seed's stream, and add their scores on the held-out sets.
 
@@ -104,13 +110,14 @@ def evaluate_start(
         seed: The stream's seed.
         device: Where to compute.
         score_paths: Where the scores of each model go.
+        resume: Keeps what was asked.
     """
     evaluator = Evaluator({}, read_facts(facts_path), EvaluationSettings(**settings))
     for number, (name, folder) in enumerate(folders.items()):
         model, tokenizer = load_model(folder, device), load_tokenizer(folder)
         if number == 0:
-            evaluator.remember(model, tokenizer)
-        of_facts = evaluator.evaluate(model, tokenizer, 0)
+            evaluator.remember(model, tokenizer, tape=Tape(resume, "neighbours"))
+        of_facts = evaluator.evaluate(model, tokenizer, 0, Tape(resume, f"asked-{name}"))
         scores = [*read_json(held_out_paths[name])["scores"], *of_facts["scores"]]
         whole = {"method": name, "seed": seed, "position": 0, "scores": scores, "lm_eval": of_facts["lm_eval"]}
         write_json(score_paths[name], whole)

@@ -11,6 +11,7 @@ from smf.models.config import MemorySettings
 from smf.models.device import require_device
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
+from smf.resume import NO_RESUME, Resume
 from smf.seeding import derive_seed
 from smf.selection.background import count_background
 from smf.streams.batches import Encoded, batches, encode
@@ -29,6 +30,7 @@ def make_healed_model(
     device: str,
     folder: str | Path,
     report_path: str | Path,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Install memory layers in the base model, train them on ordinary text, write model and ``report.json``.
 
@@ -42,6 +44,7 @@ def make_healed_model(
         device: Where to train.
         folder: Where the healed model goes.
         report_path: Where the report goes too, outside of ``folder``, so that it can be read if the model is refused.
+        resume: Keeps the state of the training.
 
     Raises:
         TrainingError: The loss is not finite, or the healed model is further from the base than ``max_loss_rise``.
@@ -70,6 +73,7 @@ def make_healed_model(
         pad_token_id=tokenizer.pad_token_id,
         calibrate=memory["calibrate_queries"],
         held_out=None if held_out is None else encoded(held_out),
+        resume=resume,
     )
     write_json(report_path, report)
     require_healed(report, settings.max_loss_rise, report_path)
@@ -85,6 +89,7 @@ def write_background_counts(
     max_length: int,
     device: str,
     path: str | Path,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Count which slots background text reads and write the counts with their provenance.
 
@@ -95,6 +100,7 @@ def write_background_counts(
         max_length: Longest text, in tokens.
         device: Where to compute.
         path: Where the counts go.
+        resume: Keeps what was counted.
     """
     require_device(device)
     tokenizer = load_tokenizer(healed_folder)
@@ -108,7 +114,7 @@ def write_background_counts(
         seed=derive_seed(settings["seed"], "background"),
         group_by_length=False,
     )
-    stream = (batch.to(device) for batch in progress(stream, "background batches", total=num_batches))
+    stream = progress(stream, "background batches", total=num_batches)
     provenance = {
         "model_hash": model_hash(healed_folder),
         "corpus_sha256": sha256(background_path),
@@ -117,7 +123,6 @@ def write_background_counts(
         "document": settings["document"],
         "seed": settings["seed"],
     }
-    counts = count_background(
-        load_model(healed_folder, device), stream, document=settings["document"], provenance=provenance
-    )
+    model = load_model(healed_folder, device)
+    counts = count_background(model, stream, document=settings["document"], provenance=provenance, resume=resume)
     counts.save(path)

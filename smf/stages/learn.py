@@ -5,13 +5,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from smf.artifacts import write_jsonl
+from smf.artifacts import copy_file, write_jsonl
 from smf.methods.method import Method
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.recompute import recompute_activations
 from smf.patches.patch import KIND as PATCH
 from smf.patches.patch import patch_of, read_patch, write_patch
+from smf.resume import NO_RESUME, Resume
 from smf.selection.background import BackgroundCounts
 from smf.streams.background_texts import BackgroundTexts
 from smf.streams.batches import encode
@@ -35,6 +36,7 @@ def learn(
     device: str,
     delta_paths: Mapping[int, str | Path],
     log_path: str | Path,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Teach the stream; write a delta for each snapshot and one log row a fact.
 
@@ -51,7 +53,16 @@ def learn(
         device: Where to train.
         delta_paths: Where the delta of each position goes.
         log_path: Where the log goes.
+        resume: Keeps the state of the stream, and finished snapshots until the job is done.
     """
+    waiting = {
+        position: resume.path(f"position-{position}") if resume.active else path
+        for position, path in delta_paths.items()
+    }
+    if (found := resume.load("learned")) and all(path.is_file() for path in waiting.values()):
+        _publish(waiting, delta_paths)
+        write_jsonl(log_path, found[1]["rows"])
+        return
     start_hash = model_hash(start_folder)
     background = None if counts_path is None else BackgroundCounts.load(counts_path, model_hash=start_hash)
     tokenizer, texts = load_tokenizer(start_folder), None
@@ -87,10 +98,19 @@ def learn(
 
     def keep(position, delta):
         metadata = {"method": dict(method), "seed": seed, "position": position}
-        write_learned(delta_paths[position], delta, learner, start_hash, facts, f"seed {seed}", metadata)
+        write_learned(waiting[position], delta, learner, start_hash, facts, f"seed {seed}", metadata)
 
-    rows = learn_stream(learner, tokenizer, facts, settings, keep)
+    rows = learn_stream(learner, tokenizer, facts, settings, keep, resume)
+    resume.save("learned", {}, {"rows": rows})
+    if resume.active:
+        _publish(waiting, delta_paths)
     write_jsonl(log_path, rows)
+
+
+def _publish(waiting: Mapping[int, Path], delta_paths: Mapping[int, str | Path]) -> None:
+    """Put finished snapshots where they belong; the resume state is cleared only when the job is done."""
+    for position, path in delta_paths.items():
+        copy_file(waiting[position], path)
 
 
 def write_learned(

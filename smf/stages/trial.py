@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from smf.resume import NO_RESUME, Resume
 from smf.stages.evaluate import evaluate_run
 from smf.stages.learn import learn
 
@@ -25,6 +26,7 @@ def learn_and_score(
     device: str,
     log_path: str | Path,
     score_path: str | Path,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Teach a stream and score its end, as :func:`learn` and :func:`evaluate_run` do.
 
@@ -45,6 +47,7 @@ def learn_and_score(
         device: Where to compute.
         log_path: Where one log row a fact goes.
         score_path: Where the scores go.
+        resume: Keeps the state of the stream, and what was asked.
     """
     run = {"seed": seed, "device": device}
     # Under one name, so that a trial that takes the place of a killed one leaves nothing of it behind.
@@ -61,9 +64,12 @@ def learn_and_score(
             gradient_checkpointing=gradient_checkpointing,
             delta_paths={position: delta},
             log_path=log_path,
+            resume=resume,
             **run,
         )
         paths = {"delta_paths": {position: delta}, "score_paths": {position: score_path}}
-        evaluate_run(name, method, evaluation, start_folder, counts_path, probes, facts_path, **run, **paths)
+        evaluate_run(
+            name, method, evaluation, start_folder, counts_path, probes, facts_path, resume=resume, **run, **paths
+        )
     finally:
         delta.unlink(missing_ok=True)

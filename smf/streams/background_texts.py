@@ -13,6 +13,9 @@ class BackgroundTexts:
         encoded: The corpus.
         pad_token_id: Fills a batch's right side.
         seed: Of the order: the same seed draws the same sequences, however many are drawn at once.
+
+    Attributes:
+        num_drawn: How many were drawn so far.
     """
 
     def __init__(self, encoded: Sequence[Encoded], pad_token_id: int, seed: int):
@@ -20,10 +23,20 @@ class BackgroundTexts:
         self._pad_token_id = pad_token_id
         self._rng = python_generator(seed, "background texts")
         self._waiting: list[int] = []
+        self.num_drawn = 0
 
     def draw(self, number: int) -> Batch:
         """The next ``number`` sequences, every token of which is a label; on the CPU."""
+        return collate([self._encoded[index] for index in self._draw(number)], self._pad_token_id)
+
+    def pass_over(self, number: int) -> None:
+        """Go on as if so many sequences had been drawn."""
+        while number > 0:
+            number -= len(self._draw(min(number, len(self._encoded))))
+
+    def _draw(self, number: int) -> list[int]:
         while len(self._waiting) < number:
             self._waiting += self._rng.sample(range(len(self._encoded)), len(self._encoded))
         drawn, self._waiting = self._waiting[:number], self._waiting[number:]
-        return collate([self._encoded[index] for index in drawn], self._pad_token_id)
+        self.num_drawn += number
+        return drawn

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from smf.models.base_networks import acting_as_base
 from smf.models.memory_model import MemoryForCausalLM
+from smf.resume import NO_RESUME, Resume
 from smf.streams.batches import Batch
 from smf.training.loop import TrainingSettings, train
 
@@ -26,6 +27,7 @@ def distil(
     stream: Iterable[Batch],
     probe: Sequence[Batch],
     settings: TrainingSettings,
+    resume: Resume = NO_RESUME,
 ) -> dict[str, dict[str, float]]:
     """Train the memories to give the outputs of the networks that they replace.
 
@@ -39,6 +41,7 @@ def distil(
         stream: ``settings.num_steps`` batches.
         probe: Batches on which the explained variance is measured.
         settings: Rates and steps.
+        resume: Keeps the state of the training.
 
     Returns:
         The explained variance of each layer by block, ``before`` and ``after``.
@@ -56,7 +59,7 @@ def distil(
         return torch.stack(shares).mean()
 
     before = explained_variance(model, networks, probe)
-    train(model, parameters, stream, settings, "distillation", loss)
+    train(model, parameters, stream, settings, "distillation", loss, resume)
     return {"before": before, "after": explained_variance(model, networks, probe)}
 
 

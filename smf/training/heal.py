@@ -11,6 +11,7 @@ from torch import nn
 from smf.errors import TrainingError
 from smf.models.base_networks import acting_as_base
 from smf.models.memory_model import MemoryForCausalLM
+from smf.resume import NO_RESUME, Resume
 from smf.seeding import derive_seed
 from smf.streams.batches import Batch, Encoded, batches
 from smf.training.calibrate import calibrate_queries
@@ -58,6 +59,7 @@ def heal(
     pad_token_id: int,
     calibrate: bool,
     held_out: Sequence[Encoded] | None = None,
+    resume: Resume = NO_RESUME,
 ) -> dict:
     """Train the memory parameters in place.
 
@@ -69,6 +71,7 @@ def heal(
         pad_token_id: Fills batches.
         calibrate: Spread the reads over the table first (see :mod:`smf.training.calibrate`).
         held_out: Text to measure on; by default that which it learns.
+        resume: Keeps the state of the training.
 
     Returns:
         A report: the loss of the base, before and after the training, in nats a token; the use of the slots
@@ -100,9 +103,9 @@ def heal(
     )
     if number := settings.distillation_steps:
         part = replace(settings, num_steps=number)
-        report["explained_variance"] = distil(model, networks, parameters, islice(stream, number), probe, part)
+        report["explained_variance"] = distil(model, networks, parameters, islice(stream, number), probe, part, resume)
     if number := settings.num_steps - settings.distillation_steps:
-        train(model, parameters, stream, replace(settings, num_steps=number), "healing")
+        train(model, parameters, stream, replace(settings, num_steps=number), "healing", resume=resume)
     report["loss_after"], healed = probe_memory(model, probe, "healed")
     report["slot_use"] += healed
     return report

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from smf.errors import TrainingError
 from smf.evaluation.recall import recall
 from smf.logs import progress
 from smf.methods.method import Method
+from smf.resume import NO_RESUME, Resume
 from smf.streams.batches import LossOn, facts_batch
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
@@ -61,6 +62,7 @@ def learn_stream(
     facts: Sequence[Fact],
     settings: StreamSettings,
     keep: Callable[[int, dict[str, Tensor]], None],
+    resume: Resume = NO_RESUME,
 ) -> list[dict]:
     """Teach facts, ``facts_per_step`` at a time.
 
@@ -70,6 +72,7 @@ def learn_stream(
         facts: The stream.
         settings: Steps and snapshots.
         keep: Called with (position, delta) at each snapshot.
+        resume: Keeps the state between batches; snapshots that were kept before a state are not kept again.
 
     Returns:
         One row a fact: ``position``, ``fact_id``, ``losses`` (of the fact's batch before each of its steps, over all
@@ -100,7 +103,12 @@ def learn_stream(
         }
         for position, fact in enumerate(facts, start=1)
     ]
-    for number, places in enumerate(progress(groups, "facts")):
+    num_done = 0
+    if found := resume.load("stream"):
+        method.load_state_dict(_part(found[0], "state."), _part(found[0], "delta."))
+        rows, num_done = found[1]["rows"], found[1]["num_batches"]
+    bar = progress(groups[num_done:], "facts", total=len(groups), initial=num_done)
+    for number, places in enumerate(bar, start=num_done):
         group = [facts[place] for place in places]
         steps = range(number * settings.steps_per_fact, (number + 1) * settings.steps_per_fact)
         outcome = _learn(method, tokenizer, group, rows[places[0]], [schedule.share(step) for step in steps], settings)
@@ -111,7 +119,15 @@ def learn_stream(
                 rows[place][column] += more
         if number in ends:
             keep(ends[number], _finite_delta(method, rows[places[-1]], settings.steps_per_fact))
+        if resume.due():
+            state = {f"state.{name}": tensor for name, tensor in method.state_dict().items()}
+            delta = {f"delta.{name}": tensor for name, tensor in method.delta().items()}
+            resume.save("stream", {**state, **delta}, {"rows": rows, "num_batches": number + 1})
     return rows
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _learn(

@@ -1,8 +1,9 @@
 """The one loop that trains on corpus batches: pretraining of the base model and healing of the memory."""
 
+import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from smf.errors import TrainingError
 from smf.logs import progress
 from smf.methods.method import language_model_loss
+from smf.resume import NO_RESUME, Resume, optimizer_state, random_state, set_optimizer_state, set_random_state
 from smf.streams.batches import Batch, LossOn
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ def train(
     settings: TrainingSettings,
     description: str,
     loss_of: Callable[[PreTrainedModel, Batch], Tensor] = language_model_loss,
+    resume: Resume = NO_RESUME,
 ) -> float:
     """Train ``parameters`` on batches with AdamW (betas 0.9 and 0.98).
 
@@ -63,6 +66,7 @@ def train(
         settings: Rates and sizes.
         description: Names the work in the progress bar and in errors.
         loss_of: What is minimised.
+        resume: Keeps the state, named after the work; a process that was killed goes on from it.
 
     Returns:
         The mean loss of the last tenth of the steps; in nats a token, if it is the language model's.
@@ -79,11 +83,14 @@ def train(
         betas=(0.9, 0.98),
         fused=True,  # a table of values has millions of entries; ten times faster than the default on a CPU
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
     losses: list[float] = []
+    if found := resume.load(description):
+        losses = found[1]["losses"]
+        _go_on(found[0], model, parameters, optimizer)
     model.train()
-    bar = progress(batches, description, total=settings.num_steps)
-    for step, batch in enumerate(bar, start=1):
+    left = itertools.islice(batches, len(losses), None)
+    bar = progress(left, description, total=settings.num_steps, initial=len(losses))
+    for step, batch in enumerate(bar, start=len(losses) + 1):
         losses.append(_backward(model, batch.to(model.device), settings.micro_batch_size, loss_of))
         if not math.isfinite(losses[-1]):
             raise TrainingError(
@@ -91,14 +98,36 @@ def train(
                 f"rate ({settings.learning_rate})"
             )
         nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _rate(step - 1, settings)
         optimizer.step()
         optimizer.zero_grad()
-        schedule.step()
         if step % 50 == 0:
             bar.set_postfix_str(f"loss {sum(losses[-50:]) / 50:.3f}", refresh=False)
+        if resume.due() or step == settings.num_steps:
+            resume.save(description, _state(model, parameters, optimizer), {"losses": losses})
     model.eval()
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail)
+
+
+def _state(
+    model: PreTrainedModel, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    weights = {f"weights.{place}": parameter.detach() for place, parameter in enumerate(parameters)}
+    return {**weights, **optimizer_state(optimizer), **random_state(model.device)}
+
+
+def _go_on(
+    state: Mapping[str, Tensor],
+    model: PreTrainedModel,
+    parameters: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    for place, parameter in enumerate(parameters):
+        parameter.data.copy_(state[f"weights.{place}"])
+    set_optimizer_state(optimizer, state)
+    set_random_state(state, model.device)
 
 
 def _backward(

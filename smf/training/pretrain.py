@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 from smf.errors import TrainingError
 from smf.evaluation.recall import recall
 from smf.model_shape import BaseShape
+from smf.resume import NO_RESUME, Resume
 from smf.seeding import derive_seed
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
@@ -31,6 +32,7 @@ def pretrain(
     *,
     max_length: int,
     device: str,
+    resume: Resume = NO_RESUME,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict]:
     """Train a tokenizer and a Qwen2 model with tied embeddings from scratch.
 
@@ -40,6 +42,7 @@ def pretrain(
         settings: Rates and steps.
         max_length: Longest text, in tokens.
         device: Where to train.
+        resume: Keeps the state of the training.
 
     Returns:
         The model, its tokenizer, and a report (final loss in nats a token, number of parameters and of tokens).
@@ -73,7 +76,7 @@ def pretrain(
         pad_token_id=tokenizer.pad_token_id,
         seed=derive_seed(settings.seed, "pretraining"),
     )
-    loss = train(model, list(model.parameters()), stream, settings, "pretraining")
+    loss = train(model, list(model.parameters()), stream, settings, "pretraining", resume=resume)
     report = {
         "final_loss": loss,
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -21,6 +21,7 @@ rule evaluate:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
         evaluation=EXPERIMENT.asking,
@@ -48,6 +49,7 @@ rule evaluate_held_out:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         evaluation=EXPERIMENT.asking_held_out,
         probes=EXPERIMENT.probes,
@@ -74,6 +76,7 @@ rule evaluate_start:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         evaluation=EXPERIMENT.asking_facts,
         device=EXPERIMENT.config["device"],

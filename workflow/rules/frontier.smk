@@ -22,6 +22,7 @@ rule trial:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
         stream=EXPERIMENT.learning,

@@ -17,6 +17,7 @@ rule heal:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         memory=EXPERIMENT.config["memory"],
         healing=EXPERIMENT.config["healing"],
@@ -42,6 +43,7 @@ rule count_background:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         background=EXPERIMENT.config["background"],
         max_length=EXPERIMENT.config["base"]["max_length"],

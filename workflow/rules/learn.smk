@@ -21,6 +21,7 @@ rule learn:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
         stream=EXPERIMENT.learning,

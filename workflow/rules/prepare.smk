@@ -81,6 +81,7 @@ rule base_model:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         base=EXPERIMENT.base,
         memory_layers=EXPERIMENT.unchecked_layers,

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.base_model import make_base_model
 
-configure_logging(snakemake.log[0])
-make_base_model(
-    snakemake.params.base,
-    snakemake.input.pretraining,
-    snakemake.input.get("known") or None,
-    memory_layers=snakemake.params.memory_layers,
-    device=snakemake.params.device,
-    folder=Path(snakemake.output.report).parent,
-)
+with Job(snakemake) as job:
+    make_base_model(
+        snakemake.params.base,
+        snakemake.input.pretraining,
+        snakemake.input.get("known") or None,
+        memory_layers=snakemake.params.memory_layers,
+        device=snakemake.params.device,
+        folder=Path(snakemake.output.report).parent,
+        resume=job.resume,
+    )

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.core_sets import write_core_sets
 
-configure_logging(snakemake.log[0])
-write_core_sets(
-    snakemake.params.core_sets,
-    snakemake.params.methods,
-    snakemake.params.stream,
-    Path(snakemake.input.healed[0]).parent,
-    snakemake.input.counts,
-    snakemake.input.stream,
-    max_length=snakemake.params.max_length,
-    gradient_checkpointing=snakemake.params.gradient_checkpointing,
-    device=snakemake.params.device,
-    path=snakemake.output.table,
-)
+with Job(snakemake):
+    write_core_sets(
+        snakemake.params.core_sets,
+        snakemake.params.methods,
+        snakemake.params.stream,
+        Path(snakemake.input.healed[0]).parent,
+        snakemake.input.counts,
+        snakemake.input.stream,
+        max_length=snakemake.params.max_length,
+        gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        device=snakemake.params.device,
+        path=snakemake.output.table,
+    )

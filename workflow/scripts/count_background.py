@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.heal import write_background_counts
 
-configure_logging(snakemake.log[0])
-write_background_counts(
-    snakemake.params.background,
-    Path(snakemake.input.healed[0]).parent,
-    snakemake.input.background,
-    max_length=snakemake.params.max_length,
-    device=snakemake.params.device,
-    path=snakemake.output.counts,
-)
+with Job(snakemake) as job:
+    write_background_counts(
+        snakemake.params.background,
+        Path(snakemake.input.healed[0]).parent,
+        snakemake.input.background,
+        max_length=snakemake.params.max_length,
+        device=snakemake.params.device,
+        path=snakemake.output.counts,
+        resume=job.resume,
+    )

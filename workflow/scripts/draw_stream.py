@@ -1,15 +1,15 @@
 """Draw the stream of one seed."""
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.prepare import write_stream
 
-configure_logging(snakemake.log[0])
-write_stream(
-    snakemake.input.facts,
-    snakemake.params.num_facts,
-    snakemake.params.order,
-    snakemake.params.wordings,
-    next(iter(snakemake.input.paraphrases), None),
-    seed=int(snakemake.wildcards.seed),
-    path=snakemake.output.stream,
-)
+with Job(snakemake):
+    write_stream(
+        snakemake.input.facts,
+        snakemake.params.num_facts,
+        snakemake.params.order,
+        snakemake.params.wordings,
+        next(iter(snakemake.input.paraphrases), None),
+        seed=int(snakemake.wildcards.seed),
+        path=snakemake.output.stream,
+    )

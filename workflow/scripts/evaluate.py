@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.evaluate import evaluate_run
 
-configure_logging(snakemake.log[0])
-probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
-evaluate_run(
-    snakemake.wildcards.method,
-    snakemake.params.method,
-    snakemake.params.evaluation,
-    Path(snakemake.input.start[0]).parent,
-    next(iter(snakemake.input.counts), None),
-    {name: (kind, path) for (name, kind), path in probes},
-    snakemake.input.stream,
-    seed=int(snakemake.wildcards.seed),
-    device=snakemake.params.device,
-    delta_paths=dict(zip(snakemake.params.positions, snakemake.input.deltas, strict=True)),
-    score_paths=dict(zip(snakemake.params.positions, snakemake.output.scores, strict=True)),
-)
+with Job(snakemake) as job:
+    probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
+    evaluate_run(
+        snakemake.wildcards.method,
+        snakemake.params.method,
+        snakemake.params.evaluation,
+        Path(snakemake.input.start[0]).parent,
+        next(iter(snakemake.input.counts), None),
+        {name: (kind, path) for (name, kind), path in probes},
+        snakemake.input.stream,
+        seed=int(snakemake.wildcards.seed),
+        device=snakemake.params.device,
+        delta_paths=dict(zip(snakemake.params.positions, snakemake.input.deltas, strict=True)),
+        score_paths=dict(zip(snakemake.params.positions, snakemake.output.scores, strict=True)),
+        resume=job.resume,
+    )

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.evaluate import evaluate_held_out
 
-configure_logging(snakemake.log[0])
-probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
-evaluate_held_out(
-    snakemake.params.evaluation,
-    Path(snakemake.input.model[0]).parent,
-    {name: (kind, path) for (name, kind), path in probes},
-    device=snakemake.params.device,
-    path=snakemake.output.scores,
-)
+with Job(snakemake) as job:
+    probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
+    evaluate_held_out(
+        snakemake.params.evaluation,
+        Path(snakemake.input.model[0]).parent,
+        {name: (kind, path) for (name, kind), path in probes},
+        device=snakemake.params.device,
+        path=snakemake.output.scores,
+        resume=job.resume,
+    )

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.evaluate import evaluate_start
 
-configure_logging(snakemake.log[0])
-evaluate_start(
-    snakemake.params.evaluation,
-    {name: Path(snakemake.input[name][0]).parent for name in ("base", "healed")},
-    dict(zip(("base", "healed"), snakemake.input.held_out, strict=True)),
-    snakemake.input.stream,
-    seed=int(snakemake.wildcards.seed),
-    device=snakemake.params.device,
-    score_paths=snakemake.output,
-)
+with Job(snakemake) as job:
+    evaluate_start(
+        snakemake.params.evaluation,
+        {name: Path(snakemake.input[name][0]).parent for name in ("base", "healed")},
+        dict(zip(("base", "healed"), snakemake.input.held_out, strict=True)),
+        snakemake.input.stream,
+        seed=int(snakemake.wildcards.seed),
+        device=snakemake.params.device,
+        score_paths=snakemake.output,
+        resume=job.resume,
+    )

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.heal import make_healed_model
 
-configure_logging(snakemake.log[0])
-make_healed_model(
-    snakemake.params.memory,
-    snakemake.params.healing,
-    Path(snakemake.input.base[0]).parent,
-    snakemake.input.healing,
-    max_length=snakemake.params.max_length,
-    gradient_checkpointing=snakemake.params.gradient_checkpointing,
-    device=snakemake.params.device,
-    folder=Path(snakemake.output.report).parent,
-    report_path=snakemake.log.report,
-)
+with Job(snakemake) as job:
+    make_healed_model(
+        snakemake.params.memory,
+        snakemake.params.healing,
+        Path(snakemake.input.base[0]).parent,
+        snakemake.input.healing,
+        max_length=snakemake.params.max_length,
+        gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        device=snakemake.params.device,
+        folder=Path(snakemake.output.report).parent,
+        report_path=snakemake.log.report,
+        resume=job.resume,
+    )

@@ -1,14 +1,14 @@
 """Paraphrase the new facts with an instruct model."""
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.paraphrase import write_paraphrases
 
-configure_logging(snakemake.log[0])
-write_paraphrases(
-    snakemake.params.paraphrases,
-    snakemake.input.facts,
-    device=snakemake.params.device,
-    resume_path=snakemake.params.resume,
-    path=snakemake.output.paraphrases,
-    report_path=snakemake.output.report,
-)
+with Job(snakemake):
+    write_paraphrases(
+        snakemake.params.paraphrases,
+        snakemake.input.facts,
+        device=snakemake.params.device,
+        resume_path=snakemake.params.resume,
+        path=snakemake.output.paraphrases,
+        report_path=snakemake.output.report,
+    )

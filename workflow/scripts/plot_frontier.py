@@ -1,18 +1,18 @@
 """Draw the frontier."""
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.frontier import draw_frontier
 
-configure_logging(snakemake.log[0])
-draw_frontier(
-    snakemake.input.table,
-    snakemake.input.settings,
-    snakemake.input.summary,
-    snakemake.input.labels,
-    snakemake.params.starts,
-    snakemake.params.asked,
-    snakemake.params.headline,
-    snakemake.params.learned,
-    snakemake.params.kinds,
-    snakemake.output.figures,
-)
+with Job(snakemake):
+    draw_frontier(
+        snakemake.input.table,
+        snakemake.input.settings,
+        snakemake.input.summary,
+        snakemake.input.labels,
+        snakemake.params.starts,
+        snakemake.params.asked,
+        snakemake.params.headline,
+        snakemake.params.learned,
+        snakemake.params.kinds,
+        snakemake.output.figures,
+    )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.prepare import prepare_data
 
-configure_logging(snakemake.log[0])
-prepare_data(snakemake.params.data, Path(snakemake.output.facts).parent)
+with Job(snakemake):
+    prepare_data(snakemake.params.data, Path(snakemake.output.facts).parent)

@@ -1,7 +1,7 @@
 """Gather scores into one table."""
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.report import write_scores
 
-configure_logging(snakemake.log[0])
-write_scores(snakemake.input.scores, snakemake.output.table)
+with Job(snakemake):
+    write_scores(snakemake.input.scores, snakemake.output.table)

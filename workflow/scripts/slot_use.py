@@ -1,7 +1,7 @@
 """Write the table of slot use."""
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.slot_use import write_slot_use
 
-configure_logging(snakemake.log[0])
-write_slot_use(snakemake.input.report, snakemake.output.table)
+with Job(snakemake):
+    write_slot_use(snakemake.input.report, snakemake.output.table)

@@ -2,26 +2,27 @@
 
 from pathlib import Path
 
-from smf.logs import configure_logging
+from smf.job import Job
 from smf.stages.trial import learn_and_score
 
-configure_logging(snakemake.log[0])
-probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
-learn_and_score(
-    snakemake.wildcards.method,
-    snakemake.params.method,
-    snakemake.params.stream,
-    snakemake.params.evaluation,
-    Path(snakemake.input.start[0]).parent,
-    next(iter(snakemake.input.counts), None),
-    next(iter(snakemake.input.texts), None),
-    snakemake.input.stream,
-    {name: (kind, path) for (name, kind), path in probes},
-    position=snakemake.params.position,
-    max_length=snakemake.params.max_length,
-    gradient_checkpointing=snakemake.params.gradient_checkpointing,
-    seed=int(snakemake.wildcards.seed),
-    device=snakemake.params.device,
-    log_path=snakemake.output.facts,
-    score_path=snakemake.output.scores,
-)
+with Job(snakemake) as job:
+    probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
+    learn_and_score(
+        snakemake.wildcards.method,
+        snakemake.params.method,
+        snakemake.params.stream,
+        snakemake.params.evaluation,
+        Path(snakemake.input.start[0]).parent,
+        next(iter(snakemake.input.counts), None),
+        next(iter(snakemake.input.texts), None),
+        snakemake.input.stream,
+        {name: (kind, path) for (name, kind), path in probes},
+        position=snakemake.params.position,
+        max_length=snakemake.params.max_length,
+        gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        seed=int(snakemake.wildcards.seed),
+        device=snakemake.params.device,
+        log_path=snakemake.output.facts,
+        score_path=snakemake.output.scores,
+        resume=job.resume,
+    )

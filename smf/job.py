@@ -1,0 +1,118 @@
+"""What every job of the workflow does around its work: log, trust nothing that was damaged, resume, seal, tell.
+
+with Job(snakemake) as job:
+work(..., resume=job.resume)
+"""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from smf.artifacts import write_json
+from smf.errors import SmfError
+from smf.logs import configure_logging
+from smf.seals import is_below, seal, verified
+
+STATE_SUFFIX = ".state.json"
+"""Beside a job's log: whether it is running, done or failed, and why."""
+
+
+class Call(Protocol):
+    """What Snakemake hands to a script, as far as it is read here."""
+
+    log: list
+    input: list
+    output: list
+    params: dict
+    wildcards: dict
+    resources: dict
+    rule: str
+
+
+class Job:
+    """One call of a rule.
+
+    On the way in, logging is set up and every input below the results folder is compared with its seal; on the way out
+    the outputs are sealed and the resume state is cleared.
+
+    Args:
+        call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``.
+
+    Raises:
+        CheckpointError: An input is not what the job that made it wrote.
+    """
+
+    def __init__(self, call: Call):
+        self._call = call
+        self._log = Path(call.log[0])
+        self._results = self._log.parents[2]
+        self._hashes: dict[str, str] = {}
+        self._started = time.time()
+
+    def __enter__(self) -> "Job":
+        configure_logging(self._log)
+        self._tell("running")
+        try:
+            self._hashes = verified(self._results, self._files(self._call.input))
+        except SmfError as error:
+            self._tell("failed", error)
+            raise
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            self._tell("failed", error)
+            return
+        outputs = [path for path in self._files(self._call.output) if is_below(path, self._results)]
+        wildcards = dict(self._call.wildcards.items())
+        seal(self._results, outputs, self._hashes, rule=self._call.rule, wildcards=wildcards)
+        self._tell("done")
+        if self._folder.is_dir():
+            self.resume.clear()
+
+    @cached_property
+    def resume(self):
+        """The :class:`~smf.resume.Resume` of this job, for inputs, settings and code as they are now."""
+        from smf.resume import Resume  # torch, which many jobs can do without
+
+        return Resume(self._folder, self.key, float(self._call.resources.get("resume_interval", 0)))
+
+    @property
+    def key(self) -> str:
+        """What the job is made of: its rule, wildcards, settings, code, and the contents of its inputs."""
+        made_of = {
+            "rule": self._call.rule,
+            "wildcards": dict(self._call.wildcards.items()),
+            "params": dict(self._call.params.items()),
+            "inputs": self._hashes,
+        }
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+
+    @property
+    def _folder(self) -> Path:
+        return self._results / "resume" / self._log.parent.name / self._log.stem
+
+    def _files(self, names: list) -> list[Path]:
+        return [Path(name) for name in names]
+
+    def _tell(self, state: str, error: BaseException | None = None) -> None:
+        """Write down how the job stands, for ``smf status``."""
+        write_json(
+            self._log.with_suffix(STATE_SUFFIX),
+            {
+                "rule": self._call.rule,
+                "wildcards": {name: str(value) for name, value in self._call.wildcards.items()},
+                "state": state,
+                "why": "" if error is None else f"{type(error).__name__}: {error}",
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started": self._started,
+                "changed": time.time(),
+            },
+        )

@@ -1,0 +1,92 @@
+"""Seals: what each file below the results is, so that one that was damaged, swapped or put there by hand is refused.
+
+A file ``results/a/b.json`` has its seal in ``results/.seals/a/b.json.json``: its format version, size and SHA-256, the
+rule, wildcards and seed that made it, and the SHA-256 of every file that it was made from.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from smf.artifacts import read_json, sha256, write_json
+from smf.errors import CheckpointError, DataError
+
+FORMAT_VERSION = 1
+
+
+def seal(
+    results: Path, outputs: Iterable[Path], made_from: Mapping[str, str], *, rule: str, wildcards: Mapping[str, str]
+) -> None:
+    """Seal the outputs of a job.
+
+    Args:
+        results: The results folder.
+        outputs: Files below it, whole.
+        made_from: The SHA-256 of each input, by its path.
+        rule: The rule's name.
+        wildcards: The job's; its seed is among them if it has one.
+    """
+    for path in outputs:
+        write_json(
+            seal_path(results, path),
+            {
+                "format": FORMAT_VERSION,
+                "sha256": sha256(path),
+                "size": path.stat().st_size,
+                "rule": rule,
+                "wildcards": dict(wildcards),
+                "seed": wildcards.get("seed"),
+                "made_from": dict(made_from),
+            },
+        )
+
+
+def verified(results: Path, inputs: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of each file below the results folder, by path, if all are what their seals say.
+
+    Raises:
+        CheckpointError: One is missing, truncated, changed, another file's, of another version or without a seal; the
+            message names it and the command that makes it again.
+    """
+    return {str(path): _verified(results, path) for path in inputs if is_below(path, results)}
+
+
+def seal_path(results: Path, path: Path) -> Path:
+    """Where the seal of a file below ``results`` is."""
+    relative = Path(os.path.relpath(path, results))
+    return results / ".seals" / relative.with_name(f"{relative.name}.json")
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path lies below a folder, by its name."""
+    return not os.path.relpath(path, folder).startswith(os.pardir)
+
+
+def _verified(results: Path, path: Path) -> str:
+    remedy = f"make it again: snakemake --cores 1 --forcerun {path}"
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; {remedy}")
+    try:
+        known = read_json(seal_path(results, path))
+    except DataError as error:
+        why = "is damaged" if seal_path(results, path).is_file() else "does not exist"
+        raise CheckpointError(
+            f"{path} cannot be trusted: its seal {seal_path(results, path)} {why}, so nothing tells which job made it; "
+            f"{remedy}"
+        ) from error
+    if known.get("format") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} was sealed by another version of smf (format {known.get('format')}, this is {FORMAT_VERSION}); "
+            f"{remedy}"
+        )
+    size = path.stat().st_size
+    if size != known.get("size"):
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, but rule {known.get('rule')} wrote {known.get('size')}; {remedy}"
+        )
+    found = sha256(path)
+    if found != known.get("sha256"):
+        raise CheckpointError(
+            f"{path} is not what rule {known.get('rule')} wrote: its contents were changed or swapped; {remedy}"
+        )
+    return found
