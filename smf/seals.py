@@ -4,6 +4,8 @@ A file ``results/a/b.json`` has its seal in ``results/.seals/a/b.json.json``: it
 rule, wildcards and seed that made it, and the SHA-256 of every file that it was made from.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,18 +29,16 @@ def seal(
         wildcards: The job's; its seed is among them if it has one.
     """
     for path in outputs:
-        write_json(
-            seal_path(results, path),
-            {
-                "format": FORMAT_VERSION,
-                "sha256": sha256(path),
-                "size": path.stat().st_size,
-                "rule": rule,
-                "wildcards": dict(wildcards),
-                "seed": wildcards.get("seed"),
-                "made_from": dict(made_from),
-            },
-        )
+        known = {
+            "format": FORMAT_VERSION,
+            "sha256": sha256(path),
+            "size": path.stat().st_size,
+            "rule": rule,
+            "wildcards": dict(wildcards),
+            "seed": wildcards.get("seed"),
+            "made_from": dict(made_from),
+        }
+        write_json(seal_path(results, path), {**known, "checksum": _checksum(known)})
 
 
 def verified(results: Path, inputs: Iterable[Path]) -> dict[str, str]:
@@ -62,6 +62,11 @@ def is_below(path: Path, folder: Path) -> bool:
     return not os.path.relpath(path, folder).startswith(os.pardir)
 
 
+def _checksum(known: Mapping) -> str:
+    """Of a seal's own contents."""
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
 def _verified(results: Path, path: Path) -> str:
     remedy = f"make it again: snakemake --cores 1 --forcerun {path}"
     if not path.is_file():
@@ -79,6 +84,8 @@ def _verified(results: Path, path: Path) -> str:
             f"{path} was sealed by another version of smf (format {known.get('format')}, this is {FORMAT_VERSION}); "
             f"{remedy}"
         )
+    if known.pop("checksum", None) != _checksum(known):
+        raise CheckpointError(f"{path} cannot be trusted: its seal {seal_path(results, path)} was changed; {remedy}")
     size = path.stat().st_size
     if size != known.get("size"):
         raise CheckpointError(

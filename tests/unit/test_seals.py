@@ -1,0 +1,209 @@
+"""Artifacts that were damaged, swapped or put there by hand are refused with their path and the remedy."""
+
+import json
+import random
+import shutil
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from smf.artifacts import write_json, write_jsonl, write_table, write_text
+from smf.errors import CheckpointError
+from smf.job import Job
+from smf.seals import seal, seal_path, verified
+from smf.tensor_files import write_tensors
+
+RULES = {
+    "data/facts.jsonl": ("prepare_data", {}),
+    "streams/seed-0.jsonl": ("draw_stream", {"seed": "0"}),
+    "streams/seed-1.jsonl": ("draw_stream", {"seed": "1"}),
+    "base/report.json": ("base_model", {}),
+    "background/counts.safetensors": ("count_background", {}),
+    "runs/smf/seed-0/learn/position-2.safetensors": ("learn", {"method": "smf", "seed": "0"}),
+    "runs/smf/seed-1/learn/position-2.safetensors": ("learn", {"method": "smf", "seed": "1"}),
+    "runs/smf/seed-0/evaluate/position-2.json": ("evaluate", {"method": "smf", "seed": "0"}),
+    "tables/scores.csv": ("scores", {}),
+    "plan.txt": ("plan", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """A results folder with a file of every kind."""
+    results = tmp_path_factory.mktemp("sealed") / "results"
+    for place, name in enumerate(RULES):
+        path = results / name
+        if path.suffix == ".jsonl":
+            write_jsonl(path, [{"place": place, "row": row} for row in range(5)])
+        elif path.suffix == ".json":
+            write_json(path, {"place": place})
+        elif path.suffix == ".csv":
+            write_table(path, pd.DataFrame({"place": [place, place + 1]}))
+        elif path.suffix == ".txt":
+            write_text(path, f"place {place}\n")
+        else:
+            write_tensors(path, {"values": torch.full((4, 3), float(place))}, {"place": place})
+        rule, wildcards = RULES[name]
+        seal(results, [path], {}, rule=rule, wildcards=wildcards)
+    return results
+
+
+def truncated(results, path, rng):
+    content = path.read_bytes()
+    path.write_bytes(content[: rng.randrange(len(content))])
+
+
+def flipped(results, path, rng):
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(bytes(content))
+
+
+def swapped(results, path, rng):
+    other = results / rng.choice([name for name in RULES if results / name != path])
+    content = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def lengthened(results, path, rng):
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+def foreign(results, path, rng):
+    seal_path(results, path).unlink()
+
+
+def of_another_version(results, path, rng):
+    sealed_at = seal_path(results, path)
+    write_json(sealed_at, {**json.loads(sealed_at.read_text()), "format": rng.choice([0, 2, None, "1"])})
+
+
+def with_a_damaged_seal(results, path, rng):
+    truncated(results, seal_path(results, path), rng)
+
+
+def with_the_seal_of_another(results, path, rng):
+    other = results / rng.choice([name for name in RULES if results / name != path])
+    shutil.copyfile(seal_path(results, other), seal_path(results, path))
+
+
+def lost(results, path, rng):
+    path.unlink()
+
+
+def with_a_flipped_seal(results, path, rng):
+    flipped(results, seal_path(results, path), rng)
+
+
+WAYS = (
+    with_a_flipped_seal,
+    truncated,
+    flipped,
+    swapped,
+    lengthened,
+    foreign,
+    of_another_version,
+    with_a_damaged_seal,
+    with_the_seal_of_another,
+    lost,
+)
+
+
+@pytest.mark.parametrize("number", range(200))
+def test_every_one_of_two_hundred_corrupted_artifacts_is_refused_with_path_and_remedy(sealed, tmp_path, number):
+    rng = random.Random(number)
+    results = tmp_path / "results"
+    shutil.copytree(sealed, results)
+    path = results / rng.choice(list(RULES))
+    WAYS[number % len(WAYS)](results, path, rng)
+    with pytest.raises(CheckpointError) as refused:
+        verified(results, [path])
+    assert str(path) in str(refused.value)
+    assert f"make it again: snakemake --cores 1 --forcerun {path}" in str(refused.value)
+
+
+def test_whole_artifacts_are_accepted_and_files_elsewhere_are_the_users(sealed, tmp_path):
+    write_text(tmp_path / "mine.txt", "mine\n")
+    found = verified(sealed, [tmp_path / "mine.txt", *(sealed / name for name in RULES)])
+    assert set(found) == {str(sealed / name) for name in RULES}
+
+
+def call(results, rule="learn", params=None, inputs=(), outputs=(), interval=0):
+    return SimpleNamespace(
+        log=[str(results / "logs" / rule / "job.log")],
+        input=[str(path) for path in inputs],
+        output=[str(path) for path in outputs],
+        params=params or {},
+        wildcards={"seed": "3"},
+        resources={"resume_interval": interval},
+        rule=rule,
+    )
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    monkeypatch.setattr("smf.job.configure_logging", lambda path: None)
+
+
+def state(results, rule="learn"):
+    return json.loads((results / "logs" / rule / "job.state.json").read_text())
+
+
+def test_a_job_seals_what_it_made_with_what_it_was_made_from(sealed, tmp_path, quiet):
+    results = tmp_path / "results"
+    shutil.copytree(sealed, results)
+    source, made = results / "data/facts.jsonl", results / "runs/x.json"
+    with Job(call(results, inputs=[source], outputs=[made])):
+        assert state(results)["state"] == "running"
+        write_json(made, {})
+    written = json.loads(seal_path(results, made).read_text())
+    assert written["made_from"] == verified(results, [source])
+    assert (written["rule"], written["seed"]) == ("learn", "3")
+    assert verified(results, [made])
+    assert state(results)["state"] == "done"
+
+
+def test_a_job_with_a_damaged_input_does_no_work_and_says_why(sealed, tmp_path, quiet):
+    results = tmp_path / "results"
+    shutil.copytree(sealed, results)
+    lengthened(results, results / "data/facts.jsonl", None)
+    worked = []
+    refused = pytest.raises(CheckpointError, match=r"facts\.jsonl has \d+ bytes, but rule prepare_data wrote")
+    with refused, Job(call(results, inputs=[results / "data/facts.jsonl"])):
+        worked.append(1)
+    assert not worked
+    assert state(results)["state"] == "failed"
+    assert "facts.jsonl" in state(results)["why"]
+
+
+def fail(results, params, interval=0):
+    """A job that keeps a state and then fails."""
+
+    def work():
+        with Job(call(results, params=params, interval=interval)) as job:
+            job.resume.save("x", {}, {"n": 1})
+            raise RuntimeError("the power fails")
+
+    with pytest.raises(RuntimeError, match="the power fails"):
+        work()
+
+
+def test_a_job_that_fails_keeps_its_resume_state_and_one_that_ends_clears_it(tmp_path, quiet):
+    results = tmp_path / "results"
+    fail(results, {"a": 1})
+    assert state(results)["why"] == "RuntimeError: the power fails"
+    with Job(call(results, params={"a": 2})) as job:
+        assert job.resume.load("x") is None  # other settings
+        job.resume.save("x", {}, {"n": 2})
+        assert (results / "resume/learn/job").is_dir()
+    assert not (results / "resume/learn/job").exists()
+
+
+def test_the_same_job_finds_its_state_whatever_the_interval_is_now(tmp_path, quiet):
+    results = tmp_path / "results"
+    fail(results, {"a": 1}, interval=5)
+    with Job(call(results, params={"a": 1}, interval=7)) as job:
+        assert job.resume.load("x")[1] == {"n": 1}
