@@ -4,6 +4,7 @@ State lies outside of a rule's outputs, which Snakemake deletes before it runs a
 of one set of inputs and settings, its key; what was kept under another key is left out.
 """
 
+import contextlib
 import json
 import logging
 import shutil
@@ -93,8 +94,12 @@ class Resume:
 
     def clear(self) -> None:
         """The job is done: nothing is needed any more."""
-        if self._folder is not None and self._folder.is_dir():
-            shutil.rmtree(self._folder)
+        if self._folder is None or not self._folder.is_dir():
+            return
+        shutil.rmtree(self._folder)
+        for parent in (self._folder.parent, self._folder.parent.parent):
+            with contextlib.suppress(OSError):  # another job's state lies there
+                parent.rmdir()
 
 
 NO_RESUME = Resume(None)

@@ -226,13 +226,15 @@ def test_state_is_kept_at_the_interval_and_longer_where_writing_takes_long(tmp_p
 
 
 def test_state_of_other_settings_is_left_alone(tmp_path):
-    Resume(tmp_path, "a").save("x", {"t": torch.ones(2)}, {"n": 1})
-    assert Resume(tmp_path, "b").load("x") is None
-    tensors, values = Resume(tmp_path, "a").load("x")
+    folder = tmp_path / "resume" / "learn" / "job"
+    Resume(folder, "a").save("x", {"t": torch.ones(2)}, {"n": 1})
+    assert Resume(folder, "b").load("x") is None
+    tensors, values = Resume(folder, "a").load("x")
     assert values == {"n": 1}
     assert same_bytes(tensors["t"], torch.ones(2))
-    Resume(tmp_path, "a").clear()
-    assert not tmp_path.exists()
+    (tmp_path / "resume" / "learn" / "other").mkdir()
+    Resume(folder, "a").clear()
+    assert [path.name for path in (tmp_path / "resume" / "learn").iterdir()] == ["other"]
 
 
 def test_damaged_state_costs_time_and_nothing_else(tmp_path, caplog):
