@@ -2,8 +2,8 @@
 
     python benchmarks/kills.py --kills 50 --config config.yaml --folder FOLDER
 
-Below FOLDER, `alone/` is the run that is left alone and `killed/` the one that is killed, with SIGKILL to Snakemake and all
-its jobs at once, at moments drawn from a seed. After each kill the lock is taken away and the same command repeated. If
+Below FOLDER, `alone/` is the run that is left alone and `killed/` the one that is killed, with SIGKILL to Snakemake and
+all its jobs at once, at moments drawn from a seed. After each kill the lock is taken away and the command repeated. If
 the run ends before all kills were made, its tables are compared, its results removed, and it begins again.
 
 Printed are the kills by the rules that were running, how long ago a running job had kept its state (what the kill

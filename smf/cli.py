@@ -54,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--device", default="cpu")
     ask.set_defaults(run=_ask)
 
+    status = commands.add_parser("status", help="which jobs of a run are done, running or failed, and why")
+    status.add_argument("results", type=Path, nargs="?", default=Path("results"))
+    status.set_defaults(run=_status)
+
     patch = commands.add_parser("patch", help="look at, combine and undo patches")
     parts = patch.add_subparsers(required=True, metavar="COMMAND")
 
@@ -135,6 +139,12 @@ def _ask(options: argparse.Namespace) -> None:
     from smf.stages.teach import ask
 
     _say(ask(options.model, options.patches, options.question, device=options.device))
+
+
+def _status(options: argparse.Namespace) -> None:
+    from smf.status import status_text
+
+    _say(status_text(options.results))
 
 
 def _info(options: argparse.Namespace) -> None:

@@ -12,6 +12,9 @@ from smf.errors import SmfError
 
 logger = logging.getLogger("smf")
 
+PROGRESS = "progress"
+"""What a log line of a progress bar has in place of the logger's name."""
+
 
 def configure_logging(log_path: str | Path) -> None:
     """Log to ``log_path`` and, in short, to the terminal; uncaught exceptions go to both.
@@ -42,10 +45,18 @@ def configure_logging(log_path: str | Path) -> None:
 
 
 class _Lines:
-    """A stream for progress bars where there is no terminal: each state of the bar becomes a line of its own."""
+    """A stream for progress bars where there is no terminal: each state of the bar becomes a line of its own.
+
+    The job's log file has these lines too, so that someone who looks on sees how far the job is.
+    """
 
     def write(self, text: str) -> None:
         sys.stderr.write(text.replace("\r", "\n"))
+        if (line := text.strip("\r\n ")) and logging.root.handlers:
+            record = logging.LogRecord(PROGRESS, logging.INFO, __file__, 0, line, None, None)
+            for handler in logging.root.handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.emit(record)
 
     def flush(self) -> None:
         sys.stderr.flush()

@@ -1,0 +1,101 @@
+"""How a run stands: which jobs are done, which are running and how far they are, which failed and why.
+
+    smf status [RESULTS]
+
+reads what each job wrote beside its log (:mod:`smf.job`). Jobs that have not begun are known to Snakemake alone:
+``snakemake --dry-run``.
+"""
+
+import os
+import re
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+from smf.artifacts import read_json
+from smf.errors import DataError
+from smf.job import STATE_SUFFIX
+from smf.logs import PROGRESS
+
+_ORDER = ("failed", "killed", "running", "done")
+
+
+def job_states(results: str | Path) -> list[dict]:
+    """The state of every job that ever began, most urgent first, then by rule.
+
+    Each has ``rule``, ``wildcards``, ``state``, ``why``, ``seconds`` (so far, or in all), ``log``, and ``progress``,
+    the last line of a progress bar. One that calls itself running, but whose process on this host is gone, is ``killed``.
+
+    Raises:
+        DataError: Nothing was run there.
+    """
+    paths = sorted(Path(results).glob(f"logs/*/*{STATE_SUFFIX}"))
+    if not paths:
+        raise DataError(f"no job has run in {results}; name a results folder, e.g. results/nq_cpu")
+    states = []
+    for path in paths:
+        known = read_json(path)
+        log = path.with_name(path.name.removesuffix(STATE_SUFFIX) + ".log")
+        if known["state"] == "running" and known["host"] == socket.gethostname() and not _is_alive(known["pid"]):
+            known["state"] = "killed"
+        end = time.time() if known["state"] == "running" else known["changed"]
+        states.append({**known, "log": str(log), "seconds": end - known["started"], "progress": _progress(log)})
+    return sorted(states, key=lambda state: (_ORDER.index(state["state"]), state["rule"], state["log"]))
+
+
+def status_text(results: str | Path) -> str:
+    """The states for people.
+
+    Raises:
+        DataError: Nothing was run there.
+    """
+    states = job_states(results)
+    counts = Counter(state["state"] for state in states)
+    lines = [", ".join(f"{counts[name]} {name}" for name in _ORDER if counts[name])]
+    for state in states:
+        if state["state"] == "done":
+            continue
+        lines += ["", f"{state['state']:<8} {_name(state)}  {_duration(state['seconds'])}"]
+        if state["why"]:
+            lines.append(f"         {state['why']}")
+        if state["state"] == "killed":
+            lines.append("         repeat the command (if Snakemake says that the folder is locked, first --unlock)")
+        if state["progress"] and state["state"] != "failed":
+            lines.append(f"         {state['progress']}")
+        lines.append(f"         {state['log']}")
+    rules: dict[str, Counter] = {}
+    for state in states:
+        rules.setdefault(state["rule"], Counter())[state["state"]] += 1
+    lines += ["", f"{'rule':<24} " + " ".join(f"{name:>8}" for name in reversed(_ORDER))]
+    for rule, found in sorted(rules.items()):
+        lines.append(f"{rule:<24} " + " ".join(f"{found[name] or '':>8}" for name in reversed(_ORDER)))
+    return "\n".join(lines)
+
+
+def _name(state: dict) -> str:
+    wildcards = ", ".join(f"{name} {value}" for name, value in state["wildcards"].items())
+    return f"{state['rule']} {wildcards}".strip()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # someone else's
+        return True
+    return True
+
+
+def _progress(log: Path) -> str:
+    if not log.is_file():
+        return ""
+    found = re.findall(rf"INFO {PROGRESS}: (.*)", log.read_text(encoding="utf-8", errors="replace"))
+    return found[-1] if found else ""

@@ -1,0 +1,92 @@
+"""What `smf status` says of done, running, killed and failed jobs."""
+
+import os
+import socket
+import time
+
+import pytest
+
+from smf import cli
+from smf.artifacts import write_json, write_text
+from smf.errors import DataError
+from smf.status import job_states, status_text
+
+NO_PROCESS = 2**22 + 1  # beyond what Linux gives
+
+
+def job(results, rule, name, state, pid=None, host=None, why="", progress=()):
+    now = time.time()
+    write_json(
+        results / "logs" / rule / f"{name}.state.json",
+        {
+            "rule": rule,
+            "wildcards": {"method": name},
+            "state": state,
+            "why": why,
+            "host": host or socket.gethostname(),
+            "pid": os.getpid() if pid is None else pid,
+            "started": now - 100,
+            "changed": now - 40,
+        },
+    )
+    lines = "".join(f"2026-11-23 06:00:00,000 INFO progress: {line}\n" for line in progress)
+    write_text(results / "logs" / rule / f"{name}.log", lines)
+
+
+@pytest.fixture
+def results(tmp_path):
+    job(tmp_path, "learn", "full", "done", progress=["100 %"])
+    job(tmp_path, "learn", "lora", "running", progress=["facts: 1 of 9", "facts: 5 of 9"])
+    job(tmp_path, "learn", "smf", "running", pid=NO_PROCESS)
+    job(tmp_path, "learn", "far", "running", pid=NO_PROCESS, host="another")
+    job(tmp_path, "evaluate", "full", "failed", why="DataError: no such file")
+    return tmp_path
+
+
+def test_each_job_is_what_it_is(results):
+    found = {(state["rule"], state["wildcards"]["method"]): state["state"] for state in job_states(results)}
+    assert found == {
+        ("learn", "full"): "done",
+        ("learn", "lora"): "running",
+        ("learn", "smf"): "killed",
+        ("learn", "far"): "running",  # its host is not this one
+        ("evaluate", "full"): "failed",
+    }
+
+
+def test_seconds_go_on_while_a_job_runs_and_stop_when_it_ends(results):
+    seconds = {
+        state["wildcards"]["method"]: state["seconds"] for state in job_states(results) if state["rule"] == "learn"
+    }
+    assert seconds["full"] == pytest.approx(60, abs=1)
+    assert seconds["lora"] == pytest.approx(100, abs=5)
+
+
+def test_the_text_begins_with_what_needs_attention_and_says_why(results):
+    text = status_text(results)
+    assert text.startswith("1 failed, 1 killed, 2 running, 1 done\n")
+    assert text.index("DataError: no such file") < text.index("facts: 5 of 9")
+    assert "facts: 1 of 9" not in text
+    assert "100 %" not in text
+    assert str(results / "logs/evaluate/full.log") in text
+
+
+def test_the_command_prints_it_and_a_folder_without_jobs_is_refused(results, tmp_path, capsys):
+    assert cli.main(["status", str(results)]) == 0
+    assert capsys.readouterr().out == status_text(results) + "\n"
+    with pytest.raises(DataError, match="no job has run in"):
+        status_text(tmp_path / "nowhere")
+
+
+def test_progress_reaches_the_log_file(tmp_path):
+    import subprocess
+    import sys
+
+    program = (
+        "from smf.logs import configure_logging, progress\n"
+        f"configure_logging({str(tmp_path / 'x.log')!r})\n"
+        "list(progress(range(3), 'things'))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    lines = (tmp_path / "x.log").read_text().splitlines()
+    assert "INFO progress: things: 100%" in lines[-1]
