@@ -25,7 +25,7 @@ def job_states(results: str | Path) -> list[dict]:
     """The state of every job that ever began, most urgent first, then by rule.
 
     Each has ``rule``, ``wildcards``, ``state``, ``why``, ``seconds`` (so far, or in all), ``log``, and ``progress``,
-    the last line of a progress bar. One that calls itself running, but whose process on this host is gone, is ``killed``.
+    the last line of a progress bar. One that says it is running, but whose process on this host is gone, is ``killed``.
 
     Raises:
         DataError: Nothing was run there.
