@@ -282,7 +282,7 @@ def test_a_model_that_paraphrases_is_a_job_whose_memory_is_not_known():
 def test_what_healing_measures_is_counted(monkeypatch):
     """The passes that healing a model makes, but for those of its training."""
     passes = []
-    monkeypatch.setattr("smf.training.heal.train", lambda *_: None)
+    monkeypatch.setattr("smf.training.heal.train", lambda *_, **__: None)
     model, base = memory_model(mode="replace"), base_model()
     networks = {block: base.model.layers[block].mlp for block in model.memory_layers()}
     settings = {"num_steps": 4, "batch_size": 2, "probe_batches": 3, "learning_rate": 0.1}
