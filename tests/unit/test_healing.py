@@ -363,9 +363,9 @@ def test_layers_are_distilled_independently_of_one_another():
 def test_both_objectives_share_the_steps(share, steps, monkeypatch):
     made = []
 
-    def recording(model, parameters, stream, settings, description, *loss_of):
+    def recording(model, parameters, stream, settings, description, *others, **options):
         made.append((description, settings.num_steps))
-        return train(model, parameters, stream, settings, description, *loss_of)
+        return train(model, parameters, stream, settings, description, *others, **options)
 
     monkeypatch.setattr("smf.training.heal.train", recording)
     monkeypatch.setattr("smf.training.distill.train", recording)

@@ -343,7 +343,7 @@ def test_without_a_weight_nothing_is_kept():
     assert past.state_dict() == {}
     method = start_method("smf")
     method.step(batch_of(FACTS[0]))
-    assert method.state_dict().keys() == {"generator"}
+    assert not [name for name in method.state_dict() if name.startswith("past")]
 
 
 @pytest.mark.parametrize(

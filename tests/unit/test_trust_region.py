@@ -155,7 +155,7 @@ def test_a_stream_with_a_past_resumes_at_the_same_bits():
 def test_without_a_weight_there_is_no_past_to_keep():
     method = start_method("smf", damping=0.2)
     method.step(batch_of(FACTS[0]))
-    assert method.state_dict().keys() == {"generator"}
+    assert not [name for name in method.state_dict() if name.startswith("past")]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])

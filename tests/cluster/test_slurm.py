@@ -1,0 +1,71 @@
+"""The tiny experiment on a Slurm cluster with a cancelled job and a dying node: the same tables, byte for byte."""
+
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from tests.cluster.slurm import Cluster, why_not
+from tests.workflow.runs import ENVIRONMENT, ROOT, command, copy_sources, snakemake, tiny_config
+
+TABLES = ("scores.csv", "summary.csv", "summary.txt")
+FOR_THE_TEST = {
+    "jobs": 4,
+    "latency-wait": 10,
+    "slurm-no-account": True,
+    "slurm-status-command": "squeue",  # sacct needs a data base
+    "slurm-init-seconds-before-status-checks": 2,
+    "seconds-between-status-checks": 2,
+    "default-resources": ["mem_mb=1000", "runtime=20", "slurm_partition=debug"],
+    "set-resources": {},
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.skipif(bool(why_not()), reason=why_not() or "Slurm")]
+
+
+def test_the_tables_are_those_of_a_local_run_though_a_job_is_cancelled_and_a_node_dies(tmp_path):
+    sources = copy_sources(tmp_path / "sources")
+    config = tiny_config(tmp_path / "tiny.yaml", resume_interval=1)
+    local = tmp_path / "local"
+    local.mkdir()
+    outcome = snakemake(sources, local, config=config)
+    assert outcome.code == 0, outcome.text
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    shipped = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
+    (profile / "config.yaml").write_text(yaml.safe_dump({**shipped, **FOR_THE_TEST}), encoding="utf-8")
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    with Cluster(tmp_path / "cluster") as cluster:
+        call = list(command(sources, "--workflow-profile", str(profile), config=config))
+        call = [part for part in call if part not in ("--cores", "1")]
+        with open(tmp_path / "slurm.log", "wb") as log:
+            run = subprocess.Popen(call, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+            cancelled, node = disturb(cluster, run)
+            code = run.wait(1800)
+        said = (tmp_path / "slurm.log").read_text(encoding="utf-8", errors="replace")
+        assert code == 0, said[-20000:]
+        assert cancelled, said[-20000:]
+        assert node, said[-20000:]
+        assert len([state for state in cluster.states() if state.startswith("down")]) == 1
+    for name in TABLES:
+        found = (folder / "results/tables" / name).read_bytes()
+        assert found == (local / "results/tables" / name).read_bytes(), name
+
+
+def disturb(cluster, run):
+    """Cancel the first job that is seen running, and later kill the node of another; returns both."""
+    cancelled = node = None
+    while run.poll() is None and node is None:
+        running = cluster.running()
+        if cancelled is None and running:
+            time.sleep(2)
+            cancelled = next(iter(running))
+            cluster.cancel(cancelled)
+        elif others := [where for number, (where, _) in running.items() if number != cancelled]:
+            time.sleep(3)
+            node = others[0]
+            cluster.kill_node(node)
+        time.sleep(0.5)
+    return cancelled, node
