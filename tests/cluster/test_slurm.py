@@ -18,7 +18,7 @@ FOR_THE_TEST = {
     "slurm-init-seconds-before-status-checks": 2,
     "seconds-between-status-checks": 2,
     "default-resources": ["mem_mb=1000", "runtime=20", "slurm_partition=debug"],
-    "set-resources": {},
+    "set-resources": ["base_model:mem_mb=1000"],  # the nodes are small
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.skipif(bool(why_not()), reason=why_not() or "Slurm")]
@@ -49,23 +49,24 @@ def test_the_tables_are_those_of_a_local_run_though_a_job_is_cancelled_and_a_nod
         assert cancelled, said[-20000:]
         assert node, said[-20000:]
         assert len([state for state in cluster.states() if state.startswith("down")]) == 1
+    log = (folder / "results/logs/base_model/base_model.log").read_text(encoding="utf-8")
+    assert "going on from results/resume/base_model/base_model/pretraining.safetensors" in log
     for name in TABLES:
         found = (folder / "results/tables" / name).read_bytes()
         assert found == (local / "results/tables" / name).read_bytes(), name
 
 
 def disturb(cluster, run):
-    """Cancel the first job that is seen running, and later kill the node of another; returns both."""
+    """Cancel the first job that runs, and later kill the node that pretrains the base model; returns both."""
     cancelled = node = None
     while run.poll() is None and node is None:
         running = cluster.running()
         if cancelled is None and running:
-            time.sleep(2)
             cancelled = next(iter(running))
             cluster.cancel(cancelled)
-        elif others := [where for number, (where, _) in running.items() if number != cancelled]:
-            time.sleep(3)
-            node = others[0]
+        elif pretraining := [where for where, comment in running.values() if "base_model" in comment]:
+            time.sleep(12)  # it has begun to train, and has kept a state
+            node = pretraining[0]
             cluster.kill_node(node)
         time.sleep(0.5)
     return cancelled, node
