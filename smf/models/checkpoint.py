@@ -68,6 +68,8 @@ def load_model(folder: str | Path, device: str, dtype: torch.dtype | None = None
             folder,
             dtype=dtype or "auto",
             local_files_only=True,
+            use_safetensors=True,  # a pickle can run any code
+            trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
