@@ -9,6 +9,7 @@ import yaml
 from tests.cluster.slurm import Cluster, why_not
 from tests.workflow.runs import ENVIRONMENT, ROOT, command, copy_sources, snakemake, tiny_config
 
+KEPT = "results/resume/base_model/base_model/pretraining.safetensors"
 TABLES = ("scores.csv", "summary.csv", "summary.txt")
 FOR_THE_TEST = {
     "jobs": 4,
@@ -26,7 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.skipif(bool(why_n
 
 def test_the_tables_are_those_of_a_local_run_though_a_job_is_cancelled_and_a_node_dies(tmp_path):
     sources = copy_sources(tmp_path / "sources")
-    config = tiny_config(tmp_path / "tiny.yaml", resume_interval=1)
+    # Long enough that a node can die in it.
+    pretraining = {"num_steps": 600}
+    config = tiny_config(tmp_path / "tiny.yaml", resume_interval=1, base={"pretraining": pretraining})
     local = tmp_path / "local"
     local.mkdir()
     outcome = snakemake(sources, local, config=config)
@@ -42,7 +45,7 @@ def test_the_tables_are_those_of_a_local_run_though_a_job_is_cancelled_and_a_nod
         call = [part for part in call if part not in ("--cores", "1")]
         with open(tmp_path / "slurm.log", "wb") as log:
             run = subprocess.Popen(call, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
-            cancelled, node = disturb(cluster, run)
+            cancelled, node = disturb(cluster, run, folder / KEPT)
             code = run.wait(1800)
         said = (tmp_path / "slurm.log").read_text(encoding="utf-8", errors="replace")
         assert code == 0, said[-20000:]
@@ -50,23 +53,25 @@ def test_the_tables_are_those_of_a_local_run_though_a_job_is_cancelled_and_a_nod
         assert node, said[-20000:]
         assert len([state for state in cluster.states() if state.startswith("down")]) == 1
     log = (folder / "results/logs/base_model/base_model.log").read_text(encoding="utf-8")
-    assert "going on from results/resume/base_model/base_model/pretraining.safetensors" in log
+    assert f"going on from {KEPT}" in log
     for name in TABLES:
         found = (folder / "results/tables" / name).read_bytes()
         assert found == (local / "results/tables" / name).read_bytes(), name
 
 
-def disturb(cluster, run):
-    """Cancel the first job that runs, and later kill the node that pretrains the base model; returns both."""
+def disturb(cluster, run, kept):
+    """Cancel the first job that runs; kill the node that pretrains the base model once it has kept a state.
+
+    Returns the job and the node.
+    """
     cancelled = node = None
     while run.poll() is None and node is None:
         running = cluster.running()
         if cancelled is None and running:
             cancelled = next(iter(running))
             cluster.cancel(cancelled)
-        elif pretraining := [where for where, comment in running.values() if "base_model" in comment]:
-            time.sleep(12)  # it has begun to train, and has kept a state
-            node = pretraining[0]
+        elif kept.exists() and (found := [where for where, comment in running.values() if "base_model" in comment]):
+            node = found[0]
             cluster.kill_node(node)
-        time.sleep(0.5)
+        time.sleep(0.2)
     return cancelled, node
