@@ -93,10 +93,15 @@ class Cluster:
     def kill_node(self, node: str) -> None:
         """The node's machine dies: its daemon and all that it started."""
         pids = _descendants(self._daemons[node].pid)
-        # slurmstepd leaves the daemon's tree; it names its node's spool folder only in what it holds open.
-        pids |= {pid for pid in _pids() if f"spool_{node}" in _open_files(pid)}
-        for pid in list(pids):
-            pids |= _descendants(pid)
+        jobs = [number for number, (where, _) in self.running().items() if where == node]
+        # The processes that watch over job steps leave the daemon's tree; their titles name the job. What jobs run
+        # carries the node's name in its environment.
+        steps = tuple(f"slurmstepd: [{number}." for number in jobs)
+        pids |= {
+            pid
+            for pid in _pids()
+            if _read(pid, "cmdline").startswith(steps) or f"SLURMD_NODENAME={node}\0" in _read(pid, "environ")
+        }
         for pid in pids - {os.getpid()}:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -170,21 +175,17 @@ def _descendants(pid: int) -> set[int]:
     """A process and all that it started."""
     parents = {}
     for other in _pids():
-        try:
-            stat = Path(f"/proc/{other}/stat").read_text(encoding="utf-8")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        parents[other] = int(stat.rpartition(")")[2].split()[1])
+        if stat := _read(other, "stat"):
+            parents[other] = int(stat.rpartition(")")[2].split()[1])
     found = {pid}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found
 
 
-def _open_files(pid: int) -> str:
+def _read(pid: int, name: str) -> str:
+    """What a process says of itself; "" if it is gone."""
     try:
-        links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-        command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return "\n".join([*links, command])
