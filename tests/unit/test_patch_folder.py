@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+import yaml
 
 from smf import cli
 from smf.artifacts import write_json, write_jsonl
@@ -14,9 +15,10 @@ from smf.patches.folder import apply_to_folder, base_of, revert_folder
 from smf.patches.patch import read_patch
 from smf.patches.stack import stack
 from smf.selection.background import BackgroundCounts
-from smf.stages.teach import kind_of
+from smf.stages.teach import BEST_ARM, kind_of
 from smf.streams.facts import write_facts
 from tests.helpers import FACTS, background_counts, memory_model, same_bytes, tokenizer
+from tests.workflow.runs import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +210,12 @@ def test_mistakes_end_with_one_message_and_status_1(results, patches, capsys, ar
     assert message in said
     assert "Traceback" not in said
     assert not (results / "x").exists()
+
+
+def test_teaching_takes_the_settings_of_the_best_arm():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    arm = {name: value for name, value in config["methods"]["smf_trust"].items() if name not in ("label", "sweep")}
+    assert {name: value for name, value in BEST_ARM.items() if name != "stop_loss"} == arm
 
 
 @pytest.mark.parametrize(
