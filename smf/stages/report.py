@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import read_json, read_table, write_table, write_text
+from smf.artifacts import read_json, read_jsonl, read_table, write_table, write_text
+from smf.evaluation.compute import compute_table
 from smf.evaluation.metrics import held_out_metric
 from smf.evaluation.scores import scores_table
 from smf.evaluation.summary import summary_table, terminal_summary
@@ -26,6 +27,21 @@ def write_summary(
 ) -> None:
     """The stream's end over seeds; ``kinds`` are the held-out sets by name, each with its kind."""
     write_table(path, summary_table(read_table(scores_path), starts, kinds))
+
+
+def write_compute(folder: str | Path, path: str | Path) -> None:
+    """Time and memory of all jobs that ran, by rule and method.
+
+    Args:
+        folder: Of Snakemake's benchmarks, ``<rule>/<job>.jsonl``.
+        path: Where the table goes.
+
+    Raises:
+        DataError: There are none, or one is broken.
+    """
+    found = sorted(Path(folder).glob("*/*.jsonl"))
+    jobs = ((file.parent.name, file.stem, row) for file in found for row in read_jsonl(file, {}))
+    write_table(path, compute_table(jobs))
 
 
 def write_tuning(

@@ -48,7 +48,7 @@ rule plot_forgetting:
             caption="../report/forgetting.rst",
             category="Figures",
         ),
-        text="<results>/tables/summary.txt",
+        text=report("<results>/tables/summary.txt", caption="../report/summary.rst", category="Tables"),
     log:
         "<logs>/plot_forgetting/plot_forgetting.log",
     benchmark:
@@ -83,7 +83,7 @@ rule tuning:
     input:
         scores="<results>/tables/tuning_scores.csv",
     output:
-        table="<results>/tables/tuning.csv",
+        table=report("<results>/tables/tuning.csv", caption="../report/tuning_table.rst", category="Tables"),
     log:
         "<logs>/tuning/tuning.log",
     benchmark:
@@ -125,3 +125,20 @@ rule plot_tuning:
         code=code_of("plot_tuning.py"),
     script:
         "../scripts/plot_tuning.py"
+
+
+# What the jobs so far have cost. Benchmarks are no outputs of jobs, so ask for it when the rest is done.
+rule compute:
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report("<results>/tables/compute.csv", caption="../report/compute.rst", category="Tables"),
+    log:
+        "<logs>/compute/compute.log",
+    conda:
+        "../../environment.yml"
+    params:
+        benchmarks=f"{EXPERIMENT.config['results']}/benchmarks",
+        code=code_of("compute.py"),
+    script:
+        "../scripts/compute.py"

@@ -1,0 +1,44 @@
+"""What a run cost: time and memory of its jobs, by rule and method, from the benchmarks that Snakemake leaves."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from smf.errors import DataError
+
+COMPUTE_COLUMNS = ("rule", "method", "jobs", "seconds", "cpu_seconds", "peak_memory_mb")
+_MEASURED = ("s", "cpu_time", "max_rss")
+
+
+def compute_table(jobs: Iterable[tuple[str, str, Mapping]]) -> pd.DataFrame:
+    """A row a rule and method: number of jobs, their time in all, and the largest peak of memory.
+
+    Args:
+        jobs: The rule, the job's name (``<method>.seed-<seed>`` where it has a method) and what Snakemake measured:
+            ``s`` (wall clock), ``cpu_time``, both in seconds, and ``max_rss`` in MB. What could not be measured, as of
+            jobs that are too short, counts as 0.
+
+    Raises:
+        DataError: There are none.
+    """
+    rows = [
+        {"rule": rule, "method": _method(name), **{key: _number(measured.get(key)) for key in _MEASURED}}
+        for rule, name, measured in jobs
+    ]
+    if not rows:
+        raise DataError("there are no benchmarks of any job; run the experiment first")
+    groups = pd.DataFrame(rows).groupby(["rule", "method"], sort=False)
+    table = groups.agg(
+        jobs=("s", "size"), seconds=("s", "sum"), cpu_seconds=("cpu_time", "sum"), peak_memory_mb=("max_rss", "max")
+    ).reset_index()
+    table[["seconds", "cpu_seconds", "peak_memory_mb"]] = table[["seconds", "cpu_seconds", "peak_memory_mb"]].round(1)
+    return table.sort_values("seconds", ascending=False, kind="stable")[list(COMPUTE_COLUMNS)].reset_index(drop=True)
+
+
+def _method(name: str) -> str:
+    """The method of a run's job; settings of a trial are left out."""
+    return name.partition(".seed-")[0].partition("--")[0] if ".seed-" in name else ""
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

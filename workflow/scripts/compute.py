@@ -1,0 +1,7 @@
+"""Gather time and memory of all jobs."""
+
+from smf.job import Job
+from smf.stages.report import write_compute
+
+with Job(snakemake):
+    write_compute(snakemake.params.benchmarks, snakemake.output.table)
