@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure test lint
+.PHONY: figure test lint audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -18,6 +18,11 @@ lint: .venv/installed
 	.venv/bin/lint-imports
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
+
+# Fails if one of the pinned packages has a known vulnerability; in an environment of its own, as it is no part of ours.
+audit:
+	[ -x .audit/bin/pip-audit ] || { $(PYTHON) -m venv .audit && .audit/bin/pip install -q pip-audit==2.10.1; }
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 CHECK_PYTHON = import sys; sys.version_info >= (3, 11) or sys.exit( \
 	"smf needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another one: make PYTHON=python3.12 figure" \

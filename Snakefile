@@ -30,6 +30,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/frontier.smk"
 include: "workflow/rules/core_sets.smk"
+include: "workflow/rules/page.smk"
 
 
 rule all:

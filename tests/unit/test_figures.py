@@ -6,18 +6,22 @@ import sys
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from smf.errors import DataError
 from smf.evaluation.core_sets import core_sets_table
 from smf.evaluation.metrics import FACTS_METRICS, held_out_metric, metrics_of
 from smf.evaluation.scores import scores_table
 from smf.evaluation.slot_use import slot_use_rows, slot_use_table
+from smf.evaluation.slot_writes import SLOT_WRITE_COLUMNS, slot_write_rows
 from smf.evaluation.summary import summary_table
 from smf.evaluation.tuning import tuning_table
 from smf.figures.core_sets import core_sets_figure
 from smf.figures.forgetting import forgetting_figure
 from smf.figures.slot_use import slot_use_figure
+from smf.figures.slot_writes import slot_writes_figure
 from smf.figures.style import drawing, method_styles, new_figure, save_figure
 from smf.figures.tuning import tuning_figure
 
@@ -327,6 +331,58 @@ def test_a_slot_use_table_that_is_empty_or_incomplete_is_refused():
         slot_use_figure(slot_uses().iloc[:0], {})
 
 
+WRITING = ["full", "smf_tfidf", "smf_trust"]
+
+
+def slot_write_table(layers=(1, 3), seeds=(0, 1), largest=5_000):
+    random = np.random.default_rng(0)
+    reads = {layer: random.integers(0, largest, 200) * random.integers(0, 2, 200) for layer in layers}
+    rows = []
+    for method in WRITING[1:]:
+        for seed in seeds:
+            patch = {}
+            for layer in layers:
+                slots, before = np.sort(random.choice(200, 50, replace=False)), random.normal(size=(50, 4))
+                patch[layer] = (slots, before, before + random.normal(size=(50, 4)))
+            rows += slot_write_rows(method, seed, reads, patch)
+    return pd.DataFrame(rows, columns=list(SLOT_WRITE_COLUMNS))
+
+
+@pytest.mark.parametrize("options", [{}, {"layers": (0,), "seeds": (7,)}, {"largest": 2}], ids=["two", "one", "unread"])
+def test_slot_writes_are_drawn_for_every_layer_and_method_that_knows_slots(options, tmp_path, recwarn):
+    table = slot_write_table(**options)
+    figure = slot_writes_figure(table, {"notes": ["A note that a reader needs."]}, WRITING)
+    for name in ("first.pdf", "second.pdf"):
+        save_figure(figure, tmp_path / name)
+    assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
+    text = words(figure)
+    for layer in table["layer"].unique():
+        assert f"smf_tfidf, block {layer}" in text
+        assert f"smf_trust, block {layer}" in text
+        assert f"full, block {layer}" not in text
+    assert "A note that a reader needs." in text
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_bars_of_slot_writes_are_as_high_as_the_table_says():
+    table = slot_write_table(layers=(1,), seeds=(0,))
+    figure = slot_writes_figure(table, {}, WRITING)
+    (panel,) = [axes for axes in figure.axes if any(text.get_text() == "smf_trust, block 1" for text in axes.texts)]
+    rows = table[table["method"] == "smf_trust"]
+    assert [bar.get_height() for bar in panel.patches] == [*rows["slots"], *rows["slots_written"]]
+    colour = method_styles(WRITING)["smf_trust"].colour
+    assert to_hex(panel.patches[-1].get_facecolor()) == colour.lower()
+    taken = rows["reads_of_written"].sum() / rows["reads"].sum()
+    assert f"which take {100 * taken:.1f} % of ordinary reads" in words(figure)
+
+
+def test_a_slot_write_table_that_is_empty_or_incomplete_is_refused():
+    with pytest.raises(DataError, match="no column change; make it again"):
+        slot_writes_figure(slot_write_table().drop(columns="change"), {}, WRITING)
+    with pytest.raises(DataError, match="a method of kind smf must have learned"):
+        slot_writes_figure(slot_write_table().iloc[:0], {}, WRITING)
+
+
 CORE_SETS = {"method": "smf_1", "top_t": [1, 5, 25], "rate_factors": [1, 2.5]}
 
 
@@ -407,7 +463,8 @@ def test_a_table_of_core_sets_that_is_empty_or_incomplete_is_refused():
 
 def test_figures_import_no_torch_and_no_pyplot():
     code = (
-        "import sys, smf.figures.core_sets, smf.figures.forgetting, smf.figures.slot_use, smf.figures.tuning\n"
+        "import sys, smf.figures.core_sets, smf.figures.forgetting, smf.figures.slot_use, smf.figures.slot_writes, "
+        "smf.figures.tuning\n"
         "print([name for name in ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.artifacts') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

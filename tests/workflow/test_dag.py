@@ -34,11 +34,14 @@ from tests.workflow.runs import (
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-EVERYTHING = ("all", *(f"results/figures/{name}.pdf" for name in ("tuning", "frontier", "slot_use", "core_sets")))
+EVERYTHING = (
+    "all",
+    *(f"results/figures/{name}.pdf" for name in ("tuning", "frontier", "slot_use", "slot_writes", "core_sets")),
+)
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "plot_frontier": 1}
-SLOT_USE = {"slot_use": 1, "plot_slot_use": 1}
+SLOT_USE = {"slot_use": 1, "plot_slot_use": 1, "slot_writes": 1, "plot_slot_writes": 1}
 CORE_SETS = {"core_sets": 1, "plot_core_sets": 1}
 EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 3, "trial": 8}
 WHOLE = {
@@ -75,8 +78,10 @@ def finished(sources, tmp_path_factory):
     outcome = snakemake(sources, folder, *EVERYTHING, config=tiny_config(folder / "tiny.yaml"))
     assert outcome.code == 0, outcome.text
     assert outcome.counts == WHOLE
-    # Apart from the rest: a plan is of the whole config, and any change of it makes another plan.
+    # Apart from the rest: they are of the whole config, and any change of it makes another plan and page.
     assert snakemake(sources, folder, "results/plan.txt", config=folder / "tiny.yaml").counts == {"plan": 1}
+    page = snakemake(sources, folder, "results/page.html", config=folder / "tiny.yaml")
+    assert page.counts == {"compute": 1, "page": 1}, page.text
     return folder
 
 
@@ -250,7 +255,7 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["forgetting", "tuning", "slot_use", "core_sets"])
+@pytest.mark.parametrize("name", ["forgetting", "tuning", "slot_use", "slot_writes", "core_sets"])
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -258,9 +263,9 @@ def test_figures_are_pdf_and_png(finished, name):
 
 @pytest.mark.slow
 def test_every_job_leaves_a_log_and_a_benchmark(finished):
-    jobs = sum(WHOLE.values()) + 1  # the plan
+    jobs = sum(WHOLE.values()) + 3  # the plan, the page and what it cost
     assert len([path for path in finished.glob("results/logs/*/*.log") if path.stat().st_size >= 0]) == jobs
-    assert len(list(finished.glob("results/benchmarks/*/*.jsonl"))) == jobs
+    assert len(list(finished.glob("results/benchmarks/*/*.jsonl"))) == jobs - 1  # what it cost is made of these
 
 
 @pytest.mark.slow

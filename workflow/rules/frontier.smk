@@ -99,11 +99,15 @@ rule plot_frontier:
         summary="<results>/tables/frontier_summary.csv",
         labels="<results>/data/labels.json",
     output:
-        figures=report(
-            multiext("<results>/figures/frontier", ".pdf", ".png"),
-            caption="../report/frontier.rst",
-            category="Figures",
-        ),
+        figures=[
+            "<results>/figures/frontier.pdf",
+            report(
+                "<results>/figures/frontier.png",
+                caption="../report/frontier.rst",
+                category="3. Every setting",
+                labels={"shows": "figure"},
+            ),
+        ],
     log:
         "<logs>/plot_frontier/plot_frontier.log",
     benchmark:

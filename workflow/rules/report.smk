@@ -43,12 +43,21 @@ rule plot_forgetting:
         summary="<results>/tables/summary.csv",
         labels="<results>/data/labels.json",
     output:
-        figures=report(
-            multiext("<results>/figures/forgetting", ".pdf", ".png"),
-            caption="../report/forgetting.rst",
-            category="Figures",
+        figures=[
+            "<results>/figures/forgetting.pdf",
+            report(
+                "<results>/figures/forgetting.png",
+                caption="../report/forgetting.rst",
+                category="1. What was learned, what was forgotten",
+                labels={"shows": "figure"},
+            ),
+        ],
+        text=report(
+            "<results>/tables/summary.txt",
+            caption="../report/summary.rst",
+            category="1. What was learned, what was forgotten",
+            labels={"shows": "table, as a file"},
         ),
-        text=report("<results>/tables/summary.txt", caption="../report/summary.rst", category="Tables"),
     log:
         "<logs>/plot_forgetting/plot_forgetting.log",
     benchmark:
@@ -83,7 +92,12 @@ rule tuning:
     input:
         scores="<results>/tables/tuning_scores.csv",
     output:
-        table=report("<results>/tables/tuning.csv", caption="../report/tuning_table.rst", category="Tables"),
+        table=report(
+            "<results>/tables/tuning.csv",
+            caption="../report/tuning_table.rst",
+            category="2. How settings were chosen",
+            labels={"shows": "table, as a file"},
+        ),
     log:
         "<logs>/tuning/tuning.log",
     benchmark:
@@ -106,11 +120,15 @@ rule plot_tuning:
         tuning="<results>/tables/tuning.csv",
         labels="<results>/data/labels.json",
     output:
-        figures=report(
-            multiext("<results>/figures/tuning", ".pdf", ".png"),
-            caption="../report/tuning.rst",
-            category="Figures",
-        ),
+        figures=[
+            "<results>/figures/tuning.pdf",
+            report(
+                "<results>/figures/tuning.png",
+                caption="../report/tuning.rst",
+                category="2. How settings were chosen",
+                labels={"shows": "figure"},
+            ),
+        ],
     log:
         "<logs>/plot_tuning/plot_tuning.log",
     benchmark:
@@ -127,12 +145,69 @@ rule plot_tuning:
         "../scripts/plot_tuning.py"
 
 
+# Of methods that know which slots they wrote; the others change weights that no slot has.
+rule slot_writes:
+    input:
+        counts="<results>/background/counts.safetensors",
+        patches=expand(
+            "<results>/runs/{method}/seed-{seed}/learn/position-{position}.safetensors",
+            method=EXPERIMENT.memory_methods,
+            seed=EXPERIMENT.config["seeds"],
+            position=EXPERIMENT.positions[-1],
+        ),
+    output:
+        table="<results>/tables/slot_writes.csv",
+    log:
+        "<logs>/slot_writes/slot_writes.log",
+    benchmark:
+        "<benchmarks>/slot_writes/slot_writes.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        runs=[(name, seed) for name in EXPERIMENT.memory_methods for seed in EXPERIMENT.config["seeds"]],
+        code=code_of("slot_writes.py"),
+    script:
+        "../scripts/slot_writes.py"
+
+
+rule plot_slot_writes:
+    input:
+        table="<results>/tables/slot_writes.csv",
+        labels="<results>/data/labels.json",
+    output:
+        figures=[
+            "<results>/figures/slot_writes.pdf",
+            report(
+                "<results>/figures/slot_writes.png",
+                caption="../report/slot_writes.rst",
+                category="4. Where facts are written",
+                labels={"shows": "what the streams wrote"},
+            ),
+        ],
+    log:
+        "<logs>/plot_slot_writes/plot_slot_writes.log",
+    benchmark:
+        "<benchmarks>/plot_slot_writes/plot_slot_writes.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        methods=list(EXPERIMENT.starts),
+        code=code_of("plot_slot_writes.py"),
+    script:
+        "../scripts/plot_slot_writes.py"
+
+
 # What the jobs so far have cost. Benchmarks are no outputs of jobs, so ask for it when the rest is done.
 rule compute:
     input:
         scores="<results>/tables/scores.csv",
     output:
-        table=report("<results>/tables/compute.csv", caption="../report/compute.rst", category="Tables"),
+        table=report(
+            "<results>/tables/compute.csv",
+            caption="../report/compute.rst",
+            category="5. What it cost",
+            labels={"shows": "table, as a file"},
+        ),
     log:
         "<logs>/compute/compute.log",
     conda:

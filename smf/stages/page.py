@@ -1,0 +1,111 @@
+"""The whole story on one page: question, figures, tables and cost, in one HTML file that needs nothing beside it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from docutils.core import publish_parts
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from smf.artifacts import read_json, read_table, write_text
+from smf.errors import DataError
+
+_DECIMALS = 3
+
+
+def write_page(
+    template_path: str | Path,
+    captions_folder: str | Path,
+    sections: Sequence[Mapping[str, object]],
+    files: Mapping[str, Sequence[str | Path]],
+    labels_path: str | Path,
+    facts: Mapping[str, object],
+    path: str | Path,
+) -> None:
+    """Write the page.
+
+    Args:
+        template_path: A Jinja template; gets ``sections``, ``labels`` and all of ``facts``.
+        captions_folder: Where the reStructuredText is that ``sections`` name.
+        sections: Each with a ``title`` and its ``parts``: a ``caption`` (a file's stem) and ``shows``, a key of
+            ``files``. Parts that have no files are left out, and sections without parts.
+        files: Figures (PNG), tables (CSV) and texts, by key.
+        labels_path: What the data is.
+        facts: What else the template says of the experiment; ``config`` is shown as YAML.
+        path: Where the page goes.
+
+    Raises:
+        DataError: A file is of another kind.
+    """
+    told = []
+    for section in sections:
+        parts = [
+            {"caption": _caption(Path(captions_folder) / f"{part['caption']}.rst"), "shown": [_shown(f) for f in found]}
+            for part in section["parts"]
+            if (found := files.get(part["shows"]))
+        ]
+        if parts:
+            told.append({"title": section["title"], "parts": parts})
+    template_path = Path(template_path)
+    environment = Environment(
+        loader=FileSystemLoader(template_path.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    config = yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True, width=110)
+    template = environment.get_template(template_path.name)
+    given = {**facts, "config": config, "labels": read_json(labels_path), "sections": told}
+    write_text(path, template.render(given) + "\n")
+
+
+def _shown(path: str | Path) -> Markup:
+    """A figure, table or text as HTML."""
+    path = Path(path)
+    if path.suffix == ".png":
+        data = base64.b64encode(path.read_bytes()).decode()
+        return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, path.stem)
+    if path.suffix == ".csv":
+        return _table(read_table(path))
+    if path.suffix == ".txt":
+        return Markup("<pre>{}</pre>").format(path.read_text(encoding="utf-8").rstrip())
+    raise DataError(f"{path} is neither a figure (.png), a table (.csv) nor a text (.txt): it cannot be shown")
+
+
+def _table(table: pd.DataFrame) -> Markup:
+    """Rows as they stand in the file; numbers to the right, with as many digits as a reader needs."""
+    head = Markup("").join(Markup("<th>{}</th>").format(name.replace("_", " ")) for name in table.columns)
+    rows = Markup("").join(Markup("<tr>{}</tr>").format(_row(row)) for row in table.itertuples(index=False))
+    return Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
+        head, rows
+    )
+
+
+def _row(row: Sequence[object]) -> Markup:
+    return Markup("").join(
+        Markup('<td class="number">{}</td>' if _is_number(value) else "<td>{}</td>").format(_cell(value))
+        for value in row
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if pd.isna(value):
+        return ""
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    if value == round(value):
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.{_DECIMALS}g}"
+
+
+def _caption(path: Path) -> Markup:
+    """The same words as in Snakemake's report."""
+    settings = {"report_level": 2, "halt_level": 2, "raw_enabled": False, "file_insertion_enabled": False}
+    parts = publish_parts(path.read_text(encoding="utf-8"), writer="html5", settings_overrides=settings)
+    return Markup(parts["body"])  # made of a file of ours

@@ -1,0 +1,48 @@
+"""Which slots streams wrote, over background use: a table from patches and counts, and its figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from smf.artifacts import read_json, read_table, write_table
+from smf.evaluation.slot_writes import SLOT_WRITE_COLUMNS, slot_write_rows
+from smf.figures.slot_writes import slot_writes_figure
+from smf.figures.style import save_figure
+from smf.patches.patch import read_patch
+from smf.selection.background import BackgroundCounts
+
+
+def write_slot_writes(
+    counts_path: str | Path, runs: Sequence[tuple[str, int]], patch_paths: Sequence[str | Path], path: str | Path
+) -> None:
+    """Write the table of slot writes.
+
+    Args:
+        counts_path: Background counts.
+        runs: Method and seed of each run.
+        patch_paths: What each run learned.
+        path: Where the table goes.
+
+    Raises:
+        CheckpointError: A file is damaged, or a patch is of another model.
+    """
+    reads = {block: layer.accesses_S.numpy() for block, layer in BackgroundCounts.load(counts_path).layers.items()}
+    rows = []
+    for (method, seed), patch_path in zip(runs, patch_paths, strict=True):
+        layers = read_patch(patch_path).layers
+        patch = {
+            block: (layer.slots_R.long().numpy(), layer.before_RV.float().numpy(), layer.after_RV.float().numpy())
+            for block, layer in layers.items()
+        }
+        rows += slot_write_rows(method, seed, reads, patch)
+    write_table(path, pd.DataFrame(rows, columns=list(SLOT_WRITE_COLUMNS)))
+
+
+def draw_slot_writes(
+    table_path: str | Path, labels_path: str | Path, methods: Sequence[str], figure_paths: Sequence[str | Path]
+) -> None:
+    """Draw slot writes, in the formats of the endings; ``methods`` are all of the experiment."""
+    figure = slot_writes_figure(read_table(table_path), read_json(labels_path), methods)
+    for path in figure_paths:
+        save_figure(figure, path)

@@ -1,0 +1,82 @@
+"""The page that tells an experiment's story."""
+
+import struct
+import zlib
+
+import pytest
+
+from smf.artifacts import write_json
+from smf.errors import DataError
+from smf.stages.page import write_page
+from tests.workflow.runs import ROOT
+
+REPORT = ROOT / "workflow/report"
+FACTS = {"methods": {"full": "all <weights>"}, "seeds": [0, 1], "num_facts": 4, "config": {"device": "cpu"}}
+SECTIONS = [
+    {
+        "title": "Result",
+        "parts": [{"caption": "forgetting", "shows": "figure"}, {"caption": "summary", "shows": "text"}],
+    },
+    {"title": "Sweep", "parts": [{"caption": "tuning_table", "shows": "table"}]},
+]
+
+
+def png(path):
+    """A white pixel."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0\xff")),
+        (b"IEND", b""),
+    ]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a page of some files and return its text."""
+    labels = {"facts": "invented people", "held_out": {"nq": "questions"}, "notes": ["A note that a reader needs."]}
+    write_json(tmp_path / "labels.json", labels)
+
+    def write(sections=SECTIONS, **files):
+        path = tmp_path / "page.html"
+        write_page(REPORT / "page.html.jinja", REPORT, sections, files, tmp_path / "labels.json", FACTS, path)
+        return path.read_text(encoding="utf-8")
+
+    return write
+
+
+def test_what_an_experiment_does_not_have_is_left_out_with_its_section(written, tmp_path):
+    text = written(figure=[png(tmp_path / "f.png")], text=[], table=[])
+    assert "1. Result" in text
+    assert "Sweep" not in text
+    assert text.count("<figure>") == 1
+
+
+def test_text_of_users_is_no_markup(written, tmp_path):
+    (tmp_path / "summary.txt").write_text("a <b> & c\n")
+    text = written(figure=[], text=[tmp_path / "summary.txt"], table=[])
+    assert "<pre>a &lt;b&gt; &amp; c</pre>" in text
+    assert "all &lt;weights&gt;" in text
+    assert "A note that a reader needs." in text
+
+
+def test_numbers_of_tables_can_be_read(written, tmp_path):
+    (tmp_path / "t.csv").write_text("learning_rate,score,best\n24000.0,0.123456,True\n1e-05,,False\n")
+    text = written(figure=[], text=[], table=[tmp_path / "t.csv"])
+    assert "<th>learning rate</th><th>score</th><th>best</th>" in text
+    assert '<td class="number">24,000</td><td class="number">0.123</td><td>yes</td>' in text
+    assert '<td class="number">1e-05</td><td class="number"></td><td></td>' in text
+
+
+def test_the_same_files_give_the_same_bytes(written, tmp_path):
+    figure = png(tmp_path / "f.png")
+    assert written(figure=[figure], text=[], table=[]) == written(figure=[figure], text=[], table=[])
+
+
+def test_a_file_that_cannot_be_shown_is_named(written, tmp_path):
+    with pytest.raises(DataError, match=r"x\.pdf is neither a figure"):
+        written(figure=[tmp_path / "x.pdf"], text=[], table=[])
