@@ -41,7 +41,8 @@ EVERYTHING = (
 TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "plot_frontier": 1}
-SLOT_USE = {"slot_use": 1, "plot_slot_use": 1, "slot_writes": 1, "plot_slot_writes": 1}
+SLOT_WRITES = {"slot_writes": 1, "plot_slot_writes": 1}
+SLOT_USE = {"slot_use": 1, "plot_slot_use": 1, **SLOT_WRITES}
 CORE_SETS = {"core_sets": 1, "plot_core_sets": 1}
 EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 3, "trial": 8}
 WHOLE = {
@@ -340,7 +341,7 @@ def test_a_new_seed_adds_its_own_jobs_and_the_tables(replan):
     assert all(job.wildcards.endswith("seed=1") for job in jobs_without_tables(outcome))
     jobs = {"draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3, "trial": 4}
     frontier = {rule: number for rule, number in FRONTIER.items() if rule != "frontier_tuning_scores"}
-    assert outcome.counts == {**jobs, **TABLES, **frontier}
+    assert outcome.counts == {**jobs, **TABLES, **frontier, **SLOT_WRITES}
 
 
 @pytest.mark.slow

@@ -104,3 +104,8 @@ def score_files(runs, seeds):
         for position in EXPERIMENT.positions_of(run)
     ]
     return [*starts, *snapshots]
+
+
+def only_if(there, path):
+    """A file that the page shows if this experiment has it."""
+    return [path] if there else []

@@ -29,11 +29,6 @@ STORY = [
 ]
 
 
-def only_if(there, path):
-    """A file that the page shows if this experiment has it."""
-    return [path] if there else []
-
-
 rule page:
     input:
         labels="<results>/data/labels.json",
