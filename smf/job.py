@@ -16,6 +16,7 @@ from typing import Protocol
 
 from smf.artifacts import write_json
 from smf.errors import SmfError
+from smf.gpus import take_gpu
 from smf.logs import configure_logging
 from smf.seals import is_below, seal, verified
 
@@ -38,8 +39,8 @@ class Call(Protocol):
 class Job:
     """One call of a rule.
 
-    On the way in, logging is set up and every input below the results folder is compared with its seal; on the way out
-    the outputs are sealed and the resume state is cleared.
+    On the way in, logging is set up, a job that computes on a GPU takes one of its own, and every input below the
+    results folder is compared with its seal; on the way out the outputs are sealed and the resume state is cleared.
 
     Args:
         call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``.
@@ -58,6 +59,8 @@ class Job:
     def __enter__(self) -> "Job":
         configure_logging(self._log)
         self._tell("running")
+        if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
+            take_gpu()
         try:
             self._hashes = verified(self._results, self._files(self._call.input))
         except SmfError as error:

@@ -143,6 +143,18 @@ def call(results, rule="learn", params=None, inputs=(), outputs=(), interval=0):
     )
 
 
+@pytest.mark.parametrize(
+    ("gpu", "device", "taken"), [(1, "cuda", 1), (0, "cpu", 0), (0, "cuda", 0), (1, "cuda:1", 0), (1, "mps", 0)]
+)
+def test_a_job_takes_a_gpu_if_it_computes_on_whichever_is_free(gpu, device, taken, tmp_path, quiet, monkeypatch):
+    takes = []
+    monkeypatch.setattr("smf.job.take_gpu", lambda: takes.append(1))
+    asked = call(tmp_path / "results", params={"device": device})
+    asked.resources["gpu"] = gpu
+    with Job(asked):
+        assert len(takes) == taken
+
+
 @pytest.fixture
 def quiet(monkeypatch):
     monkeypatch.setattr("smf.job.configure_logging", lambda path: None)
