@@ -4,8 +4,8 @@
 
 The start models and the rest that branches need are taken from a finished experiment; every method then learns one
 stream and is evaluated, with one core and with N, each in a folder of its own below --folder, on a machine that has
-nothing else to do. A job has one thread, so N branches should be done nearly N times as fast; what is missing is the start of
-Snakemake, and the end, when fewer jobs are left than cores.
+nothing else to do. A job has one thread, so N branches should be done nearly N times as fast; what is missing is the
+start of Snakemake, and the end, when fewer jobs are left than cores.
 """
 
 import argparse
