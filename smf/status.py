@@ -69,8 +69,27 @@ def status_text(results: str | Path) -> str:
         rules.setdefault(state["rule"], Counter())[state["state"]] += 1
     lines += ["", f"{'rule':<24} " + " ".join(f"{name:>8}" for name in reversed(_ORDER))]
     for rule, found in sorted(rules.items()):
-        lines.append(f"{rule:<24} " + " ".join(f"{found[name] or '':>8}" for name in reversed(_ORDER)))
-    return "\n".join(lines)
+        lines.append((f"{rule:<24} " + " ".join(f"{found[name] or '':>8}" for name in reversed(_ORDER))).rstrip())
+    return "\n".join([*lines, *_branches(states)])
+
+
+def _branches(states: list[dict]) -> list[str]:
+    """Of each method and seed the job that began last; trials of a sweep are too many for that."""
+    last: dict[tuple[str, str], dict] = {}
+    for state in sorted(states, key=lambda state: state["started"]):
+        method, seed = state["wildcards"].get("method"), state["wildcards"].get("seed")
+        if method and seed and "--" not in method:
+            last[method, seed] = state
+    if not last:
+        return []
+    methods, seeds = list(dict.fromkeys(method for method, _ in last)), sorted({seed for _, seed in last}, key=int)
+    width = max(len(method) for method in [*methods, "branch"])
+    lines = ["", f"{'branch':<{width}}  " + " ".join(f"{f'seed {seed}':<18}" for seed in seeds).rstrip()]
+    for method in sorted(methods):
+        found = [last.get((method, seed)) for seed in seeds]
+        cells = ["–" if state is None else f"{state['rule']} {state['state']}" for state in found]
+        lines.append(f"{method:<{width}}  " + " ".join(f"{cell:<18}" for cell in cells).rstrip())
+    return lines
 
 
 def _name(state: dict) -> str:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from smf import cli
-from smf.artifacts import write_json, write_text
+from smf.artifacts import read_json, write_json, write_text
 from smf.errors import DataError
 from smf.status import job_states, status_text
 
@@ -69,6 +69,27 @@ def test_the_text_begins_with_what_needs_attention_and_says_why(results):
     assert "facts: 1 of 9" not in text
     assert "100 %" not in text
     assert str(results / "logs/evaluate/full.log") in text
+
+
+def test_branches_are_told_by_method_and_seed_with_the_job_that_began_last(tmp_path):
+    def run(rule, method, seed, state, began):
+        name = f"{method}.seed-{seed}"
+        job(tmp_path, rule, name, state)
+        path = tmp_path / "logs" / rule / f"{name}.state.json"
+        known = read_json(path)
+        write_json(path, {**known, "wildcards": {"method": method, "seed": seed}, "started": known["started"] + began})
+
+    run("learn", "lora", "0", "done", 0)
+    run("evaluate", "lora", "0", "failed", 1)
+    run("learn", "lora", "10", "done", 2)
+    run("learn", "full", "2", "running", 3)
+    run("trial", "lora--lr-1", "0", "done", 4)
+    table = status_text(tmp_path).split("\n\n")[-1].splitlines()
+    assert [line.split() for line in table] == [
+        ["branch", "seed", "0", "seed", "2", "seed", "10"],
+        ["full", "–", "learn", "running", "–"],
+        ["lora", "evaluate", "failed", "–", "learn", "done"],
+    ]
 
 
 def test_the_command_prints_it_and_a_folder_without_jobs_is_refused(results, tmp_path, capsys):
