@@ -25,8 +25,10 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> Memo
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
     """
     memory = {**asdict(settings), "layers": list(settings.layers)}
+    # Where the base lay does not make it another model, and would make the hash another one.
+    text_config = {key: value for key, value in base.config.to_dict().items() if key != "_name_or_path"}
     config = MemoryConfig(
-        text_config=base.config.to_dict(),
+        text_config=text_config,
         dtype=base.dtype,
         tie_word_embeddings=base.config.tie_word_embeddings,
         pad_token_id=base.config.pad_token_id,

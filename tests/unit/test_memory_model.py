@@ -256,6 +256,17 @@ def test_a_loaded_checkpoint_can_be_saved_again_to_the_same_weights(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_where_the_base_lay_is_no_part_of_the_model(tmp_path):
+    hashes = set()
+    for name in ("here", "there"):
+        save_checkpoint(base_model(), tokenizer(), tmp_path / name / "base")
+        healed = retrofit(load_model(tmp_path / name / "base", "cpu"), memory_settings(), seed=0)
+        save_checkpoint(healed, tokenizer(), tmp_path / name / "healed")
+        hashes.add(model_hash(tmp_path / name / "healed"))
+        assert str(tmp_path) not in (tmp_path / name / "healed/config.json").read_text(encoding="utf-8")
+    assert len(hashes) == 1
+
+
 def test_the_model_hash_follows_weights_and_configuration(tmp_path):
     hashes = set()
     for number, model in enumerate((memory_model(), memory_model(seed=1), memory_model(top_k=3))):
