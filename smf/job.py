@@ -18,7 +18,7 @@ from smf.artifacts import write_json
 from smf.errors import SmfError
 from smf.gpus import take_gpu
 from smf.logs import configure_logging
-from smf.seals import is_below, seal, verified
+from smf.seals import is_below, kept_path, seal, verified
 
 STATE_SUFFIX = ".state.json"
 """Beside a job's log: whether it is running, done or failed, and why."""
@@ -33,6 +33,7 @@ class Call(Protocol):
     params: dict
     wildcards: dict
     resources: dict
+    config: dict
     rule: str
 
 
@@ -43,7 +44,9 @@ class Job:
     results folder is compared with its seal; on the way out the outputs are sealed and the resume state is cleared.
 
     Args:
-        call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``.
+        call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``, and ``config["kept"]`` is
+            the results folder that is kept. It is the same one, unless Snakemake gives each job copies of its files:
+            what jobs find of each other beside these, seals, resume state and how they stand, is in the kept one.
 
     Raises:
         CheckpointError: An input is not what the job that made it wrote.
@@ -53,6 +56,7 @@ class Job:
         self._call = call
         self._log = Path(call.log[0])
         self._results = self._log.parents[2]
+        self._kept = Path(call.config["kept"])
         self._hashes: dict[str, str] = {}
         self._started = time.time()
 
@@ -62,7 +66,7 @@ class Job:
         if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
             take_gpu()
         try:
-            self._hashes = verified(self._results, self._files(self._call.input))
+            self._hashes = verified(self._results, self._files(self._call.input), self._kept)
         except SmfError as error:
             self._tell("failed", error)
             raise
@@ -74,7 +78,7 @@ class Job:
             return
         outputs = [path for path in self._files(self._call.output) if is_below(path, self._results)]
         wildcards = dict(self._call.wildcards.items())
-        seal(self._results, outputs, self._hashes, rule=self._call.rule, wildcards=wildcards)
+        seal(self._results, outputs, self._hashes, rule=self._call.rule, wildcards=wildcards, kept=self._kept)
         self._tell("done")
         if self._folder.is_dir():
             self.resume.clear()
@@ -99,7 +103,7 @@ class Job:
 
     @property
     def _folder(self) -> Path:
-        return self._results / "resume" / self._log.parent.name / self._log.stem
+        return self._kept / "resume" / self._log.parent.name / self._log.stem
 
     def _files(self, names: list) -> list[Path]:
         return [Path(name) for name in names]
@@ -107,7 +111,7 @@ class Job:
     def _tell(self, state: str, error: BaseException | None = None) -> None:
         """Write down how the job stands, for ``smf status``."""
         write_json(
-            self._log.with_suffix(STATE_SUFFIX),
+            kept_path(self._results, self._log, self._kept).with_suffix(STATE_SUFFIX),
             {
                 "rule": self._call.rule,
                 "wildcards": {name: str(value) for name, value in self._call.wildcards.items()},

@@ -1,7 +1,8 @@
 """Seals: what each file below the results is, so that one that was damaged, swapped or put there by hand is refused.
 
 A file ``results/a/b.json`` has its seal in ``results/.seals/a/b.json.json``: its format version, size and SHA-256, the
-rule, wildcards and seed that made it, and the SHA-256 of every file that it was made from.
+rule, wildcards and seed that made it, and the SHA-256 of every file that it was made from. A job that works on copies
+finds the seals of the files where these are kept.
 """
 
 import hashlib
@@ -17,7 +18,13 @@ FORMAT_VERSION = 1
 
 
 def seal(
-    results: Path, outputs: Iterable[Path], made_from: Mapping[str, str], *, rule: str, wildcards: Mapping[str, str]
+    results: Path,
+    outputs: Iterable[Path],
+    made_from: Mapping[str, str],
+    *,
+    rule: str,
+    wildcards: Mapping[str, str],
+    kept: Path | None = None,
 ) -> None:
     """Seal the outputs of a job.
 
@@ -27,6 +34,7 @@ def seal(
         made_from: The SHA-256 of each input, by its path.
         rule: The rule's name.
         wildcards: The job's; its seed is among them if it has one.
+        kept: The results folder that the outputs are copied to when the job is done, if ``results`` is not itself it.
     """
     for path in outputs:
         known = {
@@ -38,23 +46,35 @@ def seal(
             "seed": wildcards.get("seed"),
             "made_from": dict(made_from),
         }
-        write_json(seal_path(results, path), {**known, "checksum": _checksum(known)})
+        sealed_at = seal_path(kept or results, kept_path(results, path, kept))
+        write_json(sealed_at, {**known, "checksum": _checksum(known)})
 
 
-def verified(results: Path, inputs: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file below the results folder, by path, if all are what their seals say.
+def verified(results: Path, inputs: Iterable[Path], kept: Path | None = None) -> dict[str, str]:
+    """The SHA-256 of each file below the results folder, by the path where it is kept, if all are what their seals say.
+
+    Args:
+        results: The results folder.
+        inputs: Files, some of them below it.
+        kept: The results folder that the inputs were copied from, if ``results`` is not itself it.
 
     Raises:
         CheckpointError: One is missing, truncated, changed, another file's, of another version or without a seal; the
             message names it and the command that makes it again.
     """
-    return {str(path): _verified(results, path) for path in inputs if is_below(path, results)}
+    below = {kept_path(results, path, kept): path for path in inputs if is_below(path, results)}
+    return {str(name): _verified(kept or results, name, path) for name, path in below.items()}
 
 
 def seal_path(results: Path, path: Path) -> Path:
     """Where the seal of a file below ``results`` is."""
     relative = Path(os.path.relpath(path, results))
     return results / ".seals" / relative.with_name(f"{relative.name}.json")
+
+
+def kept_path(results: Path, path: Path, kept: Path | None) -> Path:
+    """Where a file below ``results`` is kept."""
+    return path if kept is None else kept / os.path.relpath(path, results)
 
 
 def is_below(path: Path, folder: Path) -> bool:
@@ -67,33 +87,33 @@ def _checksum(known: Mapping) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _verified(results: Path, path: Path) -> str:
-    remedy = f"make it again: snakemake --cores 1 --forcerun {path}"
+def _verified(results: Path, name: Path, path: Path) -> str:
+    remedy = f"make it again: snakemake --cores 1 --forcerun {name}"
+    sealed_at = seal_path(results, name)
     if not path.is_file():
-        raise CheckpointError(f"{path} is missing; {remedy}")
+        raise CheckpointError(f"{name} is missing; {remedy}")
     try:
-        known = read_json(seal_path(results, path))
+        known = read_json(sealed_at)
     except DataError as error:
-        why = "is damaged" if seal_path(results, path).is_file() else "does not exist"
+        why = "is damaged" if sealed_at.is_file() else "does not exist"
         raise CheckpointError(
-            f"{path} cannot be trusted: its seal {seal_path(results, path)} {why}, so nothing tells which job made it; "
-            f"{remedy}"
+            f"{name} cannot be trusted: its seal {sealed_at} {why}, so nothing tells which job made it; {remedy}"
         ) from error
     if known.get("format") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} was sealed by another version of smf (format {known.get('format')}, this is {FORMAT_VERSION}); "
+            f"{name} was sealed by another version of smf (format {known.get('format')}, this is {FORMAT_VERSION}); "
             f"{remedy}"
         )
     if known.pop("checksum", None) != _checksum(known):
-        raise CheckpointError(f"{path} cannot be trusted: its seal {seal_path(results, path)} was changed; {remedy}")
+        raise CheckpointError(f"{name} cannot be trusted: its seal {sealed_at} was changed; {remedy}")
     size = path.stat().st_size
     if size != known.get("size"):
         raise CheckpointError(
-            f"{path} has {size:,} bytes, but rule {known.get('rule')} wrote {known.get('size')}; {remedy}"
+            f"{name} has {size:,} bytes, but rule {known.get('rule')} wrote {known.get('size')}; {remedy}"
         )
     found = sha256(path)
     if found != known.get("sha256"):
         raise CheckpointError(
-            f"{path} is not what rule {known.get('rule')} wrote: its contents were changed or swapped; {remedy}"
+            f"{name} is not what rule {known.get('rule')} wrote: its contents were changed or swapped; {remedy}"
         )
     return found

@@ -20,7 +20,7 @@ RULES = set(
 
 
 def test_there_is_one_for_each_way_to_run():
-    assert PROFILES.keys() == {"default", "slurm"}
+    assert PROFILES.keys() == {"default", "kubernetes", "slurm"}
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -139,6 +139,7 @@ def call(results, rule="learn", params=None, inputs=(), outputs=(), interval=0):
         params=params or {},
         wildcards={"seed": "3"},
         resources={"resume_interval": interval},
+        config={"kept": str(results)},
         rule=rule,
     )
 

@@ -38,7 +38,7 @@ rule paraphrase:
         gpu=GPUS,
     params:
         paraphrases=EXPERIMENT.config["stream"]["paraphrases"],
-        resume=f"{EXPERIMENT.config['results']}/resume/paraphrase/facts.jsonl",  # outputs are deleted before a rerun
+        resume=f"{KEPT}/resume/paraphrase/facts.jsonl",  # outputs are deleted before a rerun
         device=EXPERIMENT.config["device"],
         code=code_of("paraphrase.py"),
     script:

@@ -213,7 +213,7 @@ rule compute:
     conda:
         "../../environment.yml"
     params:
-        benchmarks=f"{EXPERIMENT.config['results']}/benchmarks",
+        benchmarks=f"{KEPT}/benchmarks",
         code=code_of("compute.py"),
     script:
         "../scripts/compute.py"
