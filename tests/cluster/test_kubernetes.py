@@ -33,6 +33,7 @@ FOR_THE_TEST = {
 HOW_IT_WENT = ("logs", "benchmarks", ".seals")  # times, hosts and folders are in these
 # Of the model's config transformers keeps the folder's name, which is part of its hash; the learning log has seconds.
 TELLING = {"healed/config.json", "runs/smf_tfidf/seed-0/learn/facts.jsonl"}
+OF_THE_CLONE = "this smf is the clone's\n"
 FIGURES = (".pdf", ".png")  # have dates
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")]
@@ -52,6 +53,8 @@ def run(tmp_path_factory):
     """The folder in which it has run through the plugin, the cluster as it is then, and what Snakemake said."""
     claim = copy_sources(tmp_path_factory.mktemp("kubernetes") / "claim")
     config = config_in(claim)
+    with open(claim / "smf/job.py", "a", encoding="utf-8") as file:
+        file.write(f"\nimport sys\nsys.stderr.write({OF_THE_CLONE!r})\n")
     for call in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *call], cwd=claim, check=True)
     profile = claim.parent / "profile"
@@ -81,7 +84,8 @@ def config_in(folder):
 def image_programs(folder):
     """In place of the pip that installs the storage plugin from the image's own folder: here it is installed."""
     folder.mkdir()
-    (folder / "pip").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    expected = "install --target .snakemake/pip-deployments snakemake-storage-plugin-fs"
+    (folder / "pip").write_text(f'#!/bin/sh\ntest "$*" = "{expected}"\n', encoding="utf-8")
     (folder / "pip").chmod(0o755)
     return folder
 
@@ -171,6 +175,10 @@ def test_pods_mount_the_claim_and_start_in_an_empty_folder(run):
         assert container["workingDir"] == "/workdir"
         assert container["image"] == PROFILE["container-image"]
         assert container["command"] == ["/bin/sh"]
+
+
+def test_pods_run_the_library_of_the_clone(run):
+    assert all(OF_THE_CLONE in pod.log for pod in run[1].pods.values() if pod.exit_code == 0)
 
 
 def test_memory_disk_and_threads_are_asked_for_and_are_the_limit(run):

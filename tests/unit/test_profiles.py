@@ -37,9 +37,10 @@ def test_code_is_compared_by_content_wherever_jobs_run(name):
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_snakemake_plans_with_it(name, tmp_path):
-    plugin = f"snakemake_executor_plugin_{CONTENT[name].get('executor', '')}"
-    if "executor" in CONTENT[name] and importlib.util.find_spec(plugin) is None:
-        pytest.skip(f"{plugin} is not installed")
+    for kind, setting in (("executor", "executor"), ("storage", "default-storage-provider")):
+        plugin = f"snakemake_{kind}_plugin_{CONTENT[name].get(setting)}"
+        if setting in CONTENT[name] and importlib.util.find_spec(plugin) is None:
+            pytest.skip(f"{plugin} is not installed")
     sources = copy_sources(tmp_path / "sources")
     config = tiny_config(tmp_path / "tiny.yaml")
     outcome = snakemake(sources, tmp_path, "--dry-run", "--workflow-profile", str(PROFILES[name].parent), config=config)

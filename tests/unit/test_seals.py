@@ -131,7 +131,7 @@ def test_whole_artifacts_are_accepted_and_files_elsewhere_are_the_users(sealed, 
     assert set(found) == {str(sealed / name) for name in RULES}
 
 
-def call(results, rule="learn", params=None, inputs=(), outputs=(), interval=0):
+def call(results, rule="learn", params=None, inputs=(), outputs=(), interval=0, kept=None):
     return SimpleNamespace(
         log=[str(results / "logs" / rule / "job.log")],
         input=[str(path) for path in inputs],
@@ -139,7 +139,7 @@ def call(results, rule="learn", params=None, inputs=(), outputs=(), interval=0):
         params=params or {},
         wildcards={"seed": "3"},
         resources={"resume_interval": interval},
-        config={"kept": str(results)},
+        config={"kept": str(kept or results)},
         rule=rule,
     )
 
@@ -177,6 +177,43 @@ def test_a_job_seals_what_it_made_with_what_it_was_made_from(sealed, tmp_path, q
     assert (written["rule"], written["seed"]) == ("learn", "3")
     assert verified(results, [made])
     assert state(results)["state"] == "done"
+
+
+@pytest.fixture
+def copies(sealed, tmp_path):
+    """A results folder with what a storage copies to a job: its input; and the one that results are kept in."""
+    kept = tmp_path / "kept/results"
+    shutil.copytree(sealed, kept)
+    results = tmp_path / "copies/kept/results"
+    (results / "data").mkdir(parents=True)
+    shutil.copy(kept / "data/facts.jsonl", results / "data")
+    return results, kept
+
+
+def test_a_job_on_copies_leaves_seal_and_state_where_its_output_will_be_kept(copies, quiet):
+    results, kept = copies
+    source, made = results / "data/facts.jsonl", results / "runs/x.json"
+    with Job(call(results, inputs=[source], outputs=[made], kept=kept)) as job:
+        job.resume.save("x", {}, {"n": 1})
+        assert (kept / "resume/learn/job/x.safetensors").is_file()
+        write_json(made, {})
+    assert state(kept)["state"] == "done"
+    assert not (kept / "resume").exists()
+    assert {path.name for path in results.iterdir()} == {"data", "runs"}
+    shutil.copytree(results / "runs", kept / "runs", dirs_exist_ok=True)
+    assert verified(kept, [kept / "runs/x.json"])
+    made_from = json.loads(seal_path(kept, kept / "runs/x.json").read_text())["made_from"]
+    assert made_from == verified(kept, [kept / "data/facts.jsonl"])
+
+
+def test_a_damaged_copy_is_refused_by_the_name_of_what_it_is_a_copy_of(copies, quiet):
+    results, kept = copies
+    lengthened(results, results / "data/facts.jsonl", None)
+    refused = pytest.raises(
+        CheckpointError, match=f"^{kept}/data/facts.jsonl has .* --forcerun {kept}/data/facts.jsonl$"
+    )
+    with refused, Job(call(results, inputs=[results / "data/facts.jsonl"], kept=kept)):
+        raise AssertionError("it does no work")
 
 
 def test_a_job_with_a_damaged_input_does_no_work_and_says_why(sealed, tmp_path, quiet):

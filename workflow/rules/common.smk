@@ -20,15 +20,15 @@ except ConfigError as error:
     raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
 
 
-# Jobs look for seals and resume state of others below the results. With a default storage they work on copies; what they
-# look for is then in the storage itself, which for that is a folder that all of them see.
+# Jobs look for seals, and for resume state, below the results. With a default storage they work on copies; what they look
+# for is then in the storage itself, which has to be a folder that all of them see.
 KEPT = EXPERIMENT.config["results"]
 
 if (storage := workflow.storage_settings.default_storage_provider) is not None:
     if storage != "fs":
         raise WorkflowError(
-            f"--default-storage-provider is {storage}, but jobs look for seals and resume state in a folder that all of "
-            "them see; use fs, as profiles/kubernetes does\n"
+            f"--default-storage-provider is {storage}, but jobs look for seals and resume state in a folder that all "
+            "of them see; use fs, as profiles/kubernetes does\n"
         )
     KEPT = os.path.normpath(f"{workflow.storage_settings.default_storage_prefix}/{KEPT}")
 
