@@ -186,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
                 pods = [_pod(name, self.cluster.pods[name])] if self._is_known(name) else []
                 found = [pod for pod in pods if not self.cluster.pods[name].lost]
                 self._answer(200, {"apiVersion": "v1", "kind": "PodList", "items": found})
-            case [*_, "pods", name, "log"] if query.get("previous") == ["true"]:
+            case [*_, "pods", name, "log"] if query.get("previous", [""])[0].lower() == "true":
                 self._refuse(400, f'previous terminated container "snakemake" in pod "{name}" not found')
             case [*_, "pods", name, "log"]:
                 self._answer(200, self.cluster.pods[name].log)

@@ -113,33 +113,6 @@ def container_of(run, rule):
     return run[1].of_rule(rule)[0].container
 
 
-def test_every_file_is_that_of_a_local_run(local, run):
-    expected, found = files(local / "results"), files(run[0] / "results")
-    assert found.keys() == expected.keys()
-    assert {"tables/scores.csv", "tables/summary.csv", "tables/summary.txt"} <= found.keys()
-    for name in found.keys() - TELLING:
-        if name.endswith(".safetensors"):
-            for key, tensor in load_file(expected[name]).items():
-                assert torch.equal(load_file(found[name])[key], tensor), name
-        elif not name.endswith(FIGURES):
-            assert found[name].read_bytes() == expected[name].read_bytes(), name
-
-
-def test_the_memory_model_differs_in_the_name_of_the_folder_that_it_was_made_from_alone(local, run):
-    configs = [(folder / "results/healed/config.json").read_text(encoding="utf-8") for folder in (local, run[0])]
-    name = re.compile(r'"_name_or_path": "(\S*)results/base"')
-    assert [name.search(config)[1] == "" for config in configs] == [True, False]
-    assert name.sub("", configs[0]) == name.sub("", configs[1])
-
-
-def test_every_output_is_sealed_where_it_is_kept(local, run):
-    seals = [
-        {path.relative_to(folder) for path in folder.rglob("*.json")}
-        for folder in (local / "results/.seals", run[0] / "results/.seals")
-    ]
-    assert seals[0] == seals[1]
-
-
 def test_a_pod_that_is_killed_goes_on_in_another_from_its_resume_state(run):
     killed, again = run[1].of_rule("base_model")
     assert (killed.exit_code, again.exit_code) == (137, 0)
@@ -197,3 +170,30 @@ def test_a_rule_that_asks_for_a_gpu_gets_one(run):
     }
     assert asked["limits"]["nvidia.com/gpu"] == "1"
     assert {pod.container["resources"]["limits"].get("nvidia.com/gpu", "0") for pod in run[1].of_rule("heal")} == {"0"}
+
+
+def test_every_file_is_that_of_a_local_run(local, run):
+    expected, found = files(local / "results"), files(run[0] / "results")
+    assert found.keys() == expected.keys()
+    assert {"tables/scores.csv", "tables/summary.csv", "tables/summary.txt"} <= found.keys()
+    for name in found.keys() - TELLING:
+        if name.endswith(".safetensors"):
+            for key, tensor in load_file(expected[name]).items():
+                assert torch.equal(load_file(found[name])[key], tensor), name
+        elif not name.endswith(FIGURES):
+            assert found[name].read_bytes() == expected[name].read_bytes(), name
+
+
+def test_the_memory_model_differs_in_the_name_of_the_folder_that_it_was_made_from_alone(local, run):
+    configs = [(folder / "results/healed/config.json").read_text(encoding="utf-8") for folder in (local, run[0])]
+    name = re.compile(r'"_name_or_path": "(\S*)results/base"')
+    assert [name.search(config)[1] == "" for config in configs] == [True, False]
+    assert name.sub("", configs[0]) == name.sub("", configs[1])
+
+
+def test_every_output_is_sealed_where_it_is_kept(local, run):
+    seals = [
+        {path.relative_to(folder) for path in folder.rglob("*.json")}
+        for folder in (local / "results/.seals", run[0] / "results/.seals")
+    ]
+    assert seals[0] == seals[1]
