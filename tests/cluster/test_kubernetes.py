@@ -10,9 +10,7 @@ import subprocess
 import time
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
 
 from smf.status import job_states
 from tests.cluster.kubernetes_api import Cluster
@@ -31,10 +29,8 @@ FOR_THE_TEST = {
     "set-threads": ["draw_stream=2"],
 }
 HOW_IT_WENT = ("logs", "benchmarks", ".seals")  # times, hosts and folders are in these
-# Of the model's config transformers keeps the folder's name, which is part of its hash; the learning log has seconds.
-TELLING = {"healed/config.json", "runs/smf_tfidf/seed-0/learn/facts.jsonl"}
 OF_THE_CLONE = "this smf is the clone's\n"
-FIGURES = (".pdf", ".png")  # have dates
+WITH_TIMES = (".pdf", ".png", "learn/facts.jsonl")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")]
 
@@ -176,19 +172,9 @@ def test_every_file_is_that_of_a_local_run(local, run):
     expected, found = files(local / "results"), files(run[0] / "results")
     assert found.keys() == expected.keys()
     assert {"tables/scores.csv", "tables/summary.csv", "tables/summary.txt"} <= found.keys()
-    for name in found.keys() - TELLING:
-        if name.endswith(".safetensors"):
-            for key, tensor in load_file(expected[name]).items():
-                assert torch.equal(load_file(found[name])[key], tensor), name
-        elif not name.endswith(FIGURES):
+    for name in found:
+        if not name.endswith(WITH_TIMES):
             assert found[name].read_bytes() == expected[name].read_bytes(), name
-
-
-def test_the_memory_model_differs_in_the_name_of_the_folder_that_it_was_made_from_alone(local, run):
-    configs = [(folder / "results/healed/config.json").read_text(encoding="utf-8") for folder in (local, run[0])]
-    name = re.compile(r'"_name_or_path": "(\S*)results/base"')
-    assert [name.search(config)[1] == "" for config in configs] == [True, False]
-    assert name.sub("", configs[0]) == name.sub("", configs[1])
 
 
 def test_every_output_is_sealed_where_it_is_kept(local, run):
