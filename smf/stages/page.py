@@ -1,6 +1,8 @@
 """The whole story on one page: question, figures, tables and cost, in one HTML file that needs nothing beside it."""
 
 import base64
+import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,11 +11,16 @@ import yaml
 from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from smf.artifacts import read_json, read_table, write_text
 from smf.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 _DECIMALS = 3
+_LARGEST = 1_500_000
+"""Bytes. Snakemake's report shows the page as a data URL, of which browsers take two million characters."""
 
 
 def write_page(
@@ -56,20 +63,32 @@ def write_page(
     config = yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True, width=110)
     template = environment.get_template(template_path.name)
     given = {**facts, "config": config, "labels": read_json(labels_path), "sections": told}
-    write_text(path, template.render(given) + "\n")
+    page = template.render(given) + "\n"
+    if len(page) > _LARGEST:
+        logger.warning("%s has %d bytes: open it by itself, Snakemake's report cannot show it", path, len(page))
+    write_text(path, page)
 
 
 def _shown(path: str | Path) -> Markup:
     """A figure, table or text as HTML."""
     path = Path(path)
     if path.suffix == ".png":
-        data = base64.b64encode(path.read_bytes()).decode()
+        data = base64.b64encode(_with_a_palette(path)).decode()
         return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, path.stem)
     if path.suffix == ".csv":
         return _table(read_table(path))
     if path.suffix == ".txt":
         return Markup("<pre>{}</pre>").format(path.read_text(encoding="utf-8").rstrip())
     raise DataError(f"{path} is neither a figure (.png), a table (.csv) nor a text (.txt): it cannot be shown")
+
+
+def _with_a_palette(path: Path) -> bytes:
+    """A figure in as many pixels and in 256 colours, which halves it; what is drawn here has far fewer."""
+    with Image.open(path) as figure:
+        small = figure.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    found = io.BytesIO()
+    small.save(found, "PNG", optimize=True)
+    return found.getvalue()
 
 
 def _table(table: pd.DataFrame) -> Markup:

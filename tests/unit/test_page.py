@@ -1,12 +1,18 @@
 """The page that tells an experiment's story."""
 
+import base64
+import io
+import re
 import struct
 import zlib
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from smf.artifacts import write_json
 from smf.errors import DataError
+from smf.figures.style import add_panel, drawing, method_styles, new_figure, save_figure
 from smf.stages.page import write_page
 from tests.workflow.runs import ROOT
 
@@ -75,6 +81,31 @@ def test_numbers_of_tables_can_be_read(written, tmp_path):
 def test_the_same_files_give_the_same_bytes(written, tmp_path):
     figure = png(tmp_path / "f.png")
     assert written(figure=[figure], text=[], table=[]) == written(figure=[figure], text=[], table=[])
+
+
+def test_a_page_that_snakemakes_report_cannot_show_is_said_to_be_too_large(written, tmp_path, caplog):
+    (tmp_path / "summary.txt").write_text("a line of text\n" * 10_000)
+    written(figure=[], text=[tmp_path / "summary.txt"], table=[])
+    assert not caplog.records
+    (tmp_path / "summary.txt").write_text("a line of text\n" * 110_000)
+    written(figure=[], text=[tmp_path / "summary.txt"], table=[])
+    assert "open it by itself" in caplog.text
+
+
+def test_figures_keep_their_pixels_and_colours_and_take_less_room(written, tmp_path):
+    with drawing():
+        figure = new_figure(4, 3)
+        axes = add_panel(figure, 0.5, 0.5, 3, 2)
+        for number, style in enumerate(method_styles("abcdef").values()):
+            axes.plot([0, 1], [0, number], color=style.colour)
+    save_figure(figure, tmp_path / "f.png")
+    text = written(figure=[tmp_path / "f.png"], text=[], table=[])
+    shown = base64.b64decode(re.search(r"base64,([^\"]+)", text)[1])
+    assert len(shown) < 0.7 * (tmp_path / "f.png").stat().st_size
+    old, new = (np.asarray(Image.open(file).convert("RGB"), int) for file in (tmp_path / "f.png", io.BytesIO(shown)))
+    assert old.shape == new.shape
+    assert abs(old - new).max() < 48
+    assert abs(old - new).mean() < 0.5
 
 
 def test_a_file_that_cannot_be_shown_is_named(written, tmp_path):
