@@ -3,7 +3,8 @@
     python benchmarks/kills.py --kills 50 --config config.yaml --folder FOLDER
 
 Below FOLDER, `alone/` is the run that is left alone and `killed/` the one that is killed, with SIGKILL to Snakemake and
-all its jobs at once, at moments drawn from a seed. After each kill the lock is taken away and the command repeated. If
+all its jobs at once, at moments drawn from a seed, counted from when its first job begins: of Snakemake's own start
+there is nothing to lose. After each kill the lock is taken away and the command repeated. If
 the run ends before all kills were made, its tables are compared, its results removed, and it begins again.
 
 Printed are the kills by the rules that were running, how long ago a running job had kept its state (what the kill
@@ -49,8 +50,8 @@ def main() -> None:
     say(f"left alone: {seconds:.0f} s")
     rng, kills, rules, losses, passes = random.Random(options.seed), 0, Counter(), [], 0
     while kills < options.kills:
-        # Starting takes a few seconds; what is left moves the run on by about a fiftieth between two kills.
-        if killed.killed_after(rng.uniform(0.5, 16 + 2 * seconds / options.kills)):
+        # On average each start moves the run on by about a fiftieth.
+        if killed.killed_after(rng.uniform(0.0, 2 * seconds / options.kills)):
             kills += 1
             rules.update(killed.running_rules() or ["between jobs"])
             losses += killed.seconds_since_state()
@@ -90,15 +91,20 @@ class Run:
             sys.exit(f"the run in {self.folder} failed; see {self.folder / 'snakemake.log'}")
 
     def killed_after(self, seconds: float) -> bool:
-        """Run and kill; False if the run ended before."""
+        """Run and kill so long after the first job has begun; False if the run ended before."""
+        started = time.time()
         process = self._start()
+        while process.poll() is None and not any(state["started"] > started for state in self._states()):
+            time.sleep(0.2)
         try:
             if process.wait(seconds):
                 sys.exit(f"the run in {self.folder} failed; see {self.folder / 'snakemake.log'}")
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            self._running = [state for state in self._states() if state["state"] == "running"]
+            # Those of earlier kills still say that they are running.
+            states = [state for state in self._states() if state["started"] > started]
+            self._running = [state for state in states if state["state"] == "running"]
             return True
         return False
 
