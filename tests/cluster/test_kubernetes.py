@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -78,11 +79,13 @@ def config_in(folder):
 
 
 def image_programs(folder):
-    """In place of the pip that installs the storage plugin from the image's own folder: here it is installed."""
+    """What a pod finds in its image: the Python of these tests, and a pip that has nothing to do."""
     folder.mkdir()
     expected = "install --target .snakemake/pip-deployments snakemake-storage-plugin-fs"
-    (folder / "pip").write_text(f'#!/bin/sh\ntest "$*" = "{expected}"\n', encoding="utf-8")
-    (folder / "pip").chmod(0o755)
+    programs = {"python": f'exec "{sys.executable}" "$@"', "pip": f'test "$*" = "{expected}"'}
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
     return folder
 
 
