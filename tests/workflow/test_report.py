@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_n
 def told(tmp_path_factory):
     """A folder with the page of a finished experiment, and Snakemake's report."""
     sources, folder = copy_sources(tmp_path_factory.mktemp("sources")), tmp_path_factory.mktemp("told")
-    config = tiny_config(folder / "tiny.yaml", methods={"lora": None})
+    config = tiny_config(folder / "tiny.yaml", methods={"full": None, "lora": None})
     for arguments in (["results/page.html"], ["--report", "report.html", "results/page.html"]):
         outcome = snakemake(sources, folder, *arguments, config=config)
         assert outcome.code == 0, outcome.text
