@@ -57,11 +57,12 @@ class Journal:
             layer.forget()
 
     def history(self) -> dict[str, Tensor]:
-        """What a patch knows beside slots and values (:mod:`smf.patches.patch`), on the CPU.
+        """What a patch knows beside values (:mod:`smf.patches.patch`), on the CPU.
 
-        For each block, ``before`` (R, V), the rows as they were, by ascending slot; ``writers`` (W), the lessons that
-        wrote each row, row after row, and ``writer_starts`` (R + 1), where each row's begin; and of rows that several
-        lessons wrote, the kept ``movements`` (M, V) with ``moved_rows`` and ``moved_by`` (M), their rows and lessons.
+        For each block, ``slots`` (R), those that some lesson moved, ascending; ``before`` (R, V), the rows as they
+        were; ``writers`` (W), the lessons that moved each row, row after row, and ``writer_starts`` (R + 1), where each
+        row's begin; and of rows that several lessons moved, the kept ``movements`` (M, V) with ``moved_rows`` and
+        ``moved_by`` (M), their rows and lessons.
         """
         return {f"{block}.{name}": part for block, layer in self._layers.items() for name, part in layer.history()}
 
@@ -114,7 +115,10 @@ class _LayerJournal:
         self._steps.append((slots_R, self._table_SV.detach()[slots_R]))
 
     def movements(self) -> tuple[Tensor, Tensor]:
-        """The slots that the lesson may have changed, ascending, and by how much; notes what they held if new."""
+        """The slots that the lesson changed in any bit, ascending, and by how much; notes what they held if new.
+
+        A slot may be selected and get no gradient, as where no token with a loss reads it in the last block.
+        """
         if not self._steps:
             return torch.empty(0, dtype=torch.long), torch.empty(0, self._table_SV.shape[1])
         noted_N = torch.cat([slots_R for slots_R, _ in self._steps])
@@ -123,7 +127,8 @@ class _LayerJournal:
         slots_R, rows_N = noted_N.unique(return_inverse=True)
         first_R = _first_places(rows_N, len(slots_R))
         before_RV, after_RV = values_NV[first_R], self._table_SV.detach()[slots_R]
-        slots_R, before_RV, after_RV = slots_R.cpu(), before_RV.cpu(), after_RV.cpu()
+        changed_R = (before_RV.view(torch.uint8) != after_RV.view(torch.uint8)).any(1)  # in bits: 0.0 equals -0.0
+        slots_R, before_RV, after_RV = (part[changed_R].cpu() for part in (slots_R, before_RV, after_RV))
         new_R = ~torch.isin(slots_R, self._tensor("slots"))
         self._waiting["slots"].append(slots_R[new_R])
         self._waiting["before"].append(before_RV[new_R])
@@ -138,6 +143,7 @@ class _LayerJournal:
 
     def history(self):
         slots_R, order_R = self._tensor("slots").sort()
+        yield "slots", slots_R
         yield "before", self._tensor("before")[order_R]
         pairs_W2 = torch.stack([self._tensor("written_slots"), self._tensor("written_by")], 1).unique(dim=0)
         rows_W = torch.searchsorted(slots_R, pairs_W2[:, 0].contiguous())

@@ -31,7 +31,7 @@ class LayerPatch:
         before_RV: What they hold in the base, in the type of the table.
         after_RV: What they hold with the patch.
         writer_starts_R1: Where each row's writers begin in ``writers_W``; the last entry is W.
-        writers_W: Lessons that were allowed to write each row, ascending within a row.
+        writers_W: Lessons that moved each row, ascending within a row.
         moved_rows_M: Rows of the kept movements; ascending, of one row by ascending lesson.
         moved_by_M: Their lessons.
         movements_MV: How far each of these lessons moved each of these rows, bfloat16. Kept of rows with more than one
@@ -138,13 +138,18 @@ def patch_of(
     """The patch that a method's delta and its :meth:`~smf.memory.journal.Journal.history` make.
 
     Args:
-        delta: Slots and values of each block.
+        delta: Slots and values of each block. Slots that the journal does not know hold what the base holds.
         history: What the journal knows of each block.
         base_hash: See :class:`MemoryPatch`.
         facts: See :class:`MemoryPatch`.
         lessons: See :class:`MemoryPatch`.
     """
-    return _assembled({**delta, **history}, base_hash, facts, lessons, "what was learned")
+    parts = dict(history)
+    for block in {name.split(".")[0] for name in history}:
+        noted = delta[f"{block}.slots"]
+        rows_R = torch.searchsorted(noted, history[f"{block}.slots"])
+        parts[f"{block}.values"] = delta[f"{block}.values"][rows_R]
+    return _assembled(parts, base_hash, facts, lessons, "what was learned")
 
 
 def write_patch(path: str | Path, patch: MemoryPatch, metadata: Mapping[str, object] | None = None) -> None:

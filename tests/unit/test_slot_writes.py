@@ -59,8 +59,12 @@ def test_the_table_is_made_of_patches_and_counts_on_disk(tmp_path):
     layer = LayerCounts(reads, reads.clamp(max=1), 1, reads.double(), "batch", DocumentCounts(reads.clamp(max=1), 1))
     BackgroundCounts({2: layer}, {"model_hash": "m"}).save(tmp_path / "counts.safetensors")
     before = torch.ones(2, 4)
-    delta = {"2.slots": torch.tensor([1, 3]), "2.values": torch.stack([torch.ones(4), torch.full((4,), 3.0)])}
+    delta = {
+        "2.slots": torch.tensor([0, 1, 3]),
+        "2.values": torch.stack([torch.ones(4), torch.ones(4), torch.full((4,), 3.0)]),
+    }
     history = {
+        "2.slots": torch.tensor([1, 3]),
         "2.before": before,
         "2.writer_starts": torch.tensor([0, 1, 2]),
         "2.writers": torch.tensor([0, 0]),
