@@ -64,10 +64,10 @@ def read_json(path: str | Path) -> dict:
     """
     try:
         value = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not valid JSON ({error}); delete it and rerun the rule that makes it") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
+        raise DataError(f"{path} is not valid JSON ({error}); mend it, or rerun what made it") from error
     if not isinstance(value, dict):
-        raise DataError(f"{path} holds no JSON object but a {type(value).__name__}; delete it and rerun its rule")
+        raise DataError(f"{path} holds no JSON object but a {type(value).__name__}; mend it, or rerun what made it")
     return value
 
 
@@ -103,8 +103,8 @@ def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = No
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not valid JSON ({error.msg}); one object a line is expected") from error
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
+            raise DataError(f"{where}: not valid JSON ({error}); one object a line is expected") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object, found {type(row).__name__}")
         require_columns(row, columns, where, optional)
@@ -146,7 +146,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         DataError: The file is missing or empty.
     """
     try:
-        return pd.read_csv(path)
+        # Only an empty field is missing: a method may be called "null".
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise DataError(f"cannot read the table {path}: {error}") from error
 

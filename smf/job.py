@@ -9,13 +9,14 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from smf.artifacts import write_json
-from smf.errors import SmfError
 from smf.gpus import take_gpu
 from smf.logs import configure_logging
 from smf.seals import is_below, kept_path, seal, verified
@@ -63,13 +64,10 @@ class Job:
     def __enter__(self) -> "Job":
         configure_logging(self._log)
         self._tell("running")
-        if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
-            take_gpu()
-        try:
+        with self._told():
+            if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
+                take_gpu()
             self._hashes = verified(self._results, self._files(self._call.input), self._kept)
-        except SmfError as error:
-            self._tell("failed", error)
-            raise
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -78,10 +76,11 @@ class Job:
             return
         outputs = [path for path in self._files(self._call.output) if is_below(path, self._results)]
         wildcards = dict(self._call.wildcards.items())
-        seal(self._results, outputs, self._hashes, rule=self._call.rule, wildcards=wildcards, kept=self._kept)
+        with self._told():
+            seal(self._results, outputs, self._hashes, rule=self._call.rule, wildcards=wildcards, kept=self._kept)
+            if self._folder.is_dir():
+                self.resume.clear()
         self._tell("done")
-        if self._folder.is_dir():
-            self.resume.clear()
 
     @cached_property
     def resume(self):
@@ -107,6 +106,15 @@ class Job:
 
     def _files(self, names: list) -> list[Path]:
         return [Path(name) for name in names]
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Write down what fails before the work and after it too."""
+        try:
+            yield
+        except BaseException as error:
+            self._tell("failed", error)
+            raise
 
     def _tell(self, state: str, error: BaseException | None = None) -> None:
         """Write down how the job stands, for ``smf status``."""

@@ -1,10 +1,12 @@
 """Resume state: what a job that was killed goes on from, so that a crash costs one interval and changes no bit.
 
 State lies outside of a rule's outputs, which Snakemake deletes before it runs a job again. It belongs to one job made
-of one set of inputs and settings, its key; what was kept under another key is left out.
+of one set of inputs and settings, its key, after which its folder is named: what was kept under another key is never
+found, and goes when this job keeps its own first state.
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import shutil
@@ -28,7 +30,7 @@ class Resume:
     """The resume state of one job, in parts by name.
 
     Args:
-        folder: Where it lies; None keeps nothing, and nothing is found.
+        folder: Where the job's state lies, below it by key; None keeps nothing, and nothing is found.
         key: What the job is made of.
         interval: Seconds from one state to the next; 0 keeps every state that is offered.
         clock: Tells seconds.
@@ -37,7 +39,9 @@ class Resume:
     def __init__(
         self, folder: Path | None, key: str = "", interval: float = 0.0, clock: Callable[[], float] = time.monotonic
     ):
-        self._folder, self._key, self._interval, self._clock = folder, key, interval, clock
+        self._job, self._key, self._interval, self._clock = folder, key, interval, clock
+        self._folder = None if folder is None else folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._others_are_gone = False
         self._last = clock()
         self._cost = 0.0  # seconds that the last state took to write
 
@@ -63,13 +67,18 @@ class Resume:
         if not self.active:
             return
         started = self._clock()
+        self._drop_others()
         write_tensors(self.path(name), dict(tensors), {"key": self._key, "values": json.dumps(values)})
         self._last = self._clock()
         self._cost = self._last - started
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict] | None:
         """The last state of this name, if this very job kept one."""
-        if not self.active or not self.path(name).is_file():
+        if not self.active:
+            return None
+        if not self.path(name).is_file():
+            for other in self._others():
+                logger.info("%s was kept by a job of other inputs or settings; this one starts anew", other)
             return None
         try:
             tensors, metadata = read_tensors(self.path(name))
@@ -77,7 +86,7 @@ class Resume:
             logger.warning("%s; the job starts over", error)  # state is a saving of time, not a result
             return None
         if metadata.get("key") != self._key:
-            logger.info("%s was kept by a job of other inputs or settings; this one starts anew", self.path(name))
+            logger.warning("%s is not this job's; the job starts over", self.path(name))
             return None
         logger.info("going on from %s", self.path(name))
         return tensors, json.loads(metadata["values"])
@@ -94,12 +103,24 @@ class Resume:
 
     def clear(self) -> None:
         """The job is done: nothing is needed any more."""
-        if self._folder is None or not self._folder.is_dir():
+        if self._job is None or not self._job.is_dir():
             return
-        shutil.rmtree(self._folder)
-        for parent in (self._folder.parent, self._folder.parent.parent):
+        shutil.rmtree(self._job)
+        for parent in (self._job.parent, self._job.parent.parent):
             with contextlib.suppress(OSError):  # another job's state lies there
                 parent.rmdir()
+
+    def _others(self) -> list[Path]:
+        """Folders of other keys."""
+        if self._job is None or not self._job.is_dir():
+            return []
+        return [path for path in sorted(self._job.iterdir()) if path != self._folder]
+
+    def _drop_others(self) -> None:
+        if not self._others_are_gone:
+            for other in self._others():
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
+        self._others_are_gone = True
 
 
 NO_RESUME = Resume(None)

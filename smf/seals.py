@@ -1,8 +1,8 @@
 """Seals: what each file below the results is, so that one that was damaged, swapped or put there by hand is refused.
 
-A file ``results/a/b.json`` has its seal in ``results/.seals/a/b.json.json``: its format version, size and SHA-256, the
-rule, wildcards and seed that made it, and the SHA-256 of every file that it was made from. A job that works on copies
-finds the seals of the files where these are kept.
+A file ``results/a/b.json`` has its seal in ``results/.seals/a/b.json.json``: its format version, path, size and
+SHA-256, the rule, wildcards and seed that made it, and the SHA-256 of every file that it was made from. A job that
+works on copies finds the seals of the files where these are kept.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from smf.artifacts import read_json, sha256, write_json
 from smf.errors import CheckpointError, DataError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def seal(
@@ -37,8 +37,10 @@ def seal(
         kept: The results folder that the outputs are copied to when the job is done, if ``results`` is not itself it.
     """
     for path in outputs:
+        name = kept_path(results, path, kept)
         known = {
             "format": FORMAT_VERSION,
+            "path": os.path.relpath(name, kept or results),
             "sha256": sha256(path),
             "size": path.stat().st_size,
             "rule": rule,
@@ -46,7 +48,7 @@ def seal(
             "seed": wildcards.get("seed"),
             "made_from": dict(made_from),
         }
-        sealed_at = seal_path(kept or results, kept_path(results, path, kept))
+        sealed_at = seal_path(kept or results, name)
         write_json(sealed_at, {**known, "checksum": _checksum(known)})
 
 
@@ -106,6 +108,8 @@ def _verified(results: Path, name: Path, path: Path) -> str:
         )
     if known.pop("checksum", None) != _checksum(known):
         raise CheckpointError(f"{name} cannot be trusted: its seal {sealed_at} was changed; {remedy}")
+    if known.get("path") != os.path.relpath(name, results):
+        raise CheckpointError(f"{name} cannot be trusted: its seal {sealed_at} is that of {known.get('path')}; {remedy}")
     size = path.stat().st_size
     if size != known.get("size"):
         raise CheckpointError(

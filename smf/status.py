@@ -18,14 +18,16 @@ from smf.errors import DataError
 from smf.job import STATE_SUFFIX
 from smf.logs import PROGRESS
 
-_ORDER = ("failed", "killed", "running", "done")
+_COLUMNS = {"rule", "wildcards", "state", "why", "host", "pid", "started", "changed"}
+_ORDER = ("failed", "killed", "unknown", "running", "done")
 
 
 def job_states(results: str | Path) -> list[dict]:
     """The state of every job that ever began, most urgent first, then by rule.
 
     Each has ``rule``, ``wildcards``, ``state``, ``why``, ``seconds`` (so far, or in all), ``log``, and ``progress``,
-    the last line of a progress bar. One that says it is running, but whose process on this host is gone, is ``killed``.
+    the last line of a progress bar, and ``heard``, when it last wrote. One that says it is running, but whose process on
+    this host is gone, is ``killed``; one whose file cannot be read is ``unknown``.
 
     Raises:
         DataError: Nothing was run there.
@@ -35,13 +37,36 @@ def job_states(results: str | Path) -> list[dict]:
         raise DataError(f"no job has run in {results}; name a results folder, e.g. results/nq_cpu")
     states = []
     for path in paths:
-        known = read_json(path)
+        known = _read_state(path)
         log = path.with_name(path.name.removesuffix(STATE_SUFFIX) + ".log")
+        known["heard"] = max(known["changed"], log.stat().st_mtime if log.is_file() else 0.0)
         if known["state"] == "running" and known["host"] == socket.gethostname() and not _is_alive(known["pid"]):
             known["state"] = "killed"
         end = time.time() if known["state"] == "running" else known["changed"]
         states.append({**known, "log": str(log), "seconds": end - known["started"], "progress": _progress(log)})
     return sorted(states, key=lambda state: (_ORDER.index(state["state"]), state["rule"], state["log"]))
+
+
+def _read_state(path: Path) -> dict:
+    """What a job wrote; of a file that is damaged only what its name tells, so that the others are still shown."""
+    try:
+        known = read_json(path)
+        if known.keys() >= _COLUMNS and known["state"] in _ORDER:
+            return known
+        why = f"{path} does not hold what a job writes"
+    except DataError as error:
+        why = str(error)
+    changed = path.stat().st_mtime
+    return {
+        "rule": path.parent.name,
+        "wildcards": {},
+        "state": "unknown",
+        "why": why,
+        "host": "",
+        "pid": 0,
+        "started": changed,
+        "changed": changed,
+    }
 
 
 def status_text(results: str | Path) -> str:
@@ -61,6 +86,9 @@ def status_text(results: str | Path) -> str:
             lines.append(f"         {state['why']}")
         if state["state"] == "killed":
             lines.append("         repeat the command (if Snakemake says that the folder is locked, first --unlock)")
+        if state["state"] == "running" and state["host"] != socket.gethostname():
+            silent = _duration(max(time.time() - state["heard"], 0))
+            lines.append(f"         on {state['host']}, last heard of {silent} ago: whether it lives is not known here")
         if state["progress"] and state["state"] != "failed":
             lines.append(f"         {state['progress']}")
         lines.append(f"         {state['log']}")

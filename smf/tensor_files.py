@@ -1,25 +1,29 @@
 """Tensors with metadata as safetensors files; apart from ``artifacts``, so that tables need not wait for torch."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from smf.artifacts import atomic_path
 from smf.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_REMEDY = "get it anew, or rerun what made it"
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
-    """Write tensors as safetensors, with ``metadata`` (JSON values) and the format version in the header."""
+    """Write tensors as safetensors; the header holds ``metadata`` (JSON values), a digest and the format version."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    known = {"format_version": FORMAT_VERSION, "metadata": metadata, "sha256": _digest(on_cpu, metadata)}
     # One entry only: safetensors writes several in a random order, and equal tensors shall give equal bytes.
-    header = {"smf": json.dumps({"format_version": FORMAT_VERSION, "metadata": metadata}, sort_keys=True)}
     with atomic_path(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
+        save_file(on_cpu, temporary, {"smf": json.dumps(known, sort_keys=True)})
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -29,17 +33,30 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         The tensors by name, and the metadata.
 
     Raises:
-        CheckpointError: The file is missing, truncated, foreign or of another format version.
+        CheckpointError: The file is missing, truncated, changed, foreign or of another format version.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("smf", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; delete it and rerun the rule that makes it") from error
-    if header.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {header.get('format_version')}, this smf reads {FORMAT_VERSION}; "
-            "delete it and rerun the rule that makes it"
-        )
-    return tensors, header["metadata"]
+    except (OSError, safetensors.SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; {_REMEDY}") from error
+    version = header.get("format_version") if isinstance(header, dict) else None
+    if version is None:
+        raise CheckpointError(f"{path} is no file that smf wrote: its header names no format version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path} has format version {version}, this smf reads {FORMAT_VERSION}; {_REMEDY}")
+    metadata = header.get("metadata")
+    if not isinstance(metadata, dict) or header.get("sha256") != _digest(tensors, metadata):
+        raise CheckpointError(f"{path} was changed after it was written; {_REMEDY}")
+    return tensors, metadata
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
+    """SHA-256 of names, types, shapes, bytes and metadata."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        if tensor.numel():
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from smf.artifacts import write_json
 from smf.errors import CheckpointError
 from smf.methods.registry import method_kinds
 from smf.model_shape import BaseShape
@@ -235,6 +236,28 @@ def test_state_of_other_settings_is_left_alone(tmp_path):
     (tmp_path / "resume" / "learn" / "other").mkdir()
     Resume(folder, "a").clear()
     assert [path.name for path in (tmp_path / "resume" / "learn").iterdir()] == ["other"]
+
+
+def test_results_that_wait_are_found_by_the_same_job_only_and_go_with_the_state_of_others(tmp_path):
+    other, mine = Resume(tmp_path, "a"), Resume(tmp_path, "b")
+    write_json(other.path("position-1", ".json"), {"of": "a"})
+    assert not mine.path("position-1", ".json").exists()
+    assert mine.load("learned") is None
+    assert other.path("position-1", ".json").exists()  # someone may go back to those settings
+    mine.save("learned", {}, {})
+    assert not other.path("position-1", ".json").exists()
+    assert Resume(tmp_path, "b").load("learned")[1] == {}
+
+
+@pytest.mark.parametrize("place", [-3, 100])
+def test_damaged_state_with_flipped_bytes_starts_over(tmp_path, caplog, place):
+    resume = Resume(tmp_path, "a")
+    resume.save("x", {"t": torch.ones(2)}, {"n": 1})
+    content = bytearray(resume.path("x").read_bytes())
+    content[place] ^= 0x10
+    resume.path("x").write_bytes(content)
+    assert resume.load("x") is None
+    assert "the job starts over" in caplog.text
 
 
 def test_damaged_state_costs_time_and_nothing_else(tmp_path, caplog):

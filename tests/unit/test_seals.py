@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from smf.artifacts import write_json, write_jsonl, write_table, write_text
-from smf.errors import CheckpointError
+from smf.errors import CheckpointError, ConfigError
 from smf.job import Job
 from smf.seals import seal, seal_path, verified
 from smf.tensor_files import write_tensors
@@ -78,7 +78,7 @@ def foreign(results, path, rng):
 
 def of_another_version(results, path, rng):
     sealed_at = seal_path(results, path)
-    write_json(sealed_at, {**json.loads(sealed_at.read_text()), "format": rng.choice([0, 2, None, "1"])})
+    write_json(sealed_at, {**json.loads(sealed_at.read_text()), "format": rng.choice([0, 1, None, "2"])})
 
 
 def with_a_damaged_seal(results, path, rng):
@@ -87,6 +87,12 @@ def with_a_damaged_seal(results, path, rng):
 
 def with_the_seal_of_another(results, path, rng):
     other = results / rng.choice([name for name in RULES if results / name != path])
+    shutil.copyfile(seal_path(results, other), seal_path(results, path))
+
+
+def with_content_and_seal_of_another(results, path, rng):
+    other = results / rng.choice([name for name in RULES if results / name != path])
+    shutil.copyfile(other, path)
     shutil.copyfile(seal_path(results, other), seal_path(results, path))
 
 
@@ -108,6 +114,7 @@ WAYS = (
     of_another_version,
     with_a_damaged_seal,
     with_the_seal_of_another,
+    with_content_and_seal_of_another,
     lost,
 )
 
@@ -195,7 +202,8 @@ def test_a_job_on_copies_leaves_seal_and_state_where_its_output_will_be_kept(cop
     source, made = results / "data/facts.jsonl", results / "runs/x.json"
     with Job(call(results, inputs=[source], outputs=[made], kept=kept)) as job:
         job.resume.save("x", {}, {"n": 1})
-        assert (kept / "resume/learn/job/x.safetensors").is_file()
+        assert (kept / "resume/learn/job").is_dir()
+        assert job.resume.path("x").is_relative_to(kept / "resume/learn/job")
         write_json(made, {})
     assert state(kept)["state"] == "done"
     assert not (kept / "resume").exists()
@@ -250,6 +258,29 @@ def test_a_job_that_fails_keeps_its_resume_state_and_one_that_ends_clears_it(tmp
         job.resume.save("x", {}, {"n": 2})
         assert (results / "resume/learn/job").is_dir()
     assert not (results / "resume/learn/job").exists()
+
+
+def test_a_job_whose_outputs_cannot_be_sealed_failed_and_keeps_its_state(tmp_path, quiet):
+    results = tmp_path / "results"
+    missing = pytest.raises(FileNotFoundError)
+    with missing, Job(call(results, outputs=[results / "runs/x.json"])) as job:
+        job.resume.save("x", {}, {"n": 1})
+    assert state(results)["state"] == "failed"
+    assert "runs/x.json" in state(results)["why"]
+    with Job(call(results)) as job:
+        assert job.resume.load("x")[1] == {"n": 1}
+
+
+def test_a_job_that_gets_no_gpu_failed(tmp_path, quiet, monkeypatch):
+    def none_there():
+        raise ConfigError("no GPU is free")
+
+    monkeypatch.setattr("smf.job.take_gpu", none_there)
+    asked = call(tmp_path / "results", params={"device": "cuda"})
+    asked.resources["gpu"] = 1
+    with pytest.raises(ConfigError), Job(asked):
+        raise AssertionError("it does no work")
+    assert state(tmp_path / "results")["why"] == "ConfigError: no GPU is free"
 
 
 def test_the_same_job_finds_its_state_whatever_the_interval_is_now(tmp_path, quiet):

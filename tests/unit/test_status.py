@@ -1,6 +1,7 @@
 """What `smf status` says of done, running, killed and failed jobs."""
 
 import os
+import re
 import socket
 import time
 
@@ -69,6 +70,22 @@ def test_the_text_begins_with_what_needs_attention_and_says_why(results):
     assert "facts: 1 of 9" not in text
     assert "100 %" not in text
     assert str(results / "logs/evaluate/full.log") in text
+
+
+def test_a_job_on_another_host_says_when_it_was_last_heard_of(results):
+    log = results / "logs/learn/far.log"
+    os.utime(log, (time.time() - 20, time.time() - 20))
+    assert re.search(r"on another, last heard of 0:00:2\d ago", status_text(results))
+
+
+@pytest.mark.parametrize("text", ['{"rule": "learn", ', "[]", '{"rule": "learn"}', ""])
+def test_a_damaged_state_hides_no_other_job(results, text):
+    path = results / "logs/learn/full.state.json"
+    path.write_text(text)
+    said = status_text(results)
+    assert said.startswith("1 failed, 1 killed, 1 unknown, 2 running\n")
+    assert str(path) in said
+    assert "DataError: no such file" in said
 
 
 def test_branches_are_told_by_method_and_seed_with_the_job_that_began_last(tmp_path):
