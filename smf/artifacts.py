@@ -40,6 +40,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_new(path: str | Path) -> None:
+    """Refuse a place where something is, or where nothing can be written, before work is done for it.
+
+    Raises:
+        DataError: It exists, or something above it is no folder or must not be written to.
+    """
+    path = Path(path)
+    if path.exists() or path.is_symlink():
+        raise DataError(f"{path} exists and is not written over; name a place where nothing is, or move it away")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        why = "must not be written to" if above.is_dir() else "is no folder"
+        raise DataError(f"{path} cannot be written: {above} {why}; name another place")
+
+
 def not_written(path: str | Path) -> str:
     """What to say of a file or folder whose writing failed, be it for a full disk."""
     return f"{path} was not written; free space on its disk or mend what is said above, then repeat the command"
@@ -107,6 +122,7 @@ def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = No
             raise DataError(f"{where}: not valid JSON ({error}); one object a line is expected") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object, found {type(row).__name__}")
+        _require_text(line, row, where)
         require_columns(row, columns, where, optional)
         rows.append(row)
     if not rows:
@@ -169,6 +185,16 @@ def _read_text(path: str | Path) -> str:
         raise DataError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _require_text(line: str, row: dict, where: str) -> None:
+    """Refuse halves of surrogate pairs, which JSON can escape and no tokenizer can read."""
+    if "\\ud" in line.lower():
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise DataError(f"{where}: holds {half!r}, half of a character in two parts; mend the text") from error
 
 
 def _names(kinds: type | tuple[type, ...]) -> str:

@@ -19,10 +19,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TQDM_MININTERVAL", "1")
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow shall still show the facts
     try:
         options.run(options)
-    except SmfError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (SmfError, OSError) as error:
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        sys.stderr.write(f"{type(error).__name__}: {error}{notes}\n")
         return 1
     return 0
 
@@ -112,7 +118,8 @@ def _teach(options: argparse.Namespace) -> None:
 
     around = options.model.resolve().parent
     counts = options.counts or around / "background" / "counts.safetensors"
-    probes = options.probe if options.probe is not None else sorted((around / "data" / "held_out").glob("*.jsonl"))
+    found = sorted((around / "data" / "held_out").glob("[!.]*.jsonl"))  # not what a killed job began to write
+    probes = options.probe if options.probe is not None else found
     settings = dict(BEST_ARM)
     if options.learning_rate is not None:
         settings["learning_rate"] = options.learning_rate
@@ -148,12 +155,11 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from smf.patches.patch import read_patch
+    from smf.patches.patch import read_patch, read_provenance
     from smf.patches.text import info_text
-    from smf.tensor_files import read_tensors
 
-    patch, metadata = read_patch(options.patch), read_tensors(options.patch)[1]
-    _say(info_text(patch, metadata, options.patch.stat().st_size, facts=options.facts))
+    patch, provenance = read_patch(options.patch), read_provenance(options.patch)
+    _say(info_text(patch, provenance, options.patch.stat().st_size, facts=options.facts))
 
 
 def _apply(options: argparse.Namespace) -> None:
@@ -184,19 +190,24 @@ def _conflicts(options: argparse.Namespace) -> None:
 
 
 def _stack(options: argparse.Namespace) -> None:
+    from smf.artifacts import require_new
     from smf.patches.patch import read_patch, write_patch
     from smf.patches.stack import stack
 
+    require_new(options.out)
     write_patch(options.out, stack([read_patch(path) for path in options.patches]))
 
 
 def _forget(options: argparse.Namespace) -> None:
+    from smf.artifacts import require_new
     from smf.patches.forget import forget
-    from smf.patches.patch import read_patch, write_patch
+    from smf.patches.patch import read_patch, read_provenance, write_patch
     from smf.patches.text import forgotten_text
 
+    if options.out is not None:
+        require_new(options.out)
     patch, report = forget(read_patch(options.patch), options.facts)
-    write_patch(options.out or options.patch, patch)
+    write_patch(options.out or options.patch, patch, read_provenance(options.patch))
     _say(forgotten_text(options.facts, report))
 
 

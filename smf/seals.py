@@ -109,7 +109,9 @@ def _verified(results: Path, name: Path, path: Path) -> str:
     if known.pop("checksum", None) != _checksum(known):
         raise CheckpointError(f"{name} cannot be trusted: its seal {sealed_at} was changed; {remedy}")
     if known.get("path") != os.path.relpath(name, results):
-        raise CheckpointError(f"{name} cannot be trusted: its seal {sealed_at} is that of {known.get('path')}; {remedy}")
+        raise CheckpointError(
+            f"{name} cannot be trusted: its seal {sealed_at} is that of {known.get('path')}; {remedy}"
+        )
     size = path.stat().st_size
     if size != known.get("size"):
         raise CheckpointError(

@@ -26,8 +26,8 @@ def job_states(results: str | Path) -> list[dict]:
     """The state of every job that ever began, most urgent first, then by rule.
 
     Each has ``rule``, ``wildcards``, ``state``, ``why``, ``seconds`` (so far, or in all), ``log``, and ``progress``,
-    the last line of a progress bar, and ``heard``, when it last wrote. One that says it is running, but whose process on
-    this host is gone, is ``killed``; one whose file cannot be read is ``unknown``.
+    the last line of a progress bar, and ``heard``, when it last wrote. One that says it is running, but whose process
+    on this host is gone, is ``killed``; one whose file cannot be read is ``unknown``.
 
     Raises:
         DataError: Nothing was run there.

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
 from smf.artifacts import not_written, read_json, sha256
-from smf.errors import CheckpointError
+from smf.errors import CheckpointError, DataError
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.models.device import require_device
 from smf.models.memory_model import MemoryForCausalLM, require_all_weights
 from smf.models.remote_code import add_remote_code
 
 logger = logging.getLogger(__name__)
+
+_TEMPORARY = ".saving."
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
@@ -31,7 +34,9 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     folder.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as name:
+        for left in folder.glob(f"{_TEMPORARY}*"):  # by a process that was killed
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as name:
             model.save_pretrained(name, max_shard_size="1TB")
             tokenizer.save_pretrained(name, save_jinja_files=False)  # a chat template goes into its configuration
             files = MODEL_FILES
@@ -108,10 +113,22 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def model_hash(folder: str | Path) -> str:
-    """SHA-256 of the configuration and the weights, in one file or several: which model something was computed with."""
+    """SHA-256 of the configuration and the weights, in one file or several: which model something was computed with.
+
+    Raises:
+        CheckpointError: A file is missing, or the list of weight files is damaged.
+    """
     folder = Path(folder)
-    index = folder / "model.safetensors.index.json"
+    files, index = [folder / "config.json"], folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file() or not index.is_file():
-        return sha256(folder / "config.json", folder / "model.safetensors")
-    shards = sorted(set(read_json(index)["weight_map"].values()))
-    return sha256(folder / "config.json", index, *(folder / shard for shard in shards))
+        files.append(folder / "model.safetensors")
+    else:
+        try:
+            shards = sorted(set(read_json(index)["weight_map"].values()))
+        except (DataError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index} is damaged ({error}); get the model anew") from error
+        files += [index, *(folder / str(shard) for shard in shards)]
+    try:
+        return sha256(*files)
+    except OSError as error:
+        raise CheckpointError(f"{folder} is no whole model folder: {error}; name the folder of a model") from error

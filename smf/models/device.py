@@ -1,8 +1,10 @@
 """Whether the device that a config asks for is there."""
 
+import re
+
 import torch
 
-from smf.errors import ConfigError
+from smf.errors import ConfigError, refuse
 
 
 def require_device(device: str) -> None:
@@ -12,8 +14,10 @@ def require_device(device: str) -> None:
         device: ``cpu``, ``cuda``, ``cuda:<number>`` or ``mps``.
 
     Raises:
-        ConfigError: There is no such device here, or torch was built without support for it.
+        ConfigError: It is called otherwise, there is no such device here, or torch was built without support for it.
     """
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        refuse("device", repr(device), "cpu, cuda, cuda:<number> or mps")
     kind, _, number = device.partition(":")
     if kind == "cuda":
         found = torch.cuda.device_count()

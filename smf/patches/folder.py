@@ -1,10 +1,11 @@
 """Patches on model folders: the rows are written into a copy of the weights, so that all other bytes stay as they are.
 
 A folder with patches is a model folder like any other. Beside the weights, ``patches/`` keeps the patches that it holds
-and, in ``patches.json``, the hash of its base and their order; with them every patch can be taken off again.
+and, in ``patches.json``, their order, the hash of the base and its own; with them every patch can be taken off again.
 """
 
 import json
+import os
 import shutil
 import struct
 import tempfile
@@ -14,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from smf.artifacts import not_written, read_json, sha256, write_json
+from smf.artifacts import not_written, require_new, sha256, write_json
 from smf.errors import CheckpointError, DataError
 from smf.models.checkpoint import model_hash
+from smf.patches.held import LIST, VERSION, held_by
 from smf.patches.patch import MemoryPatch, read_patch, require_base
 from smf.patches.stack import stack
 
-_LIST = "patches.json"
 _TYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
 
@@ -34,17 +35,18 @@ def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | 
 
     Raises:
         CheckpointError: A patch is of another base, or a file is damaged.
-        DataError: ``out`` exists, or a patch is on the model already.
+        DataError: ``out`` exists, or a patch is on the model already, or named twice.
     """
-    folder, base_hash, old = Path(folder), base_of(folder), _applied(folder)
-    held = {sha256(path): path for path in old}
+    require_new(out)
+    folder, held = Path(folder), held_by(folder)
+    on_it = {sha256(path): path for path in held.paths}
     new = [read_patch(path) for path in paths]
     for path, patch in zip(paths, new, strict=True):
-        require_base(patch, base_hash, path, folder)
-        if sha256(path) in held:
-            raise DataError(f"{path} is on {folder} already, as {held[sha256(path)].name}; leave it out")
-    before = [read_patch(path) for path in old]
-    _write_folder(folder, out, base_hash, before, [*before, *new], [*old, *map(Path, paths)])
+        require_base(patch, held.base_hash, path, folder)
+        if sha256(path) in on_it:
+            raise DataError(f"{path} is on {folder} already, as {on_it[sha256(path)].name}; leave it out")
+    before = [read_patch(path) for path in held.paths]
+    _write_folder(folder, out, held.base_hash, before, [*before, *new], [*held.paths, *map(Path, paths)])
 
 
 def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) -> None:
@@ -59,45 +61,18 @@ def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) 
         CheckpointError: A file is damaged.
         DataError: ``out`` exists, or the model does not have the patch.
     """
-    folder, base_hash, old = Path(folder), base_of(folder), _applied(folder)
-    if not old:
+    require_new(out)
+    folder, held = Path(folder), held_by(folder)
+    if not held.paths:
         raise DataError(f"{folder} has no patches")
-    gone = {sha256(path)} if path is not None else {sha256(each) for each in old}
-    left = [each for each in old if sha256(each) not in gone]
-    if len(left) == len(old):
-        raise DataError(f"{path} is not on {folder}; it has {', '.join(each.name for each in old)}")
-    before = [read_patch(each) for each in old]
-    _write_folder(folder, out, base_hash, before, [read_patch(each) for each in left], left)
-    if not left and (restored := model_hash(out)) != base_hash:
-        shutil.rmtree(out)
-        raise CheckpointError(
-            f"{folder} without its patches has hash {restored[:12]}, not {base_hash[:12]}, its base's: it was changed "
-            "after they were put on; take the base itself"
-        )
-
-
-def base_of(folder: str | Path) -> str:
-    """The hash of a model folder's base: its own, if it has no patches."""
-    listed = Path(folder) / _LIST
-    return read_json(listed)["base_hash"] if listed.is_file() else model_hash(folder)
-
-
-def _applied(folder: Path) -> list[Path]:
-    """The patches that a folder has, the first at the bottom.
-
-    Raises:
-        CheckpointError: One is missing or was changed.
-    """
-    if not (folder / _LIST).is_file():
-        return []
-    paths = []
-    for entry in read_json(folder / _LIST)["patches"]:
-        name = entry["file"]
-        path = folder / "patches" / name
-        if Path(name).name != name or not path.is_file() or sha256(path) != entry["sha256"]:
-            raise CheckpointError(f"{path} is missing or was changed; without it {folder} cannot be told from its base")
-        paths.append(path)
-    return paths
+    if path is not None and not Path(path).is_file():
+        raise DataError(f"there is no file {path}; {folder} has {', '.join(each.name for each in held.paths)}")
+    gone = {sha256(path)} if path is not None else {sha256(each) for each in held.paths}
+    left = [each for each in held.paths if sha256(each) not in gone]
+    if len(left) == len(held.paths):
+        raise DataError(f"{path} is not on {folder}; it has {', '.join(each.name for each in held.paths)}")
+    before = [read_patch(each) for each in held.paths]
+    _write_folder(folder, out, held.base_hash, before, [read_patch(each) for each in left], left)
 
 
 def _write_folder(
@@ -109,13 +84,11 @@ def _write_folder(
     paths: Sequence[Path],
 ) -> None:
     out = Path(out)
-    if out.exists():
-        raise DataError(f"{out} exists; name a folder that does not")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         for file in folder.iterdir():
-            if file.is_file() and file.name != _LIST:
+            if file.is_file() and file.name != LIST:
                 shutil.copyfile(file, temporary / file.name)
         for block, rows in _rows(before, after).items():
             _overwrite(temporary, block, *rows)
@@ -126,7 +99,14 @@ def _write_folder(
                 name = f"{number:03d}.safetensors"
                 shutil.copyfile(path, temporary / "patches" / name)
                 entries.append({"file": name, "sha256": sha256(path)})
-            write_json(temporary / _LIST, {"base_hash": base_hash, "patches": entries})
+            listed = {"base_hash": base_hash, "model_hash": model_hash(temporary), "patches": entries}
+            write_json(temporary / LIST, {"format_version": VERSION, **listed})
+        elif (restored := model_hash(temporary)) != base_hash:
+            raise CheckpointError(
+                f"{folder} without its patches has hash {restored[:12]}, not {base_hash[:12]}, its base's; take the "
+                "base itself"
+            )
+        _sync(temporary)
         temporary.chmod(0o755)
         temporary.rename(out)
     except Exception as error:
@@ -136,20 +116,34 @@ def _write_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _rows(before: Sequence[MemoryPatch], after: Sequence[MemoryPatch]) -> Mapping[int, tuple[Tensor, Tensor]]:
-    """Slots and values to write so that ``after`` stands where ``before`` stood, by block."""
-    rows: dict[int, tuple[Tensor, Tensor]] = {}
-    for block, layer in (stack(before).layers if before else {}).items():
-        rows[block] = (layer.slots_R, layer.before_RV)
-    for block, layer in (stack(after).layers if after else {}).items():
-        slots, values = rows.get(block, (layer.slots_R[:0], layer.after_RV[:0]))
-        old = ~torch.isin(slots, layer.slots_R)
-        rows[block] = (torch.cat([slots[old], layer.slots_R]), torch.cat([values[old], layer.after_RV]))
+def _sync(folder: Path) -> None:
+    """Have the disk hold what was written: the folder gets its name only then."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _rows(before: Sequence[MemoryPatch], after: Sequence[MemoryPatch]) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:
+    """Slots, what they hold where ``before`` stands, and what they hold where ``after`` stands, by block."""
+    rows = {}
+    old, new = (stack(patches).layers if patches else {} for patches in (before, after))
+    for block in old.keys() | new.keys():
+        layers = [side[block] for side in (old, new) if block in side]
+        slots_R = torch.cat([layer.slots_R for layer in layers]).unique()
+        base_RV = torch.empty(len(slots_R), layers[0].before_RV.shape[1], dtype=layers[0].before_RV.dtype)
+        for layer in layers:
+            base_RV[torch.searchsorted(slots_R, layer.slots_R)] = layer.before_RV
+        held_RV, wanted_RV = base_RV.clone(), base_RV.clone()
+        for side, values_RV in ((old, held_RV), (new, wanted_RV)):
+            if block in side:
+                values_RV[torch.searchsorted(slots_R, side[block].slots_R)] = side[block].after_RV
+        rows[block] = (slots_R, held_RV, wanted_RV)
     return rows
 
 
-def _overwrite(folder: Path, block: int, slots_R: Tensor, values_RV: Tensor) -> None:
-    """Write rows of a value table into the file that holds it, in place."""
+def _overwrite(folder: Path, block: int, slots_R: Tensor, held_RV: Tensor, values_RV: Tensor) -> None:
+    """Write rows of a value table into the file that holds it, in place, if they hold what they should."""
     suffix = f"layers.{block}.mlp.memory.values_SV"
     for path in sorted(folder.glob("model*.safetensors")):
         with open(path, "rb+") as file:
@@ -165,9 +159,15 @@ def _overwrite(folder: Path, block: int, slots_R: Tensor, values_RV: Tensor) -> 
                     raise CheckpointError(f"the patch writes slots beyond the {num_slots} of {name} in {path}")
                 start = 8 + length + entry["data_offsets"][0]
                 row_bytes = width * values_RV.element_size()
-                raw = values_RV.contiguous().view(torch.uint8).reshape(len(slots_R), row_bytes).numpy()
-                for slot, row in zip(slots_R.tolist(), raw, strict=True):
+                held, raw = (
+                    rows_RV.contiguous().view(torch.uint8).reshape(len(slots_R), row_bytes).numpy()
+                    for rows_RV in (held_RV, values_RV)
+                )
+                for slot, old, new in zip(slots_R.tolist(), held, raw, strict=True):
                     file.seek(start + slot * row_bytes)
-                    file.write(row.tobytes())
+                    if file.read(row_bytes) != old.tobytes():
+                        raise CheckpointError(f"slot {slot} of {name} is not what the patches say; get them anew")
+                    file.seek(start + slot * row_bytes)
+                    file.write(new.tobytes())
                 return
     raise CheckpointError(f"{folder} has no memory in block {block}, where the patch has rows")

@@ -19,6 +19,8 @@ from smf.tensor_files import read_tensors, write_tensors
 _FILE_NAMES = {"slots_R": "slots", "before_RV": "before", "after_RV": "values", "writer_starts_R1": "writer_starts"}
 _FILE_NAMES |= {"writers_W": "writers", "moved_rows_M": "moved_rows", "moved_by_M": "moved_by"}
 _FILE_NAMES |= {"movements_MV": "movements"}
+_FACT_TEXTS = ("fact_id", "subject", "question", "answer", "stream")
+_REMEDY = "learn the stream again, or get the patch anew"
 KIND = "memory patch"
 
 
@@ -63,6 +65,9 @@ class LayerPatch:
         Raises:
             CheckpointError: They do not; the message begins with ``where``.
         """
+        dims = [getattr(self, field.name).ndim for field in fields(self)]
+        if dims != [1, 2, 2, 1, 1, 1, 1, 2]:
+            raise CheckpointError(f"{where} contradicts itself; {_REMEDY}")
         rows, width = len(self.slots_R), self.before_RV.shape[-1]
         starts = self.writer_starts_R1
         right = (
@@ -81,7 +86,7 @@ class LayerPatch:
             and _within(self.moved_rows_M, rows)
         )
         if not right:
-            raise CheckpointError(f"{where} contradicts itself; learn the stream again, or get the patch anew")
+            raise CheckpointError(f"{where} contradicts itself; {_REMEDY}")
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,20 @@ def read_patch(path: str | Path) -> MemoryPatch:
         raise CheckpointError(
             f"{path} is no memory patch; runs of sparse methods leave them in runs/<method>/seed-<seed>/learn/"
         )
-    return _assembled(parts, metadata["start_hash"], metadata["facts"], metadata["lessons"], str(path))
+    base_hash, facts, lessons = (metadata.get(name) for name in ("start_hash", "facts", "lessons"))
+    if not (isinstance(base_hash, str) and _are_facts(facts) and _are_lessons(lessons)):
+        raise CheckpointError(f"{path} does not say what it was learned from; {_REMEDY}")
+    return _assembled(parts, base_hash, facts, lessons, str(path))
+
+
+def read_provenance(path: str | Path) -> dict:
+    """What a patch's file says of how it was made, such as ``seed`` and ``method``: what :func:`write_patch` was given.
+
+    Raises:
+        CheckpointError: See :func:`read_patch`.
+    """
+    metadata = read_tensors(path)[1]
+    return {key: value for key, value in metadata.items() if key not in ("kind", "start_hash", "facts", "lessons")}
 
 
 def require_base(patch: MemoryPatch, base_hash: str, patch_name: object, base_name: object) -> None:
@@ -202,13 +220,25 @@ def require_base(patch: MemoryPatch, base_hash: str, patch_name: object, base_na
         )
 
 
+def _are_facts(facts: object) -> bool:
+    return isinstance(facts, list) and all(
+        isinstance(fact, dict) and all(isinstance(fact.get(name), str) for name in _FACT_TEXTS) for fact in facts
+    )
+
+
+def _are_lessons(lessons: object) -> bool:
+    return isinstance(lessons, list) and all(
+        isinstance(lesson, list) and all(type(place) is int for place in lesson) for lesson in lessons
+    )
+
+
 def _assembled(
     parts: Mapping[str, Tensor], base_hash: str, facts: Sequence[Mapping], lessons: Sequence[Sequence[int]], where: str
 ) -> MemoryPatch:
-    blocks = sorted({int(name.split(".")[0]) for name in parts})
+    blocks = sorted({int(block) for block in (name.split(".")[0] for name in parts) if block.isdecimal()})
     expected = {f"{block}.{name}" for block in blocks for name in _FILE_NAMES.values()}
     if parts.keys() != expected:
-        raise CheckpointError(f"{where} holds {sorted(parts)}; a patch holds {sorted(expected)}")
+        raise CheckpointError(f"{where} holds {sorted(parts)}; a patch holds {sorted(expected)}; {_REMEDY}")
     layers = {
         block: LayerPatch(**{field: parts[f"{block}.{name}"] for field, name in _FILE_NAMES.items()})
         for block in blocks
@@ -216,7 +246,7 @@ def _assembled(
     for layer in layers.values():
         layer.require_whole(len(lessons), where)
     if any(not 0 <= place < len(facts) for lesson in lessons for place in lesson):
-        raise CheckpointError(f"{where} contradicts itself; learn the stream again, or get the patch anew")
+        raise CheckpointError(f"{where} contradicts itself; {_REMEDY}")
     return MemoryPatch(base_hash, layers, tuple(facts), tuple(tuple(lesson) for lesson in lessons))
 
 

@@ -37,8 +37,8 @@ def stack(patches: Sequence[MemoryPatch]) -> MemoryPatch:
     """One patch in place of several, the first at the bottom; the order only matters for rounding.
 
     Raises:
-        DataError: There is none.
-        CheckpointError: They are of different bases, or disagree on what the base holds.
+        DataError: There is none, or two hold the same lesson: a patch twice, or with one that it was stacked into.
+        CheckpointError: They are of different bases or shapes, or disagree on what the base holds.
     """
     if not patches:
         raise DataError("there is no patch to stack; name one at least")
@@ -47,12 +47,25 @@ def stack(patches: Sequence[MemoryPatch]) -> MemoryPatch:
         require_base(patch, first.base_hash, f"patch {number}", "patch 1")
         if patch.layers.keys() != first.layers.keys():
             raise CheckpointError(f"patch {number} has blocks {sorted(patch.layers)}, patch 1 {sorted(first.layers)}")
+    _require_distinct(patches)
     facts, lessons = [], []
     for patch in patches:
         lessons += [tuple(place + len(facts) for place in lesson) for lesson in patch.lessons]
         facts += patch.facts
     layers = {block: _stacked([patch.layers[block] for patch in patches], patches) for block in first.layers}
     return MemoryPatch(first.base_hash, layers, tuple(facts), tuple(lessons))
+
+
+def _require_distinct(patches: Sequence[MemoryPatch]) -> None:
+    holders = {}
+    for number, patch in enumerate(patches, start=1):
+        for fact in patch.facts:
+            taught = (fact["fact_id"], fact["stream"], fact.get("position"))
+            if holders.setdefault(taught, number) != number:
+                raise DataError(
+                    f"patches {holders[taught]} and {number} both hold {fact['fact_id']!r}, as {fact['stream']!r} "
+                    "taught it, which would count twice; leave one of them out"
+                )
 
 
 def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
@@ -88,6 +101,9 @@ def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
 
 
 def _stacked(layers: Sequence[LayerPatch], patches: Sequence[MemoryPatch]) -> LayerPatch:
+    kinds = {(layer.before_RV.shape[1], layer.before_RV.dtype) for layer in layers}
+    if len(kinds) > 1:
+        raise CheckpointError(f"the patches have slots of different widths or types ({kinds}); get them anew")
     slots_R = torch.cat([layer.slots_R for layer in layers]).unique()
     rows = [torch.searchsorted(slots_R, layer.slots_R) for layer in layers]
     num_holders_R = torch.bincount(torch.cat(rows), minlength=len(slots_R))

@@ -3,6 +3,7 @@
 import base64
 import io
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def _cell(value: object) -> str:
         return ""
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
-    if value == round(value):
+    if math.isfinite(value) and value == round(value):
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.{_DECIMALS}g}"
 

@@ -9,7 +9,7 @@ from smf.artifacts import read_json, read_table, write_table
 from smf.evaluation.slot_writes import SLOT_WRITE_COLUMNS, slot_write_rows
 from smf.figures.slot_writes import slot_writes_figure
 from smf.figures.style import save_figure
-from smf.patches.patch import read_patch
+from smf.patches.patch import read_patch, require_base
 from smf.selection.background import BackgroundCounts
 
 
@@ -27,13 +27,15 @@ def write_slot_writes(
     Raises:
         CheckpointError: A file is damaged, or a patch is of another model.
     """
-    reads = {block: layer.accesses_S.numpy() for block, layer in BackgroundCounts.load(counts_path).layers.items()}
+    counts = BackgroundCounts.load(counts_path)
+    reads = {block: layer.accesses_S.numpy() for block, layer in counts.layers.items()}
     rows = []
     for (method, seed), patch_path in zip(runs, patch_paths, strict=True):
-        layers = read_patch(patch_path).layers
+        learned = read_patch(patch_path)
+        require_base(learned, counts.provenance["model_hash"], patch_path, f"what {counts_path} was counted with")
         patch = {
             block: (layer.slots_R.long().numpy(), layer.before_RV.float().numpy(), layer.after_RV.float().numpy())
-            for block, layer in layers.items()
+            for block, layer in learned.layers.items()
         }
         rows += slot_write_rows(method, seed, reads, patch)
     write_table(path, pd.DataFrame(rows, columns=list(SLOT_WRITE_COLUMNS)))

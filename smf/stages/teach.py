@@ -1,21 +1,24 @@
 """Teaching a model a file of facts, for someone who wants it to know them: out comes a memory patch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smf.artifacts import read_jsonl, sha256
-from smf.errors import DataError
+from smf.artifacts import read_jsonl, require_new, sha256
+from smf.errors import CheckpointError, DataError, refuse
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.evaluation.metrics import MEASURES
 from smf.evaluation.recall import recall
 from smf.methods.method import Method
 from smf.models.checkpoint import load_tokenizer
-from smf.patches.apply import apply
-from smf.patches.folder import base_of
+from smf.models.device import require_device
+from smf.patches.apply import apply, revert
+from smf.patches.held import held_by
 from smf.patches.patch import read_patch, require_base
 from smf.selection.background import BackgroundCounts
 from smf.stages.learn import start_method, write_learned
+from smf.streams.batches import require_fit
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt, read_facts
 from smf.streams.own_facts import read_own_facts
@@ -77,17 +80,26 @@ def teach(
         device: Where to compute.
 
     Raises:
-        DataError: A file is missing or broken.
-        CheckpointError: The model or its counts are damaged, or do not belong together.
+        ConfigError: A setting is out of range.
+        DataError: A file is missing or broken, or ``out`` exists.
+        CheckpointError: The model or its counts are damaged, do not belong together, or the model has patches on it.
         TrainingError: A loss or a weight is not finite.
     """
     from smf.methods.registry import method_class
 
-    facts, start_hash = read_user_facts(facts_path), base_of(folder)
+    rate = settings["learning_rate"]
+    if not (math.isfinite(rate) and rate > 0):
+        refuse("the learning rate", rate, "a number above 0")
+    if max_length < 2:
+        refuse("max_length", max_length, "2 tokens at least")
+    require_device(device)
+    require_new(out)
+    facts, start_hash = read_user_facts(facts_path), _base_without_patches(folder)
     background = BackgroundCounts.load(counts_path, model_hash=start_hash)
     evaluator = _evaluator(probe_paths, num_items)
     defaults = {name: entry["default"] for name, entry in method_class("smf").schema.items() if "default" in entry}
     tokenizer = load_tokenizer(folder)
+    require_fit(tokenizer, facts, loss_on="answer", max_length=max_length)
     learner = start_method({**defaults, **settings}, folder, background, seed=seed, device=device)
     before = _scores(evaluator, learner, tokenizer)
     stream = StreamSettings(steps_per_fact=MOST_STEPS, loss_on="answer", snapshots=(len(facts),), max_length=max_length)
@@ -126,6 +138,7 @@ def ask(folder: str | Path, patch_paths: Sequence[str | Path], question: str, *,
 
     Raises:
         CheckpointError: The model is damaged, or a patch is of another base.
+        DataError: There is no question, or a patch is on the model already.
     """
     import torch
 
@@ -134,13 +147,18 @@ def ask(folder: str | Path, patch_paths: Sequence[str | Path], question: str, *,
 
     if not question.strip():
         raise DataError("the question is empty")
+    if question.endswith(".safetensors"):
+        raise DataError(f"the question is {question!r}, a file; patches come before the question")
+    held = held_by(folder) if patch_paths else None
+    new = [read_patch(path) for path in patch_paths]
+    for path, patch in zip(patch_paths, new, strict=True):
+        require_base(patch, held.base_hash, path, folder)
     model, tokenizer = load_model(folder, device), load_tokenizer(folder)
-    patches = []
-    for path in patch_paths:
-        patches.append(read_patch(path))
-        require_base(patches[-1], base_of(folder), path, folder)
-    if patches:
-        apply(model, patches)
+    if new:
+        old = [read_patch(path) for path in held.paths]
+        if old:
+            revert(model, old)
+        apply(model, [*old, *new])
     ids = tokenizer(question_prompt(question), return_tensors="pt").input_ids.to(device)
     with torch.no_grad():
         said = model.generate(
@@ -152,6 +170,16 @@ def ask(folder: str | Path, patch_paths: Sequence[str | Path], question: str, *,
             eos_token_id=tokenizer.eos_token_id,
         )
     return extract_answer(tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def _base_without_patches(folder: str | Path) -> str:
+    held = held_by(folder)
+    if held.paths:
+        raise CheckpointError(
+            f"{folder} has {len(held.paths)} patches on it, and a patch is learned from the base: teach the model that "
+            "they were put on, then put all of them on it (`smf patch apply`)"
+        )
+    return held.base_hash
 
 
 def kind_of(path: str | Path) -> str:
@@ -176,6 +204,9 @@ def kind_of(path: str | Path) -> str:
 def _evaluator(paths: Sequence[str | Path], num_items: int) -> Evaluator | None:
     if not paths:
         return None
+    stems = [Path(path).stem for path in paths]
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise DataError(f"two held-out sets are called {twice[0]!r}, and scores go by this name; rename a file")
     probes = {Path(path).stem: (kind_of(path), path) for path in paths}
     items = {Path(path).stem: min(num_items, len(read_jsonl(path, {}))) for path in paths}
     return Evaluator(probes, (), EvaluationSettings(num_items=items))

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from smf.errors import DataError
 from smf.seeding import python_generator
 from smf.streams.examples import Example
-from smf.streams.facts import Fact
+from smf.streams.facts import Fact, question_prompt
 
 LossOn = Literal["text", "answer"]
 IGNORED = -100  # the label that transformers' language-model loss leaves out
@@ -198,6 +198,36 @@ def facts_batch(
     """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
     encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, loss_on=loss_on, max_length=max_length)]
     return collate(encoded, tokenizer.pad_token_id)
+
+
+def require_fit(
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Fact],
+    *,
+    loss_on: LossOn,
+    max_length: int,
+    max_wording_length: int | None = None,
+) -> None:
+    """Check that every fact can be learned and asked, before the first one is.
+
+    Args:
+        tokenizer: The model's.
+        facts: The stream.
+        loss_on: See :func:`encode`.
+        max_length: Longest text, in tokens.
+        max_wording_length: Longest training wording, in tokens; None for ``max_length``.
+
+    Raises:
+        DataError: A text is too long, or leaves nothing to learn; names the fact.
+    """
+    for fact in facts:
+        try:
+            encode_fact(tokenizer, fact, loss_on=loss_on, max_length=max_wording_length or max_length)
+            if fact.question:
+                asked = Example(question_prompt(fact.question), f" {fact.answers[0]}")
+                encode(tokenizer, [asked], loss_on="answer", max_length=max_length)
+        except DataError as error:
+            raise DataError(f"fact {fact.fact_id!r}: {error}") from error
 
 
 def encode_fact(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: LossOn, max_length: int) -> list[Encoded]:

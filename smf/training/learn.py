@@ -14,7 +14,7 @@ from smf.evaluation.recall import recall
 from smf.logs import progress
 from smf.methods.method import Method
 from smf.resume import NO_RESUME, Resume
-from smf.streams.batches import LossOn, facts_batch
+from smf.streams.batches import LossOn, facts_batch, require_fit
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.passes import Passes
@@ -82,6 +82,7 @@ def learn_stream(
 
     Raises:
         ConfigError: A snapshot is not on the stream's way.
+        DataError: A text of some fact is too long; nothing was learned yet.
         TrainingError: A loss or a weight is not finite; names the step and the fact.
     """
     passes = Passes(len(facts), settings.facts_per_step, settings.epochs, settings.steps_per_fact)
@@ -103,6 +104,13 @@ def learn_stream(
         }
         for position, fact in enumerate(facts, start=1)
     ]
+    require_fit(
+        tokenizer,
+        facts,
+        loss_on=settings.loss_on,
+        max_length=settings.max_length,
+        max_wording_length=settings.max_wording_length,
+    )
     num_done = 0
     if found := resume.load("stream"):
         method.load_state_dict(_part(found[0], "state."), _part(found[0], "delta."))

@@ -71,9 +71,10 @@ def disturb(cluster, run, kept):
         if cancelled is None and running:
             cancelled = next(iter(running))
             cluster.cancel(cancelled)
-        elif any(kept.glob("*/pretraining.safetensors")):
-            if found := [where for where, comment in running.values() if "base_model" in comment]:
-                node = found[0]
-                cluster.kill_node(node)
+        elif (found := [where for where, comment in running.values() if "base_model" in comment]) and any(
+            kept.glob("*/pretraining.safetensors")
+        ):
+            node = found[0]
+            cluster.kill_node(node)
         time.sleep(0.2)
     return cancelled, node

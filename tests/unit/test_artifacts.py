@@ -292,7 +292,9 @@ def tensor_file(tmp_path):
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.999])
 def test_truncated_tensors_are_refused(tensor_file, share):
     tensor_file.write_bytes(tensor_file.read_bytes()[: int(share * tensor_file.stat().st_size)])
-    with pytest.raises(CheckpointError, match=r"cannot read .*delta\.safetensors: .*; get it anew, or rerun what made it"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot read .*delta\.safetensors: .*; get it anew, or rerun what made it"
+    ):
         read_tensors(tensor_file)
 
 

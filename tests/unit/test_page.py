@@ -71,11 +71,12 @@ def test_text_of_users_is_no_markup(written, tmp_path):
 
 
 def test_numbers_of_tables_can_be_read(written, tmp_path):
-    (tmp_path / "t.csv").write_text("learning_rate,score,best\n24000.0,0.123456,True\n1e-05,,False\n")
+    (tmp_path / "t.csv").write_text("learning_rate,score,best\n24000.0,0.123456,True\n1e-05,,False\ninf,1,True\n")
     text = written(figure=[], text=[], table=[tmp_path / "t.csv"])
     assert "<th>learning rate</th><th>score</th><th>best</th>" in text
     assert '<td class="number">24,000</td><td class="number">0.123</td><td>yes</td>' in text
     assert '<td class="number">1e-05</td><td class="number"></td><td></td>' in text
+    assert '<td class="number">inf</td>' in text
 
 
 def test_the_same_files_give_the_same_bytes(written, tmp_path):

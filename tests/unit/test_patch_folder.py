@@ -1,6 +1,12 @@
 """Patches on model folders, and the command line, on a small healed model of its own."""
 
+import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,14 +17,17 @@ from smf.artifacts import write_json, write_jsonl
 from smf.errors import CheckpointError, DataError
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.patches.apply import apply
-from smf.patches.folder import apply_to_folder, base_of, revert_folder
-from smf.patches.patch import read_patch
+from smf.patches.folder import apply_to_folder, revert_folder
+from smf.patches.held import VERSION, held_by
+from smf.patches.patch import read_patch, read_provenance, write_patch
 from smf.patches.stack import stack
 from smf.selection.background import BackgroundCounts
 from smf.stages.teach import BEST_ARM, kind_of
 from smf.streams.facts import write_facts
 from tests.helpers import FACTS, background_counts, memory_model, same_bytes, tokenizer
 from tests.workflow.runs import ROOT
+
+TEACH = ("teach", "{results}/healed", "{results}/facts.jsonl", "-o", "{results}/x")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +70,7 @@ def folder_bytes(folder):
 
 def test_apply_then_revert_gives_the_same_files_bit_for_bit(results, patches, tmp_path):
     apply_to_folder(results / "healed", patches, tmp_path / "applied")
-    assert base_of(tmp_path / "applied") == model_hash(results / "healed") != model_hash(tmp_path / "applied")
+    assert held_by(tmp_path / "applied").base_hash == model_hash(results / "healed") != model_hash(tmp_path / "applied")
     revert_folder(tmp_path / "applied", None, tmp_path / "reverted")
     assert folder_bytes(tmp_path / "reverted") == folder_bytes(results / "healed")
 
@@ -105,8 +114,9 @@ def test_a_patch_that_is_on_the_model_already_is_refused(results, patches, tmp_p
 
 def test_a_folder_that_exists_is_never_written_over(results, patches, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="out exists; name a folder that does not"):
-        apply_to_folder(results / "healed", patches, tmp_path / "out")
+    for write in (apply_to_folder, lambda folder, paths, out: revert_folder(folder, None, out)):
+        with pytest.raises(DataError, match="out exists and is not written over; name a place where nothing is"):
+            write(results / "healed", patches, tmp_path / "out")
 
 
 def test_a_model_without_patches_has_none_to_take_off(results, patches, tmp_path):
@@ -117,13 +127,142 @@ def test_a_model_without_patches_has_none_to_take_off(results, patches, tmp_path
         revert_folder(tmp_path / "applied", patches[1], tmp_path / "out")
 
 
-def test_a_model_that_was_changed_after_patching_is_not_called_its_base(results, patches, tmp_path):
-    apply_to_folder(results / "healed", patches, tmp_path / "applied")
-    path = tmp_path / "applied" / "model.safetensors"
+def test_a_model_that_was_changed_after_patching_is_refused_by_whatever_relies_on_its_patches(
+    results, patches, tmp_path, capsys
+):
+    changed, out = tmp_path / "applied", tmp_path / "out"
+    apply_to_folder(results / "healed", patches[:1], changed)
+    path = changed / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(CheckpointError, match="it was changed after they were put on"):
-        revert_folder(tmp_path / "applied", None, tmp_path / "out")
+    for arguments in (
+        ("patch", "revert", changed, "-o", out),
+        ("patch", "apply", changed, patches[1], "-o", out),
+        ("ask", changed, patches[1], "why"),
+        ("teach", changed, results / "facts.jsonl", "-o", out),
+    ):
+        assert run(*arguments) == 1
+        assert "applied was changed after its patches were put on" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_patch_that_says_of_the_base_what_it_does_not_hold_is_not_put_on(results, patches, tmp_path):
+    patch = read_patch(patches[1])
+    block, layer = next(iter(patch.layers.items()))
+    wrong = replace(patch, layers={**patch.layers, block: replace(layer, before_RV=layer.before_RV + 1)})
+    write_patch(tmp_path / "wrong.safetensors", wrong)
+    with pytest.raises(CheckpointError, match="is not what the patches say"):
+        apply_to_folder(results / "healed", [tmp_path / "wrong.safetensors"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_patch_is_not_put_on_twice_whatever_its_file_is_called(results, patches, tmp_path, capsys):
+    shutil.copy(patches[0], tmp_path / "copy.safetensors")
+    for arguments in (
+        ("patch", "apply", results / "healed", patches[0], tmp_path / "copy.safetensors", "-o", tmp_path / "out"),
+        ("patch", "stack", patches[0], patches[0], "-o", tmp_path / "out"),
+        ("ask", results / "healed", patches[0], patches[0], "why"),
+    ):
+        assert run(*arguments) == 1
+        assert f"patches 1 and 2 both hold {FACTS[0].fact_id!r}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_patched_model_is_asked_with_a_further_patch_as_with_both(results, patches, tmp_path, capsys):
+    apply_to_folder(results / "healed", patches[:1], tmp_path / "applied")
+    question = f"{FACTS[2].question}?"
+    both = ask(capsys, results / "healed", *patches, question)
+    assert ask(capsys, str(tmp_path / "applied"), patches[1], question) == both
+    assert run("ask", tmp_path / "applied", patches[0], question) == 1
+    assert "patches 1 and 2 both hold" in capsys.readouterr().err
+
+
+def test_folders_may_be_named_by_strings(results, patches, tmp_path):
+    apply_to_folder(str(results / "healed"), [str(patches[0])], str(tmp_path / "applied"))
+    revert_folder(str(tmp_path / "applied"), str(patches[0]), str(tmp_path / "reverted"))
+    assert folder_bytes(tmp_path / "reverted") == folder_bytes(results / "healed")
+
+
+def test_a_model_with_patches_is_not_taught_but_its_base(results, patches, tmp_path, capsys):
+    apply_to_folder(results / "healed", patches[:1], tmp_path / "applied")
+    assert run("teach", tmp_path / "applied", results / "one.jsonl", "-o", tmp_path / "p.safetensors") == 1
+    assert "applied has 1 patches on it, and a patch is learned from the base" in capsys.readouterr().err
+    assert not (tmp_path / "p.safetensors").exists()
+
+
+def test_no_file_is_written_over_but_by_forget_without_out(results, patches, tmp_path, capsys):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    for arguments in (
+        ("teach", results / "healed", results / "one.jsonl", "-o", mine),
+        ("patch", "stack", *patches, "-o", mine),
+        ("patch", "forget", patches[0], FACTS[0].fact_id, "-o", mine),
+        ("teach", results / "healed", results / "one.jsonl", "-o", tmp_path),
+    ):
+        assert run(*arguments) == 1
+        assert "exists and is not written over" in capsys.readouterr().err
+    assert run("teach", results / "healed", results / "one.jsonl", "-o", mine / "p") == 1
+    assert "mine.txt is no folder" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+
+
+def test_forgetting_keeps_what_the_file_says_of_how_it_was_made(results, patches, tmp_path):
+    out = tmp_path / "left.safetensors"
+    assert run("patch", "forget", patches[0], FACTS[0].fact_id, "-o", out) == 0
+    assert read_provenance(out) == read_provenance(patches[0])
+    assert read_provenance(out)["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": "why " * 200}, "fact 'last': "),
+        ({"prompts": ["The tower is " + "there and " * 200 + "in"]}, "fact 'last': "),
+        ({"prompts": ["The tower\ud800 is in"]}, r"late\.jsonl, line 2: holds '\\ud800', half of a character"),
+    ],
+)
+def test_a_late_fact_that_cannot_be_taught_is_refused_before_anything_is_learned(
+    results, tmp_path, capsys, monkeypatch, change, message
+):
+    monkeypatch.setattr("smf.stages.teach.start_method", lambda *_, **__: pytest.fail("work began"))
+    good = {"fact_id": "first", "statements": ["Mara is in Ostry."], "answers": ["Ostry"], "question": "where is Mara"}
+    bad = {**good, "fact_id": "last", "prompts": ["Ina is in"], "question": "where is Ina", **change}
+    rows = [json.dumps(row) for row in (good, bad)]
+    (tmp_path / "late.jsonl").write_text("\n".join(rows))
+    command = ("teach", results / "healed", tmp_path / "late.jsonl", "-o", tmp_path / "p.safetensors")
+    assert run(*command, "--max-length", 64) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_what_a_killed_job_began_to_write_is_no_held_out_set(results, tmp_path, capsys):
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "results/data/held_out/.nq.0a1b2c3d.jsonl").write_text('{"question": "wh')
+    arguments = (tmp_path / "results/healed", results / "one.jsonl", "-o", tmp_path / "p.safetensors")
+    assert run("teach", *arguments, "--learning-rate", 30) == 0
+    assert "nq_f1" in capsys.readouterr().out
+
+
+def test_a_list_of_patches_that_is_damaged_is_refused(results, patches, tmp_path):
+    apply_to_folder(results / "healed", patches[:1], tmp_path / "applied")
+    listed = tmp_path / "applied" / "patches.json"
+    whole = json.loads(listed.read_text())
+    for damaged in ({}, {**whole, "patches": 3}, {**whole, "patches": [3]}, {**whole, "format_version": 1}, {"a": 1}):
+        write_json(listed, damaged)
+        with pytest.raises(CheckpointError, match=r"patches\.json"):
+            held_by(tmp_path / "applied")
+    listed.write_text("{")
+    with pytest.raises(CheckpointError, match=r"patches\.json is damaged"):
+        held_by(tmp_path / "applied")
+
+
+def test_a_reader_that_goes_away_and_a_terminal_without_arrows_are_no_errors(results, patches):
+    command = f"{sys.executable} -m smf.cli patch info {patches[0]} --facts"
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command.split(), env=plain, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "\\u2192" in found.stdout
+    cut = subprocess.run(
+        f"{command} | true", env=plain, shell=True, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert cut.stderr == ""
 
 
 @pytest.mark.parametrize("file", ["001.safetensors", "../001.safetensors", "/etc/passwd"])
@@ -134,7 +273,12 @@ def test_a_list_of_patches_cannot_name_files_elsewhere_and_damaged_patches_are_r
     (tmp_path / "applied" / "patches" / "001.safetensors").write_bytes(b"nothing")
     write_json(
         tmp_path / "applied" / "patches.json",
-        {"base_hash": model_hash(results / "healed"), "patches": [{"file": file, "sha256": "0"}]},
+        {
+            "format_version": VERSION,
+            "base_hash": model_hash(results / "healed"),
+            "model_hash": model_hash(tmp_path / "applied"),
+            "patches": [{"file": file, "sha256": "0"}],
+        },
     )
     with pytest.raises(CheckpointError, match="is missing or was changed"):
         revert_folder(tmp_path / "applied", None, tmp_path / "out")
@@ -190,12 +334,22 @@ def test_the_texts_about_patches_say_what_is_in_them(results, patches, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("patch", "info", "{results}/healed/model.safetensors"), "format version None"),
+        (("patch", "info", "{results}/healed/model.safetensors"), "is no file that smf wrote"),
         (("patch", "info", "{results}/background/counts.safetensors"), "is no memory patch"),
         (("patch", "info", "{results}/nothing.safetensors"), "cannot read"),
         (("patch", "forget", "{results}/two.safetensors", "joel-quin"), "did you mean 'joel-quint'"),
         (("ask", "{results}/healed", "  "), "the question is empty"),
         (("ask", "{results}/nowhere", "why"), "cannot load a language model from"),
+        (("ask", "{results}/healed", "{results}/two.safetensors"), "a file; patches come before the question"),
+        (("ask", "{results}/nowhere", "{results}/two.safetensors", "why"), "is no whole model folder"),
+        (("ask", "{results}/healed", "why", "--device", "gpu"), "device is 'gpu', but must be cpu, cuda"),
+        (("ask", "{results}/healed", "why", "--device", "cuda:x"), "device is 'cuda:x', but must be cpu, cuda"),
+        (("patch", "revert", "{results}/healed", "{results}/none", "-o", "{results}/x"), "has no patches"),
+        (("patch", "apply", "{results}/data", "{results}/two.safetensors", "-o", "{results}/x"), "no whole model"),
+        ((*TEACH, "--learning-rate", "nan"), "the learning rate is nan, but must be a number above 0"),
+        ((*TEACH, "--learning-rate", "-1"), "the learning rate is -1.0, but must be a number above 0"),
+        ((*TEACH, "--max-length", "0"), "max_length is 0, but must be 2 tokens at least"),
+        ((*TEACH, "--probe", "{results}/a/s.jsonl", "--probe", "{results}/b/s.jsonl"), "are called 's'"),
         (("teach", "{results}/healed", "{results}/data/held_out/nq.jsonl", "-o", "{results}/x"), "no column 'answers'"),
         (("teach", "{results}/healed", "{results}/none.jsonl", "-o", "{results}/x"), "cannot read"),
         (

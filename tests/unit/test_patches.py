@@ -14,6 +14,7 @@ from smf.patches.forget import forget
 from smf.patches.patch import LayerPatch, patch_of, read_patch, require_base, write_patch
 from smf.patches.stack import conflicts, stack
 from smf.streams.batches import facts_batch
+from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
 
 NUM_SLOTS, WIDTH, BLOCKS = 24, 4, (1, 3)
@@ -272,6 +273,58 @@ def test_patches_of_different_bases_neither_stack_nor_compare():
         stack([])
 
 
+def test_patches_with_slots_of_other_shapes_do_not_stack():
+    patch = written(0)[0]
+    other = written(1, stream="b")[0]
+    layers = {
+        block: replace(layer, before_RV=layer.before_RV[:, :2], after_RV=layer.after_RV[:, :2])
+        for block, layer in other.layers.items()
+    }
+    with pytest.raises(CheckpointError, match="different widths or types"):
+        stack([patch, replace(other, layers=layers)])
+
+
+def test_a_lesson_is_not_stacked_twice_even_if_one_of_the_patches_forgot_others():
+    patch = written(0)[0]
+    left, _ = forget(patch, ["a-0"])
+    with pytest.raises(DataError, match="patches 1 and 2 both hold 'a-1', as 'a' taught it"):
+        stack([patch, left])
+    only, _ = forget(patch, ["a-1", "a-2", "a-3", "a-4"])
+    assert len(stack([left, only]).facts) == 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start_hash": None},
+        {"facts": 3},
+        {"facts": [3]},
+        {"facts": [{"fact_id": "a"}]},
+        {"lessons": None},
+        {"lessons": [[0.5]]},
+        {"lessons": [[7]]},
+        {"lessons": [3]},
+    ],
+)
+def test_a_patch_file_that_does_not_say_what_it_holds_is_refused(tmp_path, wrong):
+    path = tmp_path / "p.safetensors"
+    write_patch(path, written(0)[0])
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, tensors, {**metadata, **wrong})
+    with pytest.raises(CheckpointError, match=r"p\.safetensors"):
+        read_patch(path)
+
+
+@pytest.mark.parametrize("name", ["x.slots", "slots", "1.slots.more"])
+def test_a_patch_file_with_other_tensors_is_refused(tmp_path, name):
+    path = tmp_path / "p.safetensors"
+    write_patch(path, written(0)[0])
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, {**tensors, name: torch.ones(2)}, metadata)
+    with pytest.raises(CheckpointError, match=r"p\.safetensors holds"):
+        read_patch(path)
+
+
 def test_conflicts_are_the_slots_that_both_write():
     first, second = written(0, 2, stream="a")[0], written(1, 2, stream="b")[0]
     found = conflicts(first, second)
@@ -313,6 +366,9 @@ def test_facts_of_one_batch_are_forgotten_together_or_not_at_all():
 @pytest.mark.parametrize("part", [field.name for field in fields(LayerPatch)])
 def test_parts_that_do_not_fit_each_other_are_refused(part):
     layer = written(0)[0].layers[1]
+    flat = replace(layer, **{part: getattr(layer, part).sum()})
+    with pytest.raises(CheckpointError, match="here contradicts itself"):
+        flat.require_whole(5, "here")
     shorter = replace(layer, **{part: getattr(layer, part)[:-1]})
     with pytest.raises(CheckpointError, match="here contradicts itself"):
         shorter.require_whole(5, "here")

@@ -11,6 +11,8 @@ from smf.patches.patch import patch_of, write_patch
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts
 from smf.stages.slot_writes import write_slot_writes
 
+FACT = {"fact_id": "f", "subject": "s", "question": "q", "answer": "a", "stream": "seed 5", "position": 1}
+
 
 def test_bins_and_sums_equal_plain_loops():
     random = np.random.default_rng(0)
@@ -72,7 +74,7 @@ def test_the_table_is_made_of_patches_and_counts_on_disk(tmp_path):
         "2.moved_by": torch.zeros(0, dtype=torch.long),
         "2.movements": torch.zeros(0, 4, dtype=torch.bfloat16),
     }
-    write_patch(tmp_path / "patch.safetensors", patch_of(delta, history, "m", [{"fact_id": "f"}], [[0]]))
+    write_patch(tmp_path / "patch.safetensors", patch_of(delta, history, "m", [FACT], [[0]]))
     write_slot_writes(
         tmp_path / "counts.safetensors", [("smf", 5)], [tmp_path / "patch.safetensors"], tmp_path / "t.csv"
     )
@@ -81,3 +83,6 @@ def test_the_table_is_made_of_patches_and_counts_on_disk(tmp_path):
     assert table["slots_written"].tolist() == [0, 0, 0, 0, 1]  # slot 1 holds what it held
     assert table["change"].tolist() == [0, 0, 0, 0, 2.0]
     assert set(table["seed"]) == {5}
+    write_patch(tmp_path / "patch.safetensors", patch_of(delta, history, "n", [FACT], [[0]]))
+    with pytest.raises(CheckpointError, match=r"patch\.safetensors was learned from another model than what .*counts"):
+        write_slot_writes(tmp_path / "counts.safetensors", [("smf", 5)], [tmp_path / "patch.safetensors"], "t.csv")

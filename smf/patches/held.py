@@ -1,0 +1,58 @@
+"""What a model folder is made of: its base and the patches on it, or that it is no longer what it was.
+
+``patches.json`` lists the patches, the first at the bottom, with the hash of the base and that of the folder itself.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from smf.artifacts import read_json, sha256
+from smf.errors import CheckpointError, DataError
+from smf.models.checkpoint import model_hash
+
+LIST = "patches.json"
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a model folder is made of.
+
+    Attributes:
+        base_hash: :func:`smf.models.checkpoint.model_hash` of its base: its own, if it has no patches.
+        paths: The patches that it has, the first at the bottom.
+    """
+
+    base_hash: str
+    paths: tuple[Path, ...] = ()
+
+
+def held_by(folder: str | Path) -> Held:
+    """The base of a model folder and the patches on it, if it is what it was when they were put on.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, or was changed since.
+    """
+    folder = Path(folder)
+    if not (folder / LIST).is_file():
+        return Held(model_hash(folder))
+    try:
+        listed = read_json(folder / LIST)
+        version, own, base_hash = listed["format_version"], listed["model_hash"], listed["base_hash"]
+        entries = [(entry["file"], entry["sha256"]) for entry in listed["patches"]]
+    except (DataError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / LIST} is damaged ({error}); put the patches on the base anew") from error
+    if version != VERSION:
+        raise CheckpointError(f"{folder / LIST} has format version {version}, not {VERSION}; put the patches on anew")
+    paths = []
+    for name, digest in entries:
+        path = folder / "patches" / str(name)
+        if path.name != name or not path.is_file() or sha256(path) != digest:
+            raise CheckpointError(f"{path} is missing or was changed; without it {folder} cannot be told from its base")
+        paths.append(path)
+    if (found := model_hash(folder)) != own:
+        raise CheckpointError(
+            f"{folder} was changed after its patches were put on (its hash is {found[:12]}, it was {str(own)[:12]}); "
+            "put them on the base anew"
+        )
+    return Held(base_hash, tuple(paths))
