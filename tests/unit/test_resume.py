@@ -9,11 +9,14 @@ from torch import nn
 
 from smf.artifacts import write_json
 from smf.errors import CheckpointError
-from smf.methods.registry import method_kinds
+from smf.methods.registry import method_class, method_kinds
 from smf.model_shape import BaseShape
+from smf.models.checkpoint import save_checkpoint
 from smf.resume import NO_RESUME, Resume, Tape
 from smf.selection.background import count_background
+from smf.stages.learn import learn, write_learned
 from smf.streams.batches import batches
+from smf.streams.facts import write_facts
 from smf.training.heal import HealingSettings, heal
 from smf.training.learn import StreamSettings, learn_stream
 from smf.training.loop import TrainingSettings
@@ -247,6 +250,51 @@ def test_results_that_wait_are_found_by_the_same_job_only_and_go_with_the_state_
     mine.save("learned", {}, {})
     assert not other.path("position-1", ".json").exists()
     assert Resume(tmp_path, "b").load("learned")[1] == {}
+
+
+def test_a_run_publishes_no_snapshot_of_settings_that_were_left_and_taken_up_again(tmp_path):
+    save_checkpoint(memory_model(), tokenizer(), tmp_path / "start")
+    write_facts(tmp_path / "facts.jsonl", FACTS)
+    settings = {name: entry["default"] for name, entry in method_class("full").schema.items() if "default" in entry}
+    stream = {"steps_per_fact": 1, "loss_on": "answer", "max_length": None, "micro_batch_size": None}
+    stream |= {"facts_per_step": 1, "epochs": 1, "order": "shuffled", "schedule": "constant", "warmup_steps": 0}
+
+    def run(rate, out, resume):
+        learn(
+            {**settings, "kind": "full", "learning_rate": rate},
+            {**stream, "max_gradient_norm": None},
+            tmp_path / "start",
+            None,
+            tmp_path / "facts.jsonl",
+            None,
+            max_length=MAX_LENGTH,
+            gradient_checkpointing=False,
+            seed=0,
+            device="cpu",
+            delta_paths={position: tmp_path / out / f"{position}.safetensors" for position in (1, 3)},
+            log_path=tmp_path / out / "facts.jsonl",
+            resume=resume,
+        )
+        return [(tmp_path / out / f"{position}.safetensors").read_bytes() for position in (1, 3)]
+
+    expected = run(0.001, "alone", NO_RESUME)
+    with pytest.raises(Killed):
+        run(0.001, "first", KilledAfter(tmp_path / "resume", 2, "a"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smf.stages.learn.write_learned", die_after(write_learned))
+        with pytest.raises(Killed):
+            run(0.1, "other", Resume(tmp_path / "resume", "b", 300.0))
+    assert run(0.001, "again", Resume(tmp_path / "resume", "a", 0.0)) == expected
+
+
+def die_after(work):
+    """A call that does its work, the last that its process did."""
+
+    def call(*arguments):
+        work(*arguments)
+        raise Killed
+
+    return call
 
 
 @pytest.mark.parametrize("place", [-3, 100])
