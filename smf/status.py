@@ -95,9 +95,10 @@ def status_text(results: str | Path) -> str:
     rules: dict[str, Counter] = {}
     for state in states:
         rules.setdefault(state["rule"], Counter())[state["state"]] += 1
-    lines += ["", f"{'rule':<24} " + " ".join(f"{name:>8}" for name in reversed(_ORDER))]
+    columns = [name for name in reversed(_ORDER) if name != "unknown" or counts[name]]
+    lines += ["", f"{'rule':<24} " + " ".join(f"{name:>8}" for name in columns)]
     for rule, found in sorted(rules.items()):
-        lines.append((f"{rule:<24} " + " ".join(f"{found[name] or '':>8}" for name in reversed(_ORDER))).rstrip())
+        lines.append((f"{rule:<24} " + " ".join(f"{found[name] or '':>8}" for name in columns)).rstrip())
     return "\n".join([*lines, *_branches(states)])
 
 

@@ -70,6 +70,7 @@ def test_the_text_begins_with_what_needs_attention_and_says_why(results):
     assert "facts: 1 of 9" not in text
     assert "100 %" not in text
     assert str(results / "logs/evaluate/full.log") in text
+    assert "unknown" not in text
 
 
 def test_a_job_on_another_host_says_when_it_was_last_heard_of(results):
