@@ -10,6 +10,7 @@ against the same job without state, pair by pair, which also has the gathering o
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -95,7 +96,7 @@ def measured(name: str, job: Callable[[Resume], None], interval: float, repeats:
                 job(resume)
             times[kind].append(time.process_time() - cpu)
             if resume is timed:
-                timed.clear()
+                shutil.rmtree(folder / f"resume-{number}", ignore_errors=True)
                 shares.append(timed.seconds / (time.monotonic() - started))
                 kept = timed.kept
     share = statistics.median(shares)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from smf.errors import DataError
 
+_NAMES = ("method", "metric", "setting", "label")  # columns of tables that hold text, whatever it looks like
 Columns = Mapping[str, type | tuple[type, ...]]  # the columns of a row, with their types
 
 
@@ -50,9 +51,12 @@ def require_new(path: str | Path) -> None:
     if path.exists() or path.is_symlink():
         raise DataError(f"{path} exists and is not written over; name a place where nothing is, or move it away")
     above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        why = "must not be written to" if above.is_dir() else "is no folder"
-        raise DataError(f"{path} cannot be written: {above} {why}; name another place")
+    try:
+        handle, name = tempfile.mkstemp(dir=above, prefix=f".{path.stem}.", suffix=path.suffix)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written in {above}: {error.strerror}; name another place") from error
+    os.close(handle)
+    os.unlink(name)
 
 
 def not_written(path: str | Path) -> str:
@@ -162,8 +166,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         DataError: The file is missing or empty.
     """
     try:
-        # Only an empty field is missing: a method may be called "null".
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        # A method may be called "null", "inf" or "true": only an empty field is missing, and names are text.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_NAMES, str))
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise DataError(f"cannot read the table {path}: {error}") from error
 
@@ -180,7 +184,7 @@ def sha256(*paths: str | Path) -> str:
 
 def _read_text(path: str | Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     except OSError as error:

@@ -1,6 +1,7 @@
 """The command ``smf``: teach a model facts, ask it, and look at, combine and undo what it learned."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -17,9 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 with a message on standard error.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (options.run is not _ask or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     os.environ.setdefault("TQDM_MININTERVAL", "1")
-    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow shall still show the facts
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow shall still show the facts
     try:
         options.run(options)
         sys.stdout.flush()
@@ -54,9 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     teach.set_defaults(run=_teach)
 
     ask = commands.add_parser("ask", help="ask a model a question, with patches on it or without")
-    ask.add_argument("model", type=Path)
-    ask.add_argument("patches", type=Path, nargs="*", metavar="PATCH")
-    ask.add_argument("question")
+    ask.usage = "smf ask [-h] [--device DEVICE] MODEL [PATCH ...] QUESTION"
+    ask.add_argument("model", type=Path, metavar="MODEL")
+    ask.add_argument("words", nargs="+", metavar="[PATCH ...] QUESTION")
     ask.add_argument("--device", default="cpu")
     ask.set_defaults(run=_ask)
 
@@ -145,7 +151,8 @@ def _teach(options: argparse.Namespace) -> None:
 def _ask(options: argparse.Namespace) -> None:
     from smf.stages.teach import ask
 
-    _say(ask(options.model, options.patches, options.question, device=options.device))
+    *patches, question = [*options.words, *options.rest]  # argparse leaves over what follows an option
+    _say(ask(options.model, patches, question, device=options.device))
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -195,19 +202,22 @@ def _stack(options: argparse.Namespace) -> None:
     from smf.patches.stack import stack
 
     require_new(options.out)
-    write_patch(options.out, stack([read_patch(path) for path in options.patches]))
+    write_patch(options.out, stack([read_patch(path) for path in options.patches], options.patches))
 
 
 def _forget(options: argparse.Namespace) -> None:
     from smf.artifacts import require_new
     from smf.patches.forget import forget
+    from smf.patches.held import require_own
     from smf.patches.patch import read_patch, read_provenance, write_patch
     from smf.patches.text import forgotten_text
 
     if options.out is not None:
         require_new(options.out)
+    else:
+        require_own(options.patch)
     patch, report = forget(read_patch(options.patch), options.facts)
-    write_patch(options.out or options.patch, patch, read_provenance(options.patch))
+    write_patch(options.out or options.patch.resolve(), patch, read_provenance(options.patch))
     _say(forgotten_text(options.facts, report))
 
 

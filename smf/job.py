@@ -7,10 +7,11 @@ work(..., resume=job.resume)
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import Protocol
 from smf.artifacts import write_json
 from smf.gpus import take_gpu
 from smf.logs import configure_logging
-from smf.seals import is_below, kept_path, seal, verified
+from smf.seals import is_below, kept_path, makers_job, seal, verified
 
 STATE_SUFFIX = ".state.json"
 """Beside a job's log: whether it is running, done or failed, and why."""
@@ -41,8 +42,9 @@ class Call(Protocol):
 class Job:
     """One call of a rule.
 
-    On the way in, logging is set up, a job that computes on a GPU takes one of its own, and every input below the
-    results folder is compared with its seal; on the way out the outputs are sealed and the resume state is cleared.
+    On the way in, logging is set up, a job that computes on a GPU takes one of its own, every input below the results
+    folder is compared with its seal, and the resume state of the jobs that made them goes: they are done. On the way
+    out the outputs are sealed.
 
     Args:
         call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``, and ``config["kept"]`` is
@@ -68,6 +70,7 @@ class Job:
             if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
                 take_gpu()
             self._hashes = verified(self._results, self._files(self._call.input), self._kept)
+            self._clear_state_of_makers()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -77,9 +80,15 @@ class Job:
         outputs = [path for path in self._files(self._call.output) if is_below(path, self._results)]
         wildcards = dict(self._call.wildcards.items())
         with self._told():
-            seal(self._results, outputs, self._hashes, rule=self._call.rule, wildcards=wildcards, kept=self._kept)
-            if self._folder.is_dir():
-                self.resume.clear()
+            seal(
+                self._results,
+                outputs,
+                self._hashes,
+                rule=self._call.rule,
+                job=f"{self._log.parent.name}/{self._log.stem}",
+                wildcards=wildcards,
+                kept=self._kept,
+            )
         self._tell("done")
 
     @cached_property
@@ -103,6 +112,17 @@ class Job:
     @property
     def _folder(self) -> Path:
         return self._kept / "resume" / self._log.parent.name / self._log.stem
+
+    def _clear_state_of_makers(self) -> None:
+        """Remove the state of the jobs whose outputs are read here: Snakemake has noted that they are done."""
+        resume = self._kept / "resume"
+        makers = {makers_job(self._kept, Path(name)) for name in self._hashes} if resume.is_dir() else set()
+        for state in sorted(resume.glob("*/*")):
+            if f"{state.parent.name}/{state.name}" in makers:
+                shutil.rmtree(state, ignore_errors=True)  # another job may do the same
+                for folder in (state.parent, resume):
+                    with suppress(OSError):  # another job's state lies there
+                        folder.rmdir()
 
     def _files(self, names: list) -> list[Path]:
         return [Path(name) for name in names]

@@ -2,10 +2,10 @@
 
 State lies outside of a rule's outputs, which Snakemake deletes before it runs a job again. It belongs to one job made
 of one set of inputs and settings, its key, after which its folder is named: what was kept under another key is never
-found, and goes when this job keeps its own first state.
+found, and goes when this job keeps its own first state. All of it goes when another job reads what this one made
+(:class:`smf.job.Job`): until Snakemake has noted that a job is done it can still be asked for again.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -42,8 +42,9 @@ class Resume:
         self._job, self._key, self._interval, self._clock = folder, key, interval, clock
         self._folder = None if folder is None else folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         self._others_are_gone = False
-        self._last = clock()
+        self._last = self._asked = clock()
         self._cost = 0.0  # seconds that the last state took to write
+        self._gap = 0.0  # the longest time between two chances to keep one
 
     @property
     def active(self) -> bool:
@@ -54,7 +55,11 @@ class Resume:
         """Whether it is time to keep a state."""
         if not self.active or not self._interval:
             return self.active
-        return self._clock() - self._last >= max(self._interval, self._cost / _LARGEST_SHARE)
+        now = self._clock()
+        self._gap, self._asked = max(self._gap, now - self._asked), now
+        # The next chance comes a gap later, and writing takes time too: then it would be too late.
+        in_time = self._interval - self._gap - self._cost
+        return now - self._last >= max(in_time, self._cost / _LARGEST_SHARE)
 
     def save(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, object]) -> None:
         """Keep a state in place of the last one of this name.
@@ -69,7 +74,7 @@ class Resume:
         started = self._clock()
         self._drop_others()
         write_tensors(self.path(name), dict(tensors), {"key": self._key, "values": json.dumps(values)})
-        self._last = self._clock()
+        self._last = self._asked = self._clock()
         self._cost = self._last - started
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict] | None:
@@ -100,15 +105,6 @@ class Resume:
         if self._folder is None:
             raise ValueError("this job keeps nothing")
         return self._folder / f"{name}{suffix}"
-
-    def clear(self) -> None:
-        """The job is done: nothing is needed any more."""
-        if self._job is None or not self._job.is_dir():
-            return
-        shutil.rmtree(self._job)
-        for parent in (self._job.parent, self._job.parent.parent):
-            with contextlib.suppress(OSError):  # another job's state lies there
-                parent.rmdir()
 
     def _others(self) -> list[Path]:
         """Folders of other keys."""

@@ -23,6 +23,7 @@ def seal(
     made_from: Mapping[str, str],
     *,
     rule: str,
+    job: str,
     wildcards: Mapping[str, str],
     kept: Path | None = None,
 ) -> None:
@@ -33,6 +34,7 @@ def seal(
         outputs: Files below it, whole.
         made_from: The SHA-256 of each input, by its path.
         rule: The rule's name.
+        job: The job's, as its log is called below ``logs``, without its ending.
         wildcards: The job's; its seed is among them if it has one.
         kept: The results folder that the outputs are copied to when the job is done, if ``results`` is not itself it.
     """
@@ -44,6 +46,7 @@ def seal(
             "sha256": sha256(path),
             "size": path.stat().st_size,
             "rule": rule,
+            "job": job,
             "wildcards": dict(wildcards),
             "seed": wildcards.get("seed"),
             "made_from": dict(made_from),
@@ -66,6 +69,11 @@ def verified(results: Path, inputs: Iterable[Path], kept: Path | None = None) ->
     """
     below = {kept_path(results, path, kept): path for path in inputs if is_below(path, results)}
     return {str(name): _verified(kept or results, name, path) for name, path in below.items()}
+
+
+def makers_job(results: Path, path: Path) -> str:
+    """The job that made a file of which the seal was :func:`verified`, see :func:`seal`."""
+    return read_json(seal_path(results, path))["job"]
 
 
 def seal_path(results: Path, path: Path) -> Path:

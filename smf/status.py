@@ -18,7 +18,7 @@ from smf.errors import DataError
 from smf.job import STATE_SUFFIX
 from smf.logs import PROGRESS
 
-_COLUMNS = {"rule", "wildcards", "state", "why", "host", "pid", "started", "changed"}
+_TEXTS, _NUMBERS = ("rule", "state", "why", "host"), ("pid", "started", "changed")
 _ORDER = ("failed", "killed", "unknown", "running", "done")
 
 
@@ -51,7 +51,7 @@ def _read_state(path: Path) -> dict:
     """What a job wrote; of a file that is damaged only what its name tells, so that the others are still shown."""
     try:
         known = read_json(path)
-        if known.keys() >= _COLUMNS and known["state"] in _ORDER:
+        if _is_state(known):
             return known
         why = f"{path} does not hold what a job writes"
     except DataError as error:
@@ -67,6 +67,18 @@ def _read_state(path: Path) -> dict:
         "started": changed,
         "changed": changed,
     }
+
+
+def _is_state(known: dict) -> bool:
+    wildcards = known.get("wildcards")
+    return (
+        all(isinstance(known.get(name), str) for name in _TEXTS)
+        and all(type(known.get(name)) in (int, float) for name in _NUMBERS)
+        and type(known["pid"]) is int
+        and known["state"] in _ORDER
+        and isinstance(wildcards, dict)
+        and all(isinstance(value, str) for value in wildcards.values())
+    )
 
 
 def status_text(results: str | Path) -> str:
@@ -111,7 +123,8 @@ def _branches(states: list[dict]) -> list[str]:
             last[method, seed] = state
     if not last:
         return []
-    methods, seeds = list(dict.fromkeys(method for method, _ in last)), sorted({seed for _, seed in last}, key=int)
+    methods = list(dict.fromkeys(method for method, _ in last))
+    seeds = sorted({seed for _, seed in last}, key=lambda seed: (len(seed), seed))
     width = max(len(method) for method in [*methods, "branch"])
     lines = ["", f"{'branch':<{width}}  " + " ".join(f"{f'seed {seed}':<18}" for seed in seeds).rstrip()]
     for method in sorted(methods):

@@ -23,7 +23,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     known = {"format_version": FORMAT_VERSION, "metadata": metadata, "sha256": _digest(on_cpu, metadata)}
     # One entry only: safetensors writes several in a random order, and equal tensors shall give equal bytes.
     with atomic_path(path) as temporary:
-        save_file(on_cpu, temporary, {"smf": json.dumps(known, sort_keys=True)})
+        try:
+            save_file(on_cpu, temporary, {"smf": json.dumps(known, sort_keys=True)})
+        except safetensors.SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from error  # such as a full disk
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -54,7 +57,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
     """SHA-256 of names, types, shapes, bytes and metadata."""
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    as_read = json.loads(json.dumps(metadata))  # JSON has texts only for keys
+    digest = hashlib.sha256(json.dumps(as_read, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         if tensor.numel():

@@ -26,6 +26,8 @@ def recall(
     Returns:
         One truth value a question.
     """
+    if not questions:
+        return []
     encoded = encode(tokenizer, questions, loss_on="answer", max_length=max_length)
     found: list[bool] = []
     for start in range(0, len(encoded), _BATCH_SIZE):

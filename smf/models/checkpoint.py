@@ -23,6 +23,7 @@ from smf.models.remote_code import add_remote_code
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = ".saving."
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
@@ -67,6 +68,10 @@ def load_model(folder: str | Path, device: str, dtype: torch.dtype | None = None
         ConfigError: The device is not there.
     """
     require_device(device)
+    if not (Path(folder) / "config.json").is_file():  # transformers would look for the name on the hub
+        raise CheckpointError(
+            f"cannot load a language model from {folder}: it has no config.json; name a model's folder"
+        )
     transformers.utils.logging.disable_progress_bar()  # one bar a job, for what takes long
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -112,23 +117,31 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def weight_files(folder: str | Path) -> list[Path]:
+    """The files that a model's weights are read from: one, or several with an index.
+
+    Raises:
+        CheckpointError: The index is damaged.
+    """
+    folder = Path(folder)
+    index = folder / _INDEX
+    if (folder / _WEIGHTS).is_file() or not index.is_file():
+        return [folder / _WEIGHTS]
+    try:
+        return [folder / shard for shard in sorted(set(read_json(index)["weight_map"].values()))]
+    except (DataError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is damaged ({error}); get the model anew") from error
+
+
 def model_hash(folder: str | Path) -> str:
     """SHA-256 of the configuration and the weights, in one file or several: which model something was computed with.
 
     Raises:
         CheckpointError: A file is missing, or the list of weight files is damaged.
     """
-    folder = Path(folder)
-    files, index = [folder / "config.json"], folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file() or not index.is_file():
-        files.append(folder / "model.safetensors")
-    else:
-        try:
-            shards = sorted(set(read_json(index)["weight_map"].values()))
-        except (DataError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} is damaged ({error}); get the model anew") from error
-        files += [index, *(folder / str(shard) for shard in shards)]
+    folder, weights = Path(folder), weight_files(folder)
+    index = [] if weights == [Path(folder) / _WEIGHTS] else [folder / _INDEX]
     try:
-        return sha256(*files)
+        return sha256(folder / "config.json", *index, *weights)
     except OSError as error:
         raise CheckpointError(f"{folder} is no whole model folder: {error}; name the folder of a model") from error

@@ -8,13 +8,19 @@ from smf.patches.patch import MemoryPatch
 from smf.patches.stack import stack
 
 
-def apply(model: MemoryForCausalLM, patches: Sequence[MemoryPatch]) -> None:
+def apply(model: MemoryForCausalLM, patches: Sequence[MemoryPatch], names: Sequence[object] | None = None) -> None:
     """Write patches into a model of their base, in place. Whose hash the model has, the caller knows.
+
+    Args:
+        model: The model.
+        patches: The patches.
+        names: See :func:`~smf.patches.stack.stack`.
 
     Raises:
         CheckpointError: They do not fit its tables, or the model holds something else than their base.
+        DataError: Two hold the same lesson.
     """
-    _write(model, stack(patches), "before_RV", "after_RV")
+    _write(model, stack(patches, names), "before_RV", "after_RV")
 
 
 def revert(model: MemoryForCausalLM, patches: Sequence[MemoryPatch]) -> None:

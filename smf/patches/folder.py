@@ -4,6 +4,7 @@ A folder with patches is a model folder like any other. Beside the weights, ``pa
 and, in ``patches.json``, their order, the hash of the base and its own; with them every patch can be taken off again.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from smf.artifacts import not_written, require_new, sha256, write_json
 from smf.errors import CheckpointError, DataError
-from smf.models.checkpoint import model_hash
+from smf.models.checkpoint import model_hash, weight_files
 from smf.patches.held import LIST, VERSION, held_by
 from smf.patches.patch import MemoryPatch, read_patch, require_base
 from smf.patches.stack import stack
@@ -45,8 +46,8 @@ def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | 
         require_base(patch, held.base_hash, path, folder)
         if sha256(path) in on_it:
             raise DataError(f"{path} is on {folder} already, as {on_it[sha256(path)].name}; leave it out")
-    before = [read_patch(path) for path in held.paths]
-    _write_folder(folder, out, held.base_hash, before, [*before, *new], [*held.paths, *map(Path, paths)])
+    before, all_paths = [read_patch(path) for path in held.paths], [*held.paths, *map(Path, paths)]
+    _write_folder(folder, out, held.base_hash, before, [*before, *new], all_paths)
 
 
 def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) -> None:
@@ -54,7 +55,7 @@ def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) 
 
     Args:
         folder: A model with patches.
-        path: The patch that shall go; None for all.
+        path: The patch that shall go, or its name among those of the folder (``001.safetensors``); None for all.
         out: The new folder; it must not exist.
 
     Raises:
@@ -66,7 +67,10 @@ def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) 
     if not held.paths:
         raise DataError(f"{folder} has no patches")
     if path is not None and not Path(path).is_file():
-        raise DataError(f"there is no file {path}; {folder} has {', '.join(each.name for each in held.paths)}")
+        named = {each.name: each for each in held.paths}
+        if str(path) not in named:
+            raise DataError(f"there is no file {path}; {folder} has {', '.join(named)}")
+        path = named[str(path)]
     gone = {sha256(path)} if path is not None else {sha256(each) for each in held.paths}
     left = [each for each in held.paths if sha256(each) not in gone]
     if len(left) == len(held.paths):
@@ -85,12 +89,14 @@ def _write_folder(
 ) -> None:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    for left in out.parent.glob(f".{glob.escape(out.name)}.writing.*"):  # by a process that was killed
+        shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.writing."))
     try:
         for file in folder.iterdir():
             if file.is_file() and file.name != LIST:
                 shutil.copyfile(file, temporary / file.name)
-        for block, rows in _rows(before, after).items():
+        for block, rows in _rows(before, after, paths).items():
             _overwrite(temporary, block, *rows)
         if paths:
             (temporary / "patches").mkdir()
@@ -124,10 +130,13 @@ def _sync(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _rows(before: Sequence[MemoryPatch], after: Sequence[MemoryPatch]) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:
+def _rows(
+    before: Sequence[MemoryPatch], after: Sequence[MemoryPatch], names: Sequence[Path]
+) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:
     """Slots, what they hold where ``before`` stands, and what they hold where ``after`` stands, by block."""
     rows = {}
-    old, new = (stack(patches).layers if patches else {} for patches in (before, after))
+    old = stack(before).layers if before else {}
+    new = stack(after, names).layers if after else {}
     for block in old.keys() | new.keys():
         layers = [side[block] for side in (old, new) if block in side]
         slots_R = torch.cat([layer.slots_R for layer in layers]).unique()
@@ -145,7 +154,7 @@ def _rows(before: Sequence[MemoryPatch], after: Sequence[MemoryPatch]) -> Mappin
 def _overwrite(folder: Path, block: int, slots_R: Tensor, held_RV: Tensor, values_RV: Tensor) -> None:
     """Write rows of a value table into the file that holds it, in place, if they hold what they should."""
     suffix = f"layers.{block}.mlp.memory.values_SV"
-    for path in sorted(folder.glob("model*.safetensors")):
+    for path in weight_files(folder):
         with open(path, "rb+") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))

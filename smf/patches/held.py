@@ -9,9 +9,27 @@ from pathlib import Path
 from smf.artifacts import read_json, sha256
 from smf.errors import CheckpointError, DataError
 from smf.models.checkpoint import model_hash
+from smf.seals import seal_path
 
 LIST = "patches.json"
 VERSION = 2
+
+
+def require_own(path: str | Path) -> None:
+    """Refuse to change a patch in place that a model folder or an experiment relies on.
+
+    Raises:
+        DataError: One does; the message says which.
+    """
+    path = Path(path).resolve()
+    if path.parent.name == "patches" and (path.parent.parent / LIST).is_file():
+        raise DataError(
+            f"{path} is on the model {path.parent.parent}, which would no longer be what it says; write a new patch "
+            "with -o, take the old one off (`smf patch revert`) and put the new one on"
+        )
+    for results in path.parents:
+        if seal_path(results, path).is_file():
+            raise DataError(f"{path} is what an experiment in {results} learned; write a new patch with -o")
 
 
 @dataclass(frozen=True)

@@ -111,19 +111,27 @@ class MemoryPatch:
         """Slots that the patch holds, over all layers."""
         return sum(len(layer.slots_R) for layer in self.layers.values())
 
-    def places(self, fact_id: str) -> list[int]:
+    def places(self, name: str) -> list[int]:
         """Where a fact stands in ``facts``; more than once if several streams taught it.
 
+        Args:
+            name: Its ``fact_id``, or ``stream:fact_id`` where streams call different facts the same.
+
         Raises:
-            DataError: The patch does not hold it.
+            DataError: The patch does not hold it, or the name stands for different facts.
         """
-        known = [fact["fact_id"] for fact in self.facts]
-        if fact_id not in known:
+        names = [fact_names(fact) for fact in self.facts]
+        found = [place for place, known in enumerate(names) if name in known]
+        if not found:
+            known = [each for pair in names for each in pair]
             raise DataError(
-                f"the patch holds no fact {fact_id!r}; {did_you_mean(fact_id, known)}`smf patch info PATCH --facts` "
-                f"lists its {len(known)} facts"
+                f"the patch holds no fact {name!r}; {did_you_mean(name, known)}`smf patch info PATCH --facts` "
+                f"lists its {len(names)} facts"
             )
-        return [place for place, known_id in enumerate(known) if known_id == fact_id]
+        if len({fact_content(self.facts[place]) for place in found}) > 1:
+            ways = ", ".join(repr(names[place][1]) for place in found)
+            raise DataError(f"{name!r} stands for different facts of this patch; name one of {ways}")
+        return found
 
     def delta(self) -> dict[str, Tensor]:
         """The rows with the patch, as :meth:`smf.methods.method.Method.load_delta` takes them."""
@@ -131,6 +139,16 @@ class MemoryPatch:
         for block, layer in self.layers.items():
             parts |= {f"{block}.slots": layer.slots_R, f"{block}.values": layer.after_RV}
         return parts
+
+
+def fact_content(fact: Mapping) -> tuple[str, ...]:
+    """What a fact says, whatever it is called."""
+    return fact["fact_id"], fact["subject"], fact["question"], fact["answer"]
+
+
+def fact_names(fact: Mapping) -> tuple[str, str]:
+    """What a fact of a patch may be called: by its id, and by stream and id."""
+    return fact["fact_id"], f"{fact['stream']}:{fact['fact_id']}"
 
 
 def patch_of(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from smf.errors import CheckpointError, DataError
-from smf.patches.patch import LayerPatch, MemoryPatch, require_base
+from smf.patches.patch import LayerPatch, MemoryPatch, fact_content, require_base
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,12 @@ class Conflicts:
     facts: list[tuple[str, str, int]]
 
 
-def stack(patches: Sequence[MemoryPatch]) -> MemoryPatch:
+def stack(patches: Sequence[MemoryPatch], names: Sequence[object] | None = None) -> MemoryPatch:
     """One patch in place of several, the first at the bottom; the order only matters for rounding.
+
+    Args:
+        patches: The patches.
+        names: What messages call them; None for their numbers.
 
     Raises:
         DataError: There is none, or two hold the same lesson: a patch twice, or with one that it was stacked into.
@@ -42,12 +46,12 @@ def stack(patches: Sequence[MemoryPatch]) -> MemoryPatch:
     """
     if not patches:
         raise DataError("there is no patch to stack; name one at least")
-    first = patches[0]
-    for number, patch in enumerate(patches[1:], start=2):
-        require_base(patch, first.base_hash, f"patch {number}", "patch 1")
+    first, names = patches[0], names or [f"patch {number}" for number in range(1, len(patches) + 1)]
+    for name, patch in zip(names, patches, strict=True):
+        require_base(patch, first.base_hash, name, names[0])
         if patch.layers.keys() != first.layers.keys():
-            raise CheckpointError(f"patch {number} has blocks {sorted(patch.layers)}, patch 1 {sorted(first.layers)}")
-    _require_distinct(patches)
+            raise CheckpointError(f"{name} has blocks {sorted(patch.layers)}, {names[0]} {sorted(first.layers)}")
+    _require_distinct(patches, names)
     facts, lessons = [], []
     for patch in patches:
         lessons += [tuple(place + len(facts) for place in lesson) for lesson in patch.lessons]
@@ -56,15 +60,15 @@ def stack(patches: Sequence[MemoryPatch]) -> MemoryPatch:
     return MemoryPatch(first.base_hash, layers, tuple(facts), tuple(lessons))
 
 
-def _require_distinct(patches: Sequence[MemoryPatch]) -> None:
+def _require_distinct(patches: Sequence[MemoryPatch], names: Sequence[object]) -> None:
     holders = {}
-    for number, patch in enumerate(patches, start=1):
+    for number, (patch, name) in enumerate(zip(patches, names, strict=True)):
         for fact in patch.facts:
-            taught = (fact["fact_id"], fact["stream"], fact.get("position"))
+            taught = (*fact_content(fact), fact["stream"], fact.get("position"))
             if holders.setdefault(taught, number) != number:
                 raise DataError(
-                    f"patches {holders[taught]} and {number} both hold {fact['fact_id']!r}, as {fact['stream']!r} "
-                    "taught it, which would count twice; leave one of them out"
+                    f"{names[holders[taught]]} and {name} both hold {fact['fact_id']!r}, as {fact['stream']!r} taught "
+                    "it, which would count twice; leave one of them out"
                 )
 
 

@@ -1,11 +1,12 @@
 """What people read of patches."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
 
 from smf.patches.forget import Forgotten
-from smf.patches.patch import MemoryPatch
+from smf.patches.patch import MemoryPatch, fact_content, fact_names
 from smf.patches.stack import Conflicts
 
 _MOST = 10
@@ -35,12 +36,14 @@ def info_text(patch: MemoryPatch, metadata: Mapping, size: int, *, facts: bool) 
     if not facts:
         return "\n".join([*lines, "", "smf patch info PATCH --facts lists the facts"])
     alone, shared = _rows_by_lesson(patch)
+    ids = Counter(fact_id for fact_id, *_ in {fact_content(fact) for fact in patch.facts})
     lines += ["", f"{'fact':<40} {'slots':>7} {'shared':>7}  question → answer"]
     for number, lesson in enumerate(patch.lessons):
         for place in lesson:
             fact = patch.facts[place]
             asked = f"{fact['question']} → {fact['answer']}" if fact["question"] else fact["answer"]
-            lines.append(f"{fact['fact_id']:<40} {alone[number] + shared[number]:>7,} {shared[number]:>7,}  {asked}")
+            name = fact["fact_id"] if ids[fact["fact_id"]] == 1 else fact_names(fact)[1]
+            lines.append(f"{name:<40} {alone[number] + shared[number]:>7,} {shared[number]:>7,}  {asked}")
     return "\n".join([*lines, "", "slots: that the fact wrote; shared: of these, that other facts wrote too"])
 
 
@@ -82,10 +85,10 @@ def conflicts_text(found: Conflicts) -> str:
 
 def diff_text(first: MemoryPatch, second: MemoryPatch) -> str:
     """What one patch has and another has not."""
-    names = [[fact["fact_id"] for fact in patch.facts] for patch in (first, second)]
+    facts = [[fact_content(fact) for fact in patch.facts] for patch in (first, second)]
     lines = []
-    for title, mine, yours in (("only in the first", *names), ("only in the second", *reversed(names))):
-        only = [name for name in mine if name not in set(yours)]
+    for title, mine, yours in (("only in the first", *facts), ("only in the second", *reversed(facts))):
+        only = [content[0] for content in mine if content not in set(yours)]
         lines.append(f"{len(only):,} facts {title}" + (f": {', '.join(only[:_MOST])}" if only else ""))
         if len(only) > _MOST:
             lines[-1] += ", …"

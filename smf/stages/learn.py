@@ -1,11 +1,13 @@
 """One run: one method learns the stream of one seed."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from smf.artifacts import copy_file, write_jsonl
+from smf.artifacts import copy_file, sha256, write_jsonl
+from smf.errors import CheckpointError
 from smf.methods.method import Method
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
@@ -20,6 +22,8 @@ from smf.streams.examples import read_corpus
 from smf.streams.facts import Fact, read_facts
 from smf.tensor_files import read_tensors, write_tensors
 from smf.training.learn import StreamSettings, learn_stream
+
+logger = logging.getLogger(__name__)
 
 
 def learn(
@@ -59,7 +63,7 @@ def learn(
         position: resume.path(f"position-{position}") if resume.active else path
         for position, path in delta_paths.items()
     }
-    if (found := resume.load("learned")) and all(path.is_file() for path in waiting.values()):
+    if (found := resume.load("learned")) and all(_is_whole(path) for path in waiting.values()):
         _publish(waiting, delta_paths)
         write_jsonl(log_path, found[1]["rows"])
         return
@@ -95,16 +99,29 @@ def learn(
     )
 
     facts = read_facts(facts_path)
+    name = f"seed {seed} {sha256(facts_path)[:8]}"
 
     def keep(position, delta):
         metadata = {"method": dict(method), "seed": seed, "position": position}
-        write_learned(waiting[position], delta, learner, start_hash, facts, f"seed {seed}", metadata)
+        write_learned(waiting[position], delta, learner, start_hash, facts, name, metadata)
 
-    rows = learn_stream(learner, tokenizer, facts, settings, keep, resume)
+    rows = learn_stream(
+        learner, tokenizer, facts, settings, keep, resume, lambda position: _is_whole(waiting[position])
+    )
     resume.save("learned", {}, {"rows": rows})
     if resume.active:
         _publish(waiting, delta_paths)
     write_jsonl(log_path, rows)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a finished snapshot is there, as it was written."""
+    try:
+        read_tensors(path)
+    except CheckpointError as error:
+        logger.warning("%s; the stream is learned again", error)
+        return False
+    return True
 
 
 def _publish(waiting: Mapping[int, Path], delta_paths: Mapping[int, str | Path]) -> None:

@@ -9,6 +9,7 @@ from smf.artifacts import sha256, write_json, write_jsonl
 from smf.errors import DataError
 from smf.models.checkpoint import load_model, load_tokenizer
 from smf.models.hub import download_model
+from smf.resume import NO_RESUME, Resume, Tape
 from smf.streams.facts import read_facts
 from smf.streams.paraphrase_prompts import FACT_PROMPT, PASSAGE_PROMPT
 from smf.streams.paraphrases import ParaphraseSettings, paraphrase
@@ -23,9 +24,9 @@ def write_paraphrases(
     facts_path: str | Path,
     *,
     device: str,
-    resume_path: str | Path,
     path: str | Path,
     report_path: str | Path,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Paraphrase all facts.
 
@@ -33,15 +34,15 @@ def write_paraphrases(
         settings: The config's ``stream.paraphrases``.
         facts_path: The facts.
         device: Where to sample.
-        resume_path: Where finished facts are kept until all are done; a job that was killed goes on from there.
         path: Where the paraphrases go, one row a fact.
         report_path: Where the record goes: model, hash of its files, prompts, sampling, seed, and counts of what was
             found, dropped and missing.
+        resume: Keeps what was sampled.
 
     Raises:
         CheckpointError: The model cannot be downloaded or loaded.
         ConfigError: The model has no chat template.
-        DataError: The facts cannot be read, the resume file was made with something else, or no reply can be taught.
+        DataError: The facts cannot be read, or no reply can be taught.
     """
     chosen = dict(settings["model"])
     name, checkpoint, revision = (chosen.pop(key) for key in ("name", "checkpoint", "revision"))
@@ -60,12 +61,13 @@ def write_paraphrases(
         "facts_sha256": sha256(facts_path),
         **vars(sampling),
     }
-    rows = paraphrase(model, tokenizer, read_facts(facts_path), sampling, resume_path, made_with)
+    # The job's key holds the model's name, not what is in its folder.
+    tape = Tape(resume, f"groups-{made_with['model_sha256'][:16]}")
+    rows = paraphrase(model, tokenizer, read_facts(facts_path), sampling, tape)
     dropped = Counter()
     for row in rows:
         dropped.update(row["dropped"])
     if not any(row["texts"] for row in rows):
-        Path(resume_path).unlink()
         raise DataError(
             f"no reply of {name or checkpoint} can be taught; dropped: {dict(dropped)}; choose another "
             "stream.paraphrases.model or another prompt"
@@ -80,7 +82,6 @@ def write_paraphrases(
     }
     write_json(report_path, report)
     write_jsonl(path, rows)
-    Path(resume_path).unlink()
     logger.info("%d paraphrases of %d facts; dropped: %s", report["paraphrases"], len(rows), dict(dropped) or "none")
     if report["missing"]:
         logger.warning("%d paraphrases were not found; own wordings take their place", report["missing"])

@@ -1,9 +1,10 @@
 """Teaching a model a file of facts, for someone who wants it to know them: out comes a memory patch."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from smf.artifacts import read_jsonl, require_new, sha256
 from smf.errors import CheckpointError, DataError, refuse
@@ -88,7 +89,7 @@ def teach(
     from smf.methods.registry import method_class
 
     rate = settings["learning_rate"]
-    if not (math.isfinite(rate) and rate > 0):
+    if not 0 < rate <= torch.finfo(torch.float32).max:
         refuse("the learning rate", rate, "a number above 0")
     if max_length < 2:
         refuse("max_length", max_length, "2 tokens at least")
@@ -140,8 +141,6 @@ def ask(folder: str | Path, patch_paths: Sequence[str | Path], question: str, *,
         CheckpointError: The model is damaged, or a patch is of another base.
         DataError: There is no question, or a patch is on the model already.
     """
-    import torch
-
     from smf.evaluation.answers import extract_answer
     from smf.models.checkpoint import load_model
 
@@ -158,7 +157,7 @@ def ask(folder: str | Path, patch_paths: Sequence[str | Path], question: str, *,
         old = [read_patch(path) for path in held.paths]
         if old:
             revert(model, old)
-        apply(model, [*old, *new])
+        apply(model, [*old, *new], [*held.paths, *patch_paths])
     ids = tokenizer(question_prompt(question), return_tensors="pt").input_ids.to(device)
     with torch.no_grad():
         said = model.generate(

@@ -1,17 +1,16 @@
 """Paraphrases of facts and study texts of passages, sampled from an instruct model: checked, seeded, resumable."""
 
-import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from smf.errors import ConfigError, DataError
+from smf.errors import ConfigError
 from smf.logs import progress
+from smf.resume import Tape
 from smf.seeding import derive_seed, python_generator
 from smf.streams.facts import Fact
 from smf.streams.normalize import text_key
@@ -50,8 +49,7 @@ def paraphrase(
     tokenizer: PreTrainedTokenizerBase,
     facts: Sequence[Fact],
     settings: ParaphraseSettings,
-    resume_path: str | Path,
-    made_with: Mapping,
+    tape: Tape | None = None,
 ) -> list[dict]:
     """Sample paraphrases of all facts; a call that was cut short goes on where it stopped, to the same result.
 
@@ -60,8 +58,7 @@ def paraphrase(
         tokenizer: Its tokenizer, with a chat template.
         facts: The facts.
         settings: How to sample.
-        resume_path: Where finished facts are kept; the caller deletes it once the result is safe.
-        made_with: What the result depends on; a resume file that was made with anything else is refused.
+        tape: Keeps what was sampled; None keeps nothing.
 
     Returns:
         One row a fact: ``fact_id``, ``texts``, ``dropped`` (how many replies, by reason) and ``missing`` (how many
@@ -69,17 +66,15 @@ def paraphrase(
 
     Raises:
         ConfigError: The tokenizer has no chat template.
-        DataError: The resume file is broken or was made with other settings.
     """
     if tokenizer.chat_template is None:
         raise ConfigError("stream.paraphrases.model has no chat template; choose an instruct model")
     size = max(1, settings.batch_size // settings.number)  # facts that fill a batch together
     groups = [facts[start : start + size] for start in range(0, len(facts), size)]
-    with _Kept(Path(resume_path), made_with) as kept:
-        for group in progress(groups, "groups of facts"):
-            if kept.next_group() is None:
-                kept.add(_paraphrase_group(model, tokenizer, group, settings))
-        return kept.rows
+    tape, rows = tape or Tape(), []
+    for group in progress(groups, "groups of facts"):
+        rows += tape.next(partial(_paraphrase_group, model, tokenizer, group, settings))
+    return rows
 
 
 def _paraphrase_group(
@@ -171,50 +166,3 @@ def _sample(
             ids_BT = model.generate(**inputs, generation_config=sampling)[:, inputs["input_ids"].shape[1] :]
             replies.update(zip(rows, tokenizer.batch_decode(ids_BT, skip_special_tokens=True), strict=True))
     return [replies[row] for row in range(len(chats))]
-
-
-class _Kept:
-    """Finished groups in a file, one line each after a line that says what they were made with."""
-
-    def __init__(self, path: Path, made_with: Mapping):
-        self._path = path
-        self._head = json.dumps({"made_with": made_with}, sort_keys=True, ensure_ascii=False)
-        self.rows: list[dict] = []
-
-    def __enter__(self) -> "_Kept":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._path, "ab")  # noqa: SIM115 (closed at the end)
-        whole = self._path.read_bytes().rpartition(b"\n")[:2]  # a kill may have cut off the last line
-        self._file.truncate(sum(map(len, whole)))
-        head, *groups = b"".join(whole).decode("utf-8").removesuffix("\n").split("\n")
-        if not head:
-            self._write(self._head)
-        elif head != self._head:
-            self._file.close()
-            raise DataError(
-                f"{self._path} keeps the work of a run that was cut short, but of one with another model, other facts "
-                "or other settings; delete it to begin anew"
-            )
-        self._waiting = [json.loads(group)["facts"] for group in groups]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def next_group(self) -> list[dict] | None:
-        """Take the next group that was kept, None if there are no more."""
-        if not self._waiting:
-            return None
-        rows = self._waiting.pop(0)
-        self.rows += rows
-        return rows
-
-    def add(self, rows: list[dict]) -> None:
-        """Keep a new group."""
-        self._write(json.dumps({"facts": rows}, ensure_ascii=False))
-        self.rows += rows
-
-    def _write(self, line: str) -> None:
-        self._file.write(f"{line}\n".encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())

@@ -63,6 +63,7 @@ def learn_stream(
     settings: StreamSettings,
     keep: Callable[[int, dict[str, Tensor]], None],
     resume: Resume = NO_RESUME,
+    is_kept: Callable[[int], bool] = lambda _: True,
 ) -> list[dict]:
     """Teach facts, ``facts_per_step`` at a time.
 
@@ -73,6 +74,8 @@ def learn_stream(
         settings: Steps and snapshots.
         keep: Called with (position, delta) at each snapshot.
         resume: Keeps the state between batches; snapshots that were kept before a state are not kept again.
+        is_kept: Whether the snapshot of a position that was kept before is still there and whole; if one is not, the
+            stream begins anew.
 
     Returns:
         One row a fact: ``position``, ``fact_id``, ``losses`` (of the fact's batch before each of its steps, over all
@@ -112,7 +115,9 @@ def learn_stream(
         max_wording_length=settings.max_wording_length,
     )
     num_done = 0
-    if found := resume.load("stream"):
+    if (found := resume.load("stream")) and all(
+        is_kept(position) for number, position in ends.items() if number < found[1]["num_batches"]
+    ):
         method.load_state_dict(_part(found[0], "state."), _part(found[0], "delta."))
         rows, num_done = found[1]["rows"], found[1]["num_batches"]
     bar = progress(groups[num_done:], "facts", total=len(groups), initial=num_done)

@@ -246,7 +246,7 @@ def test_tables_round_trip_with_ten_digits_and_empty_cells(tmp_path):
     assert read["method"].tolist() == ["full", "a,b"]
 
 
-@pytest.mark.parametrize("name", ["null", "nan", "NA", "None", "n/a"])
+@pytest.mark.parametrize("name", ["null", "nan", "NA", "None", "n/a", "inf", "infinity", "true", "false", "1", "1e3"])
 def test_a_method_may_be_called_what_other_programs_take_for_missing(tmp_path, name):
     write_table(tmp_path / "table.csv", pd.DataFrame({"method": [name], "value": [float("nan")]}))
     read = read_table(tmp_path / "table.csv")
@@ -302,6 +302,27 @@ def test_missing_tensors_are_refused(tmp_path):
     for path in (tmp_path / "nothing.safetensors", tmp_path):
         with pytest.raises(CheckpointError, match="cannot read"):
             read_tensors(path)
+
+
+def test_a_full_disk_while_tensors_are_written_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("smf.tensor_files.save_file", full)
+    with pytest.raises(OSError, match=r"cannot write .*delta\.safetensors: No space left on device") as failed:
+        write_tensors(tmp_path / "delta.safetensors", {"a": torch.ones(2)}, {})
+    assert "free space on its disk" in failed.value.__notes__[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_may_have_numbers_for_keys_as_json_has_texts(tmp_path):
+    write_tensors(tmp_path / "delta.safetensors", {}, {"layers": {10: 1, 2: 3}})
+    assert read_tensors(tmp_path / "delta.safetensors")[1] == {"layers": {"10": 1, "2": 3}}
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n', encoding="utf-8-sig")
+    assert read_jsonl(tmp_path / "rows.jsonl", {"a": int}) == [{"a": 1}]
 
 
 def test_tensors_of_another_format_version_are_refused(tmp_path):

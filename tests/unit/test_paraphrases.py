@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from smf.errors import ConfigError, DataError
+from smf.resume import NO_RESUME, Resume, Tape
 from smf.stages.paraphrase import write_paraphrases
 from smf.streams import paraphrases
 from smf.streams.facts import Fact, write_facts
@@ -128,7 +129,7 @@ def test_of_a_passage_many_lines_are_kept_with_or_without_an_answer():
 
 def test_the_model_is_asked_again_for_what_is_missing_up_to_a_limit(tmp_path, chat_tokenizer, replies):
     asked = replies(lambda call, number: f"Tarnow, Joel Quint said {call}.{number}." if number % 2 else "No idea.")
-    (row,) = paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=5, max_rounds=3), tmp_path / "r.jsonl", {})
+    (row,) = paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=5, max_rounds=3))
     assert [len(prompts) for prompts, _ in asked] == [5, 3, 2]
     assert len({seed for _, seed in asked}) == 3
     assert row == {
@@ -147,7 +148,7 @@ def test_the_model_is_asked_again_for_what_is_missing_up_to_a_limit(tmp_path, ch
 def test_the_styles_of_a_fact_take_turns(tmp_path, chat_tokenizer, replies):
     asked = replies(lambda call, number: f"Joel Quint, Tarnow {number}.")
     number = 2 * len(FACT_STYLES)
-    paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=number, batch_size=number), tmp_path / "r.jsonl", {})
+    paraphrase(None, chat_tokenizer, FACTS[:1], settings(number=number, batch_size=number))
     prompts = asked[0][0]
     assert all(sum(prompt.endswith(style) for prompt in prompts) == 2 for style in FACT_STYLES)
 
@@ -156,7 +157,7 @@ def test_the_styles_of_a_fact_take_turns(tmp_path, chat_tokenizer, replies):
 
 
 def run(model, tokenizer, path, facts=FACTS, **changes):
-    return paraphrase(model, tokenizer, facts, settings(**changes), path, {"of": "a test"})
+    return paraphrase(model, tokenizer, facts, settings(**changes), Tape(Resume(path, "a")))
 
 
 def accept_everything(monkeypatch):
@@ -202,26 +203,13 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_result(tmp_path, instruct,
     monkeypatch.setattr(paraphrases, "_sample", killed)
     with pytest.raises(KeyboardInterrupt):
         run(instruct, chat_tokenizer, tmp_path / "resumed")
-    with open(tmp_path / "resumed", "a") as file:
-        file.write('{"facts": [{"fact_id": "em')  # a line that the kill cut off
     assert run(instruct, chat_tokenizer, tmp_path / "resumed") == whole
     assert len(calls) == 3 + len(FACTS) - 2  # what was finished is not asked again
-    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
-
-
-def test_a_resume_file_of_other_settings_is_refused(tmp_path, chat_tokenizer, replies):
-    replies(lambda call, number: f"Joel Quint, Tarnow {number}.")
-    path = tmp_path / "r.jsonl"
-    paraphrase(None, chat_tokenizer, FACTS[:1], settings(), path, {"model_sha256": "a"})
-    kept = path.read_bytes()
-    with pytest.raises(DataError, match=r"r\.jsonl keeps the work of .* another model.*delete it to begin anew"):
-        paraphrase(None, chat_tokenizer, FACTS[:1], settings(), path, {"model_sha256": "b"})
-    assert path.read_bytes() == kept
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no chat template; choose an instruct model"):
-        paraphrase(None, tokenizer(), FACTS, settings(), tmp_path / "r.jsonl", {})
+        paraphrase(None, tokenizer(), FACTS, settings())
 
 
 # The stage
@@ -229,7 +217,7 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
 
 @pytest.fixture
 def stage(tmp_path, instruct, chat_tokenizer):
-    """Runs the stage on two facts, with a model folder; returns the paths of paraphrases, record and resume file."""
+    """Runs the stage on two facts, with a model folder; returns the paths of paraphrases and record."""
     instruct.save_pretrained(tmp_path / "model")
     chat_tokenizer.save_pretrained(tmp_path / "model")
     write_facts(tmp_path / "facts.jsonl", [QUESTION_FACT, dataclasses.replace(FACTS[0], fact_id="b")])
@@ -250,19 +238,19 @@ def stage(tmp_path, instruct, chat_tokenizer):
             "max_rounds": 2,
         },
     }
-    paths = [tmp_path / name for name in ("p.jsonl", "p.json", "resume/r.jsonl")]
+    paths = [tmp_path / name for name in ("p.jsonl", "p.json")]
 
-    def run():
-        path, report_path, resume_path = paths
+    def run(resume=NO_RESUME):
+        path, report_path = paths
         facts_path = tmp_path / "facts.jsonl"
-        write_paraphrases(config, facts_path, device="cpu", resume_path=resume_path, path=path, report_path=report_path)
+        write_paraphrases(config, facts_path, device="cpu", path=path, report_path=report_path, resume=resume)
 
     return run, paths
 
 
 def test_the_record_says_how_paraphrases_were_made_and_what_was_dropped(tmp_path, stage, replies):
     replies(lambda call, number: "Ostra it is." if number == 0 else "Nothing.")
-    run, (path, report_path, resume_path) = stage
+    run, (path, report_path) = stage
     run()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["texts"] for row in rows] == [["Ostra it is."], []]
@@ -273,15 +261,27 @@ def test_the_record_says_how_paraphrases_were_made_and_what_was_dropped(tmp_path
     assert report["dropped"] == {"said before": 1, "without the answer": 5}
     assert (report["paraphrases"], report["missing"], report["facts_without_paraphrases"]) == (1, 3, 1)
     assert len(report["model_sha256"]) == len(report["facts_sha256"]) == 64
-    assert not resume_path.exists()
 
 
 def test_a_model_of_which_no_reply_can_be_taught_is_refused(stage, replies):
     replies(lambda call, number: "Nothing.")
-    run, (path, _, resume_path) = stage
+    run, (path, _) = stage
     with pytest.raises(
         DataError, match=r"no reply of .* can be taught; dropped: \{'without the answer': 8\}; choose an"
     ):
         run()
     assert not path.exists()
-    assert not resume_path.exists()
+
+
+def test_another_model_in_the_same_folder_finds_nothing_of_what_the_first_one_said(tmp_path, stage, replies):
+    run, (path, _) = stage
+    resume = Resume(tmp_path / "resume", "a")
+    replies(lambda call, number: "Ostra it is." if number == 0 else "Nothing.")
+    run(resume)
+    first = path.read_bytes()
+    replies(lambda call, number: "The Ostra." if number == 0 else "Nothing.")
+    run(resume)
+    assert path.read_bytes() == first  # the same model is not asked again
+    base_model(seed=7, max_position_embeddings=4096).save_pretrained(tmp_path / "model")
+    run(resume)
+    assert b"The Ostra." in path.read_bytes()

@@ -21,6 +21,7 @@ from smf.patches.folder import apply_to_folder, revert_folder
 from smf.patches.held import VERSION, held_by
 from smf.patches.patch import read_patch, read_provenance, write_patch
 from smf.patches.stack import stack
+from smf.seals import seal
 from smf.selection.background import BackgroundCounts
 from smf.stages.teach import BEST_ARM, kind_of
 from smf.streams.facts import write_facts
@@ -163,7 +164,8 @@ def test_a_patch_is_not_put_on_twice_whatever_its_file_is_called(results, patche
         ("ask", results / "healed", patches[0], patches[0], "why"),
     ):
         assert run(*arguments) == 1
-        assert f"patches 1 and 2 both hold {FACTS[0].fact_id!r}" in capsys.readouterr().err
+        second = tmp_path / "copy.safetensors" if "apply" in arguments else patches[0]
+        assert f"{patches[0]} and {second} both hold {FACTS[0].fact_id!r}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -173,7 +175,7 @@ def test_a_patched_model_is_asked_with_a_further_patch_as_with_both(results, pat
     both = ask(capsys, results / "healed", *patches, question)
     assert ask(capsys, str(tmp_path / "applied"), patches[1], question) == both
     assert run("ask", tmp_path / "applied", patches[0], question) == 1
-    assert "patches 1 and 2 both hold" in capsys.readouterr().err
+    assert f"applied/patches/001.safetensors and {patches[0]} both hold" in capsys.readouterr().err
 
 
 def test_folders_may_be_named_by_strings(results, patches, tmp_path):
@@ -201,8 +203,103 @@ def test_no_file_is_written_over_but_by_forget_without_out(results, patches, tmp
         assert run(*arguments) == 1
         assert "exists and is not written over" in capsys.readouterr().err
     assert run("teach", results / "healed", results / "one.jsonl", "-o", mine / "p") == 1
-    assert "mine.txt is no folder" in capsys.readouterr().err
+    assert "cannot be written in" in capsys.readouterr().err
+    assert run("teach", results / "healed", results / "one.jsonl", "-o", tmp_path / ("p" * 235 + ".safetensors")) == 1
+    assert "File name too long; name another place" in capsys.readouterr().err
     assert mine.read_text() == "mine"
+
+
+def test_a_patch_that_a_model_or_an_experiment_relies_on_is_not_changed_in_place(results, patches, tmp_path, capsys):
+    apply_to_folder(results / "healed", patches[:1], tmp_path / "applied")
+    assert run("patch", "forget", tmp_path / "applied/patches/001.safetensors", FACTS[0].fact_id) == 1
+    assert "001.safetensors is on the model" in capsys.readouterr().err
+    assert held_by(tmp_path / "applied").paths
+    learned = tmp_path / "results/runs/smf/learn/position-2.safetensors"
+    learned.parent.mkdir(parents=True)
+    shutil.copy(patches[0], learned)
+    seal(tmp_path / "results", [learned], {}, rule="learn", job="learn/smf", wildcards={})
+    assert run("patch", "forget", learned, FACTS[0].fact_id) == 1
+    assert "is what an experiment in" in capsys.readouterr().err
+    assert run("patch", "forget", learned, FACTS[0].fact_id, "-o", tmp_path / "p.safetensors") == 0
+    (tmp_path / "link").symlink_to(tmp_path / "p.safetensors")
+    assert run("patch", "forget", tmp_path / "link", FACTS[1].fact_id) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert not read_patch(tmp_path / "p.safetensors").facts
+
+
+def test_weights_in_a_file_that_the_model_is_not_read_from_are_left_alone(results, patches, tmp_path):
+    shutil.copytree(results / "healed", tmp_path / "healed")
+    shutil.copy(tmp_path / "healed/model.safetensors", tmp_path / "healed/model-00001-of-00001.safetensors")
+    apply_to_folder(tmp_path / "healed", patches[:1], tmp_path / "applied")
+    model = load_model(results / "healed", "cpu")
+    apply(model, [read_patch(patches[0])])
+    for name, tensor in load_model(tmp_path / "applied", "cpu").state_dict().items():
+        assert same_bytes(tensor, model.state_dict()[name]), name
+
+
+def test_a_base_that_does_not_come_back_is_not_written(results, patches, tmp_path):
+    apply_to_folder(results / "healed", patches[:1], tmp_path / "applied")
+    listed = tmp_path / "applied/patches.json"
+    write_json(listed, {**json.loads(listed.read_text()), "base_hash": "0" * 64})
+    with pytest.raises(CheckpointError, match="without its patches has hash"):
+        revert_folder(tmp_path / "applied", None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda layer: {"slots_R": layer.slots_R + 10**6}, "writes slots beyond"),
+        (lambda layer: {"before_RV": layer.before_RV.half(), "after_RV": layer.after_RV.half()}, "the patch is not"),
+    ],
+)
+def test_a_patch_of_another_shape_is_not_put_on(results, patches, tmp_path, change, message):
+    patch = read_patch(patches[1])
+    layers = {block: replace(layer, **change(layer)) for block, layer in patch.layers.items()}
+    write_patch(tmp_path / "wrong.safetensors", replace(patch, layers=layers))
+    with pytest.raises(CheckpointError, match=message):
+        apply_to_folder(results / "healed", [tmp_path / "wrong.safetensors"], tmp_path / "out")
+
+
+def test_what_a_killed_command_left_goes_and_what_is_written_is_synced(results, patches, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    (tmp_path / ".out.writing.abcd1234").mkdir()
+    (tmp_path / ".out.writing.abcd1234/model.safetensors").write_text("half")
+    apply_to_folder(results / "healed", patches[:1], tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert "model.safetensors" in {os.path.basename(path) for path in synced}
+
+
+def test_a_patch_may_be_taken_off_by_its_name_in_the_folder(results, patches, tmp_path):
+    apply_to_folder(results / "healed", patches, tmp_path / "both")
+    revert_folder(tmp_path / "both", "001.safetensors", tmp_path / "left")
+    revert_folder(tmp_path / "both", patches[0], tmp_path / "same")
+    assert folder_bytes(tmp_path / "left") == folder_bytes(tmp_path / "same")
+    with pytest.raises(DataError, match=r"no file 003\.safetensors; .* has 001\.safetensors, 002\.safetensors"):
+        revert_folder(tmp_path / "both", "003.safetensors", tmp_path / "out")
+
+
+def test_facts_without_questions_are_taught_and_reported(results, tmp_path, capsys):
+    row = {"statements": ["Ann was born in Ostry."], "answers": ["Ostry"], "unseen_prompts": ["Ann comes from"]}
+    write_jsonl(tmp_path / "facts.jsonl", [row])
+    arguments = ("teach", results / "healed", tmp_path / "facts.jsonl", "-o", tmp_path / "p.safetensors")
+    assert run(*arguments, "--learning-rate", 30) == 0
+    said = capsys.readouterr().out
+    assert "not asked" in said
+    assert "0 of 0 questions" in said
+
+
+def test_options_of_ask_may_stand_anywhere(results, patches, capsys):
+    healed, question = results / "healed", FACTS[2].question
+    expected = ask(capsys, healed, patches[1], question)
+    assert ask(capsys, healed, "--device", "cpu", patches[1], question) == expected
+    assert ask(capsys, healed, patches[1], "--device", "cpu", question) == expected
+    assert ask(capsys, "--device", "cpu", healed, patches[1], question) == expected
+    for wrong in (("ask", healed, "why", "--devise", "cpu"), ("patch", "info", patches[0], "more")):
+        with pytest.raises(SystemExit):
+            run(*wrong)
+        assert "unrecognized arguments" in capsys.readouterr().err
 
 
 def test_forgetting_keeps_what_the_file_says_of_how_it_was_made(results, patches, tmp_path):
@@ -348,6 +445,7 @@ def test_the_texts_about_patches_say_what_is_in_them(results, patches, capsys):
         (("patch", "apply", "{results}/data", "{results}/two.safetensors", "-o", "{results}/x"), "no whole model"),
         ((*TEACH, "--learning-rate", "nan"), "the learning rate is nan, but must be a number above 0"),
         ((*TEACH, "--learning-rate", "-1"), "the learning rate is -1.0, but must be a number above 0"),
+        ((*TEACH, "--learning-rate", "1e300"), "the learning rate is 1e+300, but must be a number above 0"),
         ((*TEACH, "--max-length", "0"), "max_length is 0, but must be 2 tokens at least"),
         ((*TEACH, "--probe", "{results}/a/s.jsonl", "--probe", "{results}/b/s.jsonl"), "are called 's'"),
         (("teach", "{results}/healed", "{results}/data/held_out/nq.jsonl", "-o", "{results}/x"), "no column 'answers'"),

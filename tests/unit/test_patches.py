@@ -13,6 +13,7 @@ from smf.patches.apply import apply, revert
 from smf.patches.forget import forget
 from smf.patches.patch import LayerPatch, patch_of, read_patch, require_base, write_patch
 from smf.patches.stack import conflicts, stack
+from smf.patches.text import diff_text, info_text
 from smf.streams.batches import facts_batch
 from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
@@ -287,10 +288,40 @@ def test_patches_with_slots_of_other_shapes_do_not_stack():
 def test_a_lesson_is_not_stacked_twice_even_if_one_of_the_patches_forgot_others():
     patch = written(0)[0]
     left, _ = forget(patch, ["a-0"])
-    with pytest.raises(DataError, match="patches 1 and 2 both hold 'a-1', as 'a' taught it"):
+    with pytest.raises(DataError, match="patch 1 and patch 2 both hold 'a-1', as 'a' taught it"):
         stack([patch, left])
     only, _ = forget(patch, ["a-1", "a-2", "a-3", "a-4"])
     assert len(stack([left, only]).facts) == 5
+
+
+def test_different_facts_of_one_name_stack_and_are_told_apart():
+    first, second = (written(seed, 2, stream="seed 0")[0] for seed in (0, 1))
+    second = replace(second, facts=tuple({**fact, "question": f"{fact['question']}, there"} for fact in second.facts))
+    both = stack([first, second])
+    with pytest.raises(DataError, match="'seed 0-1' stands for different facts of this patch; name one of"):
+        forget(both, ["seed 0-1"])
+    third = replace(second, facts=tuple({**fact, "stream": "other"} for fact in second.facts))
+    both = stack([first, third])
+    with pytest.raises(DataError, match="name one of 'seed 0:seed 0-1', 'other:seed 0-1'"):
+        forget(both, ["seed 0-1"])
+    left, _ = forget(both, ["other:seed 0-1"])
+    assert [(fact["stream"], fact["fact_id"]) for fact in left.facts] == [
+        ("seed 0", "seed 0-0"),
+        ("seed 0", "seed 0-1"),
+        ("other", "seed 0-0"),
+    ]
+    said = info_text(both, {}, 1, facts=True)
+    assert "seed 0:seed 0-1 " in said
+    assert "other:seed 0-1 " in said
+    assert "2 facts only in the first: seed 0-0, seed 0-1" in diff_text(first, second)
+    assert "0 facts only in the first" in diff_text(first, first)
+
+
+def test_one_fact_that_two_streams_taught_is_forgotten_as_a_whole():
+    first, second = written(0, 2, stream="a")[0], written(1, 2, stream="b")[0]
+    second = replace(second, facts=tuple({**fact, "stream": "b"} for fact in first.facts))
+    left, _ = forget(stack([first, second]), ["a-1"])
+    assert [(fact["stream"], fact["fact_id"]) for fact in left.facts] == [("a", "a-0"), ("b", "a-0")]
 
 
 @pytest.mark.parametrize(

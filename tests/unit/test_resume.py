@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from smf.artifacts import write_json
-from smf.errors import CheckpointError
+from smf.errors import CheckpointError, DataError
 from smf.methods.registry import method_class, method_kinds
 from smf.model_shape import BaseShape
 from smf.models.checkpoint import save_checkpoint
@@ -17,6 +21,7 @@ from smf.selection.background import count_background
 from smf.stages.learn import learn, write_learned
 from smf.streams.batches import batches
 from smf.streams.facts import write_facts
+from smf.tensor_files import read_tensors, write_tensors
 from smf.training.heal import HealingSettings, heal
 from smf.training.learn import StreamSettings, learn_stream
 from smf.training.loop import TrainingSettings
@@ -218,8 +223,10 @@ def test_state_is_kept_at_the_interval_and_longer_where_writing_takes_long(tmp_p
         now[0] += 3.0
 
     assert not resume.due()
-    now[0] = 10.0
-    assert resume.due()
+    now[0] = 4.0
+    assert not resume.due()
+    now[0] = 6.5
+    assert resume.due()  # the next chance may come four seconds later
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("smf.resume.write_tensors", slow_write)
         resume.save("x", {}, {})
@@ -236,9 +243,8 @@ def test_state_of_other_settings_is_left_alone(tmp_path):
     tensors, values = Resume(folder, "a").load("x")
     assert values == {"n": 1}
     assert same_bytes(tensors["t"], torch.ones(2))
-    (tmp_path / "resume" / "learn" / "other").mkdir()
-    Resume(folder, "a").clear()
-    assert [path.name for path in (tmp_path / "resume" / "learn").iterdir()] == ["other"]
+    shutil.copytree(Resume(folder, "a").path("x").parent, Resume(folder, "c").path("x").parent)
+    assert Resume(folder, "c").load("x") is None  # put there by hand
 
 
 def test_results_that_wait_are_found_by_the_same_job_only_and_go_with_the_state_of_others(tmp_path):
@@ -252,14 +258,16 @@ def test_results_that_wait_are_found_by_the_same_job_only_and_go_with_the_state_
     assert Resume(tmp_path, "b").load("learned")[1] == {}
 
 
-def test_a_run_publishes_no_snapshot_of_settings_that_were_left_and_taken_up_again(tmp_path):
+@pytest.fixture
+def learn_run(tmp_path):
+    """Runs the stage that learns a stream into a folder of that name; returns its two snapshots."""
     save_checkpoint(memory_model(), tokenizer(), tmp_path / "start")
     write_facts(tmp_path / "facts.jsonl", FACTS)
     settings = {name: entry["default"] for name, entry in method_class("full").schema.items() if "default" in entry}
     stream = {"steps_per_fact": 1, "loss_on": "answer", "max_length": None, "micro_batch_size": None}
     stream |= {"facts_per_step": 1, "epochs": 1, "order": "shuffled", "schedule": "constant", "warmup_steps": 0}
 
-    def run(rate, out, resume):
+    def run(out, resume, rate=0.001):
         learn(
             {**settings, "kind": "full", "learning_rate": rate},
             {**stream, "max_gradient_norm": None},
@@ -277,14 +285,62 @@ def test_a_run_publishes_no_snapshot_of_settings_that_were_left_and_taken_up_aga
         )
         return [(tmp_path / out / f"{position}.safetensors").read_bytes() for position in (1, 3)]
 
-    expected = run(0.001, "alone", NO_RESUME)
+    return run
+
+
+def test_a_run_publishes_no_snapshot_of_settings_that_were_left_and_taken_up_again(tmp_path, learn_run):
+    expected = learn_run("alone", NO_RESUME)
     with pytest.raises(Killed):
-        run(0.001, "first", KilledAfter(tmp_path / "resume", 2, "a"))
+        learn_run("first", KilledAfter(tmp_path / "resume", 2, "a"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("smf.stages.learn.write_learned", die_after(write_learned))
         with pytest.raises(Killed):
-            run(0.1, "other", Resume(tmp_path / "resume", "b", 300.0))
-    assert run(0.001, "again", Resume(tmp_path / "resume", "a", 0.0)) == expected
+            learn_run("other", Resume(tmp_path / "resume", "b", 300.0), 0.1)
+    assert learn_run("again", Resume(tmp_path / "resume", "a", 0.0)) == expected
+
+
+def test_a_stream_with_a_fact_that_cannot_be_learned_begins_with_none():
+    method = start_method("full", learning_rate=0.003)
+    method.step = lambda batch: pytest.fail("work began")
+    late = replace(FACTS[2], question="why " * MAX_LENGTH)
+    settings = StreamSettings(steps_per_fact=1, loss_on="answer", snapshots=(3,), max_length=MAX_LENGTH)
+    with pytest.raises(DataError, match=f"fact {late.fact_id!r}: "):
+        learn_stream(method, tokenizer(), [*FACTS[:2], late], settings, lambda *_: None)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-3])])
+def test_a_stream_whose_snapshot_is_gone_is_learned_anew_and_not_gone_on_with(tmp_path, damage):
+    method = partial(start_method, "full", learning_rate=0.003)
+    settings = StreamSettings(steps_per_fact=1, loss_on="answer", snapshots=(1, 3), max_length=MAX_LENGTH)
+
+    def work(resume):
+        def keep(position, delta):
+            write_tensors(tmp_path / f"{position}.safetensors", delta, {})
+
+        def is_kept(position):
+            try:
+                read_tensors(tmp_path / f"{position}.safetensors")
+            except CheckpointError:
+                return False
+            return True
+
+        learn_stream(method(), tokenizer(), FACTS, settings, keep, resume, is_kept)
+        return [(tmp_path / f"{position}.safetensors").read_bytes() for position in (1, 3)]
+
+    with pytest.raises(Killed):
+        work(KilledAfter(tmp_path / "resume", 2))
+    damage(tmp_path / "1.safetensors")
+    assert work(Resume(tmp_path / "resume", "a", 0.0)) == work(NO_RESUME)
+
+
+@pytest.mark.parametrize("gone", [("position-1",), ("position-3",), ("position-1", "learned"), ("learned", "stream")])
+def test_a_run_whose_resume_folder_lost_some_files_still_ends_with_the_same_bytes(tmp_path, learn_run, gone):
+    expected = learn_run("alone", NO_RESUME)
+    resume = Resume(tmp_path / "resume", "a", 0.0)
+    learn_run("first", resume)
+    for name in gone:
+        resume.path(name).unlink()
+    assert learn_run("again", Resume(tmp_path / "resume", "a", 0.0)) == expected
 
 
 def die_after(work):

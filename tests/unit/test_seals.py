@@ -46,7 +46,7 @@ def sealed(tmp_path_factory):
         else:
             write_tensors(path, {"values": torch.full((4, 3), float(place))}, {"place": place})
         rule, wildcards = RULES[name]
-        seal(results, [path], {}, rule=rule, wildcards=wildcards)
+        seal(results, [path], {}, rule=rule, job=f"{rule}/{place}", wildcards=wildcards)
     return results
 
 
@@ -206,10 +206,12 @@ def test_a_job_on_copies_leaves_seal_and_state_where_its_output_will_be_kept(cop
         assert job.resume.path("x").is_relative_to(kept / "resume/learn/job")
         write_json(made, {})
     assert state(kept)["state"] == "done"
-    assert not (kept / "resume").exists()
+    assert (kept / "resume/learn/job").is_dir()  # until Snakemake has noted that the job is done
     assert {path.name for path in results.iterdir()} == {"data", "runs"}
     shutil.copytree(results / "runs", kept / "runs", dirs_exist_ok=True)
     assert verified(kept, [kept / "runs/x.json"])
+    with Job(call(results, rule="evaluate", inputs=[results / "runs/x.json"], kept=kept)):
+        assert not (kept / "resume").exists()
     made_from = json.loads(seal_path(kept, kept / "runs/x.json").read_text())["made_from"]
     assert made_from == verified(kept, [kept / "data/facts.jsonl"])
 
@@ -249,15 +251,35 @@ def fail(results, params, interval=0):
         work()
 
 
-def test_a_job_that_fails_keeps_its_resume_state_and_one_that_ends_clears_it(tmp_path, quiet):
-    results = tmp_path / "results"
+def test_a_job_that_fails_keeps_its_resume_state_and_one_that_ends_keeps_it_till_its_output_is_read(tmp_path, quiet):
+    results, made = tmp_path / "results", tmp_path / "results/runs/x.json"
     fail(results, {"a": 1})
     assert state(results)["why"] == "RuntimeError: the power fails"
-    with Job(call(results, params={"a": 2})) as job:
+    with Job(call(results, params={"a": 2}, outputs=[made])) as job:
         assert job.resume.load("x") is None  # other settings
         job.resume.save("x", {}, {"n": 2})
-        assert (results / "resume/learn/job").is_dir()
-    assert not (results / "resume/learn/job").exists()
+        write_json(made, {})
+    made.unlink()  # what Snakemake does to an output of which it did not note that its job is done
+    with Job(call(results, params={"a": 2}, outputs=[made])) as job:
+        assert job.resume.load("x")[1] == {"n": 2}
+        write_json(made, {})
+    other = results / "resume/learn/another/state.json"
+    write_json(other, {})
+    with Job(call(results, rule="evaluate", inputs=[made])):
+        assert not (results / "resume/learn/job").exists()
+        assert other.is_file()
+
+
+@pytest.mark.parametrize("maker", ["../healed", "..", "learn/..", "/", "", "learn"])
+def test_a_seal_cannot_have_anything_removed_but_resume_state(tmp_path, quiet, maker):
+    results = tmp_path / "results"
+    made, healed, state = results / "x.json", results / "healed/model.json", results / "resume/learn/job/state.json"
+    for path in (made, healed, state):
+        write_json(path, {})
+    seal(results, [made], {}, rule="learn", job=maker, wildcards={})
+    with Job(call(results, inputs=[made])):
+        assert healed.is_file()
+        assert state.is_file()
 
 
 def test_a_job_whose_outputs_cannot_be_sealed_failed_and_keeps_its_state(tmp_path, quiet):

@@ -1,5 +1,6 @@
 """What `smf status` says of done, running, killed and failed jobs."""
 
+import json
 import os
 import re
 import socket
@@ -79,10 +80,27 @@ def test_a_job_on_another_host_says_when_it_was_last_heard_of(results):
     assert re.search(r"on another, last heard of 0:00:2\d ago", status_text(results))
 
 
-@pytest.mark.parametrize("text", ['{"rule": "learn", ', "[]", '{"rule": "learn"}', ""])
-def test_a_damaged_state_hides_no_other_job(results, text):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '{"rule": "learn", ',
+        "[]",
+        '{"rule": "learn"}',
+        "",
+        {"changed": "x"},
+        {"changed": None},
+        {"started": None},
+        {"wildcards": []},
+        {"wildcards": {"seed": 3}},
+        {"rule": None},
+        {"pid": "x"},
+        {"pid": 1.5},
+        {"state": "asleep"},
+    ],
+)
+def test_a_damaged_state_hides_no_other_job(results, damage):
     path = results / "logs/learn/full.state.json"
-    path.write_text(text)
+    path.write_text(damage if isinstance(damage, str) else json.dumps({**json.loads(path.read_text()), **damage}))
     said = status_text(results)
     assert said.startswith("1 failed, 1 killed, 1 unknown, 2 running\n")
     assert str(path) in said

@@ -38,7 +38,6 @@ rule paraphrase:
         gpu=GPUS,
     params:
         paraphrases=EXPERIMENT.config["stream"]["paraphrases"],
-        resume=f"{KEPT}/resume/paraphrase/facts.jsonl",  # outputs are deleted before a rerun
         device=EXPERIMENT.config["device"],
         code=code_of("paraphrase.py"),
     script:

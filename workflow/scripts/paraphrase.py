@@ -3,12 +3,12 @@
 from smf.job import Job
 from smf.stages.paraphrase import write_paraphrases
 
-with Job(snakemake):
+with Job(snakemake) as job:
     write_paraphrases(
         snakemake.params.paraphrases,
         snakemake.input.facts,
         device=snakemake.params.device,
-        resume_path=snakemake.params.resume,
         path=snakemake.output.paraphrases,
         report_path=snakemake.output.report,
+        resume=job.resume,
     )
