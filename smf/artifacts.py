@@ -16,7 +16,7 @@ import pandas as pd
 
 from smf.errors import DataError
 
-_NAMES = ("method", "metric", "setting", "label")  # columns of tables that hold text, whatever it looks like
+_TEXT_COLUMNS = ("method", "metric", "setting", "label")  # columns of tables that hold text, whatever it looks like
 Columns = Mapping[str, type | tuple[type, ...]]  # the columns of a row, with their types
 
 
@@ -167,7 +167,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """
     try:
         # A method may be called "null", "inf" or "true": only an empty field is missing, and names are text.
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_NAMES, str))
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT_COLUMNS, str))
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise DataError(f"cannot read the table {path}: {error}") from error
 

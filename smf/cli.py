@@ -162,11 +162,10 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from smf.patches.patch import read_patch, read_provenance
+    from smf.patches.patch import read_patch
     from smf.patches.text import info_text
 
-    patch, provenance = read_patch(options.patch), read_provenance(options.patch)
-    _say(info_text(patch, provenance, options.patch.stat().st_size, facts=options.facts))
+    _say(info_text(read_patch(options.patch), options.patch.stat().st_size, facts=options.facts))
 
 
 def _apply(options: argparse.Namespace) -> None:
@@ -209,7 +208,7 @@ def _forget(options: argparse.Namespace) -> None:
     from smf.artifacts import require_new
     from smf.patches.forget import forget
     from smf.patches.held import require_own
-    from smf.patches.patch import read_patch, read_provenance, write_patch
+    from smf.patches.patch import read_patch, write_patch
     from smf.patches.text import forgotten_text
 
     if options.out is not None:
@@ -217,7 +216,7 @@ def _forget(options: argparse.Namespace) -> None:
     else:
         require_own(options.patch)
     patch, report = forget(read_patch(options.patch), options.facts)
-    write_patch(options.out or options.patch.resolve(), patch, read_provenance(options.patch))
+    write_patch(options.out or options.patch.resolve(), patch)
     _say(forgotten_text(options.facts, report))
 
 

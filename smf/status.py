@@ -13,12 +13,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from smf.artifacts import read_json
+from smf.artifacts import Columns, read_json, require_columns
 from smf.errors import DataError
 from smf.job import STATE_SUFFIX
 from smf.logs import PROGRESS
 
-_TEXTS, _NUMBERS = ("rule", "state", "why", "host"), ("pid", "started", "changed")
+_NUMBER = (int, float)
+_COLUMNS: Columns = {"rule": str, "wildcards": dict, "state": str, "why": str, "host": str, "pid": int}
+_COLUMNS |= {"started": _NUMBER, "changed": _NUMBER}
 _ORDER = ("failed", "killed", "unknown", "running", "done")
 
 
@@ -51,9 +53,11 @@ def _read_state(path: Path) -> dict:
     """What a job wrote; of a file that is damaged only what its name tells, so that the others are still shown."""
     try:
         known = read_json(path)
-        if _is_state(known):
+        require_columns(known, _COLUMNS, str(path))
+        require_columns(known["wildcards"], dict.fromkeys(known["wildcards"], str), f"{path}, wildcards")
+        if known["state"] in _ORDER:
             return known
-        why = f"{path} does not hold what a job writes"
+        why = f"{path}: {known['state']!r} is no state of a job"
     except DataError as error:
         why = str(error)
     changed = path.stat().st_mtime
@@ -67,18 +71,6 @@ def _read_state(path: Path) -> dict:
         "started": changed,
         "changed": changed,
     }
-
-
-def _is_state(known: dict) -> bool:
-    wildcards = known.get("wildcards")
-    return (
-        all(isinstance(known.get(name), str) for name in _TEXTS)
-        and all(type(known.get(name)) in (int, float) for name in _NUMBERS)
-        and type(known["pid"]) is int
-        and known["state"] in _ORDER
-        and isinstance(wildcards, dict)
-        and all(isinstance(value, str) for value in wildcards.values())
-    )
 
 
 def status_text(results: str | Path) -> str:

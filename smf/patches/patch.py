@@ -7,7 +7,7 @@ Shapes: R row (a slot that the patch holds), V value, L lesson, W entry of a lis
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -65,7 +65,7 @@ class LayerPatch:
         Raises:
             CheckpointError: They do not; the message begins with ``where``.
         """
-        dims = [getattr(self, field.name).ndim for field in fields(self)]
+        dims = [getattr(self, part.name).ndim for part in fields(self)]
         if dims != [1, 2, 2, 1, 1, 1, 1, 2]:
             raise CheckpointError(f"{where} contradicts itself; {_REMEDY}")
         rows, width = len(self.slots_R), self.before_RV.shape[-1]
@@ -99,12 +99,14 @@ class MemoryPatch:
         facts: The facts in the order in which they were taught; each has ``fact_id``, ``subject``, ``question``,
             ``answer`` and ``stream``, a name for the run that taught it.
         lessons: Which facts (by their place in ``facts``) were learned together, in one batch.
+        provenance: What else is known of how it was learned, such as ``seed`` and ``method``; JSON values.
     """
 
     base_hash: str
     layers: Mapping[int, LayerPatch]
     facts: tuple[Mapping, ...]
     lessons: tuple[tuple[int, ...], ...]
+    provenance: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
@@ -157,6 +159,7 @@ def patch_of(
     base_hash: str,
     facts: Sequence[Mapping],
     lessons: Sequence[Sequence[int]],
+    provenance: Mapping[str, object] | None = None,
 ) -> MemoryPatch:
     """The patch that a method's delta and its :meth:`~smf.memory.journal.Journal.history` make.
 
@@ -166,30 +169,25 @@ def patch_of(
         base_hash: See :class:`MemoryPatch`.
         facts: See :class:`MemoryPatch`.
         lessons: See :class:`MemoryPatch`.
+        provenance: See :class:`MemoryPatch`.
     """
     parts = dict(history)
     for block in {name.split(".")[0] for name in history}:
         noted = delta[f"{block}.slots"]
         rows_R = torch.searchsorted(noted, history[f"{block}.slots"])
         parts[f"{block}.values"] = delta[f"{block}.values"][rows_R]
-    return _assembled(parts, base_hash, facts, lessons, "what was learned")
+    return _assembled(parts, base_hash, facts, lessons, provenance or {}, "what was learned")
 
 
-def write_patch(path: str | Path, patch: MemoryPatch, metadata: Mapping[str, object] | None = None) -> None:
-    """Write a patch; equal patches give equal bytes.
-
-    Args:
-        path: Where it goes.
-        patch: The patch.
-        metadata: What else shall be known of it, such as the seed.
-    """
+def write_patch(path: str | Path, patch: MemoryPatch) -> None:
+    """Write a patch; equal patches give equal bytes."""
     parts = {
-        f"{block}.{_FILE_NAMES[field.name]}": getattr(layer, field.name)
+        f"{block}.{_FILE_NAMES[part.name]}": getattr(layer, part.name)
         for block, layer in patch.layers.items()
-        for field in fields(LayerPatch)
+        for part in fields(LayerPatch)
     }
     header = {
-        **(metadata or {}),
+        **patch.provenance,
         "kind": KIND,
         "start_hash": patch.base_hash,
         "facts": [dict(fact) for fact in patch.facts],
@@ -204,25 +202,31 @@ def read_patch(path: str | Path) -> MemoryPatch:
     Raises:
         CheckpointError: The file is missing, damaged, of another format version, or no patch.
     """
-    parts, metadata = read_tensors(path)
-    if metadata.get("kind") != KIND:
-        raise CheckpointError(
-            f"{path} is no memory patch; runs of sparse methods leave them in runs/<method>/seed-<seed>/learn/"
-        )
-    base_hash, facts, lessons = (metadata.get(name) for name in ("start_hash", "facts", "lessons"))
-    if not (isinstance(base_hash, str) and _are_facts(facts) and _are_lessons(lessons)):
-        raise CheckpointError(f"{path} does not say what it was learned from; {_REMEDY}")
-    return _assembled(parts, base_hash, facts, lessons, str(path))
+    return patch_from(*read_tensors(path), str(path))
 
 
-def read_provenance(path: str | Path) -> dict:
-    """What a patch's file says of how it was made, such as ``seed`` and ``method``: what :func:`write_patch` was given.
+def patch_from(parts: Mapping[str, Tensor], metadata: Mapping[str, object], where: str) -> MemoryPatch:
+    """The patch of a file that was read.
+
+    Args:
+        parts: Its tensors.
+        metadata: Its metadata.
+        where: Its name for messages.
 
     Raises:
-        CheckpointError: See :func:`read_patch`.
+        CheckpointError: It is no patch.
     """
-    metadata = read_tensors(path)[1]
-    return {key: value for key, value in metadata.items() if key not in ("kind", "start_hash", "facts", "lessons")}
+    provenance = dict(metadata)
+    kind, base_hash, facts, lessons = (
+        provenance.pop(name, None) for name in ("kind", "start_hash", "facts", "lessons")
+    )
+    if kind != KIND:
+        raise CheckpointError(
+            f"{where} is no memory patch; runs of sparse methods leave them in runs/<method>/seed-<seed>/learn/"
+        )
+    if not (isinstance(base_hash, str) and _are_facts(facts) and _are_lessons(lessons)):
+        raise CheckpointError(f"{where} does not say what it was learned from; {_REMEDY}")
+    return _assembled(parts, base_hash, facts, lessons, provenance, where)
 
 
 def require_base(patch: MemoryPatch, base_hash: str, patch_name: object, base_name: object) -> None:
@@ -251,21 +255,25 @@ def _are_lessons(lessons: object) -> bool:
 
 
 def _assembled(
-    parts: Mapping[str, Tensor], base_hash: str, facts: Sequence[Mapping], lessons: Sequence[Sequence[int]], where: str
+    parts: Mapping[str, Tensor],
+    base_hash: str,
+    facts: Sequence[Mapping],
+    lessons: Sequence[Sequence[int]],
+    provenance: Mapping[str, object],
+    where: str,
 ) -> MemoryPatch:
     blocks = sorted({int(block) for block in (name.split(".")[0] for name in parts) if block.isdecimal()})
     expected = {f"{block}.{name}" for block in blocks for name in _FILE_NAMES.values()}
     if parts.keys() != expected:
         raise CheckpointError(f"{where} holds {sorted(parts)}; a patch holds {sorted(expected)}; {_REMEDY}")
     layers = {
-        block: LayerPatch(**{field: parts[f"{block}.{name}"] for field, name in _FILE_NAMES.items()})
-        for block in blocks
+        block: LayerPatch(**{part: parts[f"{block}.{name}"] for part, name in _FILE_NAMES.items()}) for block in blocks
     }
     for layer in layers.values():
         layer.require_whole(len(lessons), where)
     if any(not 0 <= place < len(facts) for lesson in lessons for place in lesson):
         raise CheckpointError(f"{where} contradicts itself; {_REMEDY}")
-    return MemoryPatch(base_hash, layers, tuple(facts), tuple(tuple(lesson) for lesson in lessons))
+    return MemoryPatch(base_hash, layers, tuple(facts), tuple(tuple(lesson) for lesson in lessons), provenance)
 
 
 def _within(numbers: Tensor, end: int | None) -> bool:

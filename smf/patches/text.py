@@ -1,7 +1,6 @@
 """What people read of patches."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 import torch
 
@@ -12,12 +11,11 @@ from smf.patches.stack import Conflicts
 _MOST = 10
 
 
-def info_text(patch: MemoryPatch, metadata: Mapping, size: int, *, facts: bool) -> str:
+def info_text(patch: MemoryPatch, size: int, *, facts: bool) -> str:
     """What a patch holds.
 
     Args:
         patch: The patch.
-        metadata: What its file says beside.
         size: Bytes of the file.
         facts: Whether to list every fact.
     """
@@ -31,8 +29,8 @@ def info_text(patch: MemoryPatch, metadata: Mapping, size: int, *, facts: bool) 
         if values
         else f"size    {size:,} bytes",
     ]
-    if "seed" in metadata:
-        lines.append(f"seed    {metadata['seed']}")
+    if "seed" in patch.provenance:
+        lines.append(f"seed    {patch.provenance['seed']}")
     if not facts:
         return "\n".join([*lines, "", "smf patch info PATCH --facts lists the facts"])
     alone, shared = _rows_by_lesson(patch)

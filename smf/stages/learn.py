@@ -13,7 +13,7 @@ from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.recompute import recompute_activations
 from smf.patches.patch import KIND as PATCH
-from smf.patches.patch import patch_of, read_patch, write_patch
+from smf.patches.patch import patch_from, patch_of, write_patch
 from smf.resume import NO_RESUME, Resume
 from smf.selection.background import BackgroundCounts
 from smf.streams.background_texts import BackgroundTexts
@@ -125,7 +125,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _publish(waiting: Mapping[int, Path], delta_paths: Mapping[int, str | Path]) -> None:
-    """Put finished snapshots where they belong; the resume state is cleared only when the job is done."""
+    """Put finished snapshots where they belong; they stay here too, until Snakemake has noted that the job is done."""
     for position, path in delta_paths.items():
         copy_file(waiting[position], path)
 
@@ -169,13 +169,13 @@ def write_learned(
         for place, fact in ((place, facts[place]) for place in taught)
     ]
     renumbered = [tuple(numbers[place] for place in lesson) for lesson in lessons]
-    write_patch(path, patch_of(delta, tensors, start_hash, known, renumbered), metadata)
+    write_patch(path, patch_of(delta, tensors, start_hash, known, renumbered, metadata))
 
 
 def read_delta(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """What :func:`write_learned` wrote, as :meth:`smf.methods.method.Method.load_delta` takes it, and its metadata."""
     tensors, metadata = read_tensors(path)
-    return (read_patch(path).delta() if metadata.get("kind") == PATCH else tensors), metadata
+    return (patch_from(tensors, metadata, str(path)).delta() if metadata.get("kind") == PATCH else tensors), metadata
 
 
 def start_method(

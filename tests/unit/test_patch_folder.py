@@ -19,7 +19,7 @@ from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.patches.apply import apply
 from smf.patches.folder import apply_to_folder, revert_folder
 from smf.patches.held import VERSION, held_by
-from smf.patches.patch import read_patch, read_provenance, write_patch
+from smf.patches.patch import read_patch, write_patch
 from smf.patches.stack import stack
 from smf.seals import seal
 from smf.selection.background import BackgroundCounts
@@ -305,8 +305,8 @@ def test_options_of_ask_may_stand_anywhere(results, patches, capsys):
 def test_forgetting_keeps_what_the_file_says_of_how_it_was_made(results, patches, tmp_path):
     out = tmp_path / "left.safetensors"
     assert run("patch", "forget", patches[0], FACTS[0].fact_id, "-o", out) == 0
-    assert read_provenance(out) == read_provenance(patches[0])
-    assert read_provenance(out)["seed"] == 0
+    assert read_patch(out).provenance == read_patch(patches[0]).provenance
+    assert read_patch(out).provenance["seed"] == 0
 
 
 @pytest.mark.parametrize(

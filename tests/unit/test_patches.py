@@ -310,7 +310,7 @@ def test_different_facts_of_one_name_stack_and_are_told_apart():
         ("seed 0", "seed 0-1"),
         ("other", "seed 0-0"),
     ]
-    said = info_text(both, {}, 1, facts=True)
+    said = info_text(both, 1, facts=True)
     assert "seed 0:seed 0-1 " in said
     assert "other:seed 0-1 " in said
     assert "2 facts only in the first: seed 0-0, seed 0-1" in diff_text(first, second)
@@ -374,8 +374,9 @@ def test_conflicts_are_the_slots_that_both_write():
 def test_a_patch_is_read_as_it_was_written_and_equal_patches_are_equal_bytes(tmp_path_factory, seed):
     folder = tmp_path_factory.mktemp("patch")
     patch, _, _ = written(seed)
-    write_patch(folder / "a.safetensors", patch, {"seed": 3})
-    write_patch(folder / "b.safetensors", read_patch(folder / "a.safetensors"), {"seed": 3})
+    patch = replace(patch, provenance={"seed": 3})
+    write_patch(folder / "a.safetensors", patch)
+    write_patch(folder / "b.safetensors", read_patch(folder / "a.safetensors"))
     assert equal(patch, read_patch(folder / "a.safetensors"))
     assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
 
