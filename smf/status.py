@@ -44,7 +44,8 @@ def job_states(results: str | Path) -> list[dict]:
         known["heard"] = max(known["changed"], log.stat().st_mtime if log.is_file() else 0.0)
         if known["state"] == "running" and known["host"] == socket.gethostname() and not _is_alive(known["pid"]):
             known["state"] = "killed"
-        end = time.time() if known["state"] == "running" else known["changed"]
+        # A job that was killed could not write when.
+        end = {"running": time.time(), "killed": known["heard"]}.get(known["state"], known["changed"])
         states.append({**known, "log": str(log), "seconds": end - known["started"], "progress": _progress(log)})
     return sorted(states, key=lambda state: (_ORDER.index(state["state"]), state["rule"], state["log"]))
 

@@ -64,6 +64,13 @@ def test_seconds_go_on_while_a_job_runs_and_stop_when_it_ends(results):
     assert seconds["lora"] == pytest.approx(100, abs=5)
 
 
+def test_a_killed_job_ran_until_it_was_last_heard_of(results):
+    log = results / "logs/learn/smf.log"
+    os.utime(log, (time.time() - 20, time.time() - 20))
+    (killed,) = [state for state in job_states(results) if state["state"] == "killed"]
+    assert killed["seconds"] == pytest.approx(80, abs=1)
+
+
 def test_the_text_begins_with_what_needs_attention_and_says_why(results):
     text = status_text(results)
     assert text.startswith("1 failed, 1 killed, 2 running, 1 done\n")
