@@ -1,67 +1,18 @@
-"""Text, JSON and tables on disk. Every write is atomic; every read names the file it rejects.
-
-A file appears under its final name only once it is whole: it is written beside it, synced and renamed.
-"""
+"""Text, JSON and tables on disk. Every write is atomic (:mod:`smf.atomic`); every read names the file it rejects."""
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from smf.atomic import atomic_path
 from smf.errors import DataError
 
 _TEXT_COLUMNS = ("method", "metric", "setting", "label")  # columns of tables that hold text, whatever it looks like
 Columns = Mapping[str, type | tuple[type, ...]]  # the columns of a row, with their types
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends without an exception."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except Exception as error:
-        error.add_note(not_written(path))
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def require_new(path: str | Path) -> None:
-    """Refuse a place where something is, or where nothing can be written, before work is done for it.
-
-    Raises:
-        DataError: It exists, or something above it is no folder or must not be written to.
-    """
-    path = Path(path)
-    if path.exists() or path.is_symlink():
-        raise DataError(f"{path} exists and is not written over; name a place where nothing is, or move it away")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    try:
-        handle, name = tempfile.mkstemp(dir=above, prefix=f".{path.stem}.", suffix=path.suffix)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written in {above}: {error.strerror}; name another place") from error
-    os.close(handle)
-    os.unlink(name)
-
-
-def not_written(path: str | Path) -> str:
-    """What to say of a file or folder whose writing failed, be it for a full disk."""
-    return f"{path} was not written; free space on its disk or mend what is said above, then repeat the command"
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -196,7 +196,7 @@ def _conflicts(options: argparse.Namespace) -> None:
 
 
 def _stack(options: argparse.Namespace) -> None:
-    from smf.artifacts import require_new
+    from smf.atomic import require_new
     from smf.patches.patch import read_patch, write_patch
     from smf.patches.stack import stack
 
@@ -205,7 +205,7 @@ def _stack(options: argparse.Namespace) -> None:
 
 
 def _forget(options: argparse.Namespace) -> None:
-    from smf.artifacts import require_new
+    from smf.atomic import require_new
     from smf.patches.forget import forget
     from smf.patches.held import require_own
     from smf.patches.patch import read_patch, write_patch

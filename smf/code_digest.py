@@ -1,4 +1,7 @@
-"""A digest of the code that a script runs: editing a module makes stale what the module made, and nothing else."""
+"""A digest of the code that a script runs: editing a module makes stale what the module made, and nothing else.
+
+What counts is what runs. Comments, layout, docstrings, and the texts of errors and log lines can be reworded at will.
+"""
 
 import ast
 import hashlib
@@ -7,13 +10,31 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from smf.code_meaning import meaning
+
 PACKAGE = "smf"
+
+LEFT_OUT = {
+    "atomic": "how a file gets to its place; what is in it comes from the caller",
+    "code_digest": "finds out what ran",
+    "code_meaning": "finds out what ran",
+    "errors": "classes of errors and their wording: what is raised ends the job",
+    "gpus": "which of several like GPUs a job takes",
+    "job": "what is done around the work: log, seals, state",
+    "logs": "where messages go, and progress bars, which hand on what they are given",
+    "seals": "accepts or refuses files as they are",
+}
+"""Modules of smf that cannot change a result, each with the reason; what they import for themselves is left out too.
+
+:mod:`smf.resume` is not among them: state that is read in another way would give another result.
+"""
 
 
 def code_digest(*files: str | Path) -> str:
     """SHA-256 over the given files and every module of smf that the Python files among them import, directly or not.
 
-    It follows contents, not modification times: a fresh clone or a ``git checkout`` changes nothing.
+    It follows what the code does, not how it is written nor when: see :func:`smf.code_meaning.meaning`. Modules that
+    cannot change a result (:data:`LEFT_OUT`) are not followed. Files that are not Python count by their bytes.
     """
     reached: set[Path] = set()
     waiting = [Path(file).resolve() for file in files]
@@ -21,10 +42,21 @@ def code_digest(*files: str | Path) -> str:
         if (path := waiting.pop()) not in reached:
             reached.add(path)
             waiting += _imports(path)
-    digest = hashlib.sha256()
-    for path in sorted(reached, key=lambda path: (path.name, str(path))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    parts = [_contents(path) for path in sorted(reached, key=lambda path: (path.name, str(path)))]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _contents(path: Path) -> str:
+    """What one file adds to a digest."""
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(meaning(_tree(path), _is_left_out).encode(errors="surrogatepass")).hexdigest()
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
@@ -33,7 +65,7 @@ def _imports(path: Path) -> tuple[Path, ...]:
     if path.suffix != ".py":
         return ()
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -41,12 +73,20 @@ def _imports(path: Path) -> tuple[Path, ...]:
     return tuple(path for name in names if name.split(".")[0] == PACKAGE for path in _files(name))
 
 
+def _is_left_out(module: str) -> bool:
+    """Whether a module, by its full name, is one that cannot change a result."""
+    package, _, name = module.partition(".")
+    return package == PACKAGE and name in LEFT_OUT
+
+
 @cache
 def _files(name: str) -> tuple[Path, ...]:
     """A module's file and those of the packages above it, which an import runs too."""
+    parts = name.split(".")[1:]
+    if parts and parts[0] in LEFT_OUT:
+        return _files(PACKAGE)
     files = []
     root = _package_root()
-    parts = name.split(".")[1:]
     for depth in range(len(parts) + 1):
         place = root.joinpath(*parts[:depth])
         files += [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smf.artifacts import atomic_path
+from smf.atomic import atomic_path
 from smf.errors import CheckpointError
 
 FORMAT_VERSION = 2

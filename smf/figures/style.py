@@ -1,6 +1,5 @@
 """How every figure looks and how it is saved: the same table gives the same bytes on the same machine."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from smf.atomic import atomic_path
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 START_COLOUR = "#4a4a4a"
@@ -107,11 +108,5 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     path = Path(path)
     if path.suffix not in _METADATA:
         raise ValueError(f"cannot save a figure as {path}; the suffix must be one of {', '.join(_METADATA)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        with drawing():
-            figure.savefig(temporary, format=path.suffix[1:], metadata=_METADATA[path.suffix])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, drawing():
+        figure.savefig(temporary, format=path.suffix[1:], metadata=_METADATA[path.suffix])

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +12,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
-from smf.artifacts import not_written, read_json, sha256
+from smf.artifacts import read_json, sha256
+from smf.atomic import not_written, put_in_place
 from smf.errors import CheckpointError, DataError
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.models.device import require_device
@@ -47,9 +47,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
             # Old weights must not stand beside a new configuration.
             (folder / "model.safetensors").unlink(missing_ok=True)
             for file in sorted(files, key=lambda file: file == "model.safetensors"):
-                with open(Path(name) / file, "rb+") as handle:
-                    os.fsync(handle.fileno())
-                os.replace(Path(name) / file, folder / file)
+                put_in_place(Path(name) / file, folder / file)
     except Exception as error:
         error.add_note(not_written(folder))
         raise

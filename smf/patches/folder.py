@@ -9,14 +9,14 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from smf.artifacts import not_written, require_new, sha256, write_json
+from smf.artifacts import sha256, write_json
+from smf.atomic import not_written, require_new, temporary_folder
 from smf.errors import CheckpointError, DataError
 from smf.models.checkpoint import model_hash, weight_files
 from smf.patches.held import LIST, VERSION, held_by
@@ -91,7 +91,7 @@ def _write_folder(
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f".{glob.escape(out.name)}.writing.*"):  # by a process that was killed
         shutil.rmtree(left)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.writing."))
+    temporary = temporary_folder(out.parent, f".{out.name}.writing.")
     try:
         for file in folder.iterdir():
             if file.is_file() and file.name != LIST:
@@ -113,7 +113,6 @@ def _write_folder(
                 "base itself"
             )
         _sync(temporary)
-        temporary.chmod(0o755)
         temporary.rename(out)
     except Exception as error:
         error.add_note(not_written(out))

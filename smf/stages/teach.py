@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from smf.artifacts import read_jsonl, require_new, sha256
+from smf.artifacts import read_jsonl, sha256
+from smf.atomic import require_new
 from smf.errors import CheckpointError, DataError, refuse
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.evaluation.metrics import MEASURES

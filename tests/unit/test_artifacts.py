@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from smf.artifacts import (
-    atomic_path,
     read_json,
     read_jsonl,
     read_table,
@@ -27,6 +26,7 @@ from smf.artifacts import (
     write_table,
     write_text,
 )
+from smf.atomic import atomic_path, put_in_place, temporary_folder
 from smf.errors import CheckpointError, DataError
 from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import same_bytes
@@ -77,11 +77,36 @@ def test_a_file_is_written_whole_with_nothing_beside_it(tmp_path, name, old):
     WRITERS[name](path)
     assert [child.name for child in path.parent.iterdir()] == [name]
     assert path.stat().st_size >= LONG
-    assert path.stat().st_mode & 0o777 == 0o644
     first = path.read_bytes()
     for _ in range(5):
         WRITERS[name](path)
         assert path.read_bytes() == first
+
+
+@pytest.fixture(params=[0o022, 0o002, 0o077], ids=oct)
+def umask(request):
+    """A umask that the shell has set."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+@every_writer
+def test_a_file_has_the_mode_that_the_umask_says(tmp_path, umask, name):
+    WRITERS[name](tmp_path / name)
+    assert mode(tmp_path / name) == 0o666 & ~umask
+
+
+def test_so_have_files_that_a_library_wrote_for_their_owner_alone_and_folders(tmp_path, umask):
+    (tmp_path / "written").touch(mode=0o600)
+    put_in_place(tmp_path / "written", tmp_path / "place")
+    assert mode(tmp_path / "place") == 0o666 & ~umask
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    assert mode(temporary_folder(tmp_path, ".new.")) == 0o777 & ~umask
 
 
 @every_writer
@@ -101,7 +126,7 @@ def test_a_disk_that_is_full_when_synced_leaves_nothing_half_written(tmp_path, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = prepare(tmp_path, name, old)
-    monkeypatch.setattr("smf.artifacts.os.fsync", fsync)
+    monkeypatch.setattr("smf.atomic.os.fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
         WRITERS[name](path)
     assert_untouched(path, old)
@@ -140,7 +165,7 @@ def test_bytes_reach_the_disk_before_the_final_name_does(tmp_path, monkeypatch):
     def fsync(descriptor):
         synced.append((os.fstat(descriptor).st_size, path.exists()))
 
-    monkeypatch.setattr("smf.artifacts.os.fsync", fsync)
+    monkeypatch.setattr("smf.atomic.os.fsync", fsync)
     write_text(path, "whole")
     assert synced == [(5, False)]
 

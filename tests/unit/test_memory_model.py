@@ -557,7 +557,7 @@ def test_a_half_written_folder_is_never_taken_for_a_whole_one(tmp_path, monkeypa
     if old:
         save_checkpoint(memory_model(seed=1), tokenizer(), tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("smf.models.checkpoint.os.fsync", fail_after(calls, lambda descriptor: None))
+        patch.setattr("smf.atomic.os.fsync", fail_after(calls, lambda descriptor: None))
         with pytest.raises(DiskFullError) as caught:
             save_checkpoint(memory_model(seed=2), tokenizer(), tmp_path)
     assert f"{tmp_path} was not written; free space" in caught.value.__notes__[-1]
@@ -565,6 +565,7 @@ def test_a_half_written_folder_is_never_taken_for_a_whole_one(tmp_path, monkeypa
         load_model(tmp_path, "cpu")
     save_checkpoint(memory_model(seed=2), tokenizer(), tmp_path)
     assert same_bytes(logits(load_model(tmp_path, "cpu")), logits(memory_model(seed=2)))
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # weights too, as the umask says
 
 
 # Use

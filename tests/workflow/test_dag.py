@@ -148,8 +148,8 @@ def table_bytes(folder):
     return {path.name: path.read_bytes() for path in tables}
 
 
-def append_comment(path):
-    path.write_text(path.read_text(encoding="utf-8") + "# an edit\n", encoding="utf-8")
+def append(path, text):
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
 def example(name):
@@ -434,7 +434,29 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
     ],
 )
 def test_an_edit_reruns_what_the_code_made_and_what_depends_on_it(replan_after, module, counts):
-    assert replan_after(lambda sources: append_comment(sources / module)).counts == counts
+    edit = "EDIT = 1\n" if module.endswith(".py") else "# an edit\n"
+    assert replan_after(lambda sources: append(sources / module, edit)).counts == counts
+
+
+@pytest.mark.slow
+def test_an_edit_of_words_reruns_nothing_wherever_it_is(replan_after):
+    """Docstrings and comments of all modules, an error's text and a log line's, and code that changes no result."""
+
+    def reword(sources):
+        for path in [*sources.glob("smf/**/*.py"), *sources.glob("workflow/scripts/*.py")]:
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace('"""', '"""In other words: ', 1) + "# an edit\n", encoding="utf-8")
+        for name, old, new in [
+            ("streams/facts.py", 'raise DataError(f"', 'raise DataError(f"sadly, '),
+            ("stages/prepare.py", "texts for pretraining", "texts to pretrain on"),
+        ]:
+            text = (sources / "smf" / name).read_text(encoding="utf-8")
+            assert old in text
+            (sources / "smf" / name).write_text(text.replace(old, new), encoding="utf-8")
+        for name in ("errors", "logs", "seals", "job", "status", "gpus"):
+            append(sources / "smf" / f"{name}.py", "EDIT = 1\n")
+
+    assert replan_after(reword).nothing_to_do
 
 
 # The README's examples
