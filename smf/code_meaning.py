@@ -49,7 +49,7 @@ class _Writer:
         return self._of(node, self.node)
 
     def _of(self, node: ast.AST, write: Callable[[ast.AST], str]) -> str:
-        """A node's type and fields, without empty ones, which differ from Python to Python; ``write`` gives what is in it."""
+        """A node's type and fields, without empty ones, which differ between Pythons; ``write`` gives what is in it."""
         fields = [
             f"{name}={self._value(field, write)}"
             for name, field in ast.iter_fields(node)
