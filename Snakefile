@@ -31,6 +31,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/frontier.smk"
 include: "workflow/rules/core_sets.smk"
 include: "workflow/rules/page.smk"
+include: "workflow/rules/start.smk"
 
 
 rule all:
@@ -39,3 +40,8 @@ rule all:
         "<results>/figures/forgetting.pdf",
         "<results>/figures/forgetting.png",
         "<results>/tables/summary.csv",
+
+
+onstart:
+    if not workflow.touch:
+        refuse_damaged()

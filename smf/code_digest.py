@@ -19,6 +19,7 @@ LEFT_OUT = {
     "code_digest": "finds out what ran",
     "code_meaning": "finds out what ran",
     "errors": "classes of errors and their wording: what is raised ends the job",
+    "file_digests": "finds out what files hold",
     "gpus": "which of several like GPUs a job takes",
     "job": "what is done around the work: log, seals, state",
     "logs": "where messages go, and progress bars, which hand on what they are given",

@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +21,13 @@ from typing import Protocol
 
 from smf.artifacts import write_json
 from smf.gpus import take_gpu
-from smf.logs import configure_logging
+from smf.logs import configure_logging, quiet_interrupts
 from smf.seals import is_below, kept_path, makers_job, seal, verified
 
 STATE_SUFFIX = ".state.json"
-"""Beside a job's log: whether it is running, done or failed, and why."""
+"""Beside a job's log: whether it is running, done, failed or interrupted, and why."""
+
+quiet_interrupts()  # already here: what a script imports next takes seconds, and Ctrl-C does not wait
 
 
 class Call(Protocol):
@@ -62,9 +66,13 @@ class Job:
         self._kept = Path(call.config["kept"])
         self._hashes: dict[str, str] = {}
         self._started = time.time()
+        self._handler: Callable | int | None = None  # of SIGTERM, outside of the job
 
     def __enter__(self) -> "Job":
         configure_logging(self._log)
+        if threading.current_thread() is threading.main_thread():
+            # Clusters end jobs so; by default nothing would be tidied up, and nobody told.
+            self._handler = signal.signal(signal.SIGTERM, _interrupt)
         self._tell("running")
         with self._told():
             if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
@@ -74,8 +82,10 @@ class Job:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
         if error is not None:
-            self._tell("failed", error)
+            self._tell_failure(error)
             return
         outputs = [path for path in self._files(self._call.output) if is_below(path, self._results)]
         wildcards = dict(self._call.wildcards.items())
@@ -133,10 +143,16 @@ class Job:
         try:
             yield
         except BaseException as error:
-            self._tell("failed", error)
+            self._tell_failure(error)
             raise
 
-    def _tell(self, state: str, error: BaseException | None = None) -> None:
+    def _tell_failure(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._tell("interrupted", str(error) or "by Ctrl-C")
+        else:
+            self._tell("failed", f"{type(error).__name__}: {error}")
+
+    def _tell(self, state: str, why: str = "") -> None:
         """Write down how the job stands, for ``smf status``."""
         write_json(
             kept_path(self._results, self._log, self._kept).with_suffix(STATE_SUFFIX),
@@ -144,10 +160,14 @@ class Job:
                 "rule": self._call.rule,
                 "wildcards": {name: str(value) for name, value in self._call.wildcards.items()},
                 "state": state,
-                "why": "" if error is None else f"{type(error).__name__}: {error}",
+                "why": why,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "started": self._started,
                 "changed": time.time(),
             },
         )
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(f"by {signal.Signals(number).name}")

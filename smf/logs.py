@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
 
 from tqdm import tqdm
 
@@ -39,9 +40,21 @@ def configure_logging(log_path: str | Path) -> None:
         if issubclass(kind, SmfError):
             sys.stderr.write(f"\n{kind.__name__}: {error}\n(log: {path})\n")
         else:
-            sys.__excepthook__(kind, error, trace)
+            _report_quietly(kind, error, trace)
 
     sys.excepthook = report
+
+
+def quiet_interrupts() -> None:
+    """Show one line in place of a traceback if this process is interrupted, by Ctrl-C or by a cluster's SIGTERM."""
+    sys.excepthook = _report_quietly
+
+
+def _report_quietly(kind: type, error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("\ninterrupted; repeat the command to go on\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 class _Lines:

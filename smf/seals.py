@@ -8,7 +8,7 @@ works on copies finds the seals of the files where these are kept.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from smf.artifacts import read_json, sha256, write_json
@@ -71,6 +71,18 @@ def verified(results: Path, inputs: Iterable[Path], kept: Path | None = None) ->
     return {str(name): _verified(kept or results, name, path) for name, path in below.items()}
 
 
+def damaged(results: Path, paths: Iterable[Path], digest_of: Callable[[Path], str] = sha256) -> dict[Path, str]:
+    """Those of the files below the results folder that are not what their seals say, each with what is wrong with it.
+
+    Args:
+        results: The results folder where they are kept.
+        paths: Files, some of them below it.
+        digest_of: Computes the SHA-256 of a file.
+    """
+    faults = {path: _compared(results, path, path, digest_of)[0] for path in paths if is_below(path, results)}
+    return {path: fault for path, fault in faults.items() if fault}
+
+
 def makers_job(results: Path, path: Path) -> str:
     """The job that made a file of which the seal was :func:`verified`, see :func:`seal`."""
     return read_json(seal_path(results, path))["job"]
@@ -98,36 +110,35 @@ def _checksum(known: Mapping) -> str:
 
 
 def _verified(results: Path, name: Path, path: Path) -> str:
-    remedy = f"make it again: snakemake --cores 1 --forcerun {name}"
+    fault, found = _compared(results, name, path, sha256)
+    if fault:
+        raise CheckpointError(f"{fault}; make it again: snakemake --cores 1 --forcerun {name}")
+    return found
+
+
+def _compared(results: Path, name: Path, path: Path, digest_of: Callable[[Path], str]) -> tuple[str, str]:
+    """What is wrong with a file, "" if nothing is, and its SHA-256 if it was computed."""
     sealed_at = seal_path(results, name)
     if not path.is_file():
-        raise CheckpointError(f"{name} is missing; {remedy}")
+        return f"{name} is missing", ""
     try:
         known = read_json(sealed_at)
-    except DataError as error:
+    except DataError:
         why = "is damaged" if sealed_at.is_file() else "does not exist"
-        raise CheckpointError(
-            f"{name} cannot be trusted: its seal {sealed_at} {why}, so nothing tells which job made it; {remedy}"
-        ) from error
+        return f"{name} cannot be trusted: its seal {sealed_at} {why}, so nothing tells which job made it", ""
     if known.get("format") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{name} was sealed by another version of smf (format {known.get('format')}, this is {FORMAT_VERSION}); "
-            f"{remedy}"
+        return (
+            f"{name} was sealed by another version of smf (format {known.get('format')}, this is {FORMAT_VERSION})",
+            "",
         )
     if known.pop("checksum", None) != _checksum(known):
-        raise CheckpointError(f"{name} cannot be trusted: its seal {sealed_at} was changed; {remedy}")
+        return f"{name} cannot be trusted: its seal {sealed_at} was changed", ""
     if known.get("path") != os.path.relpath(name, results):
-        raise CheckpointError(
-            f"{name} cannot be trusted: its seal {sealed_at} is that of {known.get('path')}; {remedy}"
-        )
+        return f"{name} cannot be trusted: its seal {sealed_at} is that of {known.get('path')}", ""
     size = path.stat().st_size
     if size != known.get("size"):
-        raise CheckpointError(
-            f"{name} has {size:,} bytes, but rule {known.get('rule')} wrote {known.get('size')}; {remedy}"
-        )
-    found = sha256(path)
+        return f"{name} has {size:,} bytes, but rule {known.get('rule')} wrote {known.get('size')}", ""
+    found = digest_of(path)
     if found != known.get("sha256"):
-        raise CheckpointError(
-            f"{name} is not what rule {known.get('rule')} wrote: its contents were changed or swapped; {remedy}"
-        )
-    return found
+        return f"{name} is not what rule {known.get('rule')} wrote: its contents were changed or swapped", found
+    return "", found

@@ -18,10 +18,12 @@ from smf.errors import DataError
 from smf.job import STATE_SUFFIX
 from smf.logs import PROGRESS
 
+_WIDTH = 8
 _NUMBER = (int, float)
 _COLUMNS: Columns = {"rule": str, "wildcards": dict, "state": str, "why": str, "host": str, "pid": int}
 _COLUMNS |= {"started": _NUMBER, "changed": _NUMBER}
-_ORDER = ("failed", "killed", "unknown", "running", "done")
+_ORDER = ("failed", "killed", "interrupted", "unknown", "running", "done")
+_RARE = ("interrupted", "unknown")  # their columns are there only if such jobs are
 
 
 def job_states(results: str | Path) -> list[dict]:
@@ -86,10 +88,10 @@ def status_text(results: str | Path) -> str:
     for state in states:
         if state["state"] == "done":
             continue
-        lines += ["", f"{state['state']:<8} {_name(state)}  {_duration(state['seconds'])}"]
+        lines += ["", f"{state['state']:<{_WIDTH}} {_name(state)}  {_duration(state['seconds'])}"]
         if state["why"]:
             lines.append(f"         {state['why']}")
-        if state["state"] == "killed":
+        if state["state"] in ("killed", "interrupted"):
             lines.append("         repeat the command (if Snakemake says that the folder is locked, first --unlock)")
         if state["state"] == "running" and state["host"] != socket.gethostname():
             silent = _duration(max(time.time() - state["heard"], 0))
@@ -100,10 +102,11 @@ def status_text(results: str | Path) -> str:
     rules: dict[str, Counter] = {}
     for state in states:
         rules.setdefault(state["rule"], Counter())[state["state"]] += 1
-    columns = [name for name in reversed(_ORDER) if name != "unknown" or counts[name]]
-    lines += ["", f"{'rule':<24} " + " ".join(f"{name:>8}" for name in columns)]
+    columns = {name: max(len(name), _WIDTH) for name in reversed(_ORDER) if name not in _RARE or counts[name]}
+    lines += ["", f"{'rule':<24} " + " ".join(f"{name:>{width}}" for name, width in columns.items())]
     for rule, found in sorted(rules.items()):
-        lines.append((f"{rule:<24} " + " ".join(f"{found[name] or '':>8}" for name in columns)).rstrip())
+        cells = " ".join(f"{found[name] or '':>{width}}" for name, width in columns.items())
+        lines.append(f"{rule:<24} {cells}".rstrip())
     return "\n".join([*lines, *_branches(states)])
 
 

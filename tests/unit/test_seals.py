@@ -3,16 +3,18 @@
 import json
 import random
 import shutil
+import signal
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 
-from smf.artifacts import write_json, write_jsonl, write_table, write_text
+from smf.artifacts import read_json, write_json, write_jsonl, write_table, write_text
+from smf.atomic import atomic_path
 from smf.errors import CheckpointError, ConfigError
 from smf.job import Job
-from smf.seals import seal, seal_path, verified
+from smf.seals import damaged, seal, seal_path, verified
 from smf.tensor_files import write_tensors
 
 RULES = {
@@ -310,3 +312,33 @@ def test_the_same_job_finds_its_state_whatever_the_interval_is_now(tmp_path, qui
     fail(results, {"a": 1}, interval=5)
     with Job(call(results, params={"a": 1}, interval=7)) as job:
         assert job.resume.load("x")[1] == {"n": 1}
+
+
+@pytest.mark.parametrize(("number", "why"), [(signal.SIGINT, "by Ctrl-C"), (signal.SIGTERM, "by SIGTERM")])
+def test_a_job_that_is_interrupted_says_so_seals_nothing_and_tidies_up(number, why, tmp_path, quiet):
+    results = tmp_path / "results"
+    made = results / "runs/x.json"
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), Job(call(results, outputs=[made])), atomic_path(made):
+        signal.raise_signal(number)
+    state = read_json(results / "logs/learn/job.state.json")
+    assert (state["state"], state["why"]) == ("interrupted", why)
+    assert list(made.parent.iterdir()) == []
+    assert not seal_path(results, made).exists()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+# All at once, before anything begins
+
+
+def test_all_files_that_are_damaged_are_named_at_once(sealed, tmp_path):
+    results = shutil.copytree(sealed, tmp_path / "results")
+    names = list(RULES)
+    truncate = names[:2]
+    for name in truncate:
+        truncated(results, results / name, random.Random(0))
+    foreign(results, results / names[3], None)
+    faults = damaged(results, [*(results / name for name in names), results.parent / "outside.txt"])
+    assert set(faults) == {results / name for name in (*truncate, names[3])}
+    assert f"bytes, but rule {RULES[names[0]][0]} wrote" in faults[results / names[0]]
+    assert "--force" not in "".join(faults.values())  # one command for all is up to the caller

@@ -81,6 +81,16 @@ def test_the_text_begins_with_what_needs_attention_and_says_why(results):
     assert "unknown" not in text
 
 
+def test_an_interrupted_job_is_no_failure_and_says_how_to_go_on(results):
+    job(results, "evaluate", "lora", "interrupted", why="by Ctrl-C")
+    text = status_text(results)
+    assert text.startswith("1 failed, 1 killed, 1 interrupted, 2 running, 1 done\n")
+    assert re.search(r"interrupted evaluate method lora  0:01:00\n +by Ctrl-C\n +repeat the command", text)
+    header, evaluate, _ = text.split("\n\n")[-1].splitlines()
+    assert header.split() == ["rule", "done", "running", "interrupted", "killed", "failed"]
+    assert evaluate.index("1") == header.index("interrupted") + len("interrupted") - 1
+
+
 def test_a_job_on_another_host_says_when_it_was_last_heard_of(results):
     log = results / "logs/learn/far.log"
     os.utime(log, (time.time() - 20, time.time() - 20))

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from smf.artifacts import read_json
+from smf.artifacts import read_json, sha256, write_json
 from smf.evaluation.metrics import FACTS_METRICS, metrics_of
 from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
 from smf.evaluation.summary import SUMMARY_COLUMNS
@@ -499,6 +499,60 @@ def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(so
     assert {job.rule for job in outcome.jobs} == {"heal"}
     assert not (results / "healed/model.safetensors").exists()
     assert "loss_after" in (results / "logs/heal/report.json").read_text()
+
+
+@pytest.mark.slow
+def test_damaged_inputs_are_all_named_before_anything_is_deleted(sources, copy_of_finished):
+    results, config = copy_of_finished / "results", copy_of_finished / "tiny.yaml"
+    stream, background = results / "streams/seed-0.jsonl", results / "background/counts.safetensors"
+    content = stream.read_bytes()
+    stream.write_bytes(content[:-1])
+    background.write_bytes(background.read_bytes() + b" ")
+    before = digests(results)
+    refused = snakemake(sources, copy_of_finished, config=config)
+    assert refused.code == 1
+    assert "seed-0.jsonl has" in refused.text
+    assert "counts.safetensors has" in refused.text
+    assert not refused.jobs
+    assert "Traceback" not in refused.text
+    assert digests(results) == before
+    (remedy,) = re.findall(r"^    snakemake (--cores 1 --force .*)$", refused.text, re.MULTILINE)
+    assert snakemake(sources, copy_of_finished, *shlex.split(remedy)).counts == {
+        "draw_stream": 1,
+        "count_background": 1,
+    }
+    assert stream.read_bytes() == content
+    assert snakemake(sources, copy_of_finished, config=config).nothing_to_do
+
+
+def digests(folder):
+    """The bytes of all results, without what tells how jobs stand."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".digests.json"]
+    return {path: sha256(path) for path in paths if folder / "logs" not in path.parents}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("job", "outputs", "counts"),
+    [
+        ("learn/lora.seed-0", "runs/lora/seed-0/learn", {"learn": 1, "evaluate": 1, **TABLES}),
+        ("draw_stream/seed-0", "streams/seed-0.jsonl", None),
+    ],
+)
+def test_what_a_forced_job_has_cost_is_made_again_by_the_plain_command(sources, copy_of_finished, job, outputs, counts):
+    """And by a command whose target is made of it, but by no other; what somebody removed to save space stays away."""
+    results, config = copy_of_finished / "results", copy_of_finished / "tiny.yaml"
+    lost = results / outputs
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    assert snakemake(sources, copy_of_finished, "--dry-run", config=config).nothing_to_do
+    state = results / f"logs/{job}.state.json"
+    write_json(state, {**read_json(state), "state": "interrupted"})
+    planned = snakemake(sources, copy_of_finished, "--dry-run", config=config)
+    rule = job.partition("/")[0]
+    assert planned.counts[rule] == 1
+    assert counts is None or planned.counts == counts
+    other = snakemake(sources, copy_of_finished, "--dry-run", "results/base/report.json", config=config)
+    assert other.nothing_to_do
 
 
 @pytest.mark.slow

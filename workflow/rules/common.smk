@@ -9,6 +9,7 @@ import yaml
 from smf.code_digest import code_digest, package_file
 from smf.errors import ConfigError
 from smf.experiment import Experiment
+from smf.lost import lost_files
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
@@ -75,6 +76,13 @@ if EXPERIMENT.config["evaluation"]["tasks"] and workflow.is_main_process:
         check_names(EXPERIMENT.config["evaluation"]["tasks"], EXPERIMENT.config["evaluation"]["include_path"])
     except ConfigError as error:
         raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
+
+
+def make_lost_files_again(wildcards):
+    """No input. Everything is made of data, so this is called as any plan is made: then what was lost can be asked for."""
+    if workflow.is_main_process and KEPT == EXPERIMENT.config["results"]:
+        workflow.dag.forcefiles.update(map(str, lost_files(Path(KEPT))))
+    return []
 
 
 def start_files(wildcards):

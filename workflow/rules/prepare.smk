@@ -2,6 +2,8 @@
 
 
 rule prepare_data:
+    input:
+        make_lost_files_again,
     output:
         pretraining="<results>/data/pretraining.jsonl",
         background="<results>/data/background.jsonl",

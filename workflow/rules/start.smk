@@ -1,0 +1,40 @@
+# What the call itself does before its first job: nothing that is finished is lost for what could have been seen at once.
+
+import shlex
+import sys
+
+from smf.file_digests import FileDigests
+from smf.seals import damaged
+
+MOST_SHOWN = 20
+
+
+def kept_file(file):
+    """Where an input is, if it is not a copy in the storage."""
+    return Path(file.storage_object.query if file.is_storage else file)
+
+
+def repeat(paths):
+    """The command that makes these files again, and nothing else: of the same bytes nothing else follows."""
+    configfiles = [str(path) for path in workflow.overwrite_configfiles]
+    options = ["--configfile", *configfiles] if configfiles else []
+    return shlex.join(["snakemake", "--cores", "1", "--force", *map(str, paths), *options])
+
+
+def refuse_damaged():
+    """Compare what planned jobs read, and no planned job makes, with its seals: Snakemake deletes before jobs can."""
+    planned = list(workflow.dag.needrun_jobs())
+    made = {file for job in planned for file in job.output}
+    read = {kept_file(file) for job in planned for file in job.input if file not in made}
+    digests = FileDigests(Path(KEPT) / ".seals" / ".digests.json")
+    faults = damaged(Path(KEPT), sorted(read), digests.sha256)
+    digests.save()
+    if faults:
+        shown = [*faults.values()][:MOST_SHOWN]
+        more = [f"and {len(faults) - MOST_SHOWN} more"] if len(faults) > MOST_SHOWN else []
+        raise WorkflowError(
+            "files that jobs would read are not what was made:\n\n"
+            + "".join(f"    {line}\n" for line in [*shown, *more])
+            + "\nNo job was started and nothing was deleted. Make them again, then repeat your command:\n\n"
+            f"    {repeat(faults)}\n"
+        )
