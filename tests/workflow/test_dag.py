@@ -15,16 +15,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from smf.artifacts import read_json, sha256, write_json
+from smf.artifacts import read_json, sha256, write_json, write_jsonl
 from smf.evaluation.metrics import FACTS_METRICS, metrics_of
 from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
 from smf.evaluation.summary import SUMMARY_COLUMNS
 from smf.evaluation.tuning import tuning_columns
 from smf.experiment import Experiment
+from smf.models.checkpoint import save_checkpoint
 from smf.sizing.work import Work
+from tests.helpers import base_model, tokenizer
 from tests.workflow.runs import (
     ENVIRONMENT,
     ROOT,
+    TINY,
     Job,
     command,
     copy_sources,
@@ -457,6 +460,59 @@ def test_an_edit_of_words_reruns_nothing_wherever_it_is(replan_after):
             append(sources / "smf" / f"{name}.py", "EDIT = 1\n")
 
     assert replan_after(reword).nothing_to_do
+
+
+@pytest.fixture
+def own_files(tmp_path):
+    """A config over the user's own data and model, in a folder of their own."""
+    mine = tmp_path / "mine"
+    write_jsonl(mine / "text.jsonl", [{"text": f"The {n}th house is red."} for n in range(6)])
+    write_jsonl(mine / "facts.jsonl", [own_fact("Ostry")])
+    write_jsonl(mine / "asked.jsonl", [{"question": f"who wrote book {n}", "answer": ["Ann"]} for n in range(3)])
+    save_checkpoint(base_model(), tokenizer(), mine / "model")
+
+    def config(name="facts.jsonl", mine=mine):
+        source = {"num_rows": None}
+        collection = {
+            "data_root": str(mine),
+            "background": {**source, "file": "text.jsonl", "format": "text"},
+            "facts": {**source, "file": name, "format": "facts"},
+            "held_out": {"asked": {**source, "file": "asked.jsonl", "format": "nq_open"}},
+        }
+        base = {"source": "checkpoint", "checkpoint": str(mine / "model"), "max_length": 64}
+        return tiny_config(
+            tmp_path / "own.yaml",
+            data={"source": "collection", "world": None, "collection": collection},
+            base={**dict.fromkeys(TINY["base"]), **base},
+            stream={"num_facts": 1, "snapshots": []},
+            evaluation={"headline": ["asked_f1"], "max_new_tokens": 8},
+        )
+
+    return mine, config
+
+
+def own_fact(place):
+    return {"statements": [f"Ann was born in {place}."], "question": "where was Ann born", "answers": [place]}
+
+
+@pytest.mark.slow
+def test_the_users_files_make_stale_what_was_made_of_what_they_held(sources, own_files, tmp_path):
+    mine, config = own_files
+
+    def plan(*options, **changes):
+        targets = ("results/data/facts.jsonl", "results/base/report.json")
+        return snakemake(sources, tmp_path, *options, *targets, config=config(**changes))
+
+    made = plan()
+    assert made.code == 0, made.text
+    assert made.counts == {"prepare_data": 1, "base_model": 1}
+    shutil.copytree(mine, tmp_path / "copy", copy_function=shutil.copyfile)
+    (tmp_path / "copy/facts.jsonl").rename(tmp_path / "copy/my_facts.jsonl")
+    assert plan("--dry-run", name="my_facts.jsonl", mine=tmp_path / "copy").nothing_to_do
+    save_checkpoint(base_model(seed=5), tokenizer(), mine / "model")
+    assert plan("--dry-run").counts == {"base_model": 1}
+    write_jsonl(mine / "facts.jsonl", [own_fact("Melvik")])
+    assert plan("--dry-run").counts == {"prepare_data": 1, "base_model": 1}
 
 
 # The README's examples

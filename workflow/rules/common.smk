@@ -9,7 +9,9 @@ import yaml
 from smf.code_digest import code_digest, package_file
 from smf.errors import ConfigError
 from smf.experiment import Experiment
+from smf.file_digests import FileDigests
 from smf.lost import lost_files
+from smf.user_files import UserFiles
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
@@ -34,6 +36,12 @@ if (storage := workflow.storage_settings.default_storage_provider) is not None:
     KEPT = os.path.normpath(f"{workflow.storage_settings.default_storage_prefix}/{KEPT}")
 
 config["kept"] = KEPT
+
+# Jobs find the paths of the user's own files here: as params they have what is in these, so that it makes results stale.
+config["checked"] = EXPERIMENT.config
+
+DIGESTS = FileDigests(Path(KEPT) / ".seals" / ".digests.json")
+USER_FILES = UserFiles(EXPERIMENT.config, DIGESTS)
 
 
 def alternatives(names):
@@ -66,8 +74,6 @@ def method_code(wildcards):
 
 # What lm-eval asks and how it scores, which is code in all but its suffix.
 TASK_FILES = sorted(package_file("evaluation", "tasks").glob("*/*.yaml"))
-if EXPERIMENT.config["evaluation"]["include_path"] is not None:
-    TASK_FILES += sorted(Path(EXPERIMENT.config["evaluation"]["include_path"]).glob("**/*.yaml"))
 
 if EXPERIMENT.config["evaluation"]["tasks"] and workflow.is_main_process:
     from smf.evaluation.named_tasks import check_names  # seconds that other experiments need not wait for
@@ -103,6 +109,12 @@ def texts_file(wildcards):
 def paraphrases_file(wildcards):
     """The paraphrases of all facts, if a model makes them."""
     return ["<results>/data/paraphrases.jsonl"] if EXPERIMENT.wordings["source"] == "model" else []
+
+
+def paraphrase_settings(wildcards):
+    """How a model paraphrases, with what its folder holds."""
+    settings = EXPERIMENT.config["stream"]["paraphrases"]
+    return {**settings, "model": USER_FILES.with_checkpoint(settings["model"])}
 
 
 def core_set_settings(wildcards):

@@ -24,7 +24,7 @@ rule evaluate:
         resume_interval=EXPERIMENT.config["resume_interval"],
     params:
         method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
-        evaluation=EXPERIMENT.asking,
+        evaluation=lambda wildcards: USER_FILES.with_tasks(EXPERIMENT.asking),
         probes=EXPERIMENT.probes,
         positions=EXPERIMENT.positions,
         device=EXPERIMENT.config["device"],
@@ -51,7 +51,7 @@ rule evaluate_held_out:
         gpu=GPUS,
         resume_interval=EXPERIMENT.config["resume_interval"],
     params:
-        evaluation=EXPERIMENT.asking_held_out,
+        evaluation=lambda wildcards: USER_FILES.with_tasks(EXPERIMENT.asking_held_out),
         probes=EXPERIMENT.probes,
         device=EXPERIMENT.config["device"],
         code=code_of("evaluate_held_out.py", *TASK_FILES),

@@ -26,7 +26,7 @@ rule trial:
     params:
         method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
         stream=EXPERIMENT.learning,
-        evaluation=EXPERIMENT.asking,
+        evaluation=lambda wildcards: USER_FILES.with_tasks(EXPERIMENT.asking),
         probes=EXPERIMENT.probes,
         position=EXPERIMENT.positions[-1],
         max_length=EXPERIMENT.config["base"]["max_length"],

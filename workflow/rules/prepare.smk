@@ -18,7 +18,7 @@ rule prepare_data:
     conda:
         "../../environment.yml"
     params:
-        data=EXPERIMENT.config["data"],
+        data=lambda wildcards: USER_FILES.data,
         code=code_of("prepare_data.py"),
     script:
         "../scripts/prepare_data.py"
@@ -39,7 +39,7 @@ rule paraphrase:
     resources:
         gpu=GPUS,
     params:
-        paraphrases=EXPERIMENT.config["stream"]["paraphrases"],
+        paraphrases=paraphrase_settings,
         device=EXPERIMENT.config["device"],
         code=code_of("paraphrase.py"),
     script:
@@ -84,7 +84,7 @@ rule base_model:
         gpu=GPUS,
         resume_interval=EXPERIMENT.config["resume_interval"],
     params:
-        base=EXPERIMENT.base,
+        base=lambda wildcards: USER_FILES.with_checkpoint(EXPERIMENT.base),
         memory_layers=EXPERIMENT.unchecked_layers,
         device=EXPERIMENT.config["device"],
         code=code_of("base_model.py"),

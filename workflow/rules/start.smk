@@ -3,7 +3,6 @@
 import shlex
 import sys
 
-from smf.file_digests import FileDigests
 from smf.seals import damaged
 
 MOST_SHOWN = 20
@@ -26,9 +25,8 @@ def refuse_damaged():
     planned = list(workflow.dag.needrun_jobs())
     made = {file for job in planned for file in job.output}
     read = {kept_file(file) for job in planned for file in job.input if file not in made}
-    digests = FileDigests(Path(KEPT) / ".seals" / ".digests.json")
-    faults = damaged(Path(KEPT), sorted(read), digests.sha256)
-    digests.save()
+    faults = damaged(Path(KEPT), sorted(read), DIGESTS.sha256)
+    DIGESTS.save()
     if faults:
         shown = [*faults.values()][:MOST_SHOWN]
         more = [f"and {len(faults) - MOST_SHOWN} more"] if len(faults) > MOST_SHOWN else []

@@ -7,7 +7,7 @@ from smf.stages.base_model import make_base_model
 
 with Job(snakemake) as job:
     make_base_model(
-        snakemake.params.base,
+        snakemake.config["checked"]["base"],
         snakemake.input.pretraining,
         snakemake.input.get("known") or None,
         memory_layers=snakemake.params.memory_layers,

@@ -10,7 +10,7 @@ with Job(snakemake) as job:
     evaluate_run(
         snakemake.wildcards.method,
         snakemake.params.method,
-        snakemake.params.evaluation,
+        {**snakemake.params.evaluation, "include_path": snakemake.config["checked"]["evaluation"]["include_path"]},
         Path(snakemake.input.start[0]).parent,
         next(iter(snakemake.input.counts), None),
         {name: (kind, path) for (name, kind), path in probes},

@@ -8,7 +8,7 @@ from smf.stages.evaluate import evaluate_held_out
 with Job(snakemake) as job:
     probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
     evaluate_held_out(
-        snakemake.params.evaluation,
+        {**snakemake.params.evaluation, "include_path": snakemake.config["checked"]["evaluation"]["include_path"]},
         Path(snakemake.input.model[0]).parent,
         {name: (kind, path) for (name, kind), path in probes},
         device=snakemake.params.device,

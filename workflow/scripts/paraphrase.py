@@ -5,7 +5,7 @@ from smf.stages.paraphrase import write_paraphrases
 
 with Job(snakemake) as job:
     write_paraphrases(
-        snakemake.params.paraphrases,
+        snakemake.config["checked"]["stream"]["paraphrases"],
         snakemake.input.facts,
         device=snakemake.params.device,
         path=snakemake.output.paraphrases,

@@ -6,4 +6,4 @@ from smf.job import Job
 from smf.stages.prepare import prepare_data
 
 with Job(snakemake):
-    prepare_data(snakemake.params.data, Path(snakemake.output.facts).parent)
+    prepare_data(snakemake.config["checked"]["data"], Path(snakemake.output.facts).parent)

@@ -11,7 +11,7 @@ with Job(snakemake) as job:
         snakemake.wildcards.method,
         snakemake.params.method,
         snakemake.params.stream,
-        snakemake.params.evaluation,
+        {**snakemake.params.evaluation, "include_path": snakemake.config["checked"]["evaluation"]["include_path"]},
         Path(snakemake.input.start[0]).parent,
         next(iter(snakemake.input.counts), None),
         next(iter(snakemake.input.texts), None),
