@@ -418,8 +418,8 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (tiny(seeds=[1, 1]), "seeds: [1, 1] has non-unique elements (Runs of each method; "),
         (tiny(seeds=[-1]), "seeds.0 is -1, but must be at least 0"),
         (tiny() | {"methods": {}}, "methods: {} should be non-empty (The methods to compare"),
-        (tiny() | {"methods": None}, "methods is None, but must be a mapping (The methods to compare"),
-        (tiny() | {"methods": {"full": None}}, "methods.full is None, but must be a mapping"),
+        (tiny() | {"methods": None}, "the config: the key 'methods' is missing (The methods to compare"),
+        (tiny() | {"methods": {"full": None}}, "methods: {} should be non-empty (The methods"),
         (
             tiny(methods={"My Method": {"kind": "full"}}),
             "methods: 'My Method' cannot be a name here (A method's name is ",
@@ -626,7 +626,7 @@ def test_a_rate_that_yaml_takes_for_text_is_explained():
     config = tiny(methods={"full": yaml.safe_load("learning_rate: 1e-4")})
     message = refusal(config)
     assert message.startswith("methods.full.learning_rate is '1e-4', but must be a number (Highest step size")
-    assert message.endswith("write 1.0e-4, not 1e-4")
+    assert message.endswith("write 0.0001, not 1e-4")
 
 
 def test_a_missing_data_file_is_named_with_both_ways_out(tmp_path):
