@@ -1,6 +1,7 @@
 """Config files as people write them: what one takes out of another, and YAML's traps by file and line."""
 
 import copy
+import re
 
 import pytest
 import yaml
@@ -300,6 +301,18 @@ def test_anchors_and_merges_are_not_taken_for_repeats(lay):
 def test_what_a_merge_takes_over_is_wrong_where_it_is_written(refusal):
     text = "sweeps:\n  full: &a\n    learning_rate: [x]\n  lora:\n    <<: *a\n    combine: product\n"
     assert refusal(text).endswith("[mine.yaml, line 3]")
+
+
+def test_the_readmes_overlay_leaves_out_two_methods_and_keeps_one_seed(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"<!-- example: overlay -->\n```yaml\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    files = ConfigFiles([ROOT / "config.yaml", tmp_path / "mine.yaml"])
+    found = Experiment(files.config, SCHEMA)
+    files.require_underneath(found.removed)
+    whole = Experiment(ConfigFiles([ROOT / "config.yaml"]).config, SCHEMA)
+    assert whole.methods.keys() - found.methods.keys() == {"lora", "smf_random"}
+    assert found.config["seeds"] == [0]
 
 
 def test_the_shipped_configs_have_no_traps():

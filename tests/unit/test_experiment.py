@@ -638,10 +638,30 @@ def test_a_missing_data_file_is_named_with_both_ways_out(tmp_path):
     Experiment(config, SCHEMA)
 
 
-def test_a_missing_checkpoint_is_named(tmp_path):
-    message = refusal(tiny(base={"source": "checkpoint", "checkpoint": str(tmp_path)}))
-    assert message.startswith(f"base.checkpoint: cannot read {tmp_path / 'config.json'} (")
-    assert message.endswith("name a transformers folder")
+def test_a_missing_checkpoint_is_named_with_the_path_that_was_tried_and_both_ways_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = refusal(tiny(base={"source": "checkpoint", "checkpoint": "models/mine"}))
+    assert message.startswith(
+        f"base.checkpoint: models/mine holds no model, there is no {tmp_path}/models/mine/config.json"
+    )
+    assert "put a transformers folder there" in message
+    assert "`base: {checkpoint: /path/to/it}`" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        (("base", "checkpoint"), "~/models"),
+        (("data", "question_sets", "data_root"), "$HOME/data"),
+        (("data", "collection", "data_root"), "/data/${USER}"),
+        (("evaluation", "include_path"), "~someone/tasks"),
+        (("stream", "paraphrases", "model", "checkpoint"), "~/models"),
+    ],
+    ids=name_of,
+)
+def test_a_path_that_needs_a_shell_is_refused(path, folder):
+    expected = f"{'.'.join(path)} is {folder}, but must be a path that is written out"
+    assert refusal(changed(path, folder)).startswith(expected)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
