@@ -1,5 +1,6 @@
 """Whether the settings of a config agree with each other, which no schema can tell."""
 
+import re
 from collections.abc import Mapping
 
 from smf.errors import ConfigError, refuse
@@ -7,6 +8,15 @@ from smf.expected_base import check_base, known_num_layers
 from smf.expected_data import check_data
 from smf.selection.names import ALL_ACCESSED
 from smf.streams.passes import Passes
+
+_PATHS = (
+    "base.checkpoint",
+    "data.question_sets.data_root",
+    "data.collection.data_root",
+    "evaluation.include_path",
+    "stream.paraphrases.model.checkpoint",
+)
+"""Keys that name a folder."""
 
 
 def check_agreement(config: Mapping) -> None:
@@ -16,6 +26,7 @@ def check_agreement(config: Mapping) -> None:
         ConfigError: Some do not; the message names them and the remedy.
     """
     base, memory, stream = config["base"], config["memory"], config["stream"]
+    _check_paths(config)
     check_base(base)
     num_layers, where = known_num_layers(base)
     if num_layers is not None and max(memory["layers"]) >= num_layers:
@@ -53,6 +64,16 @@ def check_agreement(config: Mapping) -> None:
     _check_paraphrases(stream["paraphrases"])
     _check_core_sets(config)
     check_data(config)
+
+
+def _check_paths(config: Mapping) -> None:
+    """Check that no path needs a shell, which alone knows what ~ and $HOME stand for."""
+    for key in _PATHS:
+        path: object = config
+        for part in key.split("."):
+            path = path.get(part) if isinstance(path, Mapping) else None
+        if path is not None and re.match(r"~|.*\$\w|.*\$\{", str(path)):
+            refuse(key, path, "a path that is written out: what ~ and $HOME stand for is known to the shell alone")
 
 
 def _check_stream(stream: Mapping) -> None:

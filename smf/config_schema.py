@@ -3,13 +3,15 @@
 import contextlib
 import copy
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
+import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from smf.errors import ConfigError, did_you_mean
+from smf.errors import ConfigError, Key, did_you_mean
 
 _LIMITS = {
     "minimum": "at least",
@@ -45,28 +47,79 @@ _Validator = extend(
 )
 
 
-def check(value: dict, schema: Mapping, where: str) -> None:
-    """Fill defaults into ``value`` and validate it.
+def check(value: dict, schema: Mapping, where: str, places: Mapping[str, list[str]] | None = None) -> list[Key]:
+    """Take out what is null, fill defaults into ``value`` and validate it.
 
     Args:
         value: The settings; changed in place.
         schema: Their JSON schema.
         where: The key of ``value`` in the config, ``""`` for the config itself.
+        places: Where keys of the whole config belong, see :func:`key_places`; for keys that stand elsewhere.
+
+    Returns:
+        The keys, from the config itself on, that were taken out because they were null and null is no value of theirs.
 
     Raises:
         ConfigError: Something is wrong; the message names the first such key, what is wrong and what is right.
     """
     validator = _Validator(schema)
+    outer = tuple(filter(None, where.split(".")))
+    removed = [(*outer, *key) for key in _take_out_nulls(value, schema, schema)]
     _fill_defaults(value, schema, schema)
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
-        raise ConfigError(_explain(errors[0], where))
+        error = errors[0]
+        key = (*outer, *(str(part) for part in error.absolute_path), *_stranger(error), *_missing(error))
+        raise ConfigError(_explain(error, where, places or {}), key)
+    return removed
+
+
+def key_places(schema: Mapping, root: Mapping | None = None, path: str = "") -> dict[str, list[str]]:
+    """Where each key of a schema belongs: the dotted paths of all keys that are called so."""
+    root = root or schema
+    schema = _resolved(schema, root)
+    places: dict[str, list[str]] = {}
+    for key, child in schema.get("properties", {}).items():
+        inner = f"{path}.{key}".lstrip(".")
+        places.setdefault(key, []).append(inner)
+        for name, found in key_places(child, root, inner).items():
+            places.setdefault(name, []).extend(found)
+    if isinstance(child := schema.get("additionalProperties"), Mapping):
+        for name, found in key_places(child, root, f"{path}.<name>").items():
+            places.setdefault(name, []).extend(found)
+    return places
+
+
+def _resolved(schema: Mapping, root: Mapping) -> Mapping:
+    reference = schema.get("$ref")
+    return root["$defs"][reference.rsplit("/", 1)[1]] if reference else schema
+
+
+def _take_out_nulls(value: object, schema: Mapping, root: Mapping) -> Iterator[Key]:
+    """Take out the keys whose value is null, where null is no value of theirs; gives what it took out."""
+    schema = _resolved(schema, root)
+    if not isinstance(value, dict):
+        return
+    others = schema.get("additionalProperties") or {}
+    for key in list(value):
+        child = _resolved(schema.get("properties", {}).get(key, others), root)
+        if value[key] is None and not _may_be_null(child):
+            del value[key]
+            yield (str(key),)
+        elif key in value:
+            yield from ((str(key), *inner) for inner in _take_out_nulls(value[key], child, root))
+
+
+def _may_be_null(schema: Mapping) -> bool:
+    """Whether null is a value, or is near enough to one, which is ``none``, to be told apart from it."""
+    if "enum" in schema:
+        return None in schema["enum"] or "none" in schema["enum"]
+    return "type" not in schema or "null" in schema["type"]
 
 
 def _fill_defaults(value: object, schema: Mapping, root: Mapping) -> None:
     """Fill in the defaults of all properties that the schema reaches, through $ref too."""
-    if reference := schema.get("$ref"):
-        schema = root["$defs"][reference.rsplit("/", 1)[1]]
+    schema = _resolved(schema, root)
     if not isinstance(value, dict):
         return
     for key, child in schema.get("properties", {}).items():
@@ -81,7 +134,23 @@ def _fill_defaults(value: object, schema: Mapping, root: Mapping) -> None:
         _fill_defaults(value, schema["then"], root)
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def _stranger(error: ValidationError) -> tuple[str, ...]:
+    """The key that is not known, if that is the error."""
+    if "propertyNames" in error.absolute_schema_path:
+        return (str(error.instance),)
+    if error.validator != "additionalProperties":
+        return ()
+    return (min(str(key) for key in error.instance if key not in error.schema.get("properties", {})),)
+
+
+def _missing(error: ValidationError) -> tuple[str, ...]:
+    """The key that is missing, if that is the error."""
+    if error.validator != "required":
+        return ()
+    return (next(key for key in error.validator_value if key not in error.instance),)
+
+
+def _explain(error: ValidationError, where: str, places: Mapping[str, list[str]]) -> str:
     """One line: which key, what is wrong with it, what is right."""
     path = ".".join([*filter(None, [where]), *(str(part) for part in error.absolute_path)]) or "the config"
     schema, value, limit = error.schema, error.instance, error.validator_value
@@ -89,18 +158,22 @@ def _explain(error: ValidationError, where: str) -> str:
         return f"{path}: {value!r} cannot be a name here" + _describe(schema)
     if error.validator == "additionalProperties":
         known = [str(key) for key in schema.get("properties", {})]
-        stranger = min(str(key) for key in value if key not in known)
-        return f"{path}: unknown key {stranger!r}; {did_you_mean(stranger, known)}known: {', '.join(sorted(known))}"
+        (stranger,) = _stranger(error)
+        belongs = [place for place in places.get(stranger, ()) if place.rpartition(".")[0] != path]
+        near = did_you_mean(stranger, known)
+        hint = near if near or not belongs else f"it is known as {', '.join(belongs[:3])}: look at the indentation; "
+        return f"{path}: unknown key {stranger!r}; {hint}known: {', '.join(sorted(known))}"
     if error.validator == "enum":
         options = [str(option) for option in limit]
-        return f"{path}: unknown value {value!r}; {did_you_mean(value, options)}known: {', '.join(options)}"
+        meant = "none" if value is None else value
+        return f"{path}: unknown value {value!r}; {did_you_mean(meant, options)}known: {', '.join(options)}"
     if error.validator == "required":
-        key = next(key for key in limit if key not in value)
+        (key,) = _missing(error)
         return f"{path}: the key {key!r} is missing" + _describe(schema.get("properties", {}).get(key, {}))
     if error.validator == "type":
         kinds = [limit] if isinstance(limit, str) else limit
         return f"{path} is {value!r}, but must be {' or '.join(_TYPES[kind] for kind in kinds)}" + (
-            _describe(schema) + _exponent_hint(value, kinds)
+            _describe(schema) + _type_hint(value, kinds)
         )
     if error.validator in _LIMITS:
         return f"{path} is {value}, but must be {_LIMITS[error.validator]} {limit}" + _describe(schema)
@@ -112,10 +185,21 @@ def _describe(schema: Mapping) -> str:
     return f" ({description})" if description else ""
 
 
-def _exponent_hint(value: object, kinds: Iterable[str]) -> str:
-    """YAML 1.1 reads 1e-4, without a point, as text."""
-    if isinstance(value, str) and not {"integer", "number"}.isdisjoint(kinds):
-        with contextlib.suppress(ValueError):
-            float(value)
-            return "; a number in quotes, or with an exponent but no point, is text in YAML: write 1.0e-4, not 1e-4"
+def _type_hint(value: object, kinds: Iterable[str]) -> str:
+    """How to write what was meant, where YAML reads something else."""
+    numeric = not {"integer", "number"}.isdisjoint(kinds)
+    if isinstance(value, str) and numeric:
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)
+            whole = number.is_integer() and "integer" in kinds
+            written = yaml.safe_dump(int(number) if whole else number).splitlines()[0]
+            if "e" in value.lower():
+                return f"; to YAML a number has a point and a sign before its exponent: write {written}, not {value}"
+            return f"; what is in quotes is a text: write {written}"
+    if isinstance(value, str) and value.lower() == "none" and "null" in kinds:
+        return "; write null"
+    if isinstance(value, str) and "object" in kinds and (found := re.match(r"([\w-]+):\S", value)):
+        return f"; no space behind the colon of `{found[1]}:`, YAML needs one"
+    if isinstance(value, float) and numeric:
+        return f"; write {int(value)}" if value.is_integer() else ""
     return ""

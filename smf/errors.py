@@ -3,13 +3,25 @@
 import difflib
 from collections.abc import Iterable
 
+Key = tuple[str, ...]
+"""Where a value stands in a config: its keys from the outermost on, an element of a list by its number."""
+
 
 class SmfError(Exception):
     """Base of every error that smf raises on purpose."""
 
 
 class ConfigError(SmfError):
-    """A setting is unknown, of the wrong type, out of range or contradicts another setting."""
+    """A setting is unknown, of the wrong type, out of range or contradicts another setting.
+
+    Args:
+        message: What is wrong.
+        key: The setting's place in the config, part by part, where it is known: what a file's line is looked up by.
+    """
+
+    def __init__(self, message: str, key: Key = ()):
+        super().__init__(message)
+        self.key = key
 
 
 class DataError(SmfError):
@@ -42,4 +54,4 @@ def refuse(key: str, value: object, expected: str) -> None:
     Raises:
         ConfigError: Always; names the key, its value and what it must be.
     """
-    raise ConfigError(f"{key} is {value}, but must be {expected}")
+    raise ConfigError(f"{key} is {value}, but must be {expected}", tuple(key.split(".")))

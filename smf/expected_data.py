@@ -78,9 +78,11 @@ def _check_collection(config: Mapping) -> None:
 
 def _require_file(key: str, path: Path) -> None:
     if not path.is_file():
+        tried = "" if path.is_absolute() else f" (looked for {path.absolute()})"
         raise ConfigError(
             f"{key}: there is no file {path}; correct the name or {'.'.join(key.split('.')[:2])}.data_root, or set "
-            "data_root to null to load from the hub"
+            f"data_root to null to load from the hub{tried}",
+            tuple(key.split(".")),
         )
 
 

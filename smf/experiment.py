@@ -4,8 +4,8 @@ import copy
 from collections.abc import Mapping
 
 from smf.agreement import check_agreement
-from smf.config_schema import check
-from smf.errors import ConfigError
+from smf.config_schema import check, key_places
+from smf.errors import ConfigError, Key
 from smf.evaluation.metrics import MEASURES, TASK
 from smf.expected_base import known_num_layers
 from smf.expected_data import check_evaluation
@@ -43,6 +43,8 @@ class Experiment:
         runs: Settings of every run name: the methods, and one name a method and swept learning rate.
         sweep: Run name to (method, learning rate), for the runs that choose learning rates.
         trials: The settings that the frontier tries, by run name; learning rates alone have the names of ``sweep``.
+        removed: The keys that were null where null is no value: an entry under a name of your choice is gone then, and
+            any other key has its default. So a file takes out what the file that it is laid over holds.
 
     Raises:
         ConfigError: Something is wrong; the message names the key, the value and the remedy.
@@ -50,9 +52,11 @@ class Experiment:
 
     def __init__(self, config: Mapping, schema: Mapping):
         self.config = copy.deepcopy(dict(config))
-        check(self.config, schema, "")
+        places = key_places(schema)
+        self.removed = check(self.config, schema, "", places)
         for name, settings in self.config["methods"].items():
-            _check_method(f"methods.{name}", settings)
+            self.removed += _check_method(f"methods.{name}", settings, places)
+        self._drop_what_is_of_the_removed()
         check_agreement(self.config)
         check_evaluation(self.config["evaluation"], self.probes)
         check_sweeps(self.config)
@@ -71,6 +75,15 @@ class Experiment:
             for trial in self._add_trials(name, self.config["sweeps"].get(name, rates), f"sweeps.{name}"):
                 if name in self.compared:
                     self.trials[trial.run] = trial
+
+    def _drop_what_is_of_the_removed(self) -> None:
+        """Drop the sweep of a method that was taken out, and how many rows of a set that was are asked."""
+        for *where, name in self.removed:
+            if where == ["methods"]:
+                self.config["sweeps"].pop(name, None)
+            elif where == ["data", "collection", "held_out"]:
+                for key in ("num_items", "num_fewshot"):
+                    self.config["evaluation"][key].pop(name, None)
 
     def _add_trials(self, name: str, sweep: Mapping, where: str) -> list[Trial]:
         """Make a run of each trial of a method's sweep."""
@@ -245,12 +258,13 @@ def _method_settings(method: Mapping) -> dict:
     return {key: value for key, value in method.items() if key not in _COMMON_SETTINGS[1:]}
 
 
-def _check_method(where: str, settings: dict) -> None:
-    """Check one method against the schema that its kind declares."""
+def _check_method(where: str, settings: dict, places: Mapping[str, list[str]] | None = None) -> list[Key]:
+    """Check one method against the schema that its kind declares; gives the keys that were null, see ``check``."""
+    key = tuple(where.split("."))
     try:
         method = method_class(settings["kind"])
     except ConfigError as error:
-        raise ConfigError(f"{where}.kind: {error}") from error
+        raise ConfigError(f"{where}.kind: {error}", (*key, "kind")) from error
     common = {key: settings.pop(key) for key in _COMMON_SETTINGS if key in settings}
     schema = {
         "type": "object",
@@ -258,12 +272,15 @@ def _check_method(where: str, settings: dict) -> None:
         "properties": method.schema,
         "required": list(method.required),
     }
-    check(settings, schema, where)
+    removed = check(settings, schema, where, places)
     if wrong := method.disagreement(settings):
-        raise ConfigError(f"{where}: {wrong}")
+        raise ConfigError(f"{where}: {wrong}", key)
     if common.get("sweep") and "learning_rate" not in method.schema:
-        raise ConfigError(f"{where}.sweep: methods of kind {common['kind']} have no learning_rate to sweep; drop it")
+        raise ConfigError(
+            f"{where}.sweep: methods of kind {common['kind']} have no learning_rate to sweep; drop it", (*key, "sweep")
+        )
     settings.update(common)
+    return removed
 
 
 def _sorted(value: object) -> object:

@@ -58,8 +58,17 @@ def checkpoint_config(folder: str | None) -> dict:
     path = Path(folder) / "config.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"base.checkpoint: {folder} holds no model, there is no {path.absolute()}; put a transformers folder there "
+            "(config.json, weights, tokenizer; a preset's header says where its model comes from), or name the one you "
+            "have: `base: {checkpoint: /path/to/it}`, also in a file laid over the preset",
+            ("base", "checkpoint"),
+        ) from error
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"base.checkpoint: cannot read {path} ({error}); name a transformers folder") from error
+        raise ConfigError(
+            f"base.checkpoint: cannot read {path} ({error}); name a transformers folder", ("base", "checkpoint")
+        ) from error
 
 
 _KEYS = ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")

@@ -1,8 +1,9 @@
 """The plan of an experiment on the terminal: parameters, work, disk and memory, before anything runs.
 
-    python -m smf.plan config.yaml --memory 8
+    python -m smf.plan config.yaml mine.yaml --memory 8
 
-The same text as ``results/plan.txt`` (rule ``plan``). Nothing is downloaded and no weights are loaded.
+The same text as ``results/plan.txt`` (rule ``plan``). Nothing is downloaded and no weights are loaded. What is wrong
+with a file is told with its line, also where Snakemake cannot read it.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from smf.config_files import ConfigFiles
 from smf.errors import ConfigError
 from smf.experiment import Experiment
 from smf.stages.plan import describe_plan
@@ -22,18 +24,26 @@ _SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 def main(arguments: Sequence[str]) -> int:
     """Print the plan; 1 if the config is not valid."""
     parser = argparse.ArgumentParser(prog="python -m smf.plan", description=__doc__.splitlines()[0])
-    parser.add_argument("config", type=Path, help="a config, e.g. config.yaml or presets/nq_cpu.yaml")
+    parser.add_argument(
+        "configs",
+        nargs="+",
+        type=Path,
+        metavar="config",
+        help="a config, e.g. presets/nq_cpu.yaml, and what is laid over it",
+    )
     parser.add_argument("--memory", type=float, metavar="GB", help="what the device has, in place of device_memory")
     options = parser.parse_args(arguments)
+    files = None
     try:
-        config = yaml.safe_load(options.config.read_text(encoding="utf-8"))
-        schema = yaml.safe_load(_SCHEMA.read_text(encoding="utf-8"))
+        files = ConfigFiles(options.configs)
+        config = files.config
         if options.memory is not None:
             config["device_memory"] = options.memory
-        experiment = Experiment(config, schema)
+        experiment = Experiment(config, yaml.safe_load(_SCHEMA.read_text(encoding="utf-8")))
+        files.require_underneath(experiment.removed)
         sys.stdout.write(describe_plan(experiment.config, experiment.probes, experiment.positions))
-    except (ConfigError, OSError) as error:
-        sys.stderr.write(f"{options.config}: {error}\n")
+    except ConfigError as error:
+        sys.stderr.write(f"{files.explain(error) if files else error}\n")
         return 1
     return 0
 

@@ -13,7 +13,13 @@ from smf.evaluation.documents import READERS
 from smf.seeding import python_generator
 
 TASK_FOLDER = Path(__file__).parent / "tasks"
-_FOLDERS = {"questions": "smf_nq", "choices": "smf_hellaswag", "texts": "smf_texts", "completions": "smf_completions"}
+TASK_FOLDERS = {
+    "questions": "smf_nq",
+    "choices": "smf_hellaswag",
+    "texts": "smf_texts",
+    "completions": "smf_completions",
+}
+"""Where the definition of a task is, by the kind of held-out set that it asks."""
 
 
 def held_out_task(
@@ -62,7 +68,7 @@ def held_out_task(
         changes |= {"training_split": "train", "fewshot_split": "train"}
     if kind == "choices" and "query" in rows[0]:
         changes["process_docs"] = None  # the query stands there already
-    return _task(_FOLDERS[kind], changes, splits, max_new_tokens)
+    return _task(TASK_FOLDERS[kind], changes, splits, max_new_tokens)
 
 
 def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:

@@ -418,8 +418,8 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (tiny(seeds=[1, 1]), "seeds: [1, 1] has non-unique elements (Runs of each method; "),
         (tiny(seeds=[-1]), "seeds.0 is -1, but must be at least 0"),
         (tiny() | {"methods": {}}, "methods: {} should be non-empty (The methods to compare"),
-        (tiny() | {"methods": None}, "methods is None, but must be a mapping (The methods to compare"),
-        (tiny() | {"methods": {"full": None}}, "methods.full is None, but must be a mapping"),
+        (tiny() | {"methods": None}, "the config: the key 'methods' is missing (The methods to compare"),
+        (tiny() | {"methods": {"full": None}}, "methods: {} should be non-empty (The methods"),
         (
             tiny(methods={"My Method": {"kind": "full"}}),
             "methods: 'My Method' cannot be a name here (A method's name is ",
@@ -626,7 +626,7 @@ def test_a_rate_that_yaml_takes_for_text_is_explained():
     config = tiny(methods={"full": yaml.safe_load("learning_rate: 1e-4")})
     message = refusal(config)
     assert message.startswith("methods.full.learning_rate is '1e-4', but must be a number (Highest step size")
-    assert message.endswith("write 1.0e-4, not 1e-4")
+    assert message.endswith("write 0.0001, not 1e-4")
 
 
 def test_a_missing_data_file_is_named_with_both_ways_out(tmp_path):
@@ -638,10 +638,30 @@ def test_a_missing_data_file_is_named_with_both_ways_out(tmp_path):
     Experiment(config, SCHEMA)
 
 
-def test_a_missing_checkpoint_is_named(tmp_path):
-    message = refusal(tiny(base={"source": "checkpoint", "checkpoint": str(tmp_path)}))
-    assert message.startswith(f"base.checkpoint: cannot read {tmp_path / 'config.json'} (")
-    assert message.endswith("name a transformers folder")
+def test_a_missing_checkpoint_is_named_with_the_path_that_was_tried_and_both_ways_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = refusal(tiny(base={"source": "checkpoint", "checkpoint": "models/mine"}))
+    assert message.startswith(
+        f"base.checkpoint: models/mine holds no model, there is no {tmp_path}/models/mine/config.json"
+    )
+    assert "put a transformers folder there" in message
+    assert "`base: {checkpoint: /path/to/it}`" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        (("base", "checkpoint"), "~/models"),
+        (("data", "question_sets", "data_root"), "$HOME/data"),
+        (("data", "collection", "data_root"), "/data/${USER}"),
+        (("evaluation", "include_path"), "~someone/tasks"),
+        (("stream", "paraphrases", "model", "checkpoint"), "~/models"),
+    ],
+    ids=name_of,
+)
+def test_a_path_that_needs_a_shell_is_refused(path, folder):
+    expected = f"{'.'.join(path)} is {folder}, but must be a path that is written out"
+    assert refusal(changed(path, folder)).startswith(expected)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\xff"])

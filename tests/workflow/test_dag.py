@@ -32,6 +32,7 @@ from tests.workflow.runs import (
     command,
     copy_sources,
     snakemake,
+    tiny,
     tiny_config,
 )
 
@@ -226,6 +227,32 @@ def test_a_wrong_config_stops_before_any_job_with_one_message(sources, tmp_path)
     assert "Traceback" not in outcome.text
     assert not outcome.jobs
     assert not (tmp_path / "results").exists()
+
+
+def test_a_key_that_is_there_twice_stops_before_any_job_with_both_lines(sources, tmp_path):
+    config = tiny_config(tmp_path / "tiny.yaml")
+    first = config.read_text(encoding="utf-8").splitlines().index("seeds:") + 1
+    config.write_text(f"{config.read_text(encoding='utf-8')}seeds: [7]\n", encoding="utf-8")
+    last = len(config.read_text(encoding="utf-8").splitlines())
+    outcome = snakemake(sources, tmp_path, config=config)
+    assert outcome.code == 1
+    assert f"tiny.yaml, lines {first} and {last}: seeds is there twice" in outcome.text
+    assert "Traceback" not in outcome.text
+    assert not outcome.jobs
+
+
+def test_nested_settings_of_the_command_line_reach_the_jobs(sources, tmp_path):
+    """A job is a process of its own, which Snakemake gives the same command line."""
+    nested = ("methods={lora: null, smf_tfidf: null}", "seeds=[3, 4, 5]", "stream={num_facts: 2, snapshots: []}")
+    config = tiny_config(tmp_path / "tiny.yaml")
+    outcome = snakemake(sources, tmp_path, "results/plan.txt", "--config", *nested, config=config)
+    assert outcome.code == 0, outcome.text
+    expected = tiny(seeds=[3, 4, 5], stream={"num_facts": 2, "snapshots": []})
+    expected["methods"] = {"full": expected["methods"]["full"]}
+    experiment = Experiment(expected, SCHEMA)
+    work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
+    counts = ", ".join(f"{rule} {number}" for rule, number in work.jobs.items() if number)
+    assert counts in (tmp_path / "results/plan.txt").read_text(encoding="utf-8")
 
 
 # What is made

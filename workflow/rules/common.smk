@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from snakemake.utils import update_config
+
 from smf.code_digest import code_digest, package_file
-from smf.errors import ConfigError
 from smf.experiment import Experiment
 from smf.file_digests import FileDigests
 from smf.lost import lost_files
@@ -17,11 +18,14 @@ from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
     SCHEMA = yaml.safe_load(file)
 
-try:
-    EXPERIMENT = Experiment(config, SCHEMA)
-except ConfigError as error:
-    raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
+update_config(config, OVERRIDES)
 
+with refused_config():
+    EXPERIMENT = Experiment(config, SCHEMA)
+    if CONFIG_FILES is not None:
+        CONFIG_FILES.require_underneath(EXPERIMENT.removed)
+
+config["methods"] = EXPERIMENT.methods  # the report's captions read it, and methods may have been taken out
 
 # Jobs look for seals, and for resume state, below the results. With a default storage they work on copies; what they look
 # for is then in the storage itself, which has to be a folder that all of them see.
@@ -78,10 +82,8 @@ TASK_FILES = sorted(package_file("evaluation", "tasks").glob("*/*.yaml"))
 if EXPERIMENT.config["evaluation"]["tasks"] and workflow.is_main_process:
     from smf.evaluation.named_tasks import check_names  # seconds that other experiments need not wait for
 
-    try:
+    with refused_config():
         check_names(EXPERIMENT.config["evaluation"]["tasks"], EXPERIMENT.config["evaluation"]["include_path"])
-    except ConfigError as error:
-        raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
 
 
 def make_lost_files_again(wildcards):
@@ -119,10 +121,8 @@ def paraphrase_settings(wildcards):
 
 def core_set_settings(wildcards):
     """How core sets are made; refused only if they are asked for, as not every experiment has a method for them."""
-    try:
+    with refused_config():
         return EXPERIMENT.core_sets
-    except ConfigError as error:
-        raise WorkflowError(f"the config is not valid\n\n    {error}\n") from None
 
 
 def core_set_stream(wildcards):

@@ -1,0 +1,172 @@
+"""One config file: read as YAML, with the traps of YAML told by file and line."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from smf.errors import ConfigError, Key
+
+_TAG = "tag:yaml.org,2002:"
+_NO_SPACE = re.compile(r"^\s*(?:- )?(?P<key>[\w-]+):[^\s:/]")
+"""``key:value``, which YAML takes for one word."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value was written, and how.
+
+    Attributes:
+        file: The file, or ``--config``.
+        line: Its line, from 1 on; None on the command line.
+        written: The text of a value that stands there without quotes; None of all others.
+    """
+
+    file: str
+    line: int | None
+    written: str | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}, line {self.line}"
+
+
+def read_config(path: str | Path) -> tuple[dict, dict[Key, Place]]:
+    """Read a config file.
+
+    Returns:
+        What it holds, and the place of each value.
+
+    Raises:
+        ConfigError: The file cannot be read or is not YAML, holds no keys, or holds what YAML reads as something else
+            than is written: a key twice, a key that is no text, a date, a number in base 8 or 60. Names file and line.
+    """
+    text = _text(path)
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise ConfigError(f"{path} is empty; a config holds keys and values, as in `seeds: [0, 1]`")
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{_at(path, root)}: a config holds keys and values, as in `seeds: [0, 1]`")
+        places = dict(_places(root, (), str(path), ()))
+        return loader.construct_document(root), places
+    except yaml.YAMLError as error:
+        raise ConfigError(_syntax(path, text, error)) from error
+    finally:
+        loader.dispose()
+
+
+def plain_value(text: str) -> object:
+    """What YAML reads where ``text`` stands without quotes: ``5`` as a number, ``null`` as None, most as a text."""
+    loader = yaml.SafeLoader("")
+    try:
+        tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+        return loader.construct_object(yaml.ScalarNode(tag, text))
+    except ValueError:  # such as the date 2026-13-01
+        return text
+    finally:
+        loader.dispose()
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}; {Path(path).absolute()})") from error
+
+
+def _places(node: yaml.Node, path: Key, file: str, outer: tuple[yaml.Node, ...]) -> Iterator[tuple[Key, Place]]:
+    """The places of a value and of all within it; what ``<<`` takes over comes first, as the mapping's own keys win."""
+    if any(node is one for one in outer):
+        raise ConfigError(f"{_at(file, node)}: this holds itself, by its anchor; write it out")
+    inner = (*outer, node)
+    if isinstance(node, yaml.ScalarNode):
+        _check_value(node, file)
+        yield path, Place(file, node.start_mark.line + 1, node.value if node.style is None else None)
+        return
+    yield path, Place(file, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for index, part in enumerate(node.value):
+            yield from _places(part, (*path, str(index)), file, inner)
+        return
+    for key, value in node.value:
+        if key.tag == f"{_TAG}merge":
+            parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for part in reversed(parts):
+                yield from _places(part, path, file, inner)
+    yield path, Place(file, node.start_mark.line + 1)
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        if key.tag == f"{_TAG}merge":
+            continue
+        _check_key(key, file)
+        where, line = (*path, key.value), key.start_mark.line + 1
+        if key.value in lines:
+            raise ConfigError(
+                f"{file}, lines {lines[key.value]} and {line}: {'.'.join(where)} is there twice, and YAML would take "
+                "the last one without a word; drop one",
+                where,
+            )
+        lines[key.value] = line
+        for inside, place in _places(value, where, file, inner):
+            # A value is looked for where its key is.
+            yield inside, Place(file, line, place.written) if inside == where else place
+
+
+def _check_key(node: yaml.Node, file: str) -> None:
+    where = _at(file, node)
+    if not isinstance(node, yaml.ScalarNode):
+        raise ConfigError(f"{where}: a list or a mapping cannot be a key")
+    if node.tag == f"{_TAG}bool":
+        raise ConfigError(f"{where}: YAML reads the key {node.value} as true or false; put it in quotes")
+    if node.tag != f"{_TAG}str":
+        kind = node.tag.removeprefix(_TAG)
+        raise ConfigError(f"{where}: the key {node.value} is no text to YAML ({kind}); a key begins with a letter")
+    if node.style is None and (found := _NO_SPACE.match(node.value)):
+        raise ConfigError(f"{where}: no space behind the colon of `{found['key']}:`; YAML needs one")
+
+
+def _check_value(node: yaml.ScalarNode, file: str) -> None:
+    if node.style is not None:
+        return
+    where, kind, written = _at(file, node), node.tag.removeprefix(_TAG), node.value
+    if kind == "timestamp":
+        raise ConfigError(f"{where}: YAML reads {written} as a date; put it in quotes")
+    if kind in ("int", "float") and ":" in written:
+        raise ConfigError(
+            f"{where}: YAML reads {written} as {plain_value(written)}, in base 60; put a text in quotes, or write the "
+            "number"
+        )
+    if kind == "int" and re.fullmatch(r"[-+]?0[0-7_]+", written):
+        raise ConfigError(
+            f"{where}: YAML reads {written} as {plain_value(written)}, in base 8; a number has no zeros before it"
+        )
+
+
+def _syntax(path: str | Path, text: str, error: yaml.YAMLError) -> str:
+    """What the parser says in one line, with the usual reason if the lines show one."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f"{path} is not YAML: {' '.join(str(error).split())}"
+    mark = error.problem_mark or error.context_mark
+    lines = text.splitlines()
+    near = range(min(mark.line, len(lines) - 1), max(-1, mark.line - 3), -1)
+    for number in near:
+        if "\t" in re.match(r"\s*", lines[number])[0]:
+            return f"{path}, line {number + 1}: a tab; YAML is indented with spaces only"
+    for number in near:
+        if found := _NO_SPACE.match(lines[number]):
+            return f"{path}, line {number + 1}: no space behind the colon of `{found['key']}:`; YAML needs one"
+    told = ", ".join(filter(None, [error.context, error.problem]))
+    return (
+        f"{path}, line {mark.line + 1}: not YAML ({told}); look at the indentation, brackets, quotes and colons there "
+        "and in the line above"
+    )
+
+
+def _at(path: str | Path, node: yaml.Node) -> str:
+    return f"{path}, line {node.start_mark.line + 1}"
