@@ -126,7 +126,7 @@ def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = No
             raise DataError(f"{where}: not valid JSON ({error}); one object a line is expected") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object, found {type(row).__name__}")
-        _require_text(line, row, where)
+        require_text(line, row, where)
         require_columns(row, columns, where, optional)
         rows.append(row)
     if not rows:
@@ -191,9 +191,9 @@ def _read_text(path: str | Path) -> str:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _require_text(line: str, row: dict, where: str) -> None:
+def require_text(text: str, row: dict, where: str) -> None:
     """Refuse halves of surrogate pairs, which JSON can escape and no tokenizer can read."""
-    if "\\ud" in line.lower():
+    if "\\ud" in text.lower():
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
