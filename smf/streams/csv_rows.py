@@ -13,7 +13,7 @@ csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a document is longer than t
 
 
 def csv_rows(file: TextIO, name: str, delimiter: str | None = None) -> Iterator[Record]:
-    """The rows of CSV with a header, read as they are taken; empty cells are left out, and lines without cells.
+    """The rows of CSV with a header, read as they are taken; lines without cells are left out.
 
     Args:
         file: Opened with ``newline=""``.
@@ -44,7 +44,7 @@ def csv_rows(file: TextIO, name: str, delimiter: str | None = None) -> Iterator[
                     f"holds {delimiter!r} in double quotes"
                 )
             pairs = zip(header, cells, strict=True)
-            yield Record(f"line {line}", {column: cell for column, cell in pairs if column and cell}, True)
+            yield Record(f"line {line}", {column: cell for column, cell in pairs if column}, True)
     except csv.Error as error:
         raise DataError(
             f"{name}, line {end + 1}: not valid CSV ({error}); a text with quotes is put in double quotes, and each of "
@@ -52,49 +52,50 @@ def csv_rows(file: TextIO, name: str, delimiter: str | None = None) -> Iterator[
         ) from error
 
 
-def typed(record: Record, columns: Columns, name: str) -> dict:
+def typed(record: Record, columns: Columns, optional: Columns, name: str) -> dict:
     """The cells of a row of CSV as what their columns hold.
 
     A column of lists holds JSON, ``["Ostry", "Ostra"]``, or one text alone; a column of objects holds JSON; a column of
-    numbers a number. A cell that is neither stays a text, for the check of the columns' types to refuse.
+    numbers a number. A cell that is neither stays a text, for the check of the columns' types to refuse. An empty cell
+    of an optional column is left out.
 
     Raises:
         DataError: A cell begins like JSON and is none.
     """
-    values = dict(record.values)
-    for column, kinds in columns.items():
+    values = {column: cell for column, cell in record.values.items() if cell or column not in optional}
+    for column, kinds in {**columns, **optional}.items():
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-        text = values.get(column)
-        if text is None:
-            if list in kinds or str in kinds:
-                empty = [] if list in kinds else ""
-                values.update({} if type(None) in kinds else {column: empty})
-        elif (list in kinds and text.lstrip().startswith("[")) or (dict in kinds and text.lstrip().startswith("{")):
-            try:
-                values[column] = from_json(text)
-            except (ValueError, RecursionError) as error:
-                raise DataError(
-                    f"{name}, {record.place}: column {column!r} is no JSON ({error}); write "
-                    + ('["one text", "another"]' if list in kinds else '{"name": "value"}')
-                    + ", with the cell in double quotes and each of its own quotes doubled"
-                ) from error
-        elif str in kinds:
-            continue
-        elif list in kinds:
-            values[column] = [text]
-        elif number := _number(text, kinds):
-            values[column] = number[0]
+        if column in values:
+            values[column] = _typed(values[column], kinds, f"{name}, {record.place}: column {column!r}")
     return values
 
 
-def _number(text: str, kinds: tuple[type, ...]) -> tuple[int | float] | None:
+def _typed(text: str, kinds: tuple[type, ...], where: str) -> object:
+    holds_lists, holds_objects = list in kinds or object in kinds, dict in kinds or object in kinds
+    if (holds_lists and text.lstrip().startswith("[")) or (holds_objects and text.lstrip().startswith("{")):
+        try:
+            return from_json(text)
+        except (ValueError, RecursionError) as error:
+            example = '["one text", "another"]' if holds_lists else '{"name": "value"}'
+            raise DataError(
+                f"{where} is no JSON ({error}); write {example}, with the cell in double quotes and each of its own "
+                "doubled"
+            ) from error
+    if str in kinds or object in kinds:
+        return text
+    if list in kinds:
+        return [text] if text else []
+    return _number(text, kinds)
+
+
+def _number(text: str, kinds: tuple[type, ...]) -> int | float | str:
     for kind in (int, float):
         if kind in kinds:
             try:
-                return (kind(text),)
+                return kind(text)
             except ValueError:
                 continue
-    return None
+    return text
 
 
 def _chain(head: str, file: TextIO) -> Iterator[str]:

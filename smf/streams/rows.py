@@ -4,6 +4,7 @@ A source is a mapping with ``hub``, ``hub_config``, ``split`` and ``file``, and 
 ``data_dir`` and ``first_rows``.
 """
 
+import difflib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +18,12 @@ from smf.streams.json_rows import Record
 
 
 class Row(NamedTuple):
-    """A row of a source: its number from 1, its place for messages, and the columns that were asked for."""
+    """A row of a source: its number from 1, its place for messages, the columns asked for, and the others' names."""
 
     number: int
     where: str
     values: dict
+    others: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -60,16 +62,16 @@ def read_rows(
     number = 0
     for number, record in enumerate(itertools.islice(records, source.get("first_rows")), start=1):
         where = f"{name}, {record.place}"
-        row = typed(record, {**columns, **optional}, name) if record.are_texts else record.values
+        row = typed(record, columns, optional, name) if record.are_texts else record.values
         try:
             require_columns(row, columns, where, optional)
         except DataError as error:
             if set(columns) <= set(row):
                 raise
-            raise DataError(f"{error}{_hint(row, example)}") from error
-        yield Row(
-            number, where, {**{name: row[name] for name in columns}, **{name: row.get(name) for name in optional}}
-        )
+            raise DataError(f"{error}{_hint(row, columns, example)}") from error
+        others = tuple(name for name in row if name not in columns and name not in optional)
+        values = {**{name: row[name] for name in columns}, **{name: row.get(name) for name in optional}}
+        yield Row(number, where, values, others)
     if not number:
         raise DataError(f"{name} holds no rows")
 
@@ -161,9 +163,12 @@ def _kinds(kinds: type | tuple[type, ...]) -> tuple[type, ...]:
     return kinds if isinstance(kinds, tuple) else (kinds,)
 
 
-def _hint(row: Mapping, example: str) -> str:
+def _hint(row: Mapping, columns: Columns, example: str) -> str:
     """What else to say where a row lacks a column."""
     lists = [name for name, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
-    if len(lists) == 1:
+    if len(row) == len(lists) == 1:
         return f"; if {lists[0]!r} lists the rows, save that list alone"
-    return f"; a row is such as {example}" if example else ""
+    missing = next(column for column in columns if column not in row)
+    near = difflib.get_close_matches(missing, [name for name in row if name not in columns], n=1)
+    renamed = f"; if {near[0]!r} is what is meant, rename it" if near else ""
+    return renamed + (f"; a row is such as {example}" if example else "")

@@ -325,7 +325,7 @@ BROKEN = {
         {"instruction": "x", "output": "y"},
         "no column 'response'; found instruction, out",
     ),
-    "counterfact": ("counterfact", {**COUNTERFACT, "target_new": None}, "column 'target_new' is NoneType, not str"),
+    "counterfact": ("counterfact", {**COUNTERFACT, "target_new": None}, "column 'target_new' is null, not str"),
     "counterfact_rome": (
         "counterfact_rome",
         {**ROME, "requested_rewrite": {"prompt": "x"}},

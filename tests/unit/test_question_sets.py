@@ -225,9 +225,7 @@ class TestHub:
 
     def test_missing_column_is_named(self, root, hub):
         write(root, "new", [{"question": row["question"], "answers": "x"} for row in NEW])
-        with pytest.raises(
-            DataError, match="nocontext validation, row 1: no column 'answer'; found answers, question"
-        ):
+        with pytest.raises(DataError, match="nocontext validation, row 1: no column 'answer'; found answers, question"):
             prepare(None)
 
     def test_broken_row_is_named_by_number(self, root, hub):
