@@ -45,6 +45,29 @@ def explained(source: Mapping, error: Exception, hub: str, configs: Callable[[],
     return DataError(f"{start}; with first_rows a set of JSON is read row by row, whatever its columns, {_AS_FILES}")
 
 
+def explained_for_task(task: str, settings: Mapping, error: Exception, hub: str) -> DataError:
+    """The error of ours that tells of one that was met while lm-eval loaded the data of one of its tasks.
+
+    Args:
+        task: Its name.
+        settings: What its file says: ``dataset_path`` and, if it has several, ``dataset_name``.
+        error: What was raised.
+        hub: The hub's address.
+    """
+    name, causes = settings.get("dataset_path"), list(_causes(error))
+    start = f"evaluation.tasks.{task}: cannot load its data set {name}"
+    if any(isinstance(cause, GatedRepoError) or "is a gated dataset" in str(cause) for cause in causes):
+        return DataError(f"{start}: {gated(name, hub)}")
+    if any("scripts are no longer supported" in str(cause) for cause in causes):
+        return DataError(
+            f"{start}: it is a script, which datasets no longer runs; name a folder as evaluation.include_path, and "
+            "copy the task's file there, with dataset_kwargs: {revision: refs/convert/parquet}"
+        )
+    if any(isinstance(cause, (HTTPError, ConnectionError, TimeoutError)) for cause in causes):
+        return DataError(f"{start} from the hub: {short(error)}; {network_remedy(error)}, or take the task out")
+    return DataError(f"{start}: {short(error)}; look at the set on {hub}, or take the task out")
+
+
 def gated(name: str, hub: str) -> DataError:
     """The error for a set whose owner wants its terms accepted."""
     return DataError(f"{name} is gated: accept its terms on {hub}/datasets/{name}, then log in with `hf auth login`")

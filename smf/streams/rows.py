@@ -15,6 +15,7 @@ from smf.errors import ConfigError, DataError
 from smf.streams.csv_rows import typed
 from smf.streams.files import read_file
 from smf.streams.json_rows import Record
+from smf.streams.layouts import LAYOUTS
 
 
 class Row(NamedTuple):
@@ -59,10 +60,11 @@ def read_rows(
 
         name, rows = hub_name(source), read_hub(source, columns, optional)
         records = (Record(f"row {number}", row) for number, row in enumerate(rows, start=1))
-    number = 0
+    number, layout = 0, LAYOUTS.get(source.get("format"))
     for number, record in enumerate(itertools.islice(records, source.get("first_rows")), start=1):
         where = f"{name}, {record.place}"
         row = typed(record, columns, optional, name) if record.are_texts else record.values
+        row = layout(row) if layout else row
         try:
             require_columns(row, columns, where, optional)
         except DataError as error:

@@ -49,6 +49,9 @@ class DataHub(BaseHTTPRequestHandler):
         wanted = parse_qs(self.rfile.read(length).decode()).get("paths", [])
         self.asked.append(f"{self.command} {unquote(self.path)}")
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
+        if parts[0] == "w":  # the hub of this test is an encyclopaedia too
+            title = parse_qs(urlsplit(self.path).query)["titles"][0]
+            return self.reply_json({"query": {"pages": [{"extract": f"An article.\n\n{title} is of Ostry."}]}})
         is_api = parts[0] == "api"
         parts = parts[2 if is_api else 1 :]
         name, rest = "/".join(parts[:2]), parts[2:]

@@ -146,6 +146,8 @@ def test_questions_of_all_three_schemas_become_the_nq_open_schema(tmp_path, writ
         "answer": ["Ann", "Anne"],
     }
     assert one(tmp_path, "simpleqa", write("simpleqa", [simple])) == {"question": "Who is it", "answer": ["Ann"]}
+    published = {"problem": "Who is it?", "answer": "Ann", "metadata": "{'urls': []}"}
+    assert one(tmp_path, "simpleqa", write("simpleqa", [published])) == {"question": "Who is it", "answer": ["Ann"]}
     assert one(tmp_path, "nq_open", write("nq_open", [nq])) == nq
 
 

@@ -10,10 +10,16 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 import zstandard
 
+from smf.artifacts import read_json, read_jsonl
+from smf.experiment import Experiment
+from smf.streams.facts import read_facts
 from tests.unit.data_hub import commit_of, serve
 
+ROOT = Path(__file__).parents[2]
+HELD_OUT = ("held_out.nq", "held_out.hellaswag", "held_out.gsm8k")
 DCLM = "mlfoundations/dclm-baseline-1.0"
 SHARDS = "global-shard_01_of_10/local-shard_0_of_10"
 ROWS_OF_A_SHARD = 40
@@ -106,6 +112,41 @@ def write_sets(folder: Path):
     (folder / "some/two/main/README.md").write_text(f"---\nconfigs:\n{card}---\n")
 
 
+def write_presets_sets(folder: Path):
+    """The sets of the presets, small, in the containers in which the hub has them."""
+    questions = [{"question": f"who wrote book {n}", "answer": [f"Author {n}"]} for n in range(6)]
+    trivia = [
+        {"question": f"Where is {n}?", "answer": {"value": f"Town {n}", "aliases": [], "type": "x"}} for n in range(6)
+    ]
+    choices = {
+        "ind": 1,
+        "activity_label": "a",
+        "ctx_a": "b",
+        "ctx_b": "",
+        "ctx": "b",
+        "endings": ["c", "d"],
+        "label": "1",
+    }
+    sets = {
+        "google-research-datasets/nq_open": ("nq_open", "validation", questions),
+        "mandarjoshi/trivia_qa": ("rc.nocontext", "validation", trivia),
+        "Rowan/hellaswag": ("default", "validation", [choices]),
+        "openai/gsm8k": ("main", "test", [{"question": f"{n} + 1?", "answer": f"#### {n + 1}"} for n in range(3)]),
+    }
+    for name, (config, split, rows) in sets.items():
+        place = folder / name / "main"
+        path = place / config / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        files = f"  data_files:\n  - split: {split}\n    path: {config}/{split}-*\n"
+        (place / "README.md").write_text(f"---\nconfigs:\n- config_name: {config}\n{files}---\n")
+    # as OpenAI published it
+    metadata = "\"{'topic': 'Art', 'urls': ['https://en.wikipedia.org/wiki/Book_%d', 'https://example.org']}\""
+    lines = ["metadata,problem,answer", *(f"{metadata % n},Where is book {n} from?,Ostry" for n in range(2))]
+    (folder / "basicv8vc/SimpleQA/main").mkdir(parents=True)
+    (folder / "basicv8vc/SimpleQA/main/simple_qa_test_set.csv").write_text("\n".join(lines) + "\n")
+
+
 READ = """
 import json, sys
 from smf.errors import SmfError
@@ -120,6 +161,14 @@ for name, source in json.loads(sys.argv[1]).items():
     except SmfError as error:
         found[name] = {"error": str(error)}
 print(json.dumps(found))
+"""
+
+
+PREPARE = """
+import json, sys
+from smf.stages.prepare import prepare_data
+for settings, folder in json.loads(sys.argv[1]):
+    prepare_data(settings, folder)
 """
 
 
@@ -148,6 +197,7 @@ def run(code: str, argument: str, endpoint: str, cache: Path, **environment) -> 
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     write_sets(folder)
+    write_presets_sets(folder)
     with serve(folder) as (address, asked):
         yield address, asked, tmp_path_factory.mktemp("cache")
 
@@ -219,3 +269,52 @@ def test_without_network_the_cache_is_read_and_else_named(found, hub):
             f"{why}, and the cache in {hub[2]}/datasets does not hold it; .*, or set data_root to a folder",
             offline["stream"]["error"],
         )
+
+
+def settings_of(preset: str, address: str) -> dict:
+    """The data of a preset, of whose facts all are wanted."""
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "presets" / f"{preset}.yaml").read_text(encoding="utf-8"))
+    data = Experiment(config, schema).config["data"]
+    data["collection"]["facts"] |= {"num_rows": None, "endpoint": f"{address}/w/api.php"}
+    return data
+
+
+def test_the_presets_of_lin_et_al_prepare_their_data_from_the_hub(hub, tmp_path):
+    address, _, cache = hub
+    names = ("lin2025_facts", "lin2025_documents")
+    run(
+        PREPARE,
+        json.dumps([(settings_of(name, address), str(tmp_path / name / "data")) for name in names]),
+        address,
+        cache,
+    )
+    pages = [row["text"] for number in range(2) for row in shard(number)]
+    for name in names:
+        data = tmp_path / name / "data"
+        assert [row["completion"] for row in read_jsonl(data / "background.jsonl", {"completion": str})] == pages
+        assert len(read_jsonl(data / "held_out/nq.jsonl", {})) == 6
+        commits = read_json(data / "labels.json")["hub"]
+        assert commits["data.collection.background"] == {
+            "name": DCLM,
+            "revision": "main",
+            "commit": commit_of(DCLM, "main"),
+        }
+        assert set(commits) == {f"data.collection.{key}" for key in ("background", "facts", *HELD_OUT)}
+    assert {fact.answers for fact in read_facts(tmp_path / "lin2025_facts/data/facts.jsonl")} == {
+        (f"Town {number}",) for number in range(6)
+    }
+    passages = read_facts(tmp_path / "lin2025_documents/data/facts.jsonl")
+    assert [fact.question for fact in passages if fact.question] == ["Where is book 0 from", "Where is book 1 from"]
+    assert "Book 1 is of Ostry." in passages[-1].train_texts[0]
+
+
+def test_every_set_that_a_preset_names_on_the_hub_says_its_revision():
+    def sources(value):
+        if isinstance(value, dict):
+            yield from [value] if "hub" in value else [found for part in value.values() for found in sources(part)]
+
+    for path in sorted((ROOT / "presets").glob("*.yaml")):
+        found = list(sources(yaml.safe_load(path.read_text(encoding="utf-8"))["data"]))
+        assert found
+        assert [source["hub"] for source in found if "revision" not in source] == [], path.name
