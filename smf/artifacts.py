@@ -77,7 +77,7 @@ def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = No
             raise DataError(f"{where}: not valid JSON ({error}); one object a line is expected") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object, found {type(row).__name__}")
-        _require_text(line, row, where)
+        require_text(line, row, where)
         require_columns(row, columns, where, optional)
         rows.append(row)
     if not rows:
@@ -95,8 +95,11 @@ def require_columns(row: Mapping, columns: Columns, where: str, optional: Column
         if column not in row:
             raise DataError(f"{where}: no column {column!r}; found {', '.join(sorted(row)) or 'none'}")
     for column, kinds in {**columns, **(optional or {})}.items():
-        if column in row and not isinstance(row[column], kinds):
-            raise DataError(f"{where}: column {column!r} is {type(row[column]).__name__}, not {_names(kinds)}")
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        value = row.get(column)
+        if column in row and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+            raise DataError(f"{where}: column {column!r} is {_told(value)}, not {wanted}{_remedy(value, kinds)}")
 
 
 def copy_file(source: str | Path, path: str | Path) -> None:
@@ -142,9 +145,9 @@ def _read_text(path: str | Path) -> str:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _require_text(line: str, row: dict, where: str) -> None:
+def require_text(text: str, row: dict, where: str) -> None:
     """Refuse halves of surrogate pairs, which JSON can escape and no tokenizer can read."""
-    if "\\ud" in line.lower():
+    if "\\ud" in text.lower():
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -152,5 +155,16 @@ def _require_text(line: str, row: dict, where: str) -> None:
             raise DataError(f"{where}: holds {half!r}, half of a character in two parts; mend the text") from error
 
 
-def _names(kinds: type | tuple[type, ...]) -> str:
-    return " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+def _told(value: object) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _remedy(value: object, kinds: tuple[type, ...]) -> str:
+    """How to write a value that is of another type than its column, where that is plain."""
+    if not isinstance(value, (str, int, float)):
+        return ""
+    if list in kinds:
+        return f"; write a list, [{json.dumps(str(value), ensure_ascii=False)[:80]}]"
+    if str in kinds:
+        return f"; write it in double quotes, {json.dumps(str(value))[:80]}"
+    return ""

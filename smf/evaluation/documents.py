@@ -6,14 +6,15 @@ HellaSwag schema or one of ``query``, ``choices`` and ``gold``, a text has a ``t
 ``show_question`` and ``score_generation``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import read_jsonl
+from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.evaluation.answers import exact_match, extract_answer, token_f1
 from smf.seeding import derive_seed
 from smf.streams.facts import Fact, question_prompt
+from smf.streams.rows import Row, first_columns, read_rows
 
 FACT_FORMS = ("seen", "unseen", "question")
 
@@ -24,11 +25,12 @@ def read_questions(path: str | Path) -> list[dict]:
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
     """
-    rows = read_jsonl(path, {"question": str, "answer": list})
-    for number, row in enumerate(rows, start=1):
-        if not row["answer"] or not all(isinstance(answer, str) for answer in row["answer"]):
-            raise DataError(f"{path}, line {number}: column 'answer' must list one accepted answer or more, as texts")
-    return rows
+    rows = list(_rows(path, {"question": str, "answer": list}))
+    for row in rows:
+        answers = row.values["answer"]
+        if not answers or not all(isinstance(answer, str) for answer in answers):
+            raise DataError(f"{row.where}: column 'answer' must list one accepted answer or more, as texts")
+    return [row.values for row in rows]
 
 
 def read_choices(path: str | Path) -> list[dict]:
@@ -37,19 +39,18 @@ def read_choices(path: str | Path) -> list[dict]:
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
     """
-    rows = read_jsonl(path, {})
-    plain = "query" in rows[0]
+    plain = "query" in first_columns(path)
     if plain:
         columns, options, label = {"query": str, "choices": list, "gold": int}, "choices", "gold"
     else:
         columns = {"activity_label": str, "ctx_a": str, "ctx_b": str, "endings": list, "label": (str, int)}
         options, label = "endings", "label"
-    for number, row in enumerate(read_jsonl(path, columns), start=1):
-        if str(row[label]) not in {str(index) for index in range(len(row[options]))}:
-            raise DataError(
-                f"{path}, line {number}: {label} {row[label]!r} names none of the {len(row[options])} {options}"
-            )
-    return rows
+    rows = list(_rows(path, columns))
+    for row in rows:
+        given, number = row.values[label], len(row.values[options])
+        if str(given) not in {str(index) for index in range(number)}:
+            raise DataError(f"{row.where}: {label} {given!r} names none of the {number} {options}")
+    return [row.values for row in rows]
 
 
 def read_texts(path: str | Path) -> list[dict]:
@@ -158,8 +159,13 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int) -> 
 
 
 def _with_text(path: str | Path, columns: Mapping[str, type], filled: str) -> list[dict]:
-    rows = read_jsonl(path, columns)
-    for number, row in enumerate(rows, start=1):
-        if not row[filled].strip():
-            raise DataError(f"{path}, line {number}: column {filled!r} is empty; leave the row out")
-    return rows
+    rows = list(_rows(path, columns))
+    for row in rows:
+        if not row.values[filled].strip():
+            raise DataError(f"{row.where}: column {filled!r} is empty; leave the row out")
+    return [row.values for row in rows]
+
+
+def _rows(path: str | Path, columns: Columns) -> Iterator[Row]:
+    """The rows of a file of the pipeline, or of a user's own in any container that is read."""
+    return read_rows(None, {"hub": None, "file": str(path)}, columns)

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Kind  # private; the only place that tells tasks from groups without loading them
@@ -12,6 +14,7 @@ from lm_eval.tasks._index import Kind  # private; the only place that tells task
 from smf.errors import ConfigError, did_you_mean
 from smf.evaluation.metrics import higher_is_better
 from smf.seeding import derive_seed, python_generator
+from smf.streams.hub_failures import explained_for_task
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +62,14 @@ def named_task(name: str, settings: Mapping, include_path: str | None, seed: int
 
     Raises:
         ConfigError: The name is unknown or a group's, or the task has fewer documents than are to be asked.
+        DataError: Its data cannot be loaded.
     """
     check_names([name], include_path)
-    task = _manager(name, include_path).load([name])["tasks"][name]
+    manager = _manager(name, include_path)
+    try:
+        task = manager.load([name])["tasks"][name]
+    except (OSError, RuntimeError, ValueError, HTTPError) as error:
+        raise explained_for_task(name, manager.task_index[name].cfg or {}, error, constants.ENDPOINT) from error
     if (num_fewshot := settings.get("num_fewshot")) is not None:
         task.set_config(key="num_fewshot", value=num_fewshot)
     number, available = settings.get("num_items"), len(task.eval_docs)

@@ -2,29 +2,36 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from smf.streams.collection import prepare_collection
 from smf.streams.facts import draw_stream, read_facts, write_facts
 from smf.streams.prepared import prepare_world
+from smf.streams.question_sets import prepare_question_sets
 from smf.streams.rewording import reworded
+from smf.streams.rows import at_commits
 
 logger = logging.getLogger(__name__)
 
 
 def prepare_data(settings: Mapping, folder: str | Path) -> None:
-    """Write the files of ``results/data`` from the source that ``settings`` (the config's ``data``) names."""
+    """Write the files of ``results/data`` from the source that ``settings`` (the config's ``data``) names.
+
+    Every set of the hub is read at one commit, which ``labels.json`` names.
+    """
     source, seed = settings["source"], settings["seed"]
     if source == "world":
         data = prepare_world(**settings["world"], seed=seed)
-    elif source == "question_sets":
-        from smf.streams.question_sets import prepare_question_sets  # datasets: seconds that a world need not wait for
-
-        data = prepare_question_sets(**settings["question_sets"], seed=seed)
     else:
-        from smf.streams.collection import prepare_collection
-
-        pages = Path(folder).parent / "resume" / "pages"  # not beside the outputs, which are deleted before a rerun
-        data = prepare_collection(**settings["collection"], seed=seed, pages_folder=pages)
+        sources, commits = at_commits(settings[source], f"data.{source}")
+        if source == "question_sets":
+            data = prepare_question_sets(**sources, seed=seed)
+        else:
+            pages = Path(folder).parent / "resume" / "pages"  # not beside the outputs, which are deleted before a rerun
+            data = prepare_collection(**sources, seed=seed, pages_folder=pages)
+        if commits:
+            data = replace(data, labels={**data.labels, "hub": commits})
     data.write(folder)
     logger.info(
         "%d texts for pretraining, %d background texts, %d new facts, held-out sets of %s rows",

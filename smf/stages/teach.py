@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from smf.artifacts import read_jsonl, sha256
+from smf.artifacts import sha256
 from smf.atomic import require_new
 from smf.errors import CheckpointError, DataError, refuse
 from smf.evaluation.harness import EvaluationSettings, Evaluator
@@ -23,7 +23,9 @@ from smf.stages.learn import start_method, write_learned
 from smf.streams.batches import require_fit
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt, read_facts
+from smf.streams.files import read_file
 from smf.streams.own_facts import read_own_facts
+from smf.streams.rows import first_columns
 from smf.training.learn import StreamSettings, learn_stream
 
 BEST_ARM = {
@@ -130,7 +132,7 @@ def read_user_facts(path: str | Path) -> list[Fact]:
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
     """
-    if "train_prompts" in read_jsonl(path, {})[0]:
+    if "train_prompts" in first_columns(path):
         return read_facts(path)
     return read_own_facts(None, {"hub": None, "file": str(path)}, set())
 
@@ -188,7 +190,7 @@ def kind_of(path: str | Path) -> str:
     Raises:
         DataError: It has those of no kind.
     """
-    columns = read_jsonl(path, {})[0].keys()
+    columns = first_columns(path)
     for kind, needed in (
         ("questions", {"question", "answer"}),
         ("choices", {"endings"}),
@@ -208,7 +210,7 @@ def _evaluator(paths: Sequence[str | Path], num_items: int) -> Evaluator | None:
     if twice := [stem for stem in stems if stems.count(stem) > 1]:
         raise DataError(f"two held-out sets are called {twice[0]!r}, and scores go by this name; rename a file")
     probes = {Path(path).stem: (kind_of(path), path) for path in paths}
-    items = {Path(path).stem: min(num_items, len(read_jsonl(path, {}))) for path in paths}
+    items = {Path(path).stem: min(num_items, sum(1 for _ in read_file(path))) for path in paths}
     return Evaluator(probes, (), EvaluationSettings(num_items=items))
 
 

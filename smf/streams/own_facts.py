@@ -9,6 +9,7 @@ from smf.streams.normalize import holds_answer, text_key
 from smf.streams.questions import log_dropped
 from smf.streams.rows import Row, read_rows
 
+_EXAMPLE = '{"statements": ["Ann was born in Ostry."], "question": "where was Ann born", "answers": ["Ostry"]}'
 _FACTS: Columns = {"answers": list}
 _FACTS_OPTIONAL: Columns = {
     "fact_id": str,
@@ -33,11 +34,11 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
         DataError: A row lacks one of these, or a statement does not hold the answer; names file and line.
     """
     facts, lines, dropped = [], {}, []
-    for row in read_rows(data_root, source, _FACTS, _FACTS_OPTIONAL):
+    for row in read_rows(data_root, source, _FACTS, _FACTS_OPTIONAL, _EXAMPLE):
         fact = _own_fact(row)
         if fact.fact_id in lines:
-            raise DataError(f"{row.where}: fact_id {fact.fact_id!r} was used before, in line {lines[fact.fact_id]}")
-        lines[fact.fact_id] = row.number
+            raise DataError(f"{row.where}: fact_id {fact.fact_id!r} was used before, in {lines[fact.fact_id]}")
+        lines[fact.fact_id] = row.place
         if fact.question and text_key(fact.question) in taken:
             dropped.append("asked by a held-out set")
         else:

@@ -231,7 +231,7 @@ def test_a_last_line_without_its_end_is_read(tmp_path):
         ('{"name": "b"}', "line 2: no column 'number'; found name"),
         ("{}", "line 2: no column 'name'; found none"),
         ('{"name": "b", "number": "2"}', "line 2: column 'number' is str, not int or float"),
-        ('{"name": null, "number": 2}', "line 2: column 'name' is NoneType, not str"),
+        ('{"name": null, "number": 2}', "line 2: column 'name' is null, not str"),
     ],
 )
 def test_a_broken_row_is_refused_with_file_and_line(tmp_path, line, message):

@@ -3,7 +3,6 @@
 import json
 import logging
 
-import datasets
 import pytest
 
 from smf.errors import ConfigError, DataError
@@ -15,6 +14,7 @@ from smf.streams.facts import read_facts
 from smf.streams.formats import FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
 from smf.streams.held_out import read_held_out
 from smf.streams.texts import read_text
+from tests.unit.data_hub import fake_sets
 
 TRIVIA = [
     {"question": f"Which river flows through Town {n}?", "answer": {"value": f"River {n}", "aliases": []}}
@@ -146,6 +146,8 @@ def test_questions_of_all_three_schemas_become_the_nq_open_schema(tmp_path, writ
         "answer": ["Ann", "Anne"],
     }
     assert one(tmp_path, "simpleqa", write("simpleqa", [simple])) == {"question": "Who is it", "answer": ["Ann"]}
+    published = {"problem": "Who is it?", "answer": "Ann", "metadata": "{'urls': []}"}
+    assert one(tmp_path, "simpleqa", write("simpleqa", [published])) == {"question": "Who is it", "answer": ["Ann"]}
     assert one(tmp_path, "nq_open", write("nq_open", [nq])) == nq
 
 
@@ -325,7 +327,7 @@ BROKEN = {
         {"instruction": "x", "output": "y"},
         "no column 'response'; found instruction, out",
     ),
-    "counterfact": ("counterfact", {**COUNTERFACT, "target_new": None}, "column 'target_new' is NoneType, not str"),
+    "counterfact": ("counterfact", {**COUNTERFACT, "target_new": None}, "column 'target_new' is null, not str"),
     "counterfact_rome": (
         "counterfact_rome",
         {**ROME, "requested_rewrite": {"prompt": "x"}},
@@ -344,14 +346,10 @@ def test_a_missing_column_or_a_broken_row_is_named(tmp_path, write, format, row,
 
 
 def test_the_hub_gives_the_same_as_files(tmp_path, sources, monkeypatch):
-    asked = []
+    def rows_of(name):
+        return [json.loads(line) for line in open(tmp_path / f"{name.split('/')[1]}.jsonl")]
 
-    def load(name, config=None, *, split, **options):
-        asked.append((name, config, split, options))
-        return datasets.Dataset.from_list([json.loads(line) for line in open(tmp_path / f"{name.split('/')[1]}.jsonl")])
-
-    monkeypatch.setattr("smf.streams.rows._hub_answers", lambda name: True)
-    monkeypatch.setattr(datasets, "load_dataset", load)
+    asked = fake_sets(monkeypatch, rows_of)
 
     def on_hub(source):
         return {**source, "hub": f"owner/{source['file'].removesuffix('.jsonl')}", "file": None}
@@ -365,6 +363,6 @@ def test_the_hub_gives_the_same_as_files(tmp_path, sources, monkeypatch):
     data = prepare_collection(data_root=None, **there, seed=1, pages_folder=tmp_path / "pages")
     here = prepare(tmp_path, sources)
     assert (data.background, data.facts, data.held_out) == (here.background, here.facts, here.held_out)
-    assert ("owner/text", None, "train", {"data_dir": "sub", "streaming": True}) in asked
-    assert ("owner/nq_open", None, "train", {}) in asked
+    assert ("owner/text", None, {"data_dir": "sub"}) in asked
+    assert ("owner/nq_open", None, {}) in asked
     assert len(asked) == 5

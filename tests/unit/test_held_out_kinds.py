@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -316,6 +317,18 @@ def test_names_of_tasks_are_checked(evaluate, task_folder, monkeypatch):
         check_names(["places"], task_folder)
     with pytest.raises(ConfigError, match="evaluation.tasks.towns.num_items is 10, but the task has 9 documents"):
         evaluate({}, tasks={"towns": {"num_items": 10}}, include_path=task_folder)
+
+
+def test_a_task_whose_data_are_a_script_names_the_remedy(evaluate, task_folder, monkeypatch):
+    script = Path(task_folder) / "script"
+    script.mkdir()
+    (script / "script.py").write_text("import datasets\n")
+    task = Path(task_folder) / "towns.yaml"
+    lines = [line for line in task.read_text().splitlines() if not line.startswith("dataset_kwargs")]
+    task.write_text("\n".join(lines).replace("dataset_path: json", f"dataset_path: {script}") + "\n")
+    monkeypatch.setattr(named_tasks, "_index", lambda path, _: TaskManager(include_path=path, include_defaults=False))
+    with pytest.raises(DataError, match=r"tasks\.towns: .*script: it is a script.*include_path.*refs/convert/parquet"):
+        evaluate({}, tasks={"towns": {}}, include_path=task_folder)
 
 
 def test_results_of_a_task_are_named_after_it_and_checked():

@@ -63,7 +63,7 @@ def test_a_fact_that_a_held_out_set_asks_for_is_left_out(read):
         (without("answers"), "no column 'answers'; found fact_id, prompts, question"),
         (without("statements", "prompts"), "columns 'statements' and 'prompts' are empty"),
         (without("question", "unseen_prompts"), "there is neither a 'question' nor 'unseen_prompts'"),
-        ({**FACT, "statements": "Ann was born in Ostry."}, "column 'statements' is str, not list or NoneType"),
+        ({**FACT, "statements": "Ann was born in Ostry."}, "column 'statements' is str, not list; write a list"),
         ({**FACT, "prompts": [1]}, "column 'prompts' must hold texts only"),
         ({**FACT, "prompts": [" "]}, "column 'train_prompts' must hold non-empty texts only"),
         ({**FACT, "locality_prompts": ["Bob is"]}, "1 locality_prompts, but 0 locality_answers"),

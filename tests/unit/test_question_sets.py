@@ -10,6 +10,7 @@ from smf.errors import ConfigError, DataError
 from smf.streams.facts import question_prompt
 from smf.streams.question_sets import MAX_ANSWER_CHARACTERS, MAX_QUESTION_CHARACTERS, prepare_question_sets
 from smf.streams.wordings import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
+from tests.unit.data_hub import fake_sets
 
 KNOWN = [{"question": f"who wrote book number {n}", "answer": [f"Author {n}", f"Writer {n}"]} for n in range(12)]
 NEW = [
@@ -209,19 +210,8 @@ class TestHub:
     @pytest.fixture
     def hub(self, root, monkeypatch):
         """A hub that serves the files."""
-        asked = []
-        load_dataset = datasets.load_dataset
-
-        def load(name, config=None, *, split, **options):
-            if name == "json":
-                return load_dataset(name, config, split=split, **options)
-            asked.append((name, config, split))
-            role = next(role for role, place in HUBS.items() if place[0] == name)
-            return datasets.Dataset.from_list([json.loads(line) for line in open(root / FILES[role])])
-
-        monkeypatch.setattr("smf.streams.rows._hub_answers", lambda name: True)
-        monkeypatch.setattr(datasets, "load_dataset", load)
-        return asked
+        roles = {place[0]: role for role, place in HUBS.items()}
+        return fake_sets(monkeypatch, lambda name: [json.loads(line) for line in open(root / FILES[roles[name]])])
 
     def test_hub_and_files_give_the_same_data(self, root, hub):
         from_hub, from_files = prepare(None), prepare(root)
@@ -231,11 +221,11 @@ class TestHub:
             labels = labels.replace(f"{name}/{config} {split}" if config else f"{name} {split}", FILES[role])
         assert json.loads(labels) == from_files.labels
         assert from_hub.labels != from_files.labels
-        assert hub == list(HUBS.values())
+        assert hub == [(name, config, {}) for name, config, _ in HUBS.values()]
 
     def test_missing_column_is_named(self, root, hub):
         write(root, "new", [{"question": row["question"], "answers": "x"} for row in NEW])
-        with pytest.raises(DataError, match="rc.nocontext validation: no column 'answer'; found answers, question"):
+        with pytest.raises(DataError, match="nocontext validation, row 1: no column 'answer'; found answers, question"):
             prepare(None)
 
     def test_broken_row_is_named_by_number(self, root, hub):

@@ -1,0 +1,102 @@
+"""What to tell of an error of datasets or of the hub's client, and what to do about it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError
+
+from smf.errors import DataError, did_you_mean
+from smf.streams.rows import hub_name
+
+_LONGEST = 300  # characters of another library's message that are told
+_AS_FILES = "or download its files and set data_root to their folder"
+
+
+def explained(source: Mapping, error: Exception, hub: str, configs: Callable[[], Sequence[str]]) -> DataError:
+    """The error of ours that tells of one that was met while a set was read.
+
+    Args:
+        source: Of the set.
+        error: What was raised.
+        hub: The hub's address.
+        configs: Looks up the set's configurations.
+    """
+    name, causes = source["hub"], list(_causes(error))
+    if any(isinstance(cause, GatedRepoError) or "is a gated dataset" in str(cause) for cause in causes):
+        return gated(name, hub)
+    if any("scripts are no longer supported" in str(cause) for cause in causes):
+        where = f", with data_dir: {source['hub_config']} in place of hub_config" if source["hub_config"] else ""
+        return DataError(
+            f"{name} is a script, which datasets no longer runs; set its `revision` to refs/convert/parquet, where the "
+            f"hub keeps a copy of its rows{where}, {_AS_FILES}"
+        )
+    start = f"cannot load {hub_name(source)} from the hub: {short(error)}"
+    if any(isinstance(cause, (HTTPError, ConnectionError, TimeoutError)) for cause in causes):
+        return DataError(f"{start}; {network_remedy(error)}, {_AS_FILES}")
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(f"{hub_name(source)} is not UTF-8 text ({error}); take another set, {_AS_FILES}")
+    if isinstance(error, ValueError) and (unknown := _unknown_config(source, configs())):
+        return unknown
+    if isinstance(error, (FileNotFoundError, NotImplementedError, ImportError)) or "ompression type" in str(error):
+        where = f" below {source['data_dir']}" if source.get("data_dir") else ""
+        return DataError(
+            f"{start}; the set has no files{where} in a container that is read; check data_dir, take a copy of it in "
+            f"Parquet or JSONL, {_AS_FILES}"
+        )
+    return DataError(f"{start}; with first_rows a set of JSON is read row by row, whatever its columns, {_AS_FILES}")
+
+
+def explained_for_task(task: str, settings: Mapping, error: Exception, hub: str) -> DataError:
+    """The error of ours that tells of one that was met while lm-eval loaded the data of one of its tasks.
+
+    Args:
+        task: Its name.
+        settings: What its file says: ``dataset_path`` and, if it has several, ``dataset_name``.
+        error: What was raised.
+        hub: The hub's address.
+    """
+    name, causes = settings.get("dataset_path"), list(_causes(error))
+    start = f"evaluation.tasks.{task}: cannot load its data set {name}"
+    if any(isinstance(cause, GatedRepoError) or "is a gated dataset" in str(cause) for cause in causes):
+        return DataError(f"{start}: {gated(name, hub)}")
+    if any("scripts are no longer supported" in str(cause) for cause in causes):
+        return DataError(
+            f"{start}: it is a script, which datasets no longer runs; name a folder as evaluation.include_path, and "
+            "copy the task's file there, with dataset_kwargs: {revision: refs/convert/parquet}"
+        )
+    if any(isinstance(cause, (HTTPError, ConnectionError, TimeoutError)) for cause in causes):
+        return DataError(f"{start} from the hub: {short(error)}; {network_remedy(error)}, or take the task out")
+    return DataError(f"{start}: {short(error)}; look at the set on {hub}, or take the task out")
+
+
+def gated(name: str, hub: str) -> DataError:
+    """The error for a set whose owner wants its terms accepted."""
+    return DataError(f"{name} is gated: accept its terms on {hub}/datasets/{name}, then log in with `hf auth login`")
+
+
+def network_remedy(error: Exception) -> str:
+    """What to do where the hub does not answer, or answers that it cannot."""
+    if any(isinstance(cause, HfHubHTTPError) for cause in _causes(error)):
+        return "try again later"
+    return "check the network, the proxy and HF_ENDPOINT"
+
+
+def short(error: Exception) -> str:
+    """An error's text in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _unknown_config(source: Mapping, configs: Sequence[str]) -> DataError | None:
+    name, config = source["hub"], source["hub_config"]
+    if config in configs or not configs or (config is None and len(configs) == 1):
+        return None
+    wrong = f"no configuration {config!r}; {did_you_mean(config, configs)}" if config else "several configurations; "
+    return DataError(f"{name} has {wrong}set hub_config to one of {', '.join(configs)}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
