@@ -4,6 +4,10 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
+
+include: "workflow/rules/place.smk"
+
+
 # A preset given with --configfile is a whole experiment of its own: config.yaml must not shine through.
 if not workflow.overwrite_configfiles:
 
