@@ -6,6 +6,7 @@ min_version("9.27")
 
 
 include: "workflow/rules/config_files.smk"
+include: "workflow/rules/place.smk"
 
 
 # A preset given with --configfile is a whole experiment of its own: config.yaml must not shine through.

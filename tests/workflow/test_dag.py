@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections import Counter
 from pathlib import Path
@@ -253,6 +254,35 @@ def test_nested_settings_of_the_command_line_reach_the_jobs(sources, tmp_path):
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     counts = ", ".join(f"{rule} {number}" for rule, number in work.jobs.items() if number)
     assert counts in (tmp_path / "results/plan.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_clone_with_its_environment_works_in_a_folder_of_any_name(tmp_path):
+    clone = copy_sources(tmp_path / "it's a $clone #é (1)&")
+    python = clone / ".venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", clone / ".venv"], check=True)
+    for packages in clone.glob(".venv/lib/*/site-packages"):
+        (packages / "all.pth").write_text(sysconfig.get_path("purelib"))
+    arguments = command(clone, "results/data/facts.jsonl", config=tiny_config(clone / "tiny.yaml"))[1:]
+
+    def call(folder, *options):
+        run = [python, *arguments[:-2], *options, *arguments[-2:]]
+        return subprocess.run(run, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+
+    made = call(clone)
+    assert made.returncode == 0, made.stderr
+    assert (clone / "results/data/facts.jsonl").is_file()
+    refused = call(tmp_path, "--dry-run")  # from here the way to the interpreter has a space
+    assert refused.returncode == 1
+    assert f"cannot start jobs with {python}, as a space" in refused.stdout + refused.stderr
+
+
+def test_a_clone_in_a_folder_with_braces_is_refused_in_one_sentence(tmp_path):
+    clone = copy_sources(tmp_path / "a {clone}")
+    refused = snakemake(clone, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
+    assert refused.code == 1
+    assert f"braces, also in {clone}; rename the folder" in refused.text
+    assert "Traceback" not in refused.text
 
 
 # What is made
