@@ -9,7 +9,7 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Kind  # private; the only place that tells tasks from groups without loading them
 
-from smf.errors import ConfigError, did_you_mean
+from smf.errors import ConfigError, DataError, did_you_mean
 from smf.evaluation.metrics import higher_is_better
 from smf.seeding import derive_seed, python_generator
 
@@ -59,9 +59,16 @@ def named_task(name: str, settings: Mapping, include_path: str | None, seed: int
 
     Raises:
         ConfigError: The name is unknown or a group's, or the task has fewer documents than are to be asked.
+        DataError: The task's data are on the hub, which does not answer.
     """
     check_names([name], include_path)
-    task = _manager(name, include_path).load([name])["tasks"][name]
+    try:
+        task = _manager(name, include_path).load([name])["tasks"][name]
+    except ConnectionError as error:
+        raise DataError(
+            f"evaluation.tasks.{name}: {error}; lm-eval loads this task's data from there. Try again with network, or "
+            "take the task out"
+        ) from error
     if (num_fewshot := settings.get("num_fewshot")) is not None:
         task.set_config(key="num_fewshot", value=num_fewshot)
     number, available = settings.get("num_items"), len(task.eval_docs)
