@@ -43,19 +43,10 @@ def read_config(path: str | Path) -> tuple[dict, dict[Key, Place]]:
             than is written: a key twice, a key that is no text, a date, a number in base 8 or 60. Names file and line.
     """
     text = _text(path)
-    loader = yaml.SafeLoader(text)
     try:
-        root = loader.get_single_node()
-        if root is None:
-            raise ConfigError(f"{path} is empty; a config holds keys and values, as in `seeds: [0, 1]`")
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{_at(path, root)}: a config holds keys and values, as in `seeds: [0, 1]`")
-        places = dict(_places(root, (), str(path), ()))
-        return loader.construct_document(root), places
-    except yaml.YAMLError as error:
+        return _read(text, str(path))
+    except (yaml.YAMLError, ValueError) as error:  # a number of 5,000 digits is no YAMLError
         raise ConfigError(_syntax(path, text, error)) from error
-    finally:
-        loader.dispose()
 
 
 def plain_value(text: str) -> object:
@@ -64,8 +55,22 @@ def plain_value(text: str) -> object:
     try:
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
-    except ValueError:  # such as the date 2026-13-01
+    except (ValueError, yaml.YAMLError):  # such as the date 2026-13-01, or =
         return text
+    finally:
+        loader.dispose()
+
+
+def _read(text: str, file: str) -> tuple[dict, dict[Key, Place]]:
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise ConfigError(f"{file} is empty; a config holds keys and values, as in `seeds: [0, 1]`")
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{_at(file, root)}: a config holds keys and values, as in `seeds: [0, 1]`")
+        places = dict(_places(root, (), file, ()))
+        return loader.construct_document(root), places
     finally:
         loader.dispose()
 
@@ -148,8 +153,11 @@ def _check_value(node: yaml.ScalarNode, file: str) -> None:
         )
 
 
-def _syntax(path: str | Path, text: str, error: yaml.YAMLError) -> str:
+def _syntax(path: str | Path, text: str, error: yaml.YAMLError | ValueError) -> str:
     """What the parser says in one line, with the usual reason if the lines show one."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text[: error.position].count("\n") + 1
+        return f"{path}, line {line}: the character {error.character:#x} is not allowed in YAML; take it out"
     if not isinstance(error, yaml.MarkedYAMLError):
         return f"{path} is not YAML: {' '.join(str(error).split())}"
     mark = error.problem_mark or error.context_mark

@@ -11,7 +11,9 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from smf.artifacts import read_json, write_jsonl
+from smf.errors import DataError
 from smf.evaluation.held_out import TASK_FOLDER
+from smf.evaluation.named_tasks import named_task
 from smf.lm_eval import main, with_our_tasks
 from smf.models.checkpoint import save_checkpoint
 from smf.stages.evaluate import evaluate_held_out
@@ -151,3 +153,14 @@ def test_a_task_whose_data_are_on_the_hub_ends_offline_in_one_message(tmp_path, 
     monkeypatch.setattr(sys, "argv", ["lm_eval", "--tasks", "arc_easy"])
     with pytest.raises(SystemExit, match=r"^smf.lm_eval: Couldn't reach 'allenai/ai2_arc' .* try again with network"):
         main()
+
+
+def test_a_named_task_of_the_config_whose_data_are_on_the_hub_is_named_where_the_hub_does_not_answer(monkeypatch):
+    def offline(self, names):
+        raise ConnectionError("Couldn't reach 'towns' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr("smf.evaluation.named_tasks.check_names", lambda names, include_path: None)
+    monkeypatch.setattr("smf.evaluation.named_tasks._manager", lambda *_: TaskManager(include_defaults=False))
+    monkeypatch.setattr(TaskManager, "load", offline)
+    with pytest.raises(DataError, match=r"^evaluation.tasks.towns: Couldn't reach .* Try again with network, or take"):
+        named_task("towns", {}, None, 1)

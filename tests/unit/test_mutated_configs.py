@@ -8,6 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from smf.config_files import ConfigFiles
 from smf.errors import ConfigError
 from smf.experiment import Experiment
 from smf.stages.plan import describe_plan
@@ -19,6 +20,7 @@ CONFIGS = {name: yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for n
 MEMORY = 8
 """GB; presets for a GPU cannot ask one here."""
 WRONG = (None, True, -1, 0, 1, 7, 0.5, 1e-9, 10**12, "", "x", "../x", "random", [], ["x"], [1, 1], {}, {"x": 1}, "é\n")
+WRONG += ("1e-4", "7", "no", "None", "~/x", "$HOME/x", "a:1", float("inf"), 10**400)
 
 
 def places(value, path=()):
@@ -93,6 +95,78 @@ def test_a_mutated_config_plans_or_is_refused_with_one_message_that_names_a_key(
     plan, refused = planned(config)
     assert "parameters" in plan if refused is None else names_a_key(refused, config), refused
     assert config == before  # what the user wrote stays as it is
+
+
+SPOILT = (
+    ":",
+    ": ",
+    "\t",
+    "  ",
+    " ",
+    "-",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "'",
+    '"',
+    "#",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!",
+    "%",
+    "?",
+    "012",
+)
+SPOILT += (
+    "\n",
+    "\n\n",
+    "1:30",
+    "2026-01-01",
+    "no",
+    "=",
+    "|",
+    ">",
+    ",",
+    "\x00",
+    "\ufeff",
+    "---\n",
+    "!!python/name:os.system ",
+)
+
+
+@st.composite
+def spoilt(draw):
+    """The text of a config with one to three places of it cut, doubled or written over."""
+    text = (ROOT / draw(st.sampled_from(sorted(CONFIGS)))).read_text(encoding="utf-8")
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(text) - 1))
+        end = draw(st.sampled_from((start, start + 1, text.find("\n", start) + 1 or len(text))))
+        put = draw(st.sampled_from((*SPOILT, text[start:end] * 2, "")))
+        text = text[:start] + put + text[end:]
+    return text
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return tmp_path_factory.mktemp("spoilt") / "mine.yaml"
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(text=spoilt())
+def test_a_spoilt_file_is_read_as_snakemake_reads_it_or_is_refused_with_its_name_in_one_line(written, text):
+    written.write_text(text, encoding="utf-8", newline="")
+    try:
+        config, refused = ConfigFiles([written]).config, None
+    except ConfigError as error:
+        config, refused = None, str(error)
+    if refused is None:
+        assert repr(config) == repr(yaml.full_load(text))
+    else:
+        assert refused.startswith(str(written))
+        assert "\n" not in refused
 
 
 def planned(config):
