@@ -6,15 +6,14 @@ HellaSwag schema or one of ``query``, ``choices`` and ``gold``, a text has a ``t
 ``show_question`` and ``score_generation``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.evaluation.answers import exact_match, extract_answer, token_f1
 from smf.seeding import derive_seed
 from smf.streams.facts import Fact, question_prompt
-from smf.streams.rows import Row, first_columns, read_rows
+from smf.streams.file_rows import first_columns, read_file_rows
 
 FACT_FORMS = ("seen", "unseen", "question")
 
@@ -25,7 +24,7 @@ def read_questions(path: str | Path) -> list[dict]:
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
     """
-    rows = list(_rows(path, {"question": str, "answer": list}))
+    rows = list(read_file_rows(path, {"question": str, "answer": list}))
     for row in rows:
         answers = row.values["answer"]
         if not answers or not all(isinstance(answer, str) for answer in answers):
@@ -45,7 +44,7 @@ def read_choices(path: str | Path) -> list[dict]:
     else:
         columns = {"activity_label": str, "ctx_a": str, "ctx_b": str, "endings": list, "label": (str, int)}
         options, label = "endings", "label"
-    rows = list(_rows(path, columns))
+    rows = list(read_file_rows(path, columns))
     for row in rows:
         given, number = row.values[label], len(row.values[options])
         if str(given) not in {str(index) for index in range(number)}:
@@ -159,13 +158,8 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int) -> 
 
 
 def _with_text(path: str | Path, columns: Mapping[str, type], filled: str) -> list[dict]:
-    rows = list(_rows(path, columns))
+    rows = list(read_file_rows(path, columns))
     for row in rows:
         if not row.values[filled].strip():
             raise DataError(f"{row.where}: column {filled!r} is empty; leave the row out")
     return [row.values for row in rows]
-
-
-def _rows(path: str | Path, columns: Columns) -> Iterator[Row]:
-    """The rows of a file of the pipeline, or of a user's own in any container that is read."""
-    return read_rows(None, {"hub": None, "file": str(path)}, columns)

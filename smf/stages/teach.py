@@ -23,9 +23,9 @@ from smf.stages.learn import start_method, write_learned
 from smf.streams.batches import require_fit
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt, read_facts
+from smf.streams.file_rows import first_columns
 from smf.streams.files import read_file
 from smf.streams.own_facts import read_own_facts
-from smf.streams.rows import first_columns
 from smf.training.learn import StreamSettings, learn_stream
 
 BEST_ARM = {

@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError
 
 from smf.errors import DataError, did_you_mean
-from smf.streams.rows import hub_name
 
 _LONGEST = 300  # characters of another library's message that are told
 _AS_FILES = "or download its files and set data_root to their folder"
 
 
-def explained(source: Mapping, error: Exception, hub: str, configs: Callable[[], Sequence[str]]) -> DataError:
+def explained(
+    source: Mapping, called: str, error: Exception, hub: str, configs: Callable[[], Sequence[str]]
+) -> DataError:
     """The error of ours that tells of one that was met while a set was read.
 
     Args:
         source: Of the set.
+        called: What messages call it.
         error: What was raised.
         hub: The hub's address.
         configs: Looks up the set's configurations.
@@ -29,11 +31,11 @@ def explained(source: Mapping, error: Exception, hub: str, configs: Callable[[],
             f"{name} is a script, which datasets no longer runs; set its `revision` to refs/convert/parquet, where the "
             f"hub keeps a copy of its rows{where}, {_AS_FILES}"
         )
-    start = f"cannot load {hub_name(source)} from the hub: {short(error)}"
+    start = f"cannot load {called} from the hub: {short(error)}"
     if any(isinstance(cause, (HTTPError, ConnectionError, TimeoutError)) for cause in causes):
         return DataError(f"{start}; {network_remedy(error)}, {_AS_FILES}")
     if isinstance(error, UnicodeDecodeError):
-        return DataError(f"{hub_name(source)} is not UTF-8 text ({error}); take another set, {_AS_FILES}")
+        return DataError(f"{called} is not UTF-8 text ({error}); take another set, {_AS_FILES}")
     if isinstance(error, ValueError) and (unknown := _unknown_config(source, configs())):
         return unknown
     if isinstance(error, (FileNotFoundError, NotImplementedError, ImportError)) or "ompression type" in str(error):

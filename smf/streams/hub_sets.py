@@ -112,7 +112,8 @@ def read_hub(source: Mapping, columns: Columns, optional: Columns) -> Iterator[d
         datasets.exceptions.DatasetsError,
         datasets.table.CastError,
     ) as error:
-        raise explained(source, error, datasets.config.HF_ENDPOINT, partial(_configs, source["hub"], found)) from error
+        hub, configs = datasets.config.HF_ENDPOINT, partial(_configs, source["hub"], found)
+        raise explained(source, hub_name(source), error, hub, configs) from error
 
 
 def _revision(source: Mapping) -> str:

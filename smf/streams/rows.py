@@ -4,32 +4,14 @@ A source is a mapping with ``hub``, ``hub_config``, ``split`` and ``file``, and 
 ``data_dir`` and ``first_rows``.
 """
 
-import difflib
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from smf.artifacts import Columns, require_columns
+from smf.artifacts import Columns
 from smf.errors import ConfigError, DataError
-from smf.streams.csv_rows import typed
+from smf.streams.file_rows import Row, checked
 from smf.streams.files import read_file
 from smf.streams.json_rows import Record
-from smf.streams.layouts import LAYOUTS
-
-
-class Row(NamedTuple):
-    """A row of a source: its number from 1, its place for messages, the columns asked for, and the others' names."""
-
-    number: int
-    where: str
-    values: dict
-    others: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """The place within the file, such as ``line 3``: blank lines are not counted as rows."""
-        return self.where.rpartition(", ")[2]
 
 
 def read_rows(
@@ -51,42 +33,16 @@ def read_rows(
     Raises:
         DataError: A file or a data set is missing or unreachable, lacks a column, or a row is broken.
     """
-    optional = {name: (*_kinds(kinds), type(None)) for name, kinds in (optional or {}).items()}
     if is_file(data_root, source):
         name = str(Path(data_root or ".") / source["file"])
         records = read_file(name)
     else:
         from smf.streams.hub_sets import read_hub  # datasets: seconds that files need not wait for
 
-        name, rows = hub_name(source), read_hub(source, columns, optional)
+        name, rows = hub_name(source), read_hub(source, columns, optional or {})
         records = (Record(f"row {number}", row) for number, row in enumerate(rows, start=1))
-    number, layout = 0, LAYOUTS.get(source.get("format"))
-    for number, record in enumerate(itertools.islice(records, source.get("first_rows")), start=1):
-        where = f"{name}, {record.place}"
-        row = typed(record, columns, optional, name) if record.are_texts else record.values
-        row = layout(row) if layout else row
-        try:
-            require_columns(row, columns, where, optional)
-        except DataError as error:
-            if set(columns) <= set(row):
-                raise
-            raise DataError(f"{error}{_hint(row, columns, example)}") from error
-        others = tuple(name for name in row if name not in columns and name not in optional)
-        values = {**{name: row[name] for name in columns}, **{name: row.get(name) for name in optional}}
-        yield Row(number, where, values, others)
-    if not number:
-        raise DataError(f"{name} holds no rows")
-
-
-def first_columns(path: str | Path) -> set[str]:
-    """The columns of a file's first row, by which its kind is told.
-
-    Raises:
-        DataError: The file is missing or empty, or its first row is broken.
-    """
-    for record in read_file(path):
-        return set(record.values)
-    raise DataError(f"{path} holds no rows")
+    first_rows, format = source.get("first_rows"), source.get("format")
+    yield from checked(records, name, columns, optional, first_rows=first_rows, format=format, example=example)
 
 
 def at_commits(settings: Mapping, key: str) -> tuple[dict, dict[str, dict]]:
@@ -159,18 +115,3 @@ def require_rows(key: str, number: int, rows: Sequence, source: str) -> None:
             f"{key}.num_rows is {number} but only {len(rows)} rows of {source} can be used; lower num_rows or give a "
             "larger file"
         )
-
-
-def _kinds(kinds: type | tuple[type, ...]) -> tuple[type, ...]:
-    return kinds if isinstance(kinds, tuple) else (kinds,)
-
-
-def _hint(row: Mapping, columns: Columns, example: str) -> str:
-    """What else to say where a row lacks a column."""
-    lists = [name for name, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
-    if len(row) == len(lists) == 1:
-        return f"; if {lists[0]!r} lists the rows, save that list alone"
-    missing = next(column for column in columns if column not in row)
-    near = difflib.get_close_matches(missing, [name for name in row if name not in columns], n=1)
-    renamed = f"; if {near[0]!r} is what is meant, rename it" if near else ""
-    return renamed + (f"; a row is such as {example}" if example else "")

@@ -12,6 +12,7 @@ import zstandard
 
 from smf.artifacts import read_jsonl
 from smf.errors import DataError
+from smf.evaluation.documents import READERS
 from smf.stages.teach import kind_of, read_user_facts
 from smf.streams.documents import read_documents
 from smf.streams.files import read_file
@@ -265,3 +266,17 @@ def test_the_kind_of_a_held_out_set_is_seen_in_every_container(tmp_path):
     (tmp_path / "set.json").write_text('[{"text": "a"}]')
     assert kind_of(tmp_path / "set.csv.gz") == "questions"
     assert kind_of(tmp_path / "set.json") == "texts"
+
+
+def test_held_out_files_of_the_user_are_asked_in_every_container(tmp_path):
+    (tmp_path / "questions.csv").write_text("question,answer\nwho wrote it,Ann\nwhen,1984\n")
+    table = pyarrow.table({"query": ["Who?"], "choices": [["Ann", "Ben"]], "gold": [1]})
+    pyarrow.parquet.write_table(table, tmp_path / "choices.parquet")
+    (tmp_path / "texts.jsonl.gz").write_bytes(gzip.compress(b'{"text": "One."}\n\n{"text": " "}\n'))
+    assert READERS["questions"](tmp_path / "questions.csv") == [
+        {"question": "who wrote it", "answer": ["Ann"]},
+        {"question": "when", "answer": ["1984"]},
+    ]
+    assert READERS["choices"](tmp_path / "choices.parquet") == table.to_pylist()
+    with pytest.raises(DataError, match=r"texts\.jsonl\.gz, line 3: column 'text' is empty"):
+        READERS["texts"](tmp_path / "texts.jsonl.gz")
