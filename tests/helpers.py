@@ -191,7 +191,8 @@ def same_bytes(first, second):
 
 def raw_bytes(tensor):
     """A tensor's bits; numpy knows no bfloat16."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    flat = tensor.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8).numpy().tobytes()
 
 
 def copy_of_state(model):
