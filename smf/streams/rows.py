@@ -24,11 +24,12 @@ HUB_TIMEOUT = 10.0  # seconds until the hub counts as unreachable; its own clien
 
 
 class Row(NamedTuple):
-    """A row of a source: its number from 1, its place for messages, and the columns that were asked for."""
+    """A row of a source: its number from 1, its place for messages, the columns asked for, and the others' names."""
 
     number: int
     where: str
     values: dict
+    others: tuple[str, ...] = ()
 
 
 def read_rows(
@@ -54,9 +55,9 @@ def read_rows(
     for number, row in enumerate(itertools.islice(rows, source.get("first_rows")), start=1):
         where = f"{place} {number}"
         require_columns(row, columns, where, optional)
-        yield Row(
-            number, where, {**{name: row[name] for name in columns}, **{name: row.get(name) for name in optional}}
-        )
+        others = tuple(name for name in row if name not in columns and name not in optional)
+        values = {**{name: row[name] for name in columns}, **{name: row.get(name) for name in optional}}
+        yield Row(number, where, values, others)
 
 
 def is_file(data_root: str | None, source: Mapping) -> bool:
