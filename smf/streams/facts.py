@@ -58,9 +58,9 @@ def question_prompt(question: str) -> str:
     return f"Q: {question.strip().rstrip('?').rstrip()}?\nA:"
 
 
-def completion(prompt: str, answer: str) -> str:
-    """What completes a training prompt: the answer and a full stop; after a question, as it is asked, the answer."""
-    return f" {answer}" if prompt.startswith("Q:") and prompt.endswith("\nA:") else f" {answer}."
+def full_stop(prompt: str) -> str:
+    """What follows the answer that completes a training prompt: a full stop; nothing after a question."""
+    return "" if prompt.startswith("Q:") and prompt.endswith("\nA:") else "."
 
 
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:

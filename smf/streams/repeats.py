@@ -41,32 +41,33 @@ def without_repeats(
             for earlier in [place for place in asking.get(key, ()) if _disagree(kept[place], fact)]:
                 if not allow_updates:
                     _refuse(where, fact, earlier, kept[earlier], text)
-                replaced.append(f"{earlier} (by {where})")
+                replaced.append(f"{_place(earlier)} (by {_place(where)})")
                 gone = kept.pop(earlier)
                 ids.pop(gone.fact_id)
                 said.pop(_content(gone))
                 for other, _ in _asked(gone):
                     asking[other].remove(earlier)
         if (content := _content(fact)) in said:
-            repeated.append(f"{where} (as {said[content]})")
+            repeated.append(f"{_place(where)} (as {_place(said[content])})")
             continue
         if fact.fact_id in ids:
-            earlier = ids[fact.fact_id]
+            earlier = _place(ids[fact.fact_id])
             raise DataError(f"{where}: fact_id {fact.fact_id!r} was used before, in {earlier}; rename one of them")
         kept[where], said[content], ids[fact.fact_id] = fact, where, where
         for key, _ in _asked(fact):
             asking.setdefault(key, []).append(where)
-    for many, what in ((repeated, "say what an earlier fact says"), (replaced, "are replaced by a later fact")):
+    for many, what in ((repeated, "that say what an earlier one says"), (replaced, "that a later one replaces")):
         if many:
-            more = f", and {len(many) - _MOST_NAMED} more" if len(many) > _MOST_NAMED else ""
-            logger.warning("%d of the facts %s and are not taught: %s%s", len(many), what, _named(many), more)
+            named = "; ".join([*many[:_MOST_NAMED], *(["…"] if len(many) > _MOST_NAMED else [])])
+            logger.warning("facts left out %s: %d: %s", what, len(many), named)
     reasons = [*dropped, *("said before" for _ in repeated), *("replaced by a later one" for _ in replaced)]
     log_dropped("facts", len(kept), reasons)
     return list(kept.values())
 
 
-def _named(many: Sequence[str]) -> str:
-    return "; ".join(many[:_MOST_NAMED])
+def _place(where: str) -> str:
+    """The line or row of "file, line 3"; all facts are of one file."""
+    return where.rsplit(", ", 1)[-1]
 
 
 def _asked(fact: Fact) -> list[tuple[tuple[str, str], str]]:
@@ -91,7 +92,7 @@ def _content(fact: Fact) -> Fact:
 
 def _refuse(where: str, fact: Fact, earlier: str, other: Fact, text: str) -> None:
     raise DataError(
-        f"{where}: {text!r} has the answer {fact.answers[0]!r}, in {earlier} it has {other.answers[0]!r}; leave one of "
-        "the facts out, list both answers where both are right, or let the later fact replace the earlier one (smf "
-        "teach --allow-updates; in a config allow_updates: true)"
+        f"{where}: {text!r} has the answer {fact.answers[0]!r}, in {_place(earlier)} it has {other.answers[0]!r}; "
+        "leave one of the facts out, list both answers where both are right, or let the later fact replace the earlier "
+        "one (smf teach --allow-updates; in a config allow_updates: true)"
     )

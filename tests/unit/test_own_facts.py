@@ -7,7 +7,7 @@ import pytest
 from smf.errors import DataError
 from smf.streams.batches import encode_fact
 from smf.streams.documents import read_documents
-from smf.streams.facts import completion, draw_stream
+from smf.streams.facts import draw_stream, full_stop
 from smf.streams.own_facts import read_own_facts
 from smf.streams.passages import passages, sentences
 from tests.helpers import tokenizer
@@ -79,7 +79,7 @@ def test_a_fact_that_a_held_out_set_asks_for_is_left_out(read):
         ({**FACT, "statements": ["Ostry."]}, "the statement 'Ostry.' is the answer and says nothing of it"),
         ({**FACT, "prompts": [" "]}, "column 'train_prompts' must hold non-empty texts only"),
         ({**FACT, "locality_prompts": ["Bob is"]}, "1 locality_prompts, but 0 locality_answers"),
-        ({**FACT, "question": "who"}, "fact_id 'ann' was used before, in"),
+        ({**FACT, "question": "who"}, "fact_id 'ann' was used before, in line 1"),
     ],
 )
 def test_a_broken_fact_is_refused_with_its_line(read, row, complaint):
@@ -111,7 +111,7 @@ def test_a_statement_ends_with_the_answer_whatever_stop_follows_it_or_is_written
         [{**without("prompts"), "statements": [f"Ann is from {answer.rstrip('.')}{stop}"], "answers": [answer]}]
     )
     assert (fact.train_prompts, fact.train_texts) == (("Ann is from",), ())
-    assert completion("Ann is from", fact.answers[0]) == f" {answer.rstrip('.')}."
+    assert f"{fact.answers[0]}{full_stop(fact.train_prompts[0])}" == f"{answer.rstrip('.')}."
 
 
 def test_a_prompt_that_is_a_question_is_completed_by_the_answer_alone(read):
@@ -162,16 +162,15 @@ def test_a_fact_that_says_word_for_word_what_an_earlier_one_says_is_dropped_and_
     )
     assert [fact.fact_id for fact in facts] == ["ann", "b", "c"]  # other words for the same fact teach more of it
     said = caplog.text
-    assert "2 of the facts say what an earlier fact says and are not taught" in said
-    assert "own.jsonl, line 3 (as" in said
-    assert "own.jsonl, line 4 (as" in said
+    assert "facts left out that say what an earlier one says: 2: " in said
+    assert "line 3 (as line 1); line 4 (as line 1)" in said
     assert "3 of 5 rows are usable; dropped: 2 said before" in said
 
 
 @pytest.mark.parametrize("question", ["Where was Ann born", "where was  ann born?", "Where was 'Ann' born?"])
 def test_two_answers_to_one_question_are_refused_with_both_lines(read, question):
     with pytest.raises(
-        DataError, match=r"own\.jsonl, line 3: .* has the answer 'Velburg', in .*own\.jsonl, line 1 it has 'Ostry'"
+        DataError, match=r"own\.jsonl, line 3: .* has the answer 'Velburg', in line 1 it has 'Ostry'"
     ) as error:
         read(
             [
