@@ -1,5 +1,6 @@
 """What `smf teach` is told, and all that can be refused before the model is loaded and anything is learned."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Lessons:
         num_items: Of each held-out set, how many rows are asked at most.
         seed: Of what is drawn.
         device: Where to compute.
+        resume_interval: Seconds from one resume state to the next, see :mod:`smf.resume`.
     """
 
     steps: int = MOST_STEPS
@@ -55,6 +57,7 @@ class Lessons:
     num_items: int = 200
     seed: int = 0
     device: str = "cpu"
+    resume_interval: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Checked:
         background: Its background counts.
         evaluator: What asks the held-out sets; None without any.
         tokenizer: The model's.
+        key: Of all that decides what is learned; a killed command goes on only from a state of the same.
     """
 
     facts: list[Fact]
@@ -76,6 +80,7 @@ class Checked:
     background: BackgroundCounts
     evaluator: Evaluator | None
     tokenizer: PreTrainedTokenizerBase
+    key: str
 
 
 def check(
@@ -116,7 +121,9 @@ def check(
     tokenizer = load_tokenizer(folder)
     require_fit(tokenizer, facts, loss_on="answer", max_length=lessons.max_length)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
-    return Checked(facts, name, start_hash, background, evaluator, tokenizer)
+    learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
+    key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])
+    return Checked(facts, name, start_hash, background, evaluator, tokenizer, key)
 
 
 def _base_without_patches(folder: str | Path) -> str:

@@ -71,21 +71,22 @@ def why_unknown(fact: TaughtFact, stop_loss: float, most_steps: int) -> str:
     """Why a fact is not known, as far as its steps tell, and what to try."""
     if fact.acquired:
         return "it was answered right after its own steps; facts that were taught later changed that"
-    loss = fact.losses[-1] if fact.losses else float("nan")
+    loss = fact.losses[-1]
     if not fact.steps:
         return (
-            f"nothing was taught: the loss of its texts was {loss:.2g} before the first step, below the stop loss of "
+            f"nothing was taught: the loss of its texts was {loss:.3g} before the first step, below the stop loss of "
             f"{stop_loss:g}, so the model completes them already; statements in other words may help, or --stop-loss"
         )
     if fact.steps < most_steps:
         return (
-            f"the loss of its texts fell to {loss:.2g} after {fact.steps} steps, below the stop loss of {stop_loss:g}: "
+            f"the loss of its texts fell to {loss:.3g} after {fact.steps} steps, below the stop loss of {stop_loss:g}: "
             "they were learned, but do not carry over to what is asked; statements nearer to it may help, or a lower "
             "--stop-loss"
         )
     return (
-        f"the loss of its texts was still {loss:.2g} before the last of {most_steps} steps, and they end at "
-        f"{stop_loss:g}: it was not learned; more --steps or a higher --learning-rate may help"
+        f"the loss of its texts was {fact.losses[0]:.3g} before the first of {most_steps} steps and still {loss:.3g} "
+        f"before the last, and they end at {stop_loss:g}: it was not learned; more --steps or a higher --learning-rate "
+        "may help, or words that are not as strange to the model"
     )
 
 

@@ -1,5 +1,6 @@
 """Teaching a model a file of facts, for someone who wants it to know them: out comes a memory patch."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from smf.methods.method import Method
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model
 from smf.patches.patch import read_patch
+from smf.resume import Resume
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import Reply, quiz
 from smf.stages.keeping import keep, reserved, stopped_by_ctrl_c
@@ -34,6 +36,8 @@ def teach(
     lessons: Lessons = Lessons(),  # noqa: B008 (it is frozen)
 ) -> Taught:
     """Teach facts one after the other and write the patch, before anything is said of it.
+
+    State is kept beside ``out`` until then: after a kill the same call goes on where it was.
 
     Args:
         folder: A healed model.
@@ -66,10 +70,11 @@ def teach(
             snapshots=(len(facts),),
             max_length=lessons.max_length,
         )
-        learned = []
+        state = Path(out).with_name(f".{Path(out).name}.teaching")
+        resume, learned = Resume(state, checked.key, lessons.resume_interval), []
         with stopped_by_ctrl_c() as stopped:
             logged = learn_stream(
-                learner, tokenizer, facts, stream, lambda *snapshot: learned.append(snapshot), stopped=stopped
+                learner, tokenizer, facts, stream, lambda *snapshot: learned.append(snapshot), resume, stopped=stopped
             )
             [(number, delta)] = learned
             metadata = {"seed": lessons.seed, "method": dict(settings)}
@@ -77,6 +82,7 @@ def teach(
                 out,
                 lambda place: write_learned(place, delta, learner, checked.start_hash, facts, checked.name, metadata),
             )
+        shutil.rmtree(state, ignore_errors=True)
         with _written(f"{out} holds the first {number} of {len(facts)} facts" if stopped() else f"{out} was written"):
             if stopped():
                 raise KeyboardInterrupt

@@ -15,7 +15,9 @@ from smf.methods.smf import SparseMemoryFinetuning
 from smf.patches.patch import read_patch
 from smf.stages.ask import Reply, quiz
 from smf.stages.keeping import keep, reserved
+from smf.stages.lessons import Lessons
 from smf.stages.taught import TaughtFact, why_unknown
+from smf.stages.teach import teach as taught_by
 from tests.helpers import FACTS, base_model, fact, same_bytes, save_checkpoint, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
@@ -92,7 +94,7 @@ def test_a_fact_that_stays_unknown_is_status_2_and_says_what_is_answered_and_why
     said = capsys.readouterr().out
     assert "not known    1 steps  ann" in said
     assert f'    "{QUESTION}" is answered "' in said
-    assert "before the last of 1 steps, and they end at 0.1: it was not learned; more --steps" in said
+    assert "before the last, and they end at 0.1: it was not learned; more --steps" in said
     assert "1 of 1 facts: not known, see above (exit status 2)" in said
 
 
@@ -104,12 +106,12 @@ ASKED = (Reply("q", True, "old", False),)
     [
         ((0.05,), 0, False, "the loss of its texts was 0.05 before the first step, below the stop loss of 0.1"),
         (
-            (2.0, 1.0, 0.08, 0.08),
+            (2.0, 1.0, 0.0804, 0.0804),
             2,
             False,
-            "fell to 0.08 after 2 steps, below the stop loss of 0.1: they were learned, but",
+            "fell to 0.0804 after 2 steps, below the stop loss of 0.1: they were learned, but",
         ),
-        ((2.0, 1.5, 1.2, 1.1), 4, False, "was still 1.1 before the last of 4 steps"),
+        ((2.0, 1.5, 1.2, 1.1), 4, False, "was 2 before the first of 4 steps and still 1.1 before the last"),
         ((2.0, 1.0, 0.08, 0.08), 2, True, "answered right after its own steps; facts that were taught later"),
     ],
 )
@@ -242,6 +244,32 @@ def test_ctrl_c_ends_any_command_with_one_line_and_status_130(monkeypatch, capsy
     arguments = {"teach": ("teach", "m", "f", "-o", "p"), "ask": ("ask", "m", "q"), "info": ("patch", "info", "p")}
     assert run(*arguments.get(command, ("patch", command, "m", "p", "-o", "o"))) == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+def test_after_a_kill_the_same_call_goes_on_to_the_same_bytes(teach, results, tmp_path, monkeypatch):
+    facts, counts = results / "facts.jsonl", results / "background/counts.safetensors"
+    lessons = Lessons(steps=3, max_new_tokens=8, resume_interval=0)
+
+    def taught_into(name):
+        return taught_by(results / "healed", facts, tmp_path / name, counts_path=counts, lessons=lessons)
+
+    taught_into("whole")
+    end_lesson, ended = SparseMemoryFinetuning.end_lesson, []
+
+    def killed(self, places):
+        if places == (2,) and len(ended) == 2:
+            raise SystemExit("killed")
+        ended.append(places)
+        end_lesson(self, places)
+
+    monkeypatch.setattr(SparseMemoryFinetuning, "end_lesson", killed)
+    with pytest.raises(SystemExit):
+        taught_into("p")
+    ended.append("again")
+    taught_into("p")
+    assert ended == [(0,), (1,), "again", (2,)]
+    assert (tmp_path / "p").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "whole"}
 
 
 def test_two_processes_do_not_teach_into_one_patch(teach, tmp_path, capsys):
