@@ -61,6 +61,7 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> st
     digest = hashlib.sha256(json.dumps(as_read, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        if tensor.numel():
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        if number := tensor.numel():
+            # A single number counts as contiguous whatever its stride says, and view() looks at the stride.
+            digest.update(tensor.reshape(-1).as_strided((number,), (1,)).view(torch.uint8).numpy())
     return digest.hexdigest()

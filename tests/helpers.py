@@ -25,15 +25,16 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from smf.artifacts import write_jsonl
 from smf.methods.registry import method_class
 from smf.models import MemorySettings
-from smf.models.checkpoint import load_model
+from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.models.retrofit import retrofit
-from smf.selection.background import count_background
+from smf.selection.background import BackgroundCounts, count_background
 from smf.streams.background_texts import BackgroundTexts
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
-from smf.streams.facts import Fact, question_prompt
+from smf.streams.facts import Fact, question_prompt, write_facts
 from smf.training.pretrain import train_tokenizer
 
 MAX_LENGTH = 64
@@ -177,6 +178,22 @@ def texts(seed=0):
     return BackgroundTexts(encoded_text(), tokenizer().pad_token_id, seed)
 
 
+def write_results(folder):
+    """A results folder as the pipeline leaves it: a tiny healed model, its counts, a held-out set, and three facts."""
+    model = memory_model()
+    save_checkpoint(model, tokenizer(), folder / "healed")
+    counts = background_counts(model)
+    BackgroundCounts(counts.layers, {**counts.provenance, "model_hash": model_hash(folder / "healed")}).save(
+        folder / "background" / "counts.safetensors"
+    )
+    write_jsonl(
+        folder / "data" / "held_out" / "nq.jsonl",
+        [{"question": f"where is {name}", "answer": ["Ostry"]} for name in ("Mara", "Ina", "Karl")],
+    )
+    write_facts(folder / "facts.jsonl", FACTS)
+    return folder
+
+
 def logits(model, seed=1):
     """Logits of fixed random tokens, (2, 12, vocabulary)."""
     ids = torch.randint(1, 250, (2, 12), generator=torch.Generator().manual_seed(seed))
@@ -191,7 +208,8 @@ def same_bytes(first, second):
 
 def raw_bytes(tensor):
     """A tensor's bits; numpy knows no bfloat16."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    flat = tensor.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8).numpy().tobytes()
 
 
 def copy_of_state(model):

@@ -19,6 +19,7 @@ from smf.artifacts import sha256, write_json
 from smf.atomic import not_written, require_new, temporary_folder
 from smf.errors import CheckpointError, DataError
 from smf.models.checkpoint import model_hash, weight_files
+from smf.patches.contradictions import warn_of_contradictions
 from smf.patches.held import LIST, VERSION, held_by
 from smf.patches.patch import MemoryPatch, read_patch, require_base
 from smf.patches.stack import stack
@@ -26,13 +27,16 @@ from smf.patches.stack import stack
 _TYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
 
-def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | Path) -> None:
+def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | Path) -> tuple[MemoryPatch | None, int]:
     """Write a model folder with patches on top of those that it has.
 
     Args:
         folder: A healed model, with patches or without.
         paths: The patches.
         out: The new folder; it must not exist.
+
+    Returns:
+        All patches of the new folder as one, and how many they are.
 
     Raises:
         CheckpointError: A patch is of another base, or a file is damaged.
@@ -47,16 +51,20 @@ def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | 
         if sha256(path) in on_it:
             raise DataError(f"{path} is on {folder} already, as {on_it[sha256(path)].name}; leave it out")
     before, all_paths = [read_patch(path) for path in held.paths], [*held.paths, *map(Path, paths)]
-    _write_folder(folder, out, held.base_hash, before, [*before, *new], all_paths)
+    warn_of_contradictions([*before, *new], all_paths)
+    return _write_folder(folder, out, held.base_hash, before, [*before, *new], all_paths)
 
 
-def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) -> None:
+def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) -> tuple[MemoryPatch | None, int]:
     """Write a model folder without one patch, or without any: the base, bit for bit.
 
     Args:
         folder: A model with patches.
         path: The patch that shall go, or its name among those of the folder (``001.safetensors``); None for all.
         out: The new folder; it must not exist.
+
+    Returns:
+        See :func:`apply_to_folder`; None and 0 for the base.
 
     Raises:
         CheckpointError: A file is damaged.
@@ -76,7 +84,7 @@ def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) 
     if len(left) == len(held.paths):
         raise DataError(f"{path} is not on {folder}; it has {', '.join(each.name for each in held.paths)}")
     before = [read_patch(each) for each in held.paths]
-    _write_folder(folder, out, held.base_hash, before, [read_patch(each) for each in left], left)
+    return _write_folder(folder, out, held.base_hash, before, [read_patch(each) for each in left], left)
 
 
 def _write_folder(
@@ -86,8 +94,8 @@ def _write_folder(
     before: Sequence[MemoryPatch],
     after: Sequence[MemoryPatch],
     paths: Sequence[Path],
-) -> None:
-    out = Path(out)
+) -> tuple[MemoryPatch | None, int]:
+    out, whole = Path(out), stack(after, paths) if after else None
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f".{glob.escape(out.name)}.writing.*"):  # by a process that was killed
         shutil.rmtree(left)
@@ -96,7 +104,7 @@ def _write_folder(
         for file in folder.iterdir():
             if file.is_file() and file.name != LIST:
                 shutil.copyfile(file, temporary / file.name)
-        for block, rows in _rows(before, after, paths).items():
+        for block, rows in _rows(before, whole).items():
             _overwrite(temporary, block, *rows)
         if paths:
             (temporary / "patches").mkdir()
@@ -119,6 +127,7 @@ def _write_folder(
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return whole, len(paths)
 
 
 def _sync(folder: Path) -> None:
@@ -129,13 +138,11 @@ def _sync(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _rows(
-    before: Sequence[MemoryPatch], after: Sequence[MemoryPatch], names: Sequence[Path]
-) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:
+def _rows(before: Sequence[MemoryPatch], after: MemoryPatch | None) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:
     """Slots, what they hold where ``before`` stands, and what they hold where ``after`` stands, by block."""
     rows = {}
     old = stack(before).layers if before else {}
-    new = stack(after, names).layers if after else {}
+    new = after.layers if after else {}
     for block in old.keys() | new.keys():
         layers = [side[block] for side in (old, new) if block in side]
         slots_R = torch.cat([layer.slots_R for layer in layers]).unique()

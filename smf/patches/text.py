@@ -1,9 +1,11 @@
 """What people read of patches."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 
+from smf.patches.contradictions import Contradiction
 from smf.patches.forget import Forgotten
 from smf.patches.patch import MemoryPatch, fact_content, fact_names
 from smf.patches.stack import Conflicts
@@ -39,8 +41,8 @@ def info_text(patch: MemoryPatch, size: int, *, facts: bool) -> str:
     for number, lesson in enumerate(patch.lessons):
         for place in lesson:
             fact = patch.facts[place]
-            asked = f"{fact['question']} → {fact['answer']}" if fact["question"] else fact["answer"]
-            name = fact["fact_id"] if ids[fact["fact_id"]] == 1 else fact_names(fact)[1]
+            asked = _line(f"{fact['question']} → {fact['answer']}" if fact["question"] else fact["answer"])
+            name = _line(fact["fact_id"] if ids[fact["fact_id"]] == 1 else fact_names(fact)[1])
             lines.append(f"{name:<40} {alone[number] + shared[number]:>7,} {shared[number]:>7,}  {asked}")
     return "\n".join([*lines, "", "slots: that the fact wrote; shared: of these, that other facts wrote too"])
 
@@ -48,26 +50,29 @@ def info_text(patch: MemoryPatch, size: int, *, facts: bool) -> str:
 def forgotten_text(fact_ids: list[str], report: Forgotten) -> str:
     """What forgetting did."""
     lines = [
-        f"forgot {', '.join(fact_ids)}",
+        f"forgot {_line(', '.join(fact_ids))}",
         f"{report.num_restored:,} slots hold what they held in the base",
         f"{report.num_moved_back:,} slots that other facts wrote too were moved back by what was forgotten",
         f"{report.num_left:,} such slots were left: what was forgotten had hardly moved them",
     ]
     if report.shared_with:
         lines += ["", "shared slots with:"]
-        lines += [f"  {fact_id:<40} {number:>7,}" for fact_id, number in [*report.shared_with.items()][:_MOST]]
+        lines += [f"  {_line(fact_id):<40} {number:>7,}" for fact_id, number in [*report.shared_with.items()][:_MOST]]
         if len(report.shared_with) > _MOST:
             lines.append(f"  and {len(report.shared_with) - _MOST:,} further facts")
     return "\n".join(lines)
 
 
-def conflicts_text(found: Conflicts) -> str:
-    """Where two patches write the same slots."""
+def conflicts_text(found: Conflicts, contradicting: Sequence[Contradiction] = ()) -> str:
+    """Where two patches write the same slots, and which questions they answer differently."""
+    lines = [_line(each.text(("the first", "the second"))) for each in contradicting[:_MOST]]
+    if len(contradicting) > _MOST:
+        lines.append(f"and {len(contradicting) - _MOST:,} further questions that are answered differently")
     total = sum(found.num_rows.values())
     if not total:
-        return "no slot is written by both"
+        return "\n".join([*lines, "no slot is written by both"])
     blocks = ", ".join(f"{number:,} in block {block}" for block, number in found.num_rows.items())
-    lines = [
+    lines += [
         f"{total:,} slots are written by both: {blocks}",
         f"they hold {found.shares[0]:.1%} of the first patch's squared movement and {found.shares[1]:.1%} of the "
         f"second's; its cosine there is {found.cosine:.2f} (1: they agree; 0: neither minds the other; -1: one undoes "
@@ -75,7 +80,7 @@ def conflicts_text(found: Conflicts) -> str:
         "",
         f"{'first':<40} {'second':<40} {'slots':>7}",
     ]
-    lines += [f"{mine:<40} {yours:<40} {number:>7,}" for mine, yours, number in found.facts[:_MOST]]
+    lines += [f"{_line(mine):<40} {_line(yours):<40} {number:>7,}" for mine, yours, number in found.facts[:_MOST]]
     if len(found.facts) > _MOST:
         lines.append(f"and {len(found.facts) - _MOST:,} further pairs of facts")
     return "\n".join(lines)
@@ -87,7 +92,7 @@ def diff_text(first: MemoryPatch, second: MemoryPatch) -> str:
     lines = []
     for title, mine, yours in (("only in the first", *facts), ("only in the second", *reversed(facts))):
         only = [content[0] for content in mine if content not in set(yours)]
-        lines.append(f"{len(only):,} facts {title}" + (f": {', '.join(only[:_MOST])}" if only else ""))
+        lines.append(f"{len(only):,} facts {title}" + (f": {_line(', '.join(only[:_MOST]))}" if only else ""))
         if len(only) > _MOST:
             lines[-1] += ", …"
     for block in sorted(first.layers.keys() | second.layers.keys()):
@@ -104,6 +109,43 @@ def diff_text(first: MemoryPatch, second: MemoryPatch) -> str:
     if first.base_hash != second.base_hash:
         lines.append("they were learned from different models")
     return "\n".join(lines)
+
+
+def stacked_text(patch: MemoryPatch, out: object, number: int) -> str:
+    """What stacking wrote.
+
+    Args:
+        patch: The stack.
+        out: Where it is.
+        number: Of patches that were stacked.
+    """
+    return f"{out} holds {_many(number, 'patch', 'patches')}: {_facts_and_slots(patch)}"
+
+
+def applied_text(patch: MemoryPatch | None, out: object, number: int) -> str:
+    """What a written model folder holds.
+
+    Args:
+        patch: All its patches as one; None if it has none.
+        out: The folder.
+        number: Of its patches.
+    """
+    if patch is None:
+        return f"{out} is the base again, bit for bit, without patches"
+    return f"{out} is the base with {_many(number, 'patch', 'patches')} on it: {_facts_and_slots(patch)}"
+
+
+def _facts_and_slots(patch: MemoryPatch) -> str:
+    return f"{_many(len(patch.facts), 'fact', 'facts')} in {_many(patch.num_rows, 'slot', 'slots')}"
+
+
+def _many(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
+
+
+def _line(text: str) -> str:
+    """A text that somebody else may have written, in one line and without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _rows_by_lesson(patch: MemoryPatch) -> tuple[list[int], list[int]]:

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from smf.errors import DataError
 from smf.seeding import python_generator
 from smf.streams.examples import Example
-from smf.streams.facts import Fact, question_prompt
+from smf.streams.facts import Fact, full_stop, question_prompt
 
 LossOn = Literal["text", "answer"]
 IGNORED = -100  # the label that transformers' language-model loss leaves out
@@ -238,7 +238,7 @@ def encode_fact(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: Loss
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens.
     """
-    prompts = [Example(prompt, f" {fact.answers[0]}.") for prompt in fact.train_prompts]
+    prompts = [Example(prompt, f" {fact.answers[0]}{full_stop(prompt)}") for prompt in fact.train_prompts]
     texts = [Example("", text) for text in fact.train_texts]
     return [
         *(encode(tokenizer, prompts, loss_on=loss_on, max_length=max_length) if prompts else ()),

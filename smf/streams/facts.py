@@ -1,5 +1,6 @@
 """A fact: wordings that teach it, wordings and a question that only ever test it."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from smf.errors import ConfigError, DataError
 from smf.seeding import python_generator
 
 ORDERS = ("shuffled", "grouped", "subjects")
+_BREAKS = ("Cc", "Zl", "Zp")  # Unicode's control characters, line and paragraph separators
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ def question_prompt(question: str) -> str:
     return f"Q: {question.strip().rstrip('?').rstrip()}?\nA:"
 
 
+def full_stop(prompt: str) -> str:
+    """What follows the answer that completes a training prompt: a full stop; nothing after a question."""
+    return "" if prompt.startswith("Q:") and prompt.endswith("\nA:") else "."
+
+
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:
     """Write facts as JSONL; what a fact has none of is left out where it may be."""
     rows = (asdict(fact) for fact in facts)
@@ -88,9 +95,14 @@ def require_whole(fact: Fact, where: str) -> None:
     """Check that a fact can be taught and asked.
 
     Raises:
-        DataError: It has nothing to train on, an empty text, no answer to what it asks, or a locality prompt without
-            its answer; the message begins with ``where``.
+        DataError: It has an id that no line can show, nothing to train on, an empty text, no answer to what it asks, or
+            a locality prompt without its answer; the message begins with ``where``.
     """
+    if not fact.fact_id.strip() or any(unicodedata.category(sign) in _BREAKS for sign in fact.fact_id):
+        raise DataError(
+            f"{where}: fact_id {fact.fact_id!r} is empty or holds a line break or another control character, which no "
+            "table and no command line can show; rename the fact"
+        )
     for column in ("train_prompts", "unseen_prompts", "answers", "train_texts", "locality_prompts", "locality_answers"):
         if not all(isinstance(text, str) and text.strip() for text in getattr(fact, column)):
             raise DataError(f"{where}: column {column!r} must hold non-empty texts only")

@@ -14,7 +14,7 @@ from smf.models.memory_model import MemoryForCausalLM
 from smf.selection.background import BackgroundCounts
 from smf.streams.batches import LossOn, facts_batch
 from smf.streams.examples import Example
-from smf.streams.facts import Fact, question_prompt
+from smf.streams.facts import Fact, full_stop, question_prompt
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def questions(fact: Fact) -> dict[str, list[Example]]:
 
     Texts that are taught whole have no place where an answer would begin.
     """
-    wordings = [Example(prompt, f" {fact.answers[0]}.") for prompt in fact.train_prompts]
+    wordings = [Example(prompt, f" {fact.answers[0]}{full_stop(prompt)}") for prompt in fact.train_prompts]
     question = [Example(question_prompt(fact.question), f" {fact.answers[0]}")] if fact.question else []
     return {"wordings": wordings, "question": question}
 

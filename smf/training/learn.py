@@ -64,6 +64,7 @@ def learn_stream(
     keep: Callable[[int, dict[str, Tensor]], None],
     resume: Resume = NO_RESUME,
     is_kept: Callable[[int], bool] = lambda _: True,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[dict]:
     """Teach facts, ``facts_per_step`` at a time.
 
@@ -76,6 +77,7 @@ def learn_stream(
         resume: Keeps the state between batches; snapshots that were kept before a state are not kept again.
         is_kept: Whether the snapshot of a position that was kept before is still there and whole; if one is not, the
             stream begins anew.
+        stopped: Asked after each batch; once it says yes, the stream ends there, with a snapshot.
 
     Returns:
         One row a fact: ``position``, ``fact_id``, ``losses`` (of the fact's batch before each of its steps, over all
@@ -130,8 +132,12 @@ def learn_stream(
             rows[place]["acquired"] = acquired
             for column, more in outcome.items():
                 rows[place][column] += more
-        if number in ends:
-            keep(ends[number], _finite_delta(method, rows[places[-1]], settings.steps_per_fact))
+        ended = stopped()
+        if number in ends or ended:
+            position = ends.get(number, len({place for group in groups[: number + 1] for place in group}))
+            keep(position, _finite_delta(method, rows[places[-1]], settings.steps_per_fact))
+        if ended:
+            break
         if resume.due():
             state = {f"state.{name}": tensor for name, tensor in method.state_dict().items()}
             delta = {f"delta.{name}": tensor for name, tensor in method.delta().items()}

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from smf.errors import DataError
+from smf.streams.batches import encode_fact
 from smf.streams.documents import read_documents
-from smf.streams.facts import draw_stream
+from smf.streams.facts import draw_stream, full_stop
 from smf.streams.own_facts import read_own_facts
 from smf.streams.passages import passages, sentences
+from tests.helpers import tokenizer
 
 FACT = {
     "fact_id": "ann",
@@ -63,17 +65,145 @@ def test_a_fact_that_a_held_out_set_asks_for_is_left_out(read):
         (without("answers"), "no column 'answers'; found fact_id, prompts, question"),
         (without("statements", "prompts"), "columns 'statements' and 'prompts' are empty"),
         (without("question", "unseen_prompts"), "there is neither a 'question' nor 'unseen_prompts'"),
-        ({**FACT, "statements": "Ann was born in Ostry."}, "column 'statements' is str, not list; write a list"),
-        ({**FACT, "prompts": [1]}, "column 'prompts' must hold texts only"),
+        ({**FACT, "prompts": [[1]]}, "column 'prompts' must hold texts only, found list: [1]"),
+        ({**FACT, "answers": 1984}, """column 'answers' holds the number 1984; write it in quotes: "1984\""""),
+        ({**FACT, "answers": ["Ostry", 2.5]}, """column 'answers' holds the number 2.5; write it in quotes: "2.5\""""),
+        ({**FACT, "fact_id": 7}, """column 'fact_id' holds the number 7; write it in quotes: "7\""""),
+        ({**FACT, "question": True}, "column 'question' must hold texts only, found bool: True"),
+        ({**FACT, "fact_id": " "}, "fact_id '' is empty or holds a line break"),
+        ({**FACT, "fact_id": "line\nbreak"}, r"fact_id 'line\nbreak' is empty or holds a line break"),
+        ({**FACT, "fact_id": "line\u2028break"}, r"fact_id 'line\u2028break' is empty or holds a line break"),
+        ({**FACT, "fact_id": "\x1b[2J"}, "another control character"),
+        ({**FACT, "unseen_promts": ["x"]}, "there is no column 'unseen_promts'; did you mean 'unseen_prompts'?"),
+        ({**FACT, "Question": "x"}, "there is no column 'Question'; did you mean 'question'?"),
+        ({**FACT, "statements": ["Ostry."]}, "the statement 'Ostry.' is the answer and says nothing of it"),
         ({**FACT, "prompts": [" "]}, "column 'train_prompts' must hold non-empty texts only"),
         ({**FACT, "locality_prompts": ["Bob is"]}, "1 locality_prompts, but 0 locality_answers"),
-        (FACT, "fact_id 'ann' was used before, in line 1"),
+        ({**FACT, "question": "who"}, "fact_id 'ann' was used before, in line 1"),
     ],
 )
 def test_a_broken_fact_is_refused_with_its_line(read, row, complaint):
     with pytest.raises(DataError, match="own.jsonl, line 2: ") as error:
         read([FACT, row])
     assert complaint in str(error.value)
+
+
+def test_one_text_stands_for_a_list_of_one(read):
+    (fact,) = read([{"statements": "Ann was born in Ostry.", "question": "where was Ann born", "answers": "Ostry"}])
+    assert (fact.train_prompts, fact.answers) == (("Ann was born in",), ("Ostry",))
+
+
+def test_no_white_space_comes_between_a_prompt_and_its_answer(read):
+    row = {"prompts": ["Ann was born in "], "unseen_prompts": [" Ann comes from\n"], "answers": ["Ostry "]}
+    (fact,) = read([{**row, "statements": [" Ostry is the town of Ann. "], "question": " where  was\nAnn born ? "}])
+    assert (fact.train_prompts, fact.answers, fact.unseen_prompts) == (
+        ("Ann was born in",),
+        ("Ostry",),
+        ("Ann comes from",),
+    )
+    assert (fact.train_texts, fact.question) == (("Ostry is the town of Ann.",), "where was Ann born")
+
+
+@pytest.mark.parametrize("stop", [".", "!", "", ". "])
+@pytest.mark.parametrize("answer", ["Ostry", "Ostry.", "U.S."])
+def test_a_statement_ends_with_the_answer_whatever_stop_follows_it_or_is_written_with_it(read, answer, stop):
+    (fact,) = read(
+        [{**without("prompts"), "statements": [f"Ann is from {answer.rstrip('.')}{stop}"], "answers": [answer]}]
+    )
+    assert (fact.train_prompts, fact.train_texts) == (("Ann is from",), ())
+    assert f"{fact.answers[0]}{full_stop(fact.train_prompts[0])}" == f"{answer.rstrip('.')}."
+
+
+def test_a_prompt_that_is_a_question_is_completed_by_the_answer_alone(read):
+    (fact,) = read([{**FACT, "statements": [], "prompts": ["Q: where is Ann from?\nA:", "Ann is from"]}])
+    rows = encode_fact(tokenizer(), fact, loss_on="answer", max_length=64)
+    end = tokenizer().eos_token
+    assert [tokenizer().decode([token for token in labels if token >= 0]) for _, labels in rows] == [
+        f" Ostry{end}",
+        f" Ostry.{end}",
+    ]
+
+
+def test_columns_that_are_not_read_are_named_once(read, caplog):
+    notes = {"note": "from a letter", "source": "me", "object": "Ostry"}
+    read(
+        [
+            {**FACT, **notes},
+            {**FACT, "fact_id": "bob", "question": "who", "prompts": ["Bob"], "statements": [], **notes},
+        ]
+    )
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "not read, as no such columns are known: 'note', 'source', 'object'; known: answers" in record.message
+
+
+# Repeats and contradictions
+
+
+MOVED = {**FACT, "fact_id": "moved", "statements": ["Ann was born in Velburg."], "prompts": [], "answers": ["Velburg"]}
+
+
+def test_a_fact_that_says_word_for_word_what_an_earlier_one_says_is_dropped_and_named(read, caplog):
+    other = {
+        **FACT,
+        "fact_id": "b",
+        "statements": ["Bob is from Ostry."],
+        "prompts": [],
+        "question": "where is Bob from",
+    }
+    caplog.set_level("INFO")
+    facts = read(
+        [
+            FACT,
+            other,
+            FACT,
+            {**FACT, "fact_id": "again"},
+            {**FACT, "statements": ["Ostry is where Ann is from."]} | {"fact_id": "c"},
+        ]
+    )
+    assert [fact.fact_id for fact in facts] == ["ann", "b", "c"]  # other words for the same fact teach more of it
+    said = caplog.text
+    assert "facts left out that say what an earlier one says: 2: " in said
+    assert "line 3 (as line 1); line 4 (as line 1)" in said
+    assert "3 of 5 rows are usable; dropped: 2 said before" in said
+
+
+@pytest.mark.parametrize("question", ["Where was Ann born", "where was  ann born?", "Where was 'Ann' born?"])
+def test_two_answers_to_one_question_are_refused_with_both_lines(read, question):
+    with pytest.raises(
+        DataError, match=r"own\.jsonl, line 3: .* has the answer 'Velburg', in line 1 it has 'Ostry'"
+    ) as error:
+        read(
+            [
+                FACT,
+                {**FACT, "fact_id": "b", "question": "who", "statements": ["Ostry it is."], "prompts": []},
+                {**MOVED, "question": question},
+            ]
+        )
+    assert "--allow-updates" in str(error.value)
+
+
+def test_two_answers_to_one_prompt_are_refused_too(read):
+    rows = [
+        {"prompts": [f"Ann lives in{end}"], "unseen_prompts": [f"{a} is"], "answers": [a]}
+        for a, end in (("Ostry", " "), ("Velburg", ""))
+    ]
+    with pytest.raises(DataError, match="'Ann lives in' has the answer 'Velburg'"):
+        read(rows)
+
+
+def test_facts_that_share_an_accepted_answer_do_not_contradict_each_other(read):
+    more = {**MOVED, "answers": ["Velburg", "ostry!"]}
+    assert len(read([FACT, more])) == 2
+
+
+def test_the_later_of_two_contradicting_facts_is_taught_alone_if_updates_are_allowed(read, monkeypatch):
+    monkeypatch.setitem(SOURCE, "allow_updates", True)
+    first, then = FACT, {**MOVED, "fact_id": "ann"}
+    assert [fact.answers[0] for fact in read([first, then])] == ["Velburg"]
+    assert [fact.answers[0] for fact in read([then, first])] == ["Ostry"]
+    back = read([first, then, first])
+    assert [fact.answers[0] for fact in back] == ["Ostry"]  # what was replaced may come back
+    assert [fact.answers[0] for fact in read([first, then, then])] == ["Velburg"]
 
 
 # Documents

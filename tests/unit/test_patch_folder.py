@@ -14,6 +14,7 @@ import yaml
 
 from smf import cli
 from smf.artifacts import write_json, write_jsonl
+from smf.commands import NOT_KNOWN
 from smf.errors import CheckpointError, DataError
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.patches.apply import apply
@@ -23,30 +24,22 @@ from smf.patches.patch import read_patch, write_patch
 from smf.patches.stack import stack
 from smf.seals import seal
 from smf.selection.background import BackgroundCounts
-from smf.stages.teach import BEST_ARM, kind_of
+from smf.stages.lessons import BEST_ARM
+from smf.stages.given_files import kind_of
 from smf.streams.facts import write_facts
-from tests.helpers import FACTS, background_counts, memory_model, same_bytes, tokenizer
+from tests.helpers import FACTS, background_counts, memory_model, same_bytes, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
 TEACH = ("teach", "{results}/healed", "{results}/facts.jsonl", "-o", "{results}/x")
+
+TAUGHT = (0, NOT_KNOWN)
+"""Exit statuses after which there is a patch, whether the tiny model then knows all facts or not."""
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A results folder: a healed model, its counts, a held-out set, and three facts."""
-    folder = tmp_path_factory.mktemp("results")
-    model = memory_model()
-    save_checkpoint(model, tokenizer(), folder / "healed")
-    counts = background_counts(model)
-    BackgroundCounts(counts.layers, {**counts.provenance, "model_hash": model_hash(folder / "healed")}).save(
-        folder / "background" / "counts.safetensors"
-    )
-    write_jsonl(
-        folder / "data" / "held_out" / "nq.jsonl",
-        [{"question": f"where is {name}", "answer": ["Ostry"]} for name in ("Mara", "Ina", "Karl")],
-    )
-    write_facts(folder / "facts.jsonl", FACTS)
-    return folder
+    return write_results(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +49,7 @@ def patches(results):
     for name, facts in (("two", FACTS[:2]), ("one", FACTS[2:])):
         write_facts(results / f"{name}.jsonl", facts)
         path = results / f"{name}.safetensors"
-        assert run("teach", results / "healed", results / f"{name}.jsonl", "-o", path, "--learning-rate", 30) == 0
+        assert run("teach", results / "healed", results / f"{name}.jsonl", "-o", path, "--learning-rate", 30) in TAUGHT
         paths.append(path)
     return paths
 
@@ -280,14 +273,12 @@ def test_a_patch_may_be_taken_off_by_its_name_in_the_folder(results, patches, tm
         revert_folder(tmp_path / "both", "003.safetensors", tmp_path / "out")
 
 
-def test_facts_without_questions_are_taught_and_reported(results, tmp_path, capsys):
+def test_the_unseen_prompts_of_facts_without_questions_are_asked(results, tmp_path, capsys):
     row = {"statements": ["Ann was born in Ostry."], "answers": ["Ostry"], "unseen_prompts": ["Ann comes from"]}
     write_jsonl(tmp_path / "facts.jsonl", [row])
     arguments = ("teach", results / "healed", tmp_path / "facts.jsonl", "-o", tmp_path / "p.safetensors")
-    assert run(*arguments, "--learning-rate", 30) == 0
-    said = capsys.readouterr().out
-    assert "not asked" in said
-    assert "0 of 0 questions" in said
+    assert run(*arguments, "--learning-rate", 30) in TAUGHT
+    assert "1 unseen prompts are completed as taught" in capsys.readouterr().out
 
 
 def test_options_of_ask_may_stand_anywhere(results, patches, capsys):
@@ -334,7 +325,7 @@ def test_what_a_killed_job_began_to_write_is_no_held_out_set(results, tmp_path, 
     shutil.copytree(results, tmp_path / "results")
     (tmp_path / "results/data/held_out/.nq.0a1b2c3d.jsonl").write_text('{"question": "wh')
     arguments = (tmp_path / "results/healed", results / "one.jsonl", "-o", tmp_path / "p.safetensors")
-    assert run("teach", *arguments, "--learning-rate", 30) == 0
+    assert run("teach", *arguments, "--learning-rate", 30) in TAUGHT
     assert "nq_f1" in capsys.readouterr().out
 
 
@@ -382,7 +373,9 @@ def test_a_list_of_patches_cannot_name_files_elsewhere_and_damaged_patches_are_r
 
 
 def test_teaching_reports_facts_and_held_out_sets(results, capsys, tmp_path):
-    assert run("teach", results / "healed", results / "facts.jsonl", "-o", tmp_path / "p", "--learning-rate", 30) == 0
+    assert (
+        run("teach", results / "healed", results / "facts.jsonl", "-o", tmp_path / "p", "--learning-rate", 30) in TAUGHT
+    )
     said = capsys.readouterr().out
     for fact in FACTS:
         assert f"steps  {fact.fact_id}" in said
@@ -401,6 +394,41 @@ def test_what_was_taught_is_answered_until_it_is_forgotten(results, patches, cap
     assert ask(capsys, results / "healed", results / "forgotten.safetensors", question) == before != taught
 
 
+def test_patches_with_two_answers_to_one_question_are_put_together_with_a_warning_or_the_later_wins(
+    results, patches, tmp_path, caplog, capsys
+):
+    write_facts(tmp_path / "moved.jsonl", [replace(FACTS[2], answers=("Velburg",))])
+    moved = tmp_path / "moved.safetensors"
+    assert run("teach", results / "healed", tmp_path / "moved.jsonl", "-o", moved, "--learning-rate", 30) in TAUGHT
+    warning = f"{FACTS[2].question!r} is answered 'Melvik' in {patches[1]} ('emil-hollis') and 'Velburg' in {moved}"
+    for command in (
+        ("ask", results / "healed", patches[1], moved, FACTS[2].question),
+        ("patch", "apply", results / "healed", patches[1], moved, "-o", tmp_path / "folder"),
+        ("patch", "stack", patches[1], moved, "-o", tmp_path / "sum.safetensors"),
+    ):
+        caplog.clear()
+        assert run(*command) == 0
+        assert warning in caplog.text
+    capsys.readouterr()
+    assert run("patch", "conflicts", patches[1], moved) == 0
+    assert "is answered 'Melvik' in the first ('emil-hollis') and 'Velburg' in the second" in capsys.readouterr().out
+    assert run("patch", "stack", "--later-wins", patches[1], moved, "-o", tmp_path / "later.safetensors") == 0
+    assert "the earlier one was taken out" in capsys.readouterr().out
+    alone, later = read_patch(moved), read_patch(tmp_path / "later.safetensors")
+    assert later.facts == alone.facts
+    for block, layer in alone.layers.items():
+        assert same_bytes(later.layers[block].after_RV, layer.after_RV)
+
+
+def test_a_fact_whose_name_begins_with_a_dash_can_be_forgotten(results, tmp_path):
+    row = {"fact_id": "-o", "prompts": ["Ann is in"], "question": "where is Ann", "answers": ["Ostry"]}
+    write_jsonl(tmp_path / "dash.jsonl", [row])
+    patch = tmp_path / "dash.safetensors"
+    assert run("teach", results / "healed", tmp_path / "dash.jsonl", "-o", patch, "--steps", 2) in TAUGHT
+    assert run("patch", "forget", patch, "--", "-o") == 0
+    assert not read_patch(patch).facts
+
+
 def ask(capsys, *arguments):
     assert run("ask", *arguments) == 0
     return capsys.readouterr().out
@@ -414,6 +442,7 @@ def test_the_texts_about_patches_say_what_is_in_them(results, patches, capsys):
     assert f"slots   {read_patch(patches[0]).num_rows:,}" in said
     assert run("patch", "stack", *patches, "-o", results / "stack.safetensors") == 0
     both = read_patch(results / "stack.safetensors")
+    assert f"holds 2 patches: 3 facts in {both.num_rows:,} slots" in capsys.readouterr().out
     assert [fact["fact_id"] for fact in both.facts] == [fact.fact_id for fact in FACTS]
     assert both.num_rows == stack([read_patch(path) for path in patches]).num_rows
     assert run("patch", "conflicts", *patches) == 0
@@ -421,11 +450,19 @@ def test_the_texts_about_patches_say_what_is_in_them(results, patches, capsys):
     assert run("patch", "diff", patches[0], results / "stack.safetensors") == 0
     said = capsys.readouterr().out
     assert f"1 facts only in the second: {FACTS[2].fact_id}" in said
-    assert run("patch", "apply", results / "healed", patches[0], "-o", results / "cli") == 0
+    capsys.readouterr()
+    assert run("patch", "apply", results / "healed", *patches, "-o", results / "cli") == 0
+    assert capsys.readouterr().out == (
+        f"{results / 'cli'} is the base with 2 patches on it: 3 facts in {both.num_rows:,} slots\n"
+    )
+    assert run("patch", "revert", results / "cli", patches[1], "-o", results / "cli-one") == 0
+    assert "is the base with 1 patch on it: 2 facts in" in capsys.readouterr().out
     assert run("patch", "revert", results / "cli", "-o", results / "cli-reverted") == 0
+    assert "is the base again, bit for bit, without patches" in capsys.readouterr().out
     assert model_hash(results / "cli-reverted") == model_hash(results / "healed")
     shutil.rmtree(results / "cli")
     shutil.rmtree(results / "cli-reverted")
+    shutil.rmtree(results / "cli-one")
 
 
 @pytest.mark.parametrize(
@@ -452,7 +489,7 @@ def test_the_texts_about_patches_say_what_is_in_them(results, patches, capsys):
         (("teach", "{results}/healed", "{results}/none.jsonl", "-o", "{results}/x"), "cannot read"),
         (
             ("teach", "{results}/healed", "{results}/facts.jsonl", "-o", "{results}/x", "--counts", "{results}/none"),
-            "cannot read",
+            "there are no background counts",
         ),
     ],
 )
@@ -500,7 +537,7 @@ def test_a_patch_in_bfloat16_is_applied_and_reverted_bit_for_bit(tmp_path):
     )
     write_facts(tmp_path / "facts.jsonl", FACTS)
     arguments = ("teach", tmp_path / "healed", tmp_path / "facts.jsonl", "-o", tmp_path / "p.safetensors")
-    assert run(*arguments, "--learning-rate", 30) == 0
+    assert run(*arguments, "--learning-rate", 30) in TAUGHT
     assert all(
         layer.after_RV.dtype == torch.bfloat16 for layer in read_patch(tmp_path / "p.safetensors").layers.values()
     )

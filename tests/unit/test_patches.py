@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from smf.errors import CheckpointError, DataError
 from smf.memory.journal import KEPT_SHARE, Journal
 from smf.patches.apply import apply, revert
+from smf.patches.contradictions import contradictions, later_wins, warn_of_contradictions
 from smf.patches.forget import forget
 from smf.patches.patch import LayerPatch, patch_of, read_patch, require_base, write_patch
 from smf.patches.stack import conflicts, stack
-from smf.patches.text import diff_text, info_text
+from smf.patches.text import conflicts_text, diff_text, info_text
 from smf.streams.batches import facts_batch
 from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
@@ -427,3 +428,43 @@ def test_a_methods_history_tells_who_moved_what(kind, optimizer):
         for number in range(3):
             moved = (states[number + 1][block] != states[number][block]).any(1).nonzero().flatten()
             assert set(moved.tolist()) == set(layer.slots_R[rows[layer.writers_W == number]].tolist())
+
+
+# Patches that answer one question differently
+
+
+def answering(answer, seed, stream):
+    patch = written(seed, 2, stream=stream)[0]
+    asked = {"question": "Where is Ann?" if stream == "a" else "where is ann", "answer": answer}
+    return replace(patch, facts=({**patch.facts[0], **asked}, {**patch.facts[1], "question": f"who is {stream}"}))
+
+
+def test_patches_that_answer_one_question_differently_are_named_with_both_answers(caplog):
+    first, second = answering("Ostry", 0, "a"), answering("Velburg", 1, "b")
+    (found,) = contradictions([first, second])
+    said = "'where is ann' is answered 'Ostry' in x ('a-0') and 'Velburg' in y ('b-0')"
+    assert found.text(["x", "y"]) == said
+    warn_of_contradictions([first, second], ["x", "y"])
+    assert f"{said}; together, neither is sure to be given" in caplog.text
+    shown = conflicts_text(conflicts(first, second), [found])
+    assert "'where is ann' is answered 'Ostry' in the first ('a-0') and 'Velburg' in the second" in shown
+    assert not contradictions([first, answering("ostry.", 1, "b")])
+
+
+def test_the_later_patch_wins_if_the_earlier_fact_is_taken_out():
+    first, second = answering("Ostry", 0, "a"), answering("Velburg", 1, "b")
+    left, found = later_wins([first, second])
+    assert equal(stack(left), stack([forget(first, ["a-0"])[0], second]))
+    assert [fact["fact_id"] for fact in stack(left).facts] == ["a-1", "b-0", "b-1"]
+    assert len(found) == 1
+    back, _ = later_wins([second, first])
+    assert [fact["fact_id"] for fact in stack(back).facts] == ["b-1", "a-0", "a-1"]
+
+
+def test_what_a_stranger_wrote_into_a_patch_stays_in_its_line():
+    patch = written(0, 1)[0]
+    rude = replace(patch, facts=({**patch.facts[0], "fact_id": "a\nb", "question": "q\x1b[2J"},))
+    said = info_text(rude, 1, facts=True)
+    assert "a\\nb" in said
+    assert "q\\x1b[2J" in said
+    assert "\x1b" not in said

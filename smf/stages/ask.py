@@ -1,0 +1,144 @@
+"""Asking a model, in one way: for `smf ask`, and for what `smf teach` says of each fact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from smf.errors import DataError, refuse
+from smf.evaluation.answers import extract_answer
+from smf.evaluation.documents import score_generation
+from smf.logs import progress
+from smf.models.checkpoint import load_model, load_tokenizer
+from smf.patches.apply import apply, revert
+from smf.patches.contradictions import warn_of_contradictions
+from smf.patches.held import held_by
+from smf.patches.patch import read_patch, require_base
+from smf.streams.facts import Fact, question_prompt
+
+MOST_NEW_TOKENS = 32
+"""An answer is cut behind so many tokens."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said.
+
+    Attributes:
+        asked: The question, or the prompt that was to be completed.
+        is_question: Which of the two it is.
+        said: The answer.
+        right: Whether it is an accepted one, as the held-out questions are scored (exact match).
+    """
+
+    asked: str
+    is_question: bool
+    said: str
+    right: bool
+
+
+def ask(
+    folder: str | Path,
+    patch_paths: Sequence[str | Path],
+    question: str,
+    *,
+    max_new_tokens: int = MOST_NEW_TOKENS,
+    device: str = "cpu",
+) -> str:
+    """A model's answer to a question, with patches on it or without.
+
+    Raises:
+        CheckpointError: The model is damaged, or a patch is of another base.
+        DataError: There is no question, or a patch is on the model already.
+        ConfigError: ``max_new_tokens`` or the device is none.
+    """
+    if not question.strip("? \t\r\n"):
+        raise DataError("the question is empty; write it behind the model and its patches, in quotes")
+    if question.endswith(".safetensors"):
+        raise DataError(f"the question is {question!r}, a file; patches come before the question")
+    require_new_tokens(max_new_tokens)
+    held = held_by(folder) if patch_paths else None
+    new = [read_patch(path) for path in patch_paths]
+    for path, patch in zip(patch_paths, new, strict=True):
+        require_base(patch, held.base_hash, path, folder)
+    model, tokenizer = load_model(folder, device), load_tokenizer(folder)
+    if new:
+        old = [read_patch(path) for path in held.paths]
+        names = [*held.paths, *patch_paths]
+        warn_of_contradictions([*old, *new], names)
+        if old:
+            revert(model, old)
+        apply(model, [*old, *new], names)
+    return extract_answer(continuation(model, tokenizer, question_prompt(question), max_new_tokens))
+
+
+@torch.no_grad()
+def continuation(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int = MOST_NEW_TOKENS
+) -> str:
+    """How a model goes on with a prompt, greedily, until it ends the text."""
+    # One by one: in a batch the last digits, and with them a close decision, could be others than those of `smf ask`.
+    ids = tokenizer(prompt, return_tensors="pt").input_ids.to(model.device)
+    said = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def quiz(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_new_tokens: int
+) -> list[tuple[Reply, ...]]:
+    """What a model says to each fact's question, or, where it has none, to its unseen prompts.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: The model's.
+        facts: The facts.
+        max_new_tokens: Longest answer.
+
+    Returns:
+        The replies of each fact; none for a fact that nothing asks for.
+    """
+    found = []
+    for fact in progress(facts, "asking"):
+        replies = []
+        for asked in (fact.question,) if fact.question else fact.unseen_prompts:
+            prompt = question_prompt(asked) if fact.question else asked
+            text = continuation(model, tokenizer, prompt, max_new_tokens)
+            right = bool(score_generation({"answer": list(fact.answers)}, [text])["em"])
+            replies.append(Reply(asked, bool(fact.question), extract_answer(text), right))
+        found.append(tuple(replies))
+    return found
+
+
+def require_new_tokens(number: int) -> None:
+    """Refuse an answer of no tokens.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if number < 1:
+        refuse("max_new_tokens", number, "1 token at least")
+
+
+def require_short_answers(tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_new_tokens: int) -> None:
+    """Refuse a fact that could never be answered, because its answer is longer than what is generated.
+
+    Raises:
+        DataError: There is one; names it and the remedy.
+    """
+    for fact in facts:
+        if fact.question or fact.unseen_prompts:
+            length = min(len(tokenizer(f" {answer}", add_special_tokens=False).input_ids) for answer in fact.answers)
+            if length > max_new_tokens:
+                raise DataError(
+                    f"fact {fact.fact_id!r}: its answer {fact.answers[0][:60]!r} has {length} tokens, but an answer is "
+                    f"cut behind {max_new_tokens}; shorten it, or raise --max-new-tokens"
+                )

@@ -1,0 +1,70 @@
+"""Files that a user names on the command line: facts and held-out sets, told apart by their columns."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smf.errors import DataError
+from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.streams.facts import Fact, read_facts
+from smf.streams.file_rows import first_columns
+from smf.streams.files import read_file
+from smf.streams.own_facts import read_own_facts
+from smf.streams.repeats import without_repeats
+
+
+def read_user_facts(path: str | Path, *, allow_updates: bool = False) -> list[Fact]:
+    """Facts of the user's own or of the pipeline, by the columns of the first row; each once.
+
+    Args:
+        path: The file.
+        allow_updates: See :func:`smf.streams.repeats.without_repeats`.
+
+    Raises:
+        DataError: The file is missing, a row is broken or incomplete, or two facts contradict each other; names file
+            and line.
+    """
+    if Path(path).is_dir():
+        raise DataError(f"{path} is a folder; name a file with one fact a line (JSONL, see docs/patches.md)")
+    if "train_prompts" in first_columns(path):
+        placed = ((f"{path}, line {number}", fact) for number, fact in enumerate(read_facts(path), start=1))
+        return without_repeats(placed, allow_updates=allow_updates)
+    return read_own_facts(None, {"hub": None, "file": str(path), "allow_updates": allow_updates}, set())
+
+
+def kind_of(path: str | Path) -> str:
+    """The kind of a held-out set, by the columns of its first row.
+
+    Raises:
+        DataError: It has those of no kind.
+    """
+    columns = first_columns(path)
+    for kind, needed in (
+        ("questions", {"question", "answer"}),
+        ("choices", {"endings"}),
+        ("choices", {"choices"}),
+        ("completions", {"prompt", "completion"}),
+        ("texts", {"text"}),
+    ):
+        if needed <= columns:
+            return kind
+    raise DataError(f"{path} has the columns {', '.join(sorted(columns))}, which are those of no held-out set")
+
+
+def probes_evaluator(paths: Sequence[str | Path], num_items: int) -> Evaluator | None:
+    """What asks held-out sets, each under the name of its file; None if there are none.
+
+    Args:
+        paths: Of the sets.
+        num_items: Of each of them, how many rows are asked at most.
+
+    Raises:
+        DataError: A file is missing or broken, or two have the same name.
+    """
+    if not paths:
+        return None
+    stems = [Path(path).stem for path in paths]
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise DataError(f"two held-out sets are called {twice[0]!r}, and scores go by this name; rename a file")
+    probes = {Path(path).stem: (kind_of(path), path) for path in paths}
+    items = {Path(path).stem: min(num_items, sum(1 for _ in read_file(path))) for path in paths}
+    return Evaluator(probes, (), EvaluationSettings(num_items=items))

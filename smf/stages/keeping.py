@@ -1,0 +1,102 @@
+"""Where what was learned goes: reserved before the work, and written somewhere whatever comes between."""
+
+import logging
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from smf.atomic import require_new
+from smf.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def reserved(path: str | Path) -> Iterator[None]:
+    """Keep a place, where nothing is yet, for this process. It is free again when the process ends, however it ends.
+
+    Raises:
+        DataError: Something is there, nothing can be written there, or another process keeps it.
+    """
+    require_new(path)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(
+            f"another process is about to write {path}; wait until it is done, or name another place"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; name another place") from error
+    try:
+        require_new(path)  # who kept it before may have written it
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def keep(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Write what took long to make; where that fails, it is written elsewhere before the failure is reported.
+
+    Args:
+        path: Where it shall go.
+        write: Writes it to a place.
+
+    Raises:
+        DataError: It could not be written there; the message says where it is.
+        OSError: It could not be written anywhere.
+    """
+    path = Path(path)
+    try:
+        if path.exists():
+            raise FileExistsError(f"something is there since the command began: {path}")
+        write(path)
+    except OSError as error:
+        for folder in (path.parent, Path(tempfile.gettempdir()), Path.home()):
+            other = _free(folder / path.name)
+            try:
+                write(other)
+            except OSError as again:
+                logger.warning("%s cannot be written either: %s", other, again)
+                continue
+            raise DataError(
+                f"{path} was not written ({error}), but {other} was: it holds all that was learned"
+            ) from error
+        raise
+
+
+def _free(path: Path) -> Path:
+    """A place of nearly this name where nothing is."""
+    number = 2
+    while (other := path.with_stem(f"{path.stem}-{number}")).exists():
+        number += 1
+    return other
+
+
+@contextmanager
+def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed since; the second time it interrupts as ever. In the main thread alone."""
+    pressed = []
+
+    def note(*_: object) -> None:
+        pressed.append(True)
+        signal.signal(signal.SIGINT, before)
+        sys.stderr.write("\nstops when this fact is learned, and keeps what was; Ctrl-C again stops at once\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

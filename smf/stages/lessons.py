@@ -1,0 +1,141 @@
+"""What `smf teach` is told, and all that can be refused before the model is loaded and anything is learned."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from smf.artifacts import read_json, sha256
+from smf.errors import CheckpointError, DataError, refuse
+from smf.evaluation.harness import Evaluator
+from smf.models.checkpoint import load_tokenizer
+from smf.models.config import MODEL_TYPE
+from smf.models.device import require_device
+from smf.patches.held import held_by
+from smf.selection.background import BackgroundCounts
+from smf.stages.ask import MOST_NEW_TOKENS, require_new_tokens, require_short_answers
+from smf.stages.given_files import probes_evaluator, read_user_facts
+from smf.streams.batches import require_fit
+from smf.streams.facts import Fact
+
+BEST_ARM = {
+    "kind": "smf",
+    "selector": "none",
+    "damping": 0.1,
+    "polyak": 1.0,
+    "learning_rate": 24000.0,
+    "stop_loss": 0.1,
+}
+"""``smf_trust`` of config.yaml; it stops each fact when its loss is below 0.1 nats a token."""
+MOST_STEPS = 30
+"""A fact that is not known after so many steps stays unknown."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """How facts are taught, beside the method.
+
+    Attributes:
+        steps: Steps a fact at most.
+        max_length: Longest text, in tokens.
+        max_new_tokens: Longest answer, in tokens, when the model is asked.
+        allow_updates: Whether a fact replaces an earlier one that contradicts it.
+        num_items: Of each held-out set, how many rows are asked at most.
+        seed: Of what is drawn.
+        device: Where to compute.
+        resume_interval: Seconds from one resume state to the next, see :mod:`smf.resume`.
+    """
+
+    steps: int = MOST_STEPS
+    max_length: int = 128
+    max_new_tokens: int = MOST_NEW_TOKENS
+    allow_updates: bool = False
+    num_items: int = 200
+    seed: int = 0
+    device: str = "cpu"
+    resume_interval: float = 300.0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was read.
+
+    Attributes:
+        facts: What is taught.
+        name: Of the file of facts, for people who stack patches.
+        start_hash: Of the model.
+        background: Its background counts.
+        evaluator: What asks the held-out sets; None without any.
+        tokenizer: The model's.
+        key: Of all that decides what is learned; a killed command goes on only from a state of the same.
+    """
+
+    facts: list[Fact]
+    name: str
+    start_hash: str
+    background: BackgroundCounts
+    evaluator: Evaluator | None
+    tokenizer: PreTrainedTokenizerBase
+    key: str
+
+
+def check(
+    folder: str | Path,
+    facts_path: str | Path,
+    counts_path: str | Path,
+    probe_paths: Sequence[str | Path],
+    settings: Mapping,
+    lessons: Lessons,
+) -> Checked:
+    """Read and check all that teaching needs, but for the model's weights; see :func:`smf.stages.teach.teach`.
+
+    Raises:
+        SmfError: Something is missing, damaged or out of range; the message names it and the remedy.
+    """
+    rate, stop_loss = settings["learning_rate"], settings["stop_loss"]
+    if not 0 < rate <= torch.finfo(torch.float32).max:
+        refuse("the learning rate", rate, "a number above 0")
+    if not 0 < stop_loss < math.inf:
+        refuse("stop_loss", stop_loss, "a number above 0, in nats a token")
+    if lessons.steps < 1:
+        refuse("steps", lessons.steps, "1 at least")
+    if lessons.max_length < 2:
+        refuse("max_length", lessons.max_length, "2 tokens at least")
+    require_new_tokens(lessons.max_new_tokens)
+    require_device(lessons.device)
+    facts = read_user_facts(facts_path, allow_updates=lessons.allow_updates)
+    name = f"{Path(facts_path).name} {sha256(facts_path)[:8]}"
+    start_hash = _base_without_patches(folder)
+    if not Path(counts_path).is_file():
+        raise DataError(
+            f"there are no background counts {counts_path}, without which nothing tells which slots ordinary text "
+            "needs; name the model's with --counts (the pipeline writes them to <results>/background/"
+            "counts.safetensors, rule count_background)"
+        )
+    background = BackgroundCounts.load(counts_path, model_hash=start_hash)
+    evaluator = probes_evaluator(probe_paths, lessons.num_items)
+    tokenizer = load_tokenizer(folder)
+    require_fit(tokenizer, facts, loss_on="answer", max_length=lessons.max_length)
+    require_short_answers(tokenizer, facts, lessons.max_new_tokens)
+    learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
+    key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])
+    return Checked(facts, name, start_hash, background, evaluator, tokenizer, key)
+
+
+def _base_without_patches(folder: str | Path) -> str:
+    held = held_by(folder)
+    if held.paths:
+        raise CheckpointError(
+            f"{folder} has {len(held.paths)} patches on it, and a patch is learned from the base: teach the model that "
+            "they were put on, then put all of them on it (`smf patch apply`)"
+        )
+    if read_json(Path(folder) / "config.json").get("model_type") != MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder} has no memory layers to write facts into; teach a healed model, as the pipeline leaves it in "
+            "<results>/healed"
+        )
+    return held.base_hash
