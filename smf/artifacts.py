@@ -97,7 +97,8 @@ def require_columns(row: Mapping, columns: Columns, where: str, optional: Column
     for column, kinds in {**columns, **(optional or {})}.items():
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         value = row.get(column)
-        if column in row and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+        is_bool_for_int = isinstance(value, bool) and bool not in kinds and object not in kinds
+        if column in row and (not isinstance(value, kinds) or is_bool_for_int):
             wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
             raise DataError(f"{where}: column {column!r} is {_told(value)}, not {wanted}{_remedy(value, kinds)}")
 

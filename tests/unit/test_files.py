@@ -13,7 +13,7 @@ import zstandard
 from smf.artifacts import read_jsonl
 from smf.errors import DataError
 from smf.evaluation.documents import READERS
-from smf.stages.teach import kind_of, read_user_facts
+from smf.stages.given_files import kind_of, read_user_facts
 from smf.streams.documents import read_documents
 from smf.streams.files import read_file
 from smf.streams.own_facts import read_own_facts
@@ -250,14 +250,14 @@ def test_a_table_of_facts_with_other_columns_is_answered_with_an_example(tmp_pat
 
 
 def test_a_fact_or_document_that_comes_again_is_named_by_the_line_of_the_first(tmp_path):
-    fact = json.dumps(FACTS[0])
+    fact, other = json.dumps(FACTS[0]), json.dumps({**FACTS[1], "fact_id": "fact 0"})
     document = json.dumps({"document": "Ann was born in Ostry.", "question": "where was Ann born", "answer": ["Ostry"]})
     (tmp_path / "documents.jsonl").write_text(f"\n{document}\n\n{document}\n")
-    (tmp_path / "facts.jsonl").write_text(f"\n{fact}\n\n{fact}\n")
+    (tmp_path / "facts.jsonl").write_text(f"\n{fact}\n\n{other}\n")
     source = {"hub": None, "passage_words": 20}
     with pytest.raises(DataError, match="line 4: the document is that of line 2"):
         read_documents(str(tmp_path), {**source, "file": "documents.jsonl"}, set())
-    with pytest.raises(DataError, match="line 4: fact_id 'fact 0' was used before, in line 2"):
+    with pytest.raises(DataError, match=r"line 4: fact_id 'fact 0' was used before, in .*facts\.jsonl, line 2"):
         read_own_facts(str(tmp_path), {**source, "file": "facts.jsonl"}, set())
 
 

@@ -24,8 +24,8 @@ from smf.patches.patch import read_patch, write_patch
 from smf.patches.stack import stack
 from smf.seals import seal
 from smf.selection.background import BackgroundCounts
-from smf.stages.lessons import BEST_ARM
 from smf.stages.given_files import kind_of
+from smf.stages.lessons import BEST_ARM
 from smf.streams.facts import write_facts
 from tests.helpers import FACTS, background_counts, memory_model, same_bytes, tokenizer, write_results
 from tests.workflow.runs import ROOT
