@@ -2,8 +2,9 @@
 
     python -m smf.lm_eval --model hf --model_args pretrained=results/healed --tasks smf_nq --device cpu
 
-Everything after the module's name is lm-eval's. Without this module transformers does not know what a memory model is;
-our tasks are found below ``smf/evaluation/tasks`` unless ``--include_path`` names another folder.
+Everything after the module's name is lm-eval's. Without this module transformers does not know what a memory model is,
+and lm-eval encodes texts by a rule of its own, so that scores differ from the pipeline's (smf/streams/tokens.py); our
+tasks are found below ``smf/evaluation/tasks`` unless ``--include_path`` names another folder.
 """
 
 import sys
@@ -13,6 +14,7 @@ from lm_eval.__main__ import cli_evaluate
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
 from smf.evaluation.held_out import TASK_FOLDER
+from smf.evaluation.named_model import open_models_as_ours
 
 
 def with_our_tasks(arguments: Sequence[str]) -> list[str]:
@@ -24,6 +26,7 @@ def with_our_tasks(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run lm-eval's command with the arguments of this process."""
+    open_models_as_ours()
     sys.argv[1:] = with_our_tasks(sys.argv[1:])
     cli_evaluate()
 

@@ -23,6 +23,7 @@ from smf.streams.batches import require_fit
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt, read_facts
 from smf.streams.own_facts import read_own_facts
+from smf.streams.tokens import token_ids
 from smf.training.learn import StreamSettings, learn_stream
 
 BEST_ARM = {
@@ -100,7 +101,8 @@ def teach(
     evaluator = _evaluator(probe_paths, num_items)
     defaults = {name: entry["default"] for name, entry in method_class("smf").schema.items() if "default" in entry}
     tokenizer = load_tokenizer(folder)
-    require_fit(tokenizer, facts, loss_on="answer", max_length=max_length)
+    limits = {"max_length": max_length, "limit": "--max-length", "source": facts_path}
+    require_fit(tokenizer, facts, loss_on="answer", **limits)
     learner = start_method({**defaults, **settings}, folder, background, seed=seed, device=device)
     before = _scores(evaluator, learner, tokenizer)
     stream = StreamSettings(steps_per_fact=MOST_STEPS, loss_on="answer", snapshots=(len(facts),), max_length=max_length)
@@ -158,7 +160,7 @@ def ask(folder: str | Path, patch_paths: Sequence[str | Path], question: str, *,
         if old:
             revert(model, old)
         apply(model, [*old, *new], [*held.paths, *patch_paths])
-    ids = tokenizer(question_prompt(question), return_tensors="pt").input_ids.to(device)
+    ids = torch.tensor(token_ids(tokenizer, [question_prompt(question)]), device=device)
     with torch.no_grad():
         said = model.generate(
             ids,
