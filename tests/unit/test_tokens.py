@@ -1,13 +1,19 @@
 """How text becomes token ids, with tokenizers of all families, against tokens that are written down here."""
 
+import ast
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from transformers import T5Config, T5ForConditionalGeneration
 
+import smf
 from smf.errors import ConfigError, DataError
 from smf.evaluation.language_model import LanguageModel
+from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.named_model import NamedModel, open_models_as_ours
 from smf.evaluation.recall import recall
 from smf.models.checkpoint import load_tokenizer, save_checkpoint
@@ -242,3 +248,24 @@ def test_lm_evals_chats_keep_their_control_tokens_and_get_no_second_beginning():
 
 def test_what_starts_a_text_is_what_the_tokenizer_puts_there(family, tokenizer):
     assert start_of_text(tokenizer) == ids_of(tokenizer, _START[family])
+
+
+def test_no_other_module_calls_a_tokenizer():
+    root = Path(smf.__path__[0])
+    for path in sorted(root.rglob("*.py")):
+        if path == root / "streams" / "tokens.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func).split(".")
+                is_encoding = called[-1] in ("tokenizer", "_tokenizer") or called[-2:] in (
+                    ["tokenizer", "encode"],
+                    ["tokenizer", "apply_chat_template"],
+                )
+                assert not is_encoding, f"{path}:{node.lineno} encodes text by itself; use smf.streams.tokens"
+
+
+def test_a_likelihood_keeps_its_number_of_tokens_where_lm_eval_stores_it():
+    """Copies are made by the protocol by which `--use_cache` stores answers."""
+    kept = copy.deepcopy(LogLikelihood(-2.5, 3))
+    assert (kept, kept.num_tokens) == (-2.5, 3)
