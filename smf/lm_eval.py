@@ -2,9 +2,10 @@
 
     python -m smf.lm_eval --model hf --model_args pretrained=results/healed --tasks smf_nq --device cpu
 
-Everything after the module's name is lm-eval's. Without this module transformers does not know what a memory model is.
-Unless ``--include_path`` names another folder, ``smf_<set>`` asks the held-out set of the run that wrote the model; for
-other models our tasks are those below ``smf/evaluation/tasks``, which ask the hub's data.
+Everything after the module's name is lm-eval's. Without this module transformers does not know what a memory model is,
+and lm-eval encodes texts by a rule of its own, so that scores differ from the pipeline's (smf/streams/tokens.py). Unless
+``--include_path`` names another folder, ``smf_<set>`` asks the held-out set of the run that wrote the model; for other
+models our tasks are those below ``smf/evaluation/tasks``, which ask the hub's data.
 """
 
 import re
@@ -18,6 +19,7 @@ from lm_eval.__main__ import cli_evaluate
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
 from smf.errors import SmfError
 from smf.evaluation.held_out import TASK_FOLDER
+from smf.evaluation.named_model import open_models_as_ours
 from smf.evaluation.own_tasks import write_own_tasks
 
 
@@ -41,6 +43,7 @@ def with_our_tasks(arguments: Sequence[str], folder: str | Path) -> list[str]:
 
 def main() -> None:
     """Run lm-eval's command with the arguments of this process."""
+    open_models_as_ours()
     with tempfile.TemporaryDirectory() as folder:
         try:
             sys.argv[1:] = with_our_tasks(sys.argv[1:], folder)

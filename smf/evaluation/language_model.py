@@ -14,11 +14,11 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
-from smf.errors import ConfigError
+from smf.errors import ConfigError, DataError
 from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.shared_context import Item, continuation_likelihoods
 from smf.resume import Tape
-from smf.streams.batches import starts_with_bos
+from smf.streams.tokens import body_ids, split_ids, start_of_text, token_ids
 
 _LOOK_BACK = 2
 """Tokens looked at beyond those of a stop string, because text can be cut into tokens in several ways; as HFLM's."""
@@ -57,31 +57,84 @@ class LanguageModel(HFLM):
             tokenizer=tokenizer,
             batch_size=batch_size,
             max_length=max_length,
-            add_bos_token=starts_with_bos(tokenizer),  # as in training
         )
         if max_new_tokens >= self.max_length:
             raise ConfigError(
                 f"evaluation.max_new_tokens is {max_new_tokens}, but the model reads {self.max_length} tokens "
                 "in all; lower it"
             )
-        self.window = min(window or self.max_length, self.max_length)
-        self._encoded: dict[str, list[int]] = {}
-        self._tape = tape or Tape()
+        self.prepare(window, tape)
 
-    def tok_encode(self, string: str, *args, **options) -> list[int]:
-        """Token ids of a text, from what was encoded in one go where the text was among it."""
-        if not args and not options and string in self._encoded:
-            return self._encoded[string]
-        return super().tok_encode(string, *args, **options)
+    def prepare(self, window: int | None = None, tape: Tape | None = None) -> None:
+        """What is ours beside HFLM's own attributes; arguments as of the class."""
+        self.window = min(window or self.max_length, self.max_length)
+        self._tape = tape or Tape()
+        self._chats = False
+        self._encoded: dict[str, list[int]] = {}
+
+    @property
+    def rows_per_pass(self) -> int:
+        """Sequences of one forward pass."""
+        return self.batch_size
+
+    @property
+    def start(self) -> list[int]:
+        """The tokens that stand before each text."""
+        return [] if self.add_bos_token is False else start_of_text(self.tokenizer)
+
+    def tok_encode(
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **_: object,
+    ) -> list[int]:
+        """A text's ids, by :mod:`smf.streams.tokens`; ``add_special_tokens=False`` leaves out what starts it."""
+        if add_special_tokens is False:
+            ids = body_ids(self.tokenizer, [string], chats=self._chats)[0]
+        else:
+            ids = self._ids_of([string])[0]
+        return self._cut(ids, left_truncate_len or len(ids))
+
+    def tok_batch_encode(
+        self,
+        strings: Sequence[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Token ids of several texts and their attention mask, both (texts, longest text)."""
+        rows = [ids or self._context_of_nothing() for ids in self._ids_of(strings)]
+        rows = [self._cut(ids, left_truncate_len or len(ids)) for ids in rows]
+        width = max(map(len, rows))
+        ids, mask = [], []
+        for row in rows:
+            padding = [self.tokenizer.pad_token_id] * (width - len(row))
+            left = padding_side == "left"
+            ids.append(padding + row if left else row + padding)
+            mask.append([0] * len(padding) + [1] * len(row) if left else [1] * len(row) + [0] * len(padding))
+        return torch.tensor(ids), torch.tensor(mask)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A chat as text. From here on special tokens in texts are the template's, and are encoded as such."""
+        self._chats, self._encoded = True, {}
+        return super().apply_chat_template(chat_history, add_generation_prompt)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        """The log-likelihood of each continuation and whether it is the greedy one."""
-        contexts = {context for context, _ in (request.args for request in requests) if context}
-        wholes = {context + continuation for context, continuation in (request.args for request in requests)}
-        self._encode_at_once([*contexts, *wholes, *(context.rstrip() for context in contexts)])
-        found = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-        self._encoded = {}
-        return found
+        """The log-likelihood of each continuation and whether it is the greedy one.
+
+        Raises:
+            DataError: A continuation has no token.
+        """
+        pairs = [request.args for request in requests]
+        found = split_ids(self.tokenizer, pairs, chats=self._chats)
+        start, alone = self.start, self._context_of_nothing()
+        split = []
+        for pair, (context, continuation) in zip(pairs, found, strict=True):
+            if not continuation:
+                raise DataError(f"nothing is left to score of {pair[1]!r} after {pair[0][-60:]!r}: it has no token")
+            split.append((pair, start + context if context else alone, continuation))
+        return self._loglikelihood_tokens(split, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """The log-likelihood of each text.
@@ -90,16 +143,13 @@ class LanguageModel(HFLM):
         next ``window`` tokens after one token of context, and the last one only those that are left, after as much
         context as the window holds. No token is predicted twice. So does HFLM without a token of its own at the start.
         """
-        texts = [request.args[0] for request in requests]
-        # without the token that starts a text: it is the first window's context, and is not predicted itself
-        encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        windows = [
-            [
-                make_disjoint_window(pair)
-                for pair in get_rolling_token_windows(ids, self.prefix_token_id, self.window, 1)
-            ]
-            for ids in encoded
-        ]
+        # without what starts a text: it is the first window's context, and is not predicted itself
+        texts = body_ids(self.tokenizer, [request.args[0] for request in requests], chats=self._chats)
+        alone = self._context_of_nothing()
+        windows = []
+        for ids in texts:
+            of_text = [*map(make_disjoint_window, get_rolling_token_windows(ids, alone[-1], self.window, 1))]
+            windows.append([(alone, predicted) for _, predicted in of_text[:1]] + of_text[1:])
         pairs = [(None, *window) for of_text in windows for window in of_text]
         found = iter(self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm))
         totals = []
@@ -110,16 +160,33 @@ class LanguageModel(HFLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """What the model says to each prompt, up to the task's stop strings."""
-        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+        prompts = list(dict.fromkeys(request.args[0] for request in requests))
+        self._encoded = dict(zip(prompts, self._ids_of(prompts), strict=True))  # HFLM asks for one at a time
+        try:
+            return super().generate_until(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self._encoded = {}
 
-    def _encode_at_once(self, texts: Sequence[str]) -> None:
-        """Encode many texts in one call, which is several times faster than one by one."""
-        start = self.tokenizer.decode(self.prefix_token_id)
-        # HFLM has a rule for texts that name their start token themselves
-        texts = [text for text in dict.fromkeys(texts) if text and not text.startswith(start)]
-        if texts:
-            ids = self.tokenizer(texts, add_special_tokens=bool(self.add_bos_token))["input_ids"]
-            self._encoded = dict(zip(texts, ids, strict=True))
+    def _ids_of(self, texts: Sequence[str]) -> list[list[int]]:
+        if all(text in self._encoded for text in texts):
+            return [self._encoded[text] for text in texts]
+        if self.add_bos_token is False:
+            return body_ids(self.tokenizer, texts, chats=self._chats)
+        return token_ids(self.tokenizer, texts, chats=self._chats)
+
+    def _context_of_nothing(self) -> list[int]:
+        """What is read before the first token that is scored: what starts a text, or else what ends the one before."""
+        if self.custom_prefix_token_id is not None:
+            return [self.custom_prefix_token_id]
+        return self.start or [self.prefix_token_id]
+
+    def _cut(self, ids: list[int], length: int) -> list[int]:
+        """What is too long loses its beginning, but not the tokens that start a text."""
+        if len(ids) <= length:
+            return ids
+        start = self.start
+        start = start if start == ids[: len(start)] and len(start) < length else []
+        return start + ids[len(ids) - length + len(start) :]
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = True, override_bs: int | None = None):
         """As lm-eval's, to rounding; what follows one context is scored with that context computed once.
@@ -134,11 +201,11 @@ class LanguageModel(HFLM):
                     f"a continuation of {len(continuation)} tokens is to be scored, but the model reads "
                     f"{self.max_length}; raise base.max_length"
                 )
-            # What is too long loses its beginning. The last token is predicted, not read.
-            kept = context[-(self.max_length + 1 - len(continuation)) :]
+            # The last token is predicted, not read.
+            kept = self._cut(context, self.max_length + 1 - len(continuation))
             by_context.setdefault(tuple(kept), []).append(number)
         items = [Item(context, [requests[number][2] for number in group]) for context, group in by_context.items()]
-        found = continuation_likelihoods(self.model, items, rows_per_pass=self.batch_size, tape=self._tape)
+        found = continuation_likelihoods(self.model, items, rows_per_pass=self.rows_per_pass, tape=self._tape)
         results: dict[int, tuple[float, bool]] = {}
         for group, likelihoods in zip(by_context.values(), found, strict=True):
             results.update(zip(group, likelihoods, strict=True))
@@ -174,8 +241,7 @@ class _StopStrings(StoppingCriteria):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str], start: int):
         self._tokenizer, self._strings, self._start = tokenizer, [string for string in strings if string], start
-        longest = (len(tokenizer.encode(string, add_special_tokens=False)) for string in self._strings)
-        self._width = max(longest, default=0) + _LOOK_BACK
+        self._width = max(map(len, body_ids(tokenizer, self._strings)), default=0) + _LOOK_BACK
         self._ended: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:

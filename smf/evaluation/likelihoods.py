@@ -31,6 +31,10 @@ class LogLikelihood(float):
         self.num_tokens = num_tokens
         return self
 
+    def __getnewargs__(self) -> tuple[float, int]:
+        """What makes the same value again, where lm-eval keeps answers (``--use_cache``)."""
+        return float(self), self.num_tokens
+
 
 def score_text(document: Mapping, results: Sequence[float]) -> dict[str, object]:
     """What lm-eval aggregates of one running text: always by bytes, by tokens where the model tells how many they are.

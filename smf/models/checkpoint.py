@@ -19,6 +19,7 @@ from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.models.device import require_device
 from smf.models.memory_model import MemoryForCausalLM, require_all_weights
 from smf.models.remote_code import add_remote_code
+from smf.models.vocabulary import read_config, require_fast, require_rows_for_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def load_model(folder: str | Path, device: str, dtype: torch.dtype | None = None
         raise CheckpointError(
             f"cannot load a language model from {folder}: it has no config.json; name a model's folder"
         )
+    read_config(folder)
     transformers.utils.logging.disable_progress_bar()  # one bar a job, for what takes long
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -98,12 +100,14 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer. Where it has no padding token, as Llama's, its end-of-text token pads: padding is masked.
 
     Raises:
-        CheckpointError: The folder holds none, or it has no end-of-text token.
+        CheckpointError: The folder holds none or a slow one, it has no end-of-text token, or it has tokens that the
+            folder's model has no embedding for.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot load a tokenizer from {folder}: {error}") from error
+    require_fast(folder, tokenizer)
     if tokenizer.eos_token_id is None:
         raise CheckpointError(
             f"the tokenizer in {folder} has no end-of-text token, by which a model ends its answers; name it as "
@@ -112,6 +116,8 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         logger.info("the tokenizer in %s has no padding token; %r pads", folder, tokenizer.eos_token)
         tokenizer.pad_token = tokenizer.eos_token
+    if (Path(folder) / "config.json").is_file():
+        require_rows_for_tokens(folder, tokenizer, read_config(folder).get_text_config().vocab_size)
     return tokenizer
 
 

@@ -115,9 +115,23 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         """The base model's token embedding."""
         return self.language_model.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the base model's token embedding."""
+        self.language_model.set_input_embeddings(value)
+
     def get_output_embeddings(self) -> nn.Module:
         """The base model's output map."""
         return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the base model's output map."""
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def resize_token_embeddings(self, *args, **options) -> nn.Module:
+        """As of any transformers model; both configurations, this model's and its base's, get the new size."""
+        embedding = self.language_model.resize_token_embeddings(*args, **options)
+        self.config.text_config.vocab_size = self.language_model.config.vocab_size
+        return embedding
 
 
 def require_all_weights(where: object, info: Mapping[str, Collection]) -> None:

@@ -15,7 +15,7 @@ from smf.errors import DataError
 from smf.memory import record_slot_reads
 from smf.models.memory_model import MemoryForCausalLM
 from smf.streams.batches import Encoded, collate, encode, encode_fact
-from smf.streams.examples import Example
+from smf.streams.examples import answered
 from smf.streams.facts import Fact, question_prompt
 
 Slots = Mapping[int, Tensor]
@@ -109,10 +109,10 @@ def read_fact(
         unseen = [encode_fact(tokenizer, one, loss_on="text", max_length=max_length) for one in alone]
         question = []
         if fact.question:
-            asked = Example(question_prompt(fact.question), f" {fact.answers[0]}")
+            asked = answered(question_prompt(fact.question), fact.answers[0])
             question = [encode(tokenizer, [asked], loss_on="text", max_length=max_length)]
     except DataError as error:
-        raise DataError(f"fact {fact.fact_id!r}: {error}; raise base.max_length, or leave the fact out") from error
+        raise DataError(f"fact {fact.fact_id!r}: {error}") from error
     slots = _slots_of_texts(model, [*training, *unseen, *question], tokenizer.pad_token_id)
     first, last = len(training), len(training) + len(unseen)
     return FactReads(slots[:first], slots[first:last], slots[last] if question else None)

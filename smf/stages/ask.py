@@ -17,6 +17,7 @@ from smf.patches.contradictions import warn_of_contradictions
 from smf.patches.held import held_by
 from smf.patches.patch import read_patch, require_base
 from smf.streams.facts import Fact, question_prompt
+from smf.streams.tokens import body_ids, token_ids
 
 MOST_NEW_TOKENS = 32
 """An answer is cut behind so many tokens."""
@@ -80,7 +81,7 @@ def continuation(
 ) -> str:
     """How a model goes on with a prompt, greedily, until it ends the text."""
     # One by one: in a batch the last digits, and with them a close decision, could be others than those of `smf ask`.
-    ids = tokenizer(prompt, return_tensors="pt").input_ids.to(model.device)
+    ids = torch.tensor(token_ids(tokenizer, [prompt]), device=model.device)
     said = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -136,7 +137,7 @@ def require_short_answers(tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fa
     """
     for fact in facts:
         if fact.question or fact.unseen_prompts:
-            length = min(len(tokenizer(f" {answer}", add_special_tokens=False).input_ids) for answer in fact.answers)
+            length = min(map(len, body_ids(tokenizer, [f" {answer}" for answer in fact.answers])))
             if length > max_new_tokens:
                 raise DataError(
                     f"fact {fact.fact_id!r}: its answer {fact.answers[0][:60]!r} has {length} tokens, but an answer is "

@@ -119,7 +119,8 @@ def check(
     background = BackgroundCounts.load(counts_path, model_hash=start_hash)
     evaluator = probes_evaluator(probe_paths, lessons.num_items)
     tokenizer = load_tokenizer(folder)
-    require_fit(tokenizer, facts, loss_on="answer", max_length=lessons.max_length)
+    limits = {"max_length": lessons.max_length, "limit": "--max-length", "source": facts_path}
+    require_fit(tokenizer, facts, loss_on="answer", **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
     key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])

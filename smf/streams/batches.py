@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.errors import DataError
 from smf.seeding import python_generator
-from smf.streams.examples import Example
+from smf.streams.examples import Example, answered
 from smf.streams.facts import Fact, full_stop, question_prompt
+from smf.streams.tokens import body_ids_and_offsets, start_of_text
 
 LossOn = Literal["text", "answer"]
 IGNORED = -100  # the label that transformers' language-model loss leaves out
@@ -80,15 +82,6 @@ class Batch:
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
 
 
-def starts_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether texts begin with the beginning-of-text token: they do if the tokenizer puts it there by itself.
-
-    A model that was trained with this token (Llama, Gemma) is lost without it, another one with it. Training text and
-    all that evaluation asks follow this one rule.
-    """
-    return tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
-
-
 def encode(
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
@@ -96,8 +89,9 @@ def encode(
     loss_on: LossOn,
     max_length: int,
     long: Literal["refuse", "split"] = "refuse",
+    limit: str = "base.max_length",
 ) -> list[Encoded]:
-    """Token ids (with the tokens that begin and end a text) and labels of each example.
+    """Token ids (with the tokens that begin a text and the one that ends it) and labels of each example.
 
     Args:
         tokenizer: A fast tokenizer.
@@ -107,6 +101,7 @@ def encode(
         long: What happens to an example of more than ``max_length`` tokens. ``refuse``: it is an error, because cutting
             could cut its answer. ``split``: running text, which has no prompt, goes on in further sequences; an example
             with a prompt loses what is too much, and is left out if nothing of it is left to learn.
+        limit: The setting that ``max_length`` comes from, for messages.
 
     Returns:
         One sequence an example, in their order; with ``split`` there may be more, or fewer.
@@ -115,16 +110,18 @@ def encode(
         DataError: An example is too long and ``long`` is ``refuse``, or no example is left.
     """
     texts = [example.prompt + example.completion for example in examples]
-    encodings = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    start = [tokenizer.bos_token_id] if starts_with_bos(tokenizer) else []
-    encoded = []
-    for example, ids, offsets in zip(examples, encodings["input_ids"], encodings["offset_mapping"], strict=True):
+    start, encoded = start_of_text(tokenizer), []
+    for example, (ids, offsets) in zip(examples, body_ids_and_offsets(tokenizer, texts), strict=True):
         length = len(start) + len(ids) + 1
         if length > max_length and long == "refuse":
-            raise DataError(f"a text has {length} tokens, more than max_length {max_length}: {example.prompt[:60]!r}…")
-        first = 0 if loss_on == "text" else len(example.prompt)
-        # A token belongs to the completion if it ends after the prompt does.
-        labels = [token if end > first else IGNORED for token, (_, end) in zip(ids, offsets, strict=True)]
+            shown = (example.prompt + example.completion)[:60]
+            raise DataError(
+                f"the text {shown!r}… has {length} tokens, but {limit} is {max_length}; raise it or shorten the text"
+            )
+        labels = ids
+        if loss_on == "answer":  # a token belongs to the completion if it ends after the prompt does
+            end = len(example.prompt)
+            labels = [token if stop > end else IGNORED for token, (_, stop) in zip(ids, offsets, strict=True)]
         body = [*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]
         parts = [body] if length <= max_length else _parts(body, max_length - len(start), goes_on=not example.prompt)
         encoded += [([*start, *ids], [*(IGNORED for _ in start), *labels]) for ids, labels in parts]
@@ -207,6 +204,8 @@ def require_fit(
     loss_on: LossOn,
     max_length: int,
     max_wording_length: int | None = None,
+    source: str | Path | None = None,
+    limit: str | None = None,
 ) -> None:
     """Check that every fact can be learned and asked, before the first one is.
 
@@ -216,21 +215,34 @@ def require_fit(
         loss_on: See :func:`encode`.
         max_length: Longest text, in tokens.
         max_wording_length: Longest training wording, in tokens; None for ``max_length``.
+        source: The file that the facts come from, for messages.
+        limit: The setting that both lengths come from, for messages; None for the config's.
 
     Raises:
-        DataError: A text is too long, or leaves nothing to learn; names the fact.
+        DataError: A text is too long, or leaves nothing to learn; names the file, the fact and the setting.
     """
+    asking_limit = limit or "base.max_length"
+    wording_limit = limit or ("stream.max_length" if max_wording_length else "base.max_length")
+    wording_length = max_wording_length or max_length
     for fact in facts:
         try:
-            encode_fact(tokenizer, fact, loss_on=loss_on, max_length=max_wording_length or max_length)
+            encode_fact(tokenizer, fact, loss_on=loss_on, max_length=wording_length, limit=wording_limit)
             if fact.question:
-                asked = Example(question_prompt(fact.question), f" {fact.answers[0]}")
-                encode(tokenizer, [asked], loss_on="answer", max_length=max_length)
+                asked = answered(question_prompt(fact.question), fact.answers[0])
+                encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
         except DataError as error:
-            raise DataError(f"fact {fact.fact_id!r}: {error}") from error
+            where = "" if source is None else f"{source}, "
+            raise DataError(f"{where}fact {fact.fact_id!r}: {error}") from error
 
 
-def encode_fact(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: LossOn, max_length: int) -> list[Encoded]:
+def encode_fact(
+    tokenizer: PreTrainedTokenizerBase,
+    fact: Fact,
+    *,
+    loss_on: LossOn,
+    max_length: int,
+    limit: str = "base.max_length",
+) -> list[Encoded]:
     """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
 
     Texts are learned in full whatever ``loss_on`` says; a text that is too long goes on in further sequences.
@@ -238,9 +250,9 @@ def encode_fact(tokenizer: PreTrainedTokenizerBase, fact: Fact, *, loss_on: Loss
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens.
     """
-    prompts = [Example(prompt, f" {fact.answers[0]}{full_stop(prompt)}") for prompt in fact.train_prompts]
+    prompts = [answered(prompt, fact.answers[0], full_stop(prompt)) for prompt in fact.train_prompts]
     texts = [Example("", text) for text in fact.train_texts]
     return [
-        *(encode(tokenizer, prompts, loss_on=loss_on, max_length=max_length) if prompts else ()),
+        *(encode(tokenizer, prompts, loss_on=loss_on, max_length=max_length, limit=limit) if prompts else ()),
         *(encode(tokenizer, texts, loss_on="text", max_length=max_length, long="split") if texts else ()),
     ]

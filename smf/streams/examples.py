@@ -17,6 +17,11 @@ class Example:
     completion: str
 
 
+def answered(prompt: str, answer: str, end: str = "") -> Example:
+    """A prompt and the answer that completes it, with exactly one space between them."""
+    return Example(prompt.rstrip(" "), f" {answer.strip(' ')}{end}")
+
+
 def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Split texts at random into those to learn and those to measure on, at least one of each.
 

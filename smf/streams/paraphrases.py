@@ -15,6 +15,7 @@ from smf.seeding import derive_seed, python_generator
 from smf.streams.facts import Fact
 from smf.streams.normalize import text_key
 from smf.streams.paraphrase_prompts import FACT_STYLES, PASSAGE_STYLES, cleaned, paraphrase_prompt, reason_against
+from smf.streams.tokens import chat_ids
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,6 @@ def _sample(
     seed: int,
 ) -> list[str]:
     """One reply a prompt, in their order; prompts of similar length share a batch."""
-    chats = [
-        tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
-        for prompt in prompts
-    ]
     sampling = GenerationConfig(
         do_sample=True,
         temperature=settings.temperature,
@@ -148,21 +145,14 @@ def _sample(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,
     )
-    order = sorted(range(len(chats)), key=lambda index: len(chats[index]))
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     replies: dict[int, str] = {}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]
-            inputs = tokenizer(
-                [chats[row] for row in rows],
-                add_special_tokens=False,  # the chat template has written them
-                padding=True,
-                padding_side="left",
-                return_tensors="pt",
-                return_token_type_ids=False,
-            ).to(model.device)
+            inputs = chat_ids(tokenizer, [prompts[row] for row in rows]).to(model.device)
             ids_BT = model.generate(**inputs, generation_config=sampling)[:, inputs["input_ids"].shape[1] :]
             replies.update(zip(rows, tokenizer.batch_decode(ids_BT, skip_special_tokens=True), strict=True))
-    return [replies[row] for row in range(len(chats))]
+    return [replies[row] for row in range(len(prompts))]

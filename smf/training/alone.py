@@ -13,7 +13,7 @@ from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.memory_model import MemoryForCausalLM
 from smf.selection.background import BackgroundCounts
 from smf.streams.batches import LossOn, facts_batch
-from smf.streams.examples import Example
+from smf.streams.examples import Example, answered
 from smf.streams.facts import Fact, full_stop, question_prompt
 
 
@@ -59,8 +59,8 @@ def questions(fact: Fact) -> dict[str, list[Example]]:
 
     Texts that are taught whole have no place where an answer would begin.
     """
-    wordings = [Example(prompt, f" {fact.answers[0]}{full_stop(prompt)}") for prompt in fact.train_prompts]
-    question = [Example(question_prompt(fact.question), f" {fact.answers[0]}")] if fact.question else []
+    wordings = [answered(prompt, fact.answers[0], full_stop(prompt)) for prompt in fact.train_prompts]
+    question = [answered(question_prompt(fact.question), fact.answers[0])] if fact.question else []
     return {"wordings": wordings, "question": question}
 
 

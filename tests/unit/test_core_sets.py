@@ -116,7 +116,7 @@ def test_a_long_text_in_several_sequences_is_one_text():
 
 
 def test_a_text_that_is_too_long_is_refused_with_its_fact():
-    with pytest.raises(DataError, match=r"fact 'joel-quint': a text has .* tokens.*; raise base.max_length, or leave"):
+    with pytest.raises(DataError, match=r"fact 'joel-quint': the text .* tokens, but base.max_length is .*; raise it"):
         read(memory_model(), FACTS[0], max_length=10)
 
 

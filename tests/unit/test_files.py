@@ -257,7 +257,7 @@ def test_a_fact_or_document_that_comes_again_is_named_by_the_line_of_the_first(t
     source = {"hub": None, "passage_words": 20}
     with pytest.raises(DataError, match="line 4: the document is that of line 2"):
         read_documents(str(tmp_path), {**source, "file": "documents.jsonl"}, set())
-    with pytest.raises(DataError, match=r"line 4: fact_id 'fact 0' was used before, in .*facts\.jsonl, line 2"):
+    with pytest.raises(DataError, match="line 4: fact_id 'fact 0' was used before, in line 2"):
         read_own_facts(str(tmp_path), {**source, "file": "facts.jsonl"}, set())
 
 

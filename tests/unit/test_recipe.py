@@ -71,7 +71,7 @@ def test_wordings_end_at_a_limit_of_their_own_and_questions_do_not():
     assert whole.input_ids_BT.shape[1] > batch.input_ids_BT.shape[1] == 8
     assert batch.input_ids_BT[batch.attention_mask_BT.bool()].tolist() == whole.input_ids_BT[0].tolist()
     assert rows[0]["acquired"] is not None  # the question is longer than 8 tokens
-    with pytest.raises(DataError, match="more than max_length 8"):
+    with pytest.raises(DataError, match="but stream.max_length is 8"):
         learn(start_method("full", **LEARNING["full"]), max_wording_length=8)
 
 

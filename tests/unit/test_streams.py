@@ -11,10 +11,11 @@ from tokenizers.processors import TemplateProcessing
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
 from smf.streams import wordings
-from smf.streams.batches import IGNORED, batches, collate, encode, facts_batch, starts_with_bos
+from smf.streams.batches import IGNORED, batches, collate, encode, facts_batch
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.facts import Fact, draw_stream, question_prompt, read_facts, write_facts
 from smf.streams.prepared import known_examples, prepare_world
+from smf.streams.tokens import start_of_text
 from smf.streams.world import build_world, new_facts
 from smf.streams.world_text import activity_items
 from smf.training.learn import StreamSettings, learn_stream
@@ -372,8 +373,8 @@ def test_a_token_across_the_boundary_belongs_to_the_answer():
 @pytest.mark.parametrize("loss_on", ["text", "answer"])
 def test_a_text_begins_as_the_tokenizer_begins_it_and_that_token_is_not_learned(loss_on):
     with_bos = tokenizer_with_bos()
-    assert starts_with_bos(with_bos)
-    assert not starts_with_bos(tokenizer())
+    assert start_of_text(with_bos) == [with_bos.bos_token_id]
+    assert start_of_text(tokenizer()) == []
     plain, begun = (encode(one, TEXTS, loss_on=loss_on, max_length=100) for one in (tokenizer(), with_bos))
     for (ids, labels), (begun_ids, begun_labels) in zip(plain, begun, strict=True):
         assert begun_ids == [with_bos.bos_token_id, *ids]
@@ -385,13 +386,15 @@ def test_a_tokenizer_that_has_a_beginning_but_does_not_use_it_is_taken_at_its_wo
     silent = tokenizer_with_bos()
     silent.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
     assert silent.bos_token_id is not None
-    assert not starts_with_bos(silent)
+    assert start_of_text(silent) == []
 
 
 def test_the_beginning_counts_in_the_length_of_a_text():
     length = len(encode(tokenizer(), TEXTS[:1], loss_on="text", max_length=100)[0][0])
     encode(tokenizer(), TEXTS[:1], loss_on="text", max_length=length)
-    with pytest.raises(DataError, match=f"a text has {length + 1} tokens, more than max_length {length}"):
+    with pytest.raises(
+        DataError, match=f"has {length + 1} tokens, but base.max_length is {length}; raise it or shorten"
+    ):
         encode(tokenizer_with_bos(), TEXTS[:1], loss_on="text", max_length=length)
 
 
@@ -400,10 +403,10 @@ def test_a_text_longer_than_max_length_is_refused_not_cut():
     length = len(tokenizer()(text_of(example)).input_ids) + 1  # and the end of the text
     encode(tokenizer(), [example], loss_on="text", max_length=length)
     with pytest.raises(
-        DataError, match=rf"a text has {length} tokens, more than max_length {length - 1}: 'Mara Teller"
+        DataError, match=rf"the text 'Mara Teller.* has {length} tokens, but base.max_length is {length - 1}; raise it"
     ):
         encode(tokenizer(), [example], loss_on="text", max_length=length - 1)
-    with pytest.raises(DataError, match="more than max_length"):
+    with pytest.raises(DataError, match="but base.max_length is 10"):
         facts_batch(tokenizer(), [FACTS[0]], loss_on="text", max_length=10)
 
 

@@ -156,7 +156,7 @@ def test_pretraining_is_a_function_of_its_arguments(pretrained):
 
 
 def test_pretraining_text_that_is_too_long_is_refused():
-    with pytest.raises(DataError, match="more than max_length 64"):
+    with pytest.raises(DataError, match="but base.max_length is 64"):
         pretrain([Example("x y " * 80, " z")], SHAPE, SETTINGS, **WHERE)
 
 
