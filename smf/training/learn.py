@@ -15,7 +15,7 @@ from smf.logs import progress
 from smf.methods.method import Method
 from smf.resume import NO_RESUME, Resume
 from smf.streams.batches import LossOn, facts_batch, require_fit
-from smf.streams.examples import Example
+from smf.streams.examples import answered
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.passes import Passes
 from smf.training.schedule import Schedule, ScheduleShape
@@ -183,7 +183,7 @@ def _acquired(
     asked = [fact for fact in group if fact.question]
     if not asked:
         return [None] * len(group)
-    questions = [Example(question_prompt(fact.question), f" {fact.answers[0]}") for fact in asked]
+    questions = [answered(question_prompt(fact.question), fact.answers[0]) for fact in asked]
     answered = iter(recall(method.model, tokenizer, questions, max_length))
     return [next(answered) if fact.question else None for fact in group]
 
