@@ -10,6 +10,7 @@ from smf.code_digest import code_digest, package_file
 from smf.errors import ConfigError
 from smf.experiment import Experiment
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
+from smf.streams.formats import OWN_FORMATS
 
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
     SCHEMA = yaml.safe_load(file)
@@ -95,6 +96,13 @@ def texts_file(wildcards):
 def paraphrases_file(wildcards):
     """The paraphrases of all facts, if a model makes them."""
     return ["<results>/data/paraphrases.jsonl"] if EXPERIMENT.wordings["source"] == "model" else []
+
+
+def own_facts_file():
+    """What the user's own new facts are read from; None for those of a public set or the generated world."""
+    data = EXPERIMENT.config["data"]
+    facts = data["collection"]["facts"] if data["source"] == "collection" else {}
+    return facts["file"] or facts["hub"] if facts.get("format") in OWN_FORMATS else None
 
 
 def core_set_settings(wildcards):

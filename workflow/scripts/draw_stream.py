@@ -10,6 +10,9 @@ with Job(snakemake):
         snakemake.params.order,
         snakemake.params.wordings,
         next(iter(snakemake.input.paraphrases), None),
+        snakemake.input.tokenizer,
+        max_new_tokens=snakemake.params.max_new_tokens,
+        own_file=snakemake.params.own_file,
         seed=int(snakemake.wildcards.seed),
         path=snakemake.output.stream,
     )
