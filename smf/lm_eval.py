@@ -3,9 +3,9 @@
     python -m smf.lm_eval --model hf --model_args pretrained=results/healed --tasks smf_nq --device cpu
 
 Everything after the module's name is lm-eval's. Without this module transformers does not know what a memory model is,
-and lm-eval encodes texts by a rule of its own, so that scores differ from the pipeline's (smf/streams/tokens.py). Unless
-``--include_path`` names another folder, ``smf_<set>`` asks the held-out set of the run that wrote the model; for other
-models our tasks are those below ``smf/evaluation/tasks``, which ask the hub's data.
+and lm-eval encodes texts by a rule of its own, so that scores differ from the pipeline's (smf/streams/tokens.py).
+Unless ``--include_path`` names another folder, ``smf_<set>`` asks the held-out set of the run that wrote the model; for
+other models our tasks are those below ``smf/evaluation/tasks``, which ask the hub's data.
 """
 
 import re

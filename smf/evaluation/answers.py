@@ -1,54 +1,99 @@
-"""Free-text answers against gold answers: exact match and token F1 after the normalisation of SQuAD and open NQ."""
+"""Free-text answers against gold answers: what a generated text answers, exact match and token F1.
+
+Texts are compared by their words (:func:`smf.streams.normalize.words_of`): on ASCII text SQuAD's normalisation, beyond
+it what looks the same is the same. A gold answer without any word, such as "A" or "---", is compared as it is written.
+"""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from smf.streams.normalize import normalize_answer
+from smf.streams.normalize import as_written, squad_normalize, words_of
 
-_FULL_STOP = re.compile(r"\.(?=\s|$)")
+_STOP = re.compile(r"\.(?=\s|$)|[。｡।۔።\n\r\u2028\u2029]")
+_LINE_BREAKS = "\n\r\u2028\u2029"
 _LONGEST_ABBREVIATION = 3  # letters: "St.", "Mrs.", "No."
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 if the normalised prediction equals any normalised gold answer, else 0.0.
+    """1.0 if the prediction has the words of any gold answer, in order, else 0.0.
 
     Raises:
         ValueError: There are no gold answers.
     """
-    _require(answers)
-    predicted = normalize_answer(prediction)
-    return float(any(predicted == normalize_answer(answer) for answer in answers))
+    return _best(prediction, answers, words_of, lambda predicted, gold: float(predicted == gold))
 
 
 def token_f1(prediction: str, answers: Sequence[str]) -> float:
     """Token F1 with the gold answer that fits best, in [0, 1].
 
-    Tokens are the words of the normalised texts, counted with multiplicity. With ``common`` the size of the
-    intersection of the two bags, precision is common / predicted words, recall is common / gold words, and F1 is their
-    harmonic mean, 2 · common / (predicted words + gold words). Two texts without any word agree (1.0).
+    Tokens are words, counted with multiplicity. With ``common`` the size of the intersection of the two bags, precision
+    is common / predicted words, recall is common / gold words, and F1 is their harmonic mean,
+    2 · common / (predicted words + gold words). With a gold answer that has no words, F1 is 1 for the same text and
+    else 0; an empty prediction has 0.
 
     Raises:
         ValueError: There are no gold answers.
     """
-    _require(answers)
-    predicted = Counter(normalize_answer(prediction).split())
-    return max(_bag_f1(predicted, Counter(normalize_answer(answer).split())) for answer in answers)
+    return _best(prediction, answers, words_of, _bag_f1)
 
 
-def extract_answer(generated: str) -> str:
+def squad_exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """:func:`exact_match` by SQuAD's own normalisation, to be compared with published numbers."""
+    return _best(prediction, answers, _squad_words, lambda predicted, gold: float(predicted == gold))
+
+
+def squad_f1(prediction: str, answers: Sequence[str]) -> float:
+    """:func:`token_f1` by SQuAD's own normalisation, to be compared with published numbers."""
+    return _best(prediction, answers, _squad_words, _bag_f1)
+
+
+def agreement(said: str, before: str) -> float:
+    """Token F1 of what two models say to one prompt, in [0, 1]. Both may say nothing, which agrees too."""
+    return 1.0 if as_written(said) == as_written(before) else token_f1(said, [before])
+
+
+def extract_answer(generated: str, answer: str | None = None) -> str:
     """The answer that a generated continuation starts with: its first line, up to the first sentence's full stop.
 
     A full stop ends the sentence if white space or nothing follows it, unless the word before it looks abbreviated:
     a single letter ("J. K. Rowling"), a capitalised word of at most three letters ("St. Louis", "Mrs. Voorhees") or
-    letters with a stop between them ("U.S. state"). A comma never ends an answer ("July 5 , 2018").
+    letters with a stop between them ("U.S. state"). The stops of scripts that write no abbreviations with them (。, ।)
+    always end it. A comma never ends an answer ("July 5 , 2018").
+
+    Args:
+        generated: The text.
+        answer: The gold answer that the text will be compared with, which may itself hold stops. Neither a stop nor a
+            line break ends what is so far a beginning of it ("Brown vs" of "Brown vs. Board of Education"); a stop ends
+            what is already it ("Henry V. He was"), unless the stop is its own last one ("U.S. Virgin Islands" is not
+            "U.S.").
     """
-    line = generated.split("\n", 1)[0].strip()
-    for stop in _FULL_STOP.finditer(line):
-        before = line[: stop.start()]
-        if before and not before[-1].isspace() and not _is_abbreviation(before.split()[-1].strip("\"'()")):
-            return before
-    return line
+    for stop in _STOP.finditer(generated):
+        before = generated[: stop.start()]
+        said = before.strip()
+        is_break = stop[0] in _LINE_BREAKS
+        if not is_break and (not said or before[-1].isspace()):
+            continue
+        if said and answer is not None and _begins(said, answer):
+            continue
+        if is_break:
+            return said
+        if answer is not None and as_written(said) == as_written(answer):
+            return said
+        if stop[0] == "." and _is_abbreviation(said.split()[-1].strip("\"'()")):
+            continue
+        own_stop = answer is not None and as_written(said + stop[0]) == as_written(answer)
+        return said + stop[0] if own_stop else said
+    return generated.strip()
+
+
+def _begins(said: str, answer: str) -> bool:
+    """Whether an answer goes on where ``said`` ends."""
+    words, whole = words_of(said), words_of(answer)
+    if words:
+        return len(words) < len(whole) and words == whole[: len(words)]
+    said, answer = as_written(said), as_written(answer)
+    return said != answer and answer.startswith(said)
 
 
 def _is_abbreviation(word: str) -> bool:
@@ -58,11 +103,26 @@ def _is_abbreviation(word: str) -> bool:
     return len(letters) == 1 or "." in word or (len(letters) <= _LONGEST_ABBREVIATION and letters[0].isupper())
 
 
-def _bag_f1(left: Counter, right: Counter) -> float:
-    total = left.total() + right.total()
-    return 2 * (left & right).total() / total if total else 1.0
-
-
-def _require(answers: Sequence[str]) -> None:
+def _best(
+    prediction: str,
+    answers: Sequence[str],
+    words: Callable[[str], list[str]],
+    score: Callable[[list[str], list[str]], float],
+) -> float:
     if not answers:
         raise ValueError("a prediction cannot be scored without gold answers; give at least one")
+    predicted, written = words(prediction), as_written(prediction)
+    if not written:
+        return 0.0
+    return max(
+        score(predicted, gold) if (gold := words(answer)) else float(written == as_written(answer))
+        for answer in answers
+    )
+
+
+def _squad_words(text: str) -> list[str]:
+    return squad_normalize(text).split()
+
+
+def _bag_f1(left: list[str], right: list[str]) -> float:
+    return 2 * (Counter(left) & Counter(right)).total() / (len(left) + len(right))

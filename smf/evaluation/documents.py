@@ -3,33 +3,43 @@
 A question is a row of the nq_open schema (``question``; ``answer``: the accepted answers), a choice is a row of the
 HellaSwag schema or one of ``query``, ``choices`` and ``gold``, a text has a ``text``, a completion a ``prompt`` and a
 ``completion``, and a fact in one wording has a ``prompt`` in place of the question. The task YAML files name
-``show_question`` and ``score_generation``.
+``show_question`` and ``score_generation``; what is asked for locality is scored by ``score_agreement``.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from smf.errors import DataError
-from smf.evaluation.answers import exact_match, extract_answer, token_f1
+from smf.evaluation.answers import (
+    agreement,
+    exact_match,
+    extract_answer,
+    squad_exact_match,
+    squad_f1,
+    token_f1,
+)
 from smf.seeding import derive_seed
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.file_rows import first_columns, read_file_rows
+from smf.streams.normalize import as_written, spaced
 
 FACT_FORMS = ("seen", "unseen", "question")
 
 
 def read_questions(path: str | Path) -> list[dict]:
-    """Read questions, JSONL in the nq_open schema.
+    """Read questions, JSONL in the nq_open schema. White space in answers becomes single spaces: they end at a break.
 
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
     """
     rows = list(read_file_rows(path, {"question": str, "answer": list}))
     for row in rows:
-        answers = row.values["answer"]
+        where, answers = f"{row.where}: column 'answer'", row.values["answer"]
         if not answers or not all(isinstance(answer, str) for answer in answers):
-            raise DataError(f"{row.where}: column 'answer' must list one accepted answer or more, as texts")
-    return [row.values for row in rows]
+            raise DataError(f"{where} must list one accepted answer or more, as texts")
+        if not all(map(as_written, answers)):
+            raise DataError(f"{where} holds an empty answer, which nothing could match; leave it out")
+    return [{**row.values, "answer": list(map(spaced, row.values["answer"]))} for row in rows]
 
 
 def read_choices(path: str | Path) -> list[dict]:
@@ -85,14 +95,32 @@ def show_question(document: Mapping) -> str:
 
 
 def score_generation(document: Mapping, results: Sequence[str]) -> dict[str, float]:
-    """Exact match (``em``) and token F1 (``f1``) of a generated text, the best over the accepted answers.
+    """Exact match and token F1 of a generated text, the best over the accepted answers.
 
     Args:
-        document: Holds ``answer``, the accepted answers.
+        document: Holds ``answer``, the accepted answers. Each is compared with what the text answers if its own stops
+            end no sentence.
+        results: The generated text, as the only element.
+
+    Returns:
+        ``em`` and ``f1``; ``squad_em`` and ``squad_f1``, the same by SQuAD's own normalisation, which differ where text
+        is not ASCII.
+    """
+    answers: dict[str, list[str]] = {}
+    for gold in document["answer"]:
+        answers.setdefault(extract_answer(results[0], gold), []).append(gold)
+    measures = {"em": exact_match, "f1": token_f1, "squad_em": squad_exact_match, "squad_f1": squad_f1}
+    return {name: max(score(said, golds) for said, golds in answers.items()) for name, score in measures.items()}
+
+
+def score_agreement(document: Mapping, results: Sequence[str]) -> dict[str, float]:
+    """Token F1 (``f1``) of a generated text with what the start model said, both cut by the same rule.
+
+    Args:
+        document: Holds ``answer``, what the start model said, as the only element; it may be empty.
         results: The generated text, as the only element.
     """
-    answer = extract_answer(results[0])
-    return {"em": exact_match(answer, document["answer"]), "f1": token_f1(answer, document["answer"])}
+    return {"f1": agreement(extract_answer(results[0]), document["answer"][0])}
 
 
 def chosen_facts(taught: Sequence[Fact], num_facts: int | None, seed: int) -> Sequence[Fact]:

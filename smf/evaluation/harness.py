@@ -23,6 +23,7 @@ from smf.evaluation.metrics import LOCALITY, MEASURES
 from smf.evaluation.named_tasks import named_task, seed_examples, task_scores
 from smf.resume import Tape
 from smf.streams.facts import Fact
+from smf.streams.sayable import never_right
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Evaluator:
         if self._facts and (absent := [f"facts_{form}_f1" for form in FACT_FORMS if form not in self._forms]):
             logger.warning("not measured, because no fact of the stream has such a wording: %s", ", ".join(absent))
         self._locality: dict[str, str] | None = None
+        self._lengths_checked = False
 
     def remember(
         self,
@@ -157,6 +159,7 @@ class Evaluator:
         Raises:
             ConfigError: ``position`` is beyond the stream, or ``max_new_tokens`` beyond what the model reads.
         """
+        self._warn_of_long_answers(tokenizer)
         was_training = model.training
         try:
             return self.score(self._language_model(model, tokenizer, tape), position)
@@ -185,6 +188,20 @@ class Evaluator:
             scores += task_scores(name, results[name], raw["higher_is_better"][name], wanted)
         scores += [_score(metric, results[task.task_name], "f1") for metric, task in facts.items()]
         return {"scores": scores, "lm_eval": _without_run_details(raw)}
+
+    def _warn_of_long_answers(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Say, once, how many held-out questions no model could answer in ``max_new_tokens``."""
+        tasks = [] if self._lengths_checked else zip(self._kinds.items(), self._held_out, strict=True)
+        self._lengths_checked, limit = True, self._settings.max_new_tokens
+        for (name, kind), task in tasks:
+            if kind == "questions":
+                accepted = [row["answer"] for row in task.eval_docs]
+                if number := never_right(tokenizer, accepted, limit):
+                    logger.warning(
+                        "%s: %d of %d questions have no accepted answer of at most evaluation.max_new_tokens (%d) "
+                        "tokens and cannot score 1; raise it, or leave them out",
+                        *(name, number, len(accepted), limit),
+                    )
 
     def _language_model(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tape: Tape | None

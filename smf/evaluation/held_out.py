@@ -9,7 +9,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml  # private; simple_evaluate takes no data in memory
 
 from smf.errors import ConfigError
-from smf.evaluation.documents import READERS
+from smf.evaluation.documents import READERS, score_agreement
 from smf.seeding import python_generator
 
 TASK_FOLDER = Path(__file__).parent / "tasks"
@@ -20,6 +20,7 @@ TASK_FOLDERS = {
     "completions": "smf_completions",
 }
 """Where the definition of a task is, by the kind of held-out set that it asks."""
+_AGREEMENT = {"metric": "f1", "aggregation": "mean", "higher_is_better": True}
 
 
 def held_out_task(
@@ -72,8 +73,14 @@ def held_out_task(
 
 
 def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:
-    """The task that has prompts answered; lm-eval knows it as ``smf_facts_<name>``."""
-    return _task("smf_facts", {"task": f"smf_facts_{name}"}, {"validation": documents}, max_new_tokens)
+    """The task that has prompts answered; lm-eval knows it as ``smf_facts_<name>``.
+
+    What is said for ``locality`` is compared with what the start model said, anything else with accepted answers.
+    """
+    changes: dict = {"task": f"smf_facts_{name}"}
+    if name == "locality":
+        changes |= {"process_results": score_agreement, "metric_list": [_AGREEMENT]}
+    return _task("smf_facts", changes, {"validation": documents}, max_new_tokens)
 
 
 def _task(folder: str, changes: Mapping, splits: Mapping[str, Sequence[dict]], max_new_tokens: int) -> ConfigurableTask:

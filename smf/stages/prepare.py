@@ -11,6 +11,7 @@ from smf.streams.prepared import prepare_world
 from smf.streams.question_sets import prepare_question_sets
 from smf.streams.rewording import reworded
 from smf.streams.rows import at_commits
+from smf.streams.sayable import require_enough, sayable
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +47,16 @@ def write_stream(
     order: str,
     wordings: Mapping,
     paraphrases_path: str | Path | None,
+    tokenizer_path: str | Path,
     *,
+    max_new_tokens: int,
+    own_file: str | None,
     seed: int,
     path: str | Path,
 ) -> None:
     """Draw the stream of one seed, give its facts their training wordings, and write it.
+
+    Facts whose answer is too long to be given are left out before it is drawn.
 
     Args:
         facts_path: All facts.
@@ -58,10 +64,22 @@ def write_stream(
         order: Of the facts, see :func:`smf.streams.facts.draw_stream`.
         wordings: The config's ``stream.paraphrases``, as far as the stream depends on it.
         paraphrases_path: Paraphrases of all facts; None unless a model made them.
+        tokenizer_path: The base model's ``tokenizer.json``.
+        max_new_tokens: Longest generated answer, in tokens.
+        own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
         seed: The run's seed.
         path: Where the stream goes.
+
+    Raises:
+        DataError: The facts are the user's own, and an answer is too long.
+        ConfigError: There are fewer facts than ``num_facts``.
     """
-    facts = draw_stream(read_facts(facts_path), num_facts, order, seed)
+    from transformers import PreTrainedTokenizerFast  # seconds that the preparation of data need not wait for
+
+    pool = read_facts(facts_path)
+    kept = sayable(pool, PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_path)), max_new_tokens, own_file)
+    require_enough(kept, pool, num_facts, max_new_tokens)
+    facts = draw_stream(kept, num_facts, order, seed)
     facts = reworded(facts, wordings, paraphrases_path)
     write_facts(path, facts)
     numbers = [len(fact.train_prompts) + len(fact.train_texts) for fact in facts]

@@ -6,7 +6,7 @@ from pathlib import Path
 from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.streams.facts import Fact
-from smf.streams.normalize import holds_answer, text_key
+from smf.streams.normalize import as_written, bare_question, holds_answer, spaced, text_key
 from smf.streams.passages import passages
 from smf.streams.questions import SIMPLEQA, are_texts, log_dropped, simple_pair
 from smf.streams.rows import read_rows
@@ -26,9 +26,9 @@ def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> l
     """
     facts, dropped, lines = [], [], {}
     for row in read_rows(data_root, source, _DOCUMENTS):
-        question = " ".join(row.values["question"].split()).rstrip("? ")
+        question = bare_question(spaced(row.values["question"]))
         answers = row.values["answer"]
-        if not question or not answers or not are_texts(answers) or not all(map(str.strip, answers)):
+        if not question or not answers or not are_texts(answers) or not all(map(as_written, answers)):
             raise DataError(f"{row.where}: a document needs a question and accepted answers, as non-empty texts")
         parts = row.values["document"]
         texts = _passages([parts] if isinstance(parts, str) else parts, source)
@@ -43,7 +43,7 @@ def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> l
         if text_key(question) in taken:
             dropped.append("asked by a held-out set")
         else:
-            facts += _document_facts(f"document-{row.number:05d}", texts, question, tuple(answers))
+            facts += _document_facts(f"document-{row.number:05d}", texts, question, tuple(map(spaced, answers)))
     log_dropped("facts (documents)", len(lines) - len(dropped), dropped)
     return facts
 

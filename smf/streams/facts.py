@@ -8,6 +8,7 @@ from pathlib import Path
 from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import ConfigError, DataError
 from smf.seeding import python_generator
+from smf.streams.normalize import as_written, bare_question, spaced
 
 ORDERS = ("shuffled", "grouped", "subjects")
 _BREAKS = ("Cc", "Zl", "Zp")  # Unicode's control characters, line and paragraph separators
@@ -23,7 +24,8 @@ class Fact:
         train_prompts: Wordings shown while learning; each is a text that the answer completes.
         unseen_prompts: Wordings that only test; never trained.
         question: The question that only tests; never trained. "" for a fact that is not asked.
-        answers: Accepted answers; the first is the one that is taught. May be empty if nothing asks for them.
+        answers: Accepted answers; the first is the one that is taught. May be empty if nothing asks for them. White
+            space in them becomes single spaces: a generated answer ends at a line break.
         train_texts: Whole texts shown while learning, which are learned in full.
         locality_prompts: Texts whose continuation the fact must not change.
         locality_answers: Their true continuations, one a prompt.
@@ -41,6 +43,10 @@ class Fact:
     locality_answers: tuple[str, ...] = ()
     is_passage: bool = False
 
+    def __post_init__(self):
+        answers = (spaced(answer) if isinstance(answer, str) else answer for answer in self.answers)
+        object.__setattr__(self, "answers", tuple(answers))
+
 
 _COLUMNS = {
     "fact_id": str,
@@ -55,7 +61,7 @@ _OPTIONAL = {"train_texts": list, "locality_prompts": list, "locality_answers": 
 
 def question_prompt(question: str) -> str:
     """The form in which a question is shown everywhere: in pretraining text and in evaluation."""
-    return f"Q: {question.strip().rstrip('?').rstrip()}?\nA:"
+    return f"Q: {bare_question(question)}?\nA:"
 
 
 def full_stop(prompt: str) -> str:
@@ -104,7 +110,7 @@ def require_whole(fact: Fact, where: str) -> None:
             "table and no command line can show; rename the fact"
         )
     for column in ("train_prompts", "unseen_prompts", "answers", "train_texts", "locality_prompts", "locality_answers"):
-        if not all(isinstance(text, str) and text.strip() for text in getattr(fact, column)):
+        if not all(isinstance(text, str) and as_written(text) for text in getattr(fact, column)):
             raise DataError(f"{where}: column {column!r} must hold non-empty texts only")
     if not fact.train_prompts and not fact.train_texts:
         raise DataError(f"{where}: columns 'train_prompts' and 'train_texts' are empty; a fact needs at least one text")

@@ -21,6 +21,9 @@ FACT_FORMATS = (
 DOCUMENT_FORMATS = ("documents", "simpleqa_documents")
 """Facts that are passages: one row makes many of them."""
 
+OWN_FORMATS = ("facts", "documents")
+"""Facts of the user's own, who is told what is wrong with them; rows of public sets are dropped and counted."""
+
 STATED_ONCE = ("counterfact", "counterfact_rome", "medmcqa", *DOCUMENT_FORMATS)
 """Facts that have one training wording of their own; a question has several, and your own facts as many as you give."""
 

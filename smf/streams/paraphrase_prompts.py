@@ -46,6 +46,11 @@ PASSAGE_STYLES = (
     "one of your own invention",
 )
 
+_ENDINGS = ".!\"')”’»」』）。！｡।۔።…"
+"""What may end a sentence that is no question, in the scripts that end it otherwise too."""
+
+_QUOTES = ('""', "“”", "„“", "”“", "«»", "「」", "『』")
+
 
 def paraphrase_prompt(fact: Fact, style: str, prompts: tuple[str, str]) -> str:
     """What the model is asked.
@@ -75,7 +80,8 @@ def cleaned(text: str, fact: Fact) -> str:
     if fact.is_passage:
         return text
     line = text.split("\n", 1)[0].strip()
-    return line[1:-1].strip() if len(line) > 1 and line[0] == line[-1] == '"' else line
+    quoted = len(line) > 1 and line[0] + line[-1] in _QUOTES
+    return line[1:-1].strip() if quoted else line
 
 
 def reason_against(text: str, fact: Fact, known: Set[str]) -> str | None:
@@ -94,7 +100,7 @@ def reason_against(text: str, fact: Fact, known: Set[str]) -> str | None:
             return "without the answer"
         if _names_its_subject(fact) and not holds_answer(text, [fact.subject]):
             return "without the subject"
-        if text[-1] not in ".!\"')”":
+        if text[-1] not in _ENDINGS:
             return "not a whole sentence"
     if any(text_key(test) in key for test in (fact.question, *fact.unseen_prompts) if text_key(test)):
         return "with the words of a test"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.streams.facts import Fact
-from smf.streams.normalize import text_key
+from smf.streams.normalize import QUESTION_MARKS, as_written, bare_question, spaced, text_key
 from smf.streams.rows import Row
 from smf.streams.wordings import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
 
@@ -54,11 +54,11 @@ def simple_pair(row: Row) -> Pair:
 
 
 def _pair(row: Row, answers: Sequence[str]) -> Pair:
-    question = " ".join(row.values["question"].split())
+    question = spaced(row.values["question"])
     if len(question) > 1 and question[0] == question[-1] == '"' and '""' in question:
         question = question[1:-1].replace('""', '"')  # TriviaQA has rows that kept the quotes of a CSV file
-    answers = dict.fromkeys(" ".join(answer.split()) for answer in answers if answer.strip())
-    return Pair(row.number, question.rstrip("? "), tuple(answers))
+    answers = dict.fromkeys(spaced(answer) for answer in answers if as_written(answer))
+    return Pair(row.number, bare_question(question), tuple(answers))
 
 
 def teachable(role: str, pairs: Sequence[Pair], taken: set[str], *, max_question: int, max_answer: int) -> list[Pair]:
@@ -81,7 +81,7 @@ def teachable(role: str, pairs: Sequence[Pair], taken: set[str], *, max_question
             return f"with a question of more than {max_question} characters"
         if len(pair.answers[0]) > max_answer:
             return f"with an answer of more than {max_answer} characters"
-        if "?" in pair.question:
+        if any(mark in pair.question for mark in QUESTION_MARKS):
             return "with several sentences"
         if pair.key in seen:
             return "asked before"

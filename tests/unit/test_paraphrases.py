@@ -120,6 +120,24 @@ def test_of_a_fact_only_new_sentences_with_the_answer_are_kept(reply, reason):
     assert reason_against(cleaned(reply, FACTS[0]), FACTS[0], known) == reason
 
 
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("“苏州是王小明的故乡。”", None),
+        ("「王小明来自苏州。」", None),
+        ("王小明来自杭州。", "without the answer"),
+        ("他来自苏州。", "without the subject"),
+        ("王小明来自苏州，", "not a whole sentence"),
+        ("王小明出生于苏州！", "said before"),
+    ],
+)
+def test_sentences_of_another_script_are_kept_by_the_same_rule(reply, reason):
+    fact = dataclasses.replace(
+        FACTS[0], subject="王小明", train_prompts=(), train_texts=("王小明出生于苏州。",), answers=("苏州",)
+    )
+    assert reason_against(cleaned(reply, fact), fact, {"王小明出生于苏州"}) == reason
+
+
 def test_of_a_passage_many_lines_are_kept_with_or_without_an_answer():
     reply = "- She wrote.\n- A book"
     assert cleaned(f" {reply}\n", PASSAGE) == reply

@@ -14,7 +14,7 @@ from smf.streams.passages import sentences
 from smf.streams.questions import Pair, question_fact
 from smf.streams.rewording import reworded
 from smf.streams.templates import OPENINGS, QUESTION_FORMS, taught_by_its_question, template_wordings
-from tests.helpers import FACTS
+from tests.helpers import FACTS, tokenizer
 
 QUESTION_FACT = question_fact(Pair(3, "Which river flows through Velburg", ("Ostra", "River Ostra")), "trivia")
 STATED = dataclasses.replace(FACTS[0], train_texts=("Tarnow is where Joel Quint was born.",))
@@ -125,9 +125,12 @@ def test_paraphrases_replace_own_wordings_which_fill_up_what_is_missing(tmp_path
 
 def test_the_stream_holds_the_wordings_and_nothing_else_changes(tmp_path):
     write_facts(tmp_path / "facts.jsonl", FACTS)
+    tokenizer().save_pretrained(tmp_path / "base")
     for name, wordings in (("plain", {"source": "none"}), ("many", TEMPLATES)):
         path = tmp_path / f"{name}.jsonl"
-        write_stream(tmp_path / "facts.jsonl", 2, "shuffled", wordings, None, seed=5, path=path)
+        limit = {"max_new_tokens": 8, "own_file": None}
+        start = tmp_path / "facts.jsonl", 2, "shuffled", wordings, None, tmp_path / "base" / "tokenizer.json"
+        write_stream(*start, **limit, seed=5, path=path)
     plain, many = read_facts(tmp_path / "plain.jsonl"), read_facts(tmp_path / "many.jsonl")
     assert [fact.fact_id for fact in plain] == [fact.fact_id for fact in many]
     assert [len(fact.train_prompts) for fact in plain] == [3, 3]

@@ -5,15 +5,15 @@ import re
 from pathlib import Path
 
 import yaml
-
 from snakemake.utils import update_config
 
 from smf.code_digest import code_digest, package_file
 from smf.experiment import Experiment
 from smf.file_digests import FileDigests
 from smf.lost import lost_files
-from smf.user_files import UserFiles
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
+from smf.streams.formats import OWN_FORMATS
+from smf.user_files import UserFiles
 
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
     SCHEMA = yaml.safe_load(file)
@@ -117,6 +117,12 @@ def paraphrase_settings(wildcards):
     """How a model paraphrases, with what its folder holds."""
     settings = EXPERIMENT.config["stream"]["paraphrases"]
     return {**settings, "model": USER_FILES.with_checkpoint(settings["model"])}
+
+
+def are_own_facts():
+    """Whether the new facts are the user's own, and not those of a public set or of the generated world."""
+    data = EXPERIMENT.config["data"]
+    return data["source"] == "collection" and data["collection"]["facts"]["format"] in OWN_FORMATS
 
 
 def core_set_settings(wildcards):

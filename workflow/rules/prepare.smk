@@ -50,18 +50,22 @@ rule draw_stream:
     input:
         facts="<results>/data/facts.jsonl",
         paraphrases=paraphrases_file,
+        tokenizer="<results>/base/tokenizer.json",
     output:
         stream="<results>/streams/seed-{seed}.jsonl",
     log:
         "<logs>/draw_stream/seed-{seed}.log",
     benchmark:
         "<benchmarks>/draw_stream/seed-{seed}.jsonl"
+    priority: 1  # it refuses answers that are too long, which nobody wants to hear after an hour of healing
     conda:
         "../../environment.yml"
     params:
         num_facts=EXPERIMENT.config["stream"]["num_facts"],
         order=EXPERIMENT.config["stream"]["order"],
         wordings=EXPERIMENT.wordings,
+        max_new_tokens=EXPERIMENT.config["evaluation"]["max_new_tokens"],
+        own_facts=are_own_facts(),
         code=code_of("draw_stream.py"),
     script:
         "../scripts/draw_stream.py"

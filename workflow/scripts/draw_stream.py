@@ -3,6 +3,8 @@
 from smf.job import Job
 from smf.stages.prepare import write_stream
 
+own_facts = snakemake.config["checked"]["data"]["collection"]["facts"] if snakemake.params.own_facts else None
+
 with Job(snakemake):
     write_stream(
         snakemake.input.facts,
@@ -10,6 +12,9 @@ with Job(snakemake):
         snakemake.params.order,
         snakemake.params.wordings,
         next(iter(snakemake.input.paraphrases), None),
+        snakemake.input.tokenizer,
+        max_new_tokens=snakemake.params.max_new_tokens,
+        own_file=own_facts and (own_facts["file"] or own_facts["hub"]),
         seed=int(snakemake.wildcards.seed),
         path=snakemake.output.stream,
     )
