@@ -51,26 +51,28 @@ class _Writer:
     def _of(self, node: ast.AST, write: Callable[[ast.AST], str]) -> str:
         """A node's type and fields, without empty ones, which differ between Pythons; ``write`` gives what is in it."""
         fields = [
-            f"{name}={self._value(field, write)}"
+            f"{name}={self._value(field, type(node), write)}"
             for name, field in ast.iter_fields(node)
             if name not in ("kind", "type_comment") and field is not None and field != []
         ]
         return f"{type(node).__name__}({','.join(fields)})"
 
-    def _value(self, value: object, write: Callable[[ast.AST], str]) -> str:
+    def _value(self, value: object, within: type, write: Callable[[ast.AST], str]) -> str:
         if isinstance(value, list):
-            return f"[{','.join(text for item in value for text in self._item(item, write))}]"
+            return f"[{','.join(text for item in value for text in self._item(item, within, write))}]"
         return write(value) if isinstance(value, ast.AST) else repr(value)
 
-    def _item(self, item: object, write: Callable[[ast.AST], str]) -> list[str]:
+    def _item(self, item: object, within: type, write: Callable[[ast.AST], str]) -> list[str]:
         """One item of a list of nodes, or what it comes to: of a log line what is computed for it, if anything is."""
         if isinstance(item, ast.ImportFrom) and self._is_harmless_import(item):
             return []
         if isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant):
             return []
+        if within is ast.JoinedStr and isinstance(item, ast.Constant) and item.value == "":
+            return []  # Python 3.12 puts some in
         if isinstance(item, ast.Expr) and _is_log_call(item.value):
             return [self.node(call) for call in _effects([*item.value.args, *item.value.keywords])]
-        return [self._value(item, write)]
+        return [self._value(item, within, write)]
 
     def _with_words(self, node: ast.Call) -> str:
         """A call whose texts are words; what it is given beside texts counts, and what is computed for them."""
