@@ -448,6 +448,14 @@ def test_a_label_redraws_the_figure_alone(replan):
 
 
 @pytest.mark.slow
+def test_another_limit_of_answers_draws_the_streams_anew(replan):
+    """Facts that cannot be answered within it are left out."""
+    counts = replan(evaluation={"max_new_tokens": 17}).counts
+    assert counts["draw_stream"] == 2
+    assert not {"prepare_data", "base_model", "heal"} & set(counts)
+
+
+@pytest.mark.slow
 def test_other_evaluation_settings_train_nothing(replan):
     outcome = replan(evaluation={"wordings_per_fact": 1})
     assert outcome.counts == {"evaluate": 3, "trial": 8, "evaluate_start": 2, **TABLES, **SWEEP_TABLES, **FRONTIER}
