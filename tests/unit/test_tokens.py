@@ -17,7 +17,7 @@ from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.named_model import NamedModel, open_models_as_ours
 from smf.evaluation.recall import recall
 from smf.models.checkpoint import load_tokenizer, save_checkpoint
-from smf.stages.teach import ask
+from smf.stages.ask import ask
 from smf.streams.batches import IGNORED, encode, encode_fact
 from smf.streams.examples import Example
 from smf.streams.facts import Fact
