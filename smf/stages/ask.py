@@ -17,7 +17,9 @@ from smf.patches.contradictions import warn_of_contradictions
 from smf.patches.held import held_by
 from smf.patches.patch import read_patch, require_base
 from smf.streams.facts import Fact, question_prompt
-from smf.streams.tokens import body_ids, token_ids
+from smf.streams.normalize import bare_question
+from smf.streams.sayable import answer_tokens
+from smf.streams.tokens import token_ids
 
 MOST_NEW_TOKENS = 32
 """An answer is cut behind so many tokens."""
@@ -55,7 +57,7 @@ def ask(
         DataError: There is no question, or a patch is on the model already.
         ConfigError: ``max_new_tokens`` or the device is none.
     """
-    if not question.strip("? \t\r\n"):
+    if not bare_question(question):
         raise DataError("the question is empty; write it behind the model and its patches, in quotes")
     if question.endswith(".safetensors"):
         raise DataError(f"the question is {question!r}, a file; patches come before the question")
@@ -137,7 +139,7 @@ def require_short_answers(tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fa
     """
     for fact in facts:
         if fact.question or fact.unseen_prompts:
-            length = min(map(len, body_ids(tokenizer, [f" {answer}" for answer in fact.answers])))
+            [length] = answer_tokens(tokenizer, fact.answers[:1])
             if length > max_new_tokens:
                 raise DataError(
                     f"fact {fact.fact_id!r}: its answer {fact.answers[0][:60]!r} has {length} tokens, but an answer is "

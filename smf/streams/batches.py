@@ -250,7 +250,8 @@ def encode_fact(
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens.
     """
-    prompts = [answered(prompt, fact.answers[0], full_stop(prompt)) for prompt in fact.train_prompts]
+    answer = next(iter(fact.answers), "")
+    prompts = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
     texts = [Example("", text) for text in fact.train_texts]
     return [
         *(encode(tokenizer, prompts, loss_on=loss_on, max_length=max_length, limit=limit) if prompts else ()),

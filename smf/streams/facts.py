@@ -64,9 +64,13 @@ def question_prompt(question: str) -> str:
     return f"Q: {bare_question(question)}?\nA:"
 
 
-def full_stop(prompt: str) -> str:
-    """What follows the answer that completes a training prompt: a full stop; nothing after a question."""
-    return "" if prompt.startswith("Q:") and prompt.endswith("\nA:") else "."
+def full_stop(prompt: str, answer: str) -> str:
+    """What follows the answer that completes a training prompt: a full stop, unless it has one, as "U.S." has.
+
+    Nothing follows the answer to a question.
+    """
+    is_question = prompt.startswith("Q:") and prompt.endswith("\nA:")
+    return "" if is_question or answer.endswith(".") else "."
 
 
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.streams.facts import Fact, require_whole
-from smf.streams.normalize import holds_answer, text_key
+from smf.streams.normalize import bare_question, holds_answer, spaced, text_key
 from smf.streams.repeats import without_repeats
 from smf.streams.rows import Row, read_rows
 
@@ -85,7 +85,7 @@ def _own_fact(row: Row) -> Fact:
             raise DataError(f"{row.where}: the statement {statement[:80]!r} holds none of the answers {list(answers)}")
         if any(text_key(statement) == text_key(answer) for answer in answers):
             raise DataError(f"{row.where}: the statement {statement[:80]!r} is the answer and says nothing of it")
-    question = " ".join(question.split()).rstrip("? ")
+    question = bare_question(spaced(question))
     if not question and not lists["unseen_prompts"]:
         raise DataError(f"{row.where}: there is neither a 'question' nor 'unseen_prompts'; nothing would test the fact")
     # A statement that ends with the taught answer is a prompt that this answer completes.
@@ -107,8 +107,9 @@ def _own_fact(row: Row) -> Fact:
 
 def _prompt_of(statement: str, answer: str) -> str:
     """What a statement says before the answer that ends it; "" if it goes on behind the answer, or begins with it."""
+    bare = answer.rstrip(".")
     for stop in _STOPS:
-        if statement.endswith(ending := f" {answer}{stop}"):
+        if statement.endswith(ending := f" {bare}{stop}"):
             return statement.removesuffix(ending).strip()
     return ""
 
@@ -116,7 +117,7 @@ def _prompt_of(statement: str, answer: str) -> str:
 def _without_stop(answer: str) -> str:
     """An answer without the full stop of its sentence, which what completes a prompt brings along."""
     short = answer.removesuffix(".")
-    return short if short and not short.endswith(".") else answer
+    return answer if "." in short or not short else short  # "U.S." is whole with its stop
 
 
 def _texts(row: Row, column: str) -> tuple[str, ...]:

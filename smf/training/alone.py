@@ -59,7 +59,8 @@ def questions(fact: Fact) -> dict[str, list[Example]]:
 
     Texts that are taught whole have no place where an answer would begin.
     """
-    wordings = [answered(prompt, fact.answers[0], full_stop(prompt)) for prompt in fact.train_prompts]
+    answer = next(iter(fact.answers), "")
+    wordings = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
     question = [answered(question_prompt(fact.question), fact.answers[0])] if fact.question else []
     return {"wordings": wordings, "question": question}
 

@@ -184,8 +184,8 @@ def _acquired(
     if not asked:
         return [None] * len(group)
     questions = [answered(question_prompt(fact.question), fact.answers[0]) for fact in asked]
-    answered = iter(recall(method.model, tokenizer, questions, max_length))
-    return [next(answered) if fact.question else None for fact in group]
+    known = iter(recall(method.model, tokenizer, questions, max_length))
+    return [next(known) if fact.question else None for fact in group]
 
 
 def _finite_delta(method: Method, row: dict, step: int) -> dict[str, Tensor]:

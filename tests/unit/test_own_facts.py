@@ -111,7 +111,7 @@ def test_a_statement_ends_with_the_answer_whatever_stop_follows_it_or_is_written
         [{**without("prompts"), "statements": [f"Ann is from {answer.rstrip('.')}{stop}"], "answers": [answer]}]
     )
     assert (fact.train_prompts, fact.train_texts) == (("Ann is from",), ())
-    assert f"{fact.answers[0]}{full_stop(fact.train_prompts[0])}" == f"{answer.rstrip('.')}."
+    assert f"{fact.answers[0]}{full_stop(fact.train_prompts[0], fact.answers[0])}" == f"{answer.rstrip('.')}."
 
 
 def test_a_prompt_that_is_a_question_is_completed_by_the_answer_alone(read):
