@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from smf import commands
 from smf.errors import SmfError
+from smf.selection.names import WRITE_AT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
         "--stop-loss", type=float, help="loss of a fact, nats a token, that ends its steps; default: 0.1"
     )
     teach.add_argument("--learning-rate", type=float, help="the longest step")
+    teach.add_argument(
+        "--write-at",
+        choices=WRITE_AT,
+        help="words whose slots may be written: all, those of the subject, or of the answer too; default: all",
+    )
     teach.add_argument("--max-length", type=int, help="longest text, in tokens; default: 128")
     teach.add_argument(
         "--max-new-tokens", type=int, help="longest answer, in tokens, when the model is asked; default: 32"

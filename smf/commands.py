@@ -24,9 +24,8 @@ def teach(options: argparse.Namespace) -> int | None:
     around = options.model.resolve().parent
     found = sorted((around / "data" / "held_out").glob("[!.]*.jsonl"))  # not what a killed job began to write
     settings = dict(BEST_ARM)
-    settings |= {
-        name: value for name in ("learning_rate", "stop_loss") if (value := getattr(options, name)) is not None
-    }
+    chosen = ("learning_rate", "stop_loss", "write_at")
+    settings |= {name: value for name in chosen if (value := getattr(options, name)) is not None}
     names = ("steps", "max_length", "max_new_tokens", "allow_updates", "device")
     arguments = {
         "counts_path": options.counts or around / "background" / "counts.safetensors",

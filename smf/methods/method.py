@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from smf.selection.background import BackgroundCounts
     from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
+    from smf.streams.write_places import WriteAt
 
 Start = Literal["base", "healed"]
 
@@ -102,6 +103,7 @@ class Method(ABC):
         micro_batch_size: Sequences in one forward pass; None for a whole batch. Gradients of a batch's parts add up to
             the batch's own, so this changes memory and time, not what is learned (but for rounding and dropout).
         rate_share: Share of the learning rate that the next step takes, see :class:`smf.training.schedule.Schedule`.
+        write_at: Which tokens the batches of facts shall mark, see :mod:`smf.streams.write_places`.
         max_gradient_norm: The gradient of all that trains is scaled down to this norm before a step; None leaves it.
     """
 
@@ -112,6 +114,7 @@ class Method(ABC):
     needs_texts: ClassVar[bool] = False
     micro_batch_size: int | None = None
     rate_share: float = 1.0
+    write_at: WriteAt = "all"
     max_gradient_norm: float | None = None
 
     def __init__(

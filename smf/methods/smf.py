@@ -88,6 +88,7 @@ class SparseMemoryFinetuning(Method):
         super().__init__(model, settings, background, seed, texts)
         if background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
+        self.write_at = settings["write_at"]
         self._background = background.in_documents(settings["document"]).to(model.device)
         self._past_writes = PastWrites(self._background, settings["past_writes"])
         options = ("selector", "top_t", "pooled", "kl_background", "score_share")
@@ -181,21 +182,25 @@ class SparseMemoryFinetuning(Method):
             self._changed.of(block)
 
     def _whole_batch(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
+        from smf.selection.select import writing_tokens
+
         [(batch, prefix)] = self._parts
         with prefix.reused(), self._recorded() as reads:
             loss = language_model_loss(self.model, batch)
-        selected = self._select((reads, batch.attention_mask_BT))
+        selected = self._select((reads, writing_tokens(batch, self.write_at)))
         loss.backward()
         return loss.detach(), selected
 
     def _micro_batches(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
         import torch
 
+        from smf.selection.select import writing_tokens
+
         passes = []
         for part, prefix in self._parts:
             with torch.no_grad(), prefix.reused(), self._recorded() as reads:
                 self.model.read_memories(part.input_ids_BT, part.attention_mask_BT)
-            passes.append((reads, part.attention_mask_BT))
+            passes.append((reads, writing_tokens(part, self.write_at)))
         selected = self._select(*passes)
         losses = []
         for part, prefix in self._parts:

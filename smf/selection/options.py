@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 
-from smf.selection.names import ALL_ACCESSED
+from smf.selection.names import ALL_ACCESSED, WRITE_AT
 
 OPTIONS = {
+    "write_at": {
+        "enum": list(WRITE_AT),
+        "default": "all",
+        "description": "Tokens of the training wordings whose reads may be selected: all, those of the fact's subject, "
+        "or those of the answer too. Where a wording does not hold the subject: the words that all wordings share.",
+    },
     "pooled": {
         "type": "boolean",
         "default": False,

@@ -13,10 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from smf.errors import DataError
 from smf.memory import SlotReads, sizes_are_free
 from smf.selection.background import BackgroundCounts
 from smf.selection.names import ALL_ACCESSED
 from smf.selection.scores import SCORES, BatchCounts, CountBy, KLBackground, ScoreInputs
+from smf.streams.batches import Batch
+from smf.streams.write_places import WriteAt
 
 _PADDING = torch.iinfo(torch.long).max  # stands where padding reads; behind all slots
 _WEIGHT_UNIT = 2.0**-40  # sums of whole numbers are the same in any order, on any device
@@ -56,11 +59,26 @@ class SelectedSlots(NamedTuple):
 
 
 Pass = tuple[Mapping[int, SlotReads], Tensor]
-"""What a forward pass reads, by block, and its attention mask (B, T)."""
+"""What a forward pass reads, by block, and the tokens whose reads count (B, T), see :func:`writing_tokens`."""
+
+
+def writing_tokens(batch: Batch, write_at: WriteAt) -> Tensor:
+    """The tokens of a batch whose reads may be selected, (B, T): all but padding, or those that the batch marks.
+
+    Raises:
+        DataError: The batch marks none.
+    """
+    if write_at == "all":
+        return batch.attention_mask_BT
+    if batch.write_mask_BT is None:
+        raise DataError(
+            f"write_at is {write_at}, but the batch does not mark such tokens; make it by facts_batch(…, write_at=…)"
+        )
+    return batch.write_mask_BT
 
 
 def count_reads(passes: Sequence[Pass], count_by: CountBy = "accesses") -> dict[int, BatchCounts]:
-    """Slots that real tokens read, by block, over all passes; the cost does not depend on the size of the table.
+    """Slots that the tokens read, by block, over all passes; the cost does not depend on the size of the table.
 
     Args:
         passes: What was read.

@@ -49,7 +49,7 @@ class TrustRegion:
         """``past_S`` as it will be once a batch belongs to the past.
 
         Args:
-            passes: The batch's reads of this layer, each with its attention mask (B, T).
+            passes: The batch's reads of this layer, each with the tokens that count (B, T).
             weight: What the batch weighs, ordinary text weighing 1.
         """
         counts_S, num_lookups = torch.zeros_like(self.past_S), 0

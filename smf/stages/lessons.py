@@ -120,7 +120,7 @@ def check(
     evaluator = probes_evaluator(probe_paths, lessons.num_items)
     tokenizer = load_tokenizer(folder)
     limits = {"max_length": lessons.max_length, "limit": "--max-length", "source": facts_path}
-    require_fit(tokenizer, facts, loss_on="answer", **limits)
+    require_fit(tokenizer, facts, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
     key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])

@@ -13,8 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from smf.errors import DataError
 from smf.seeding import python_generator
 from smf.streams.examples import Example, answered
-from smf.streams.facts import Fact, full_stop, question_prompt
+from smf.streams.facts import Fact, question_prompt, taught_texts
+from smf.streams.places import Span
 from smf.streams.tokens import body_ids_and_offsets, start_of_text
+from smf.streams.write_places import WriteAt, write_places
 
 LossOn = Literal["text", "answer"]
 IGNORED = -100  # the label that transformers' language-model loss leaves out
@@ -29,11 +31,14 @@ class Batch:
         input_ids_BT: Token ids.
         attention_mask_BT: 1 for tokens, 0 for padding.
         labels_BT: Token ids to learn; ``IGNORED`` elsewhere.
+        write_mask_BT: 1 for tokens whose reads may be written to, see :mod:`smf.streams.write_places`; None if it was
+            not asked for.
     """
 
     input_ids_BT: Tensor
     attention_mask_BT: Tensor
     labels_BT: Tensor
+    write_mask_BT: Tensor | None = None
 
     @cached_property
     def predicting_positions_P(self) -> Tensor:
@@ -57,7 +62,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device; what follows from it is counted here, where the host need not wait."""
-        moved = Batch(self.input_ids_BT.to(device), self.attention_mask_BT.to(device), self.labels_BT.to(device))
+        moved = Batch(*(part if part is None else part.to(device) for part in self._parts))
         known = {name: getattr(self, name) for name in ("num_labels", "num_tokens")}
         known |= {name: getattr(self, name).to(device) for name in ("predicting_positions_P", "predictions_X2")}
         vars(moved).update(known)
@@ -73,13 +78,16 @@ class Batch:
         for rows in torch.arange(len(self.input_ids_BT), device=self.input_ids_BT.device).split(size):
             yield self._rows(rows)
 
+    @property
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.input_ids_BT, self.attention_mask_BT, self.labels_BT, self.write_mask_BT
+
     def _rows(self, rows: Tensor) -> "Batch":
         width = int(self.attention_mask_BT[rows].sum(1).max())
-        parts = (self.input_ids_BT, self.attention_mask_BT, self.labels_BT)
-        return Batch(*(part[rows, :width] for part in parts))
+        return Batch(*(part if part is None else part[rows, :width] for part in self._parts))
 
 
-Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
+Encoded = tuple[list[int], ...]  # token ids and labels of one example, and which tokens are marked, if any can be
 
 
 def encode(
@@ -90,6 +98,7 @@ def encode(
     max_length: int,
     long: Literal["refuse", "split"] = "refuse",
     limit: str = "base.max_length",
+    marked: Sequence[Sequence[Span]] | None = None,
 ) -> list[Encoded]:
     """Token ids (with the tokens that begin a text and the one that ends it) and labels of each example.
 
@@ -102,6 +111,8 @@ def encode(
             could cut its answer. ``split``: running text, which has no prompt, goes on in further sequences; an example
             with a prompt loses what is too much, and is left out if nothing of it is left to learn.
         limit: The setting that ``max_length`` comes from, for messages.
+        marked: Of each example, parts of its text (prompt and completion). Each sequence then has a third list: 1 for
+            tokens that stand for a character of these parts, 0 for all others.
 
     Returns:
         One sequence an example, in their order; with ``split`` there may be more, or fewer.
@@ -111,7 +122,8 @@ def encode(
     """
     texts = [example.prompt + example.completion for example in examples]
     start, encoded = start_of_text(tokenizer), []
-    for example, (ids, offsets) in zip(examples, body_ids_and_offsets(tokenizer, texts), strict=True):
+    tokens = body_ids_and_offsets(tokenizer, texts)
+    for number, (example, (ids, offsets)) in enumerate(zip(examples, tokens, strict=True)):
         length = len(start) + len(ids) + 1
         if length > max_length and long == "refuse":
             shown = (example.prompt + example.completion)[:60]
@@ -122,34 +134,37 @@ def encode(
         if loss_on == "answer":  # a token belongs to the completion if it ends after the prompt does
             end = len(example.prompt)
             labels = [token if stop > end else IGNORED for token, (_, stop) in zip(ids, offsets, strict=True)]
-        body = [*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]
+        body = [[*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]]
+        if marked is not None:
+            body.append([int(any(a < end and stop > b for b, end in marked[number])) for a, stop in offsets] + [0])
         parts = [body] if length <= max_length else _parts(body, max_length - len(start), goes_on=not example.prompt)
-        encoded += [([*start, *ids], [*(IGNORED for _ in start), *labels]) for ids, labels in parts]
+        before = (start, [IGNORED] * len(start), [0] * len(start))
+        encoded += [tuple([*first, *rest] for first, rest in zip(before, part, strict=False)) for part in parts]
     if examples and not encoded:
         raise DataError(f"none of {len(examples)} texts has anything to learn in its first {max_length} tokens")
     return encoded
 
 
-def _parts(whole: Encoded, max_length: int, *, goes_on: bool) -> list[Encoded]:
+def _parts(whole: Sequence[list[int]], max_length: int, *, goes_on: bool) -> list[Sequence[list[int]]]:
     """A long sequence in parts of at most ``max_length``, or its beginning; parts that predict nothing are left out."""
-    ids, labels = whole
-    starts = range(0, len(ids), max_length) if goes_on else (0,)
-    parts = [(ids[start : start + max_length], labels[start : start + max_length]) for start in starts]
+    starts = range(0, len(whole[0]), max_length) if goes_on else (0,)
+    parts = [[column[start : start + max_length] for column in whole] for start in starts]
     return [part for part in parts if any(label != IGNORED for label in part[1][1:])]
 
 
 def collate(encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
-    """Pad sequences on the right to the longest of them."""
-    width = max(len(ids) for ids, _ in encoded)
+    """Pad sequences on the right to the longest of them; their marks, if they have any, say which tokens may write."""
+    ids, labels, *marks = zip(*encoded, strict=True)
+    width = max(map(len, ids))
 
     def padded(rows: Iterable[list[int]], fill: int) -> Tensor:
         return torch.tensor([row + [fill] * (width - len(row)) for row in rows])
 
-    ids = [ids for ids, _ in encoded]
     return Batch(
         padded(ids, pad_token_id),
         padded(([1] * len(row) for row in ids), 0),
-        padded((labels for _, labels in encoded), IGNORED),
+        padded(labels, IGNORED),
+        *(padded(rows, 0) for rows in marks),
     )
 
 
@@ -190,10 +205,16 @@ def batches(
 
 
 def facts_batch(
-    tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], *, loss_on: LossOn, max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Fact],
+    *,
+    loss_on: LossOn,
+    max_length: int,
+    write_at: WriteAt = "all",
 ) -> Batch:
     """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
-    encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, loss_on=loss_on, max_length=max_length)]
+    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at}
+    encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
     return collate(encoded, tokenizer.pad_token_id)
 
 
@@ -204,6 +225,7 @@ def require_fit(
     loss_on: LossOn,
     max_length: int,
     max_wording_length: int | None = None,
+    write_at: WriteAt = "all",
     source: str | Path | None = None,
     limit: str | None = None,
 ) -> None:
@@ -215,18 +237,21 @@ def require_fit(
         loss_on: See :func:`encode`.
         max_length: Longest text, in tokens.
         max_wording_length: Longest training wording, in tokens; None for ``max_length``.
+        write_at: See :func:`encode_fact`.
         source: The file that the facts come from, for messages.
         limit: The setting that both lengths come from, for messages; None for the config's.
 
     Raises:
-        DataError: A text is too long, or leaves nothing to learn; names the file, the fact and the setting.
+        DataError: A text is too long, leaves nothing to learn, or may be written nowhere; names the file, the fact and
+            the setting.
     """
     asking_limit = limit or "base.max_length"
     wording_limit = limit or ("stream.max_length" if max_wording_length else "base.max_length")
     wording_length = max_wording_length or max_length
     for fact in facts:
         try:
-            encode_fact(tokenizer, fact, loss_on=loss_on, max_length=wording_length, limit=wording_limit)
+            options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
+            encode_fact(tokenizer, fact, **options, limit=wording_limit)
             if fact.question:
                 asked = answered(question_prompt(fact.question), fact.answers[0])
                 encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
@@ -241,19 +266,28 @@ def encode_fact(
     *,
     loss_on: LossOn,
     max_length: int,
+    write_at: WriteAt = "all",
     limit: str = "base.max_length",
 ) -> list[Encoded]:
     """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
 
-    Texts are learned in full whatever ``loss_on`` says; a text that is too long goes on in further sequences.
+    Texts are learned in full whatever ``loss_on`` says; a text that is too long goes on in further sequences. Unless
+    ``write_at`` is ``all``, tokens that may write are marked, see :mod:`smf.streams.write_places`.
 
     Raises:
-        DataError: A completed prompt is longer than ``max_length`` tokens.
+        DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.
     """
-    answer = next(iter(fact.answers), "")
-    prompts = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
-    texts = [Example("", text) for text in fact.train_texts]
-    return [
-        *(encode(tokenizer, prompts, loss_on=loss_on, max_length=max_length, limit=limit) if prompts else ()),
-        *(encode(tokenizer, texts, loss_on="text", max_length=max_length, long="split") if texts else ()),
-    ]
+    whole, number = taught_texts(fact), len(fact.train_prompts)
+    spans = None if write_at == "all" else [place.spans for place in write_places(fact, write_at)]
+    options = {"max_length": max_length, "limit": limit}
+    encoded = []
+    if prompts := whole[:number]:
+        encoded += encode(tokenizer, prompts, loss_on=loss_on, **options, marked=spans and spans[:number])
+    if texts := whole[number:]:
+        encoded += encode(tokenizer, texts, loss_on="text", long="split", **options, marked=spans and spans[number:])
+    if spans and not any(any(marks) for _, _, marks in encoded):
+        raise DataError(
+            f"write_at is {write_at}, but the tokenizer has no token for the subject {fact.subject[:60]!r} in what is "
+            "learned of the fact; correct the subject or use write_at: all"
+        )
+    return encoded

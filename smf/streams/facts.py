@@ -8,6 +8,7 @@ from pathlib import Path
 from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import ConfigError, DataError
 from smf.seeding import python_generator
+from smf.streams.examples import Example, answered
 from smf.streams.normalize import as_written, bare_question, spaced
 
 ORDERS = ("shuffled", "grouped", "subjects")
@@ -71,6 +72,13 @@ def full_stop(prompt: str, answer: str) -> str:
     """
     is_question = prompt.startswith("Q:") and prompt.endswith("\nA:")
     return "" if is_question or answer.endswith(".") else "."
+
+
+def taught_texts(fact: Fact) -> list[Example]:
+    """What trains: the fact's prompts, completed by its first answer, then its whole texts, which have no prompt."""
+    answer = next(iter(fact.answers), "")
+    prompts = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
+    return [*prompts, *(Example("", text) for text in fact.train_texts)]
 
 
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:

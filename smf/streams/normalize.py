@@ -131,6 +131,11 @@ def holds_answer(text: str, answers: Sequence[str]) -> bool:
     )
 
 
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that puts no space between words."""
+    return _ANY_UNSPACED.match(character) is not None
+
+
 def text_key(text: str) -> str:
     """Equal for texts that differ in case, punctuation, spaces or their Unicode form only."""
     return unicodedata.normalize("NFC", _plain(text).translate(_LETTERS))

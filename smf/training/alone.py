@@ -15,6 +15,7 @@ from smf.selection.background import BackgroundCounts
 from smf.streams.batches import LossOn, facts_batch
 from smf.streams.examples import Example, answered
 from smf.streams.facts import Fact, full_stop, question_prompt
+from smf.streams.write_places import WriteAt
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Alone:
             fact: The fact.
         """
         with self._trial(method) as learner:
-            learner.step(self._batch(fact))
+            learner.step(self._batch(fact, learner.write_at))
             return _slots(learner.delta())
 
     def fewest_slots(
@@ -120,7 +121,7 @@ class Alone:
         waiting = {name: asked for name, asked in questions(fact).items() if asked}
         enough: dict[str, Enough | None] = {"wordings": None, "question": None}
         self._ask(waiting, enough, Enough(0, None, 0))
-        batch = self._batch(fact)
+        batch = self._batch(fact, method["write_at"])
         trials = ((number, rate) for number in sorted(numbers) for rate in rates)
         for number, rate in trials:
             if not waiting:
@@ -139,9 +140,10 @@ class Alone:
                 enough[name] = what
                 del waiting[name]
 
-    def _batch(self, fact: Fact):
+    def _batch(self, fact: Fact, write_at: WriteAt):
         length = self._settings.max_wording_length or self._settings.max_length
-        batch = facts_batch(self._tokenizer, [fact], loss_on=self._settings.loss_on, max_length=length)
+        options = {"loss_on": self._settings.loss_on, "max_length": length, "write_at": write_at}
+        batch = facts_batch(self._tokenizer, [fact], **options)
         return batch.to(self._model.device)
 
     @contextmanager

@@ -18,6 +18,7 @@ from smf.streams.batches import LossOn, facts_batch, require_fit
 from smf.streams.examples import answered
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.passes import Passes
+from smf.streams.write_places import log_write_places
 from smf.training.schedule import Schedule, ScheduleShape
 
 
@@ -115,7 +116,9 @@ def learn_stream(
         loss_on=settings.loss_on,
         max_length=settings.max_length,
         max_wording_length=settings.max_wording_length,
+        write_at=method.write_at,
     )
+    log_write_places(facts, method.write_at)
     num_done = 0
     if (found := resume.load("stream")) and all(
         is_kept(position) for number, position in ends.items() if number < found[1]["num_batches"]
@@ -160,7 +163,8 @@ def _learn(
     """The steps on one batch."""
     started = time.perf_counter()
     max_length = settings.max_wording_length or settings.max_length
-    batch = facts_batch(tokenizer, group, loss_on=settings.loss_on, max_length=max_length)
+    options = {"loss_on": settings.loss_on, "max_length": max_length, "write_at": method.write_at}
+    batch = facts_batch(tokenizer, group, **options)
     batch = batch.to(method.model.device)
     reports = []
     for share in shares:

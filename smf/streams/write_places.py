@@ -1,0 +1,109 @@
+"""At which words of its training texts a fact may be written: its subject's, or its answer's too (docs/selection.md).
+
+What stands before a word changes its address in memory, what comes behind does not. So the subject is read at nearly
+the same slots in each wording, also in those that were never trained.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from smf.streams.facts import Fact, taught_texts
+from smf.streams.normalize import text_key
+from smf.streams.places import Span, Word, longest_shared, occurrences, placed_words
+
+logger = logging.getLogger(__name__)
+
+WriteAt = Literal["all", "subject", "subject_and_answer"]
+FoundBy = Literal["subject", "shared", "all", "none"]
+_INSTEAD: dict[FoundBy, str] = {
+    "shared": "the longest run of words that all texts of the fact share",
+    "all": "every word, as they share none",
+    "none": "nothing, as they share none, but others hold the subject",
+}
+
+
+@dataclass(frozen=True)
+class WritePlaces:
+    """Where in one training text a fact may be written.
+
+    Attributes:
+        spans: Characters of the text, prompt and completion.
+        found_by: What they are beside the answer: the fact's subject; where the text does not hold it, the longest run
+            of words that all texts of the fact share outside of the answer; where there is none, the whole text, or
+            nothing if other texts of the fact hold the subject.
+    """
+
+    spans: tuple[Span, ...]
+    found_by: FoundBy
+
+
+def write_places(fact: Fact, write_at: WriteAt) -> list[WritePlaces]:
+    """Where each training text (:func:`smf.streams.facts.taught_texts`) may be written; ``write_at`` is not ``all``.
+
+    A prompt is searched for the subject, the answer that completes it is not.
+    """
+    texts = taught_texts(fact)
+    words = [placed_words(text.prompt or text.completion) for text in texts]
+    subject = _keys(fact.subject)
+    held = [occurrences(found, subject) for found in words]
+    if not all(held) and _is_stand_in(fact):
+        held = [[] for _ in texts]
+    answers = [[span for answer in fact.answers for span in occurrences(found, _keys(answer))] for found in words]
+    outside = [_without(found, spans) for found, spans in zip(words, answers, strict=True)]
+    shared = [] if all(held) else longest_shared(outside)
+    places = []
+    for text, found, of_subject, of_answer in zip(texts, outside, held, answers, strict=True):
+        found_by: FoundBy = "subject"
+        spans = of_subject
+        if not spans:
+            spans, found_by = occurrences(found, shared), "shared"
+        if not spans and any(held):
+            found_by = "none"
+        elif not spans:
+            spans, found_by = [(0, len(text.prompt + text.completion))], "all"
+        if write_at == "subject_and_answer":
+            completed = (len(text.prompt) + 1, len(text.prompt + text.completion))  # behind the space
+            spans = [*spans, *([completed] if text.prompt else of_answer)]
+        places.append(WritePlaces(tuple(spans), found_by))
+    return places
+
+
+def _keys(text: str) -> list[str]:
+    return [word.key for word in placed_words(text)]
+
+
+def _is_stand_in(fact: Fact) -> bool:
+    """Whether the fact names no subject, so that its question or a wording of it stands in the subject's place."""
+    others = (fact.question, *fact.train_prompts, *fact.train_texts)
+    return text_key(fact.subject) in {text_key(text) for text in others}
+
+
+def _without(words: Sequence[Word], spans: Sequence[Span]) -> list[Word]:
+    """The words, without the keys of those that lie in a span."""
+    return [word._replace(key="") if any(a <= word.start < stop for a, stop in spans) else word for word in words]
+
+
+def log_write_places(facts: Sequence[Fact], write_at: WriteAt) -> None:
+    """Say in how many training texts the subject was not found, and what may be written there instead."""
+    if write_at == "all":
+        return
+    found = [(fact, place.found_by) for fact in facts for place in write_places(fact, write_at)]
+    missing = [(fact, found_by) for fact, found_by in found if found_by != "subject"]
+    if not missing:
+        return
+    counts = Counter(found_by for _, found_by in missing)
+    parts = "; ".join(f"{text}: {counts[found_by]}" for found_by, text in _INSTEAD.items() if counts[found_by])
+    first = missing[0][0]
+    logger.warning(
+        "write_at is %s, but %d of %d training texts do not hold their fact's subject, as %r of fact %r. Written there "
+        "instead: %s",
+        write_at,
+        len(missing),
+        len(found),
+        first.subject[:60],
+        first.fact_id,
+        parts,
+    )
