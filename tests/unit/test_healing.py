@@ -101,7 +101,8 @@ def test_healing_of_no_steps_leaves_an_additive_memory_the_base_and_moves_the_qu
     assert all(".memory.query." in name for name in changed)
     assert bool(changed) is calibrate
     assert report["loss_base"] == report["loss_before"] == report["loss_after"]
-    assert {row["stage"] for row in report["slot_use"]} == {"installed", "healed"} | ({"calibrated"} if calibrate else set())
+    stages = ["installed", "calibrated", "healed"] if calibrate else ["installed", "healed"]
+    assert sorted({row["stage"] for row in report["slot_use"]}) == sorted(stages)
 
 
 def test_healing_follows_from_its_seed():
