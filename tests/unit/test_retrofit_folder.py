@@ -180,12 +180,6 @@ def test_mistakes_end_with_one_message_and_leave_nothing(base, tmp_path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_a_base_that_cannot_be_taught_is_told_how_it_gets_a_memory(base, tmp_path, capsys):
-    write_jsonl(tmp_path / "facts.jsonl", [{"statements": ["Ann is in Ostry."], "answers": ["Ostry"], "question": "q"}])
-    assert run("teach", base, tmp_path / "facts.jsonl", "-o", tmp_path / "p.safetensors") == 1
-    assert f"give it some (`smf retrofit {base} -o FOLDER`)" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("name", "content"), [("t.txt", "one\n\n two \n"), ("t.jsonl", '{"text": "one"}\n{"text": "two"}\n')]
 )
