@@ -20,6 +20,7 @@ _LIMITS = {
     "exclusiveMaximum": "below",
     "multipleOf": "a multiple of",
 }
+_TOO_LARGE = 2**63
 _TYPES = {
     "object": "a mapping",
     "array": "a list",
@@ -32,8 +33,8 @@ _TYPES = {
 
 
 def _is_whole(_, value: object) -> bool:
-    """JSON Schema takes 3.0 for an integer; ``range`` does not."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """JSON Schema takes 3.0 for an integer; ``range`` does not. Nothing here is larger than 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_LARGE
 
 
 def _is_number(_, value: object) -> bool:
@@ -200,6 +201,8 @@ def _type_hint(value: object, kinds: Iterable[str]) -> str:
         return "; write null"
     if isinstance(value, str) and "object" in kinds and (found := re.match(r"([\w-]+):\S", value)):
         return f"; no space behind the colon of `{found[1]}:`, YAML needs one"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _TOO_LARGE and numeric:
+        return "; this one has more than 64 bits"
     if isinstance(value, float) and numeric:
         return f"; write {int(value)}" if value.is_integer() else ""
     return ""

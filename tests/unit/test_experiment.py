@@ -471,6 +471,10 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a ",
         ),
         (
+            tiny(memory={"num_keys": 2**63}),
+            "memory.num_keys is 9223372036854775808, but must be a whole number",
+        ),
+        (
             tiny(healing={"num_steps": 0}),
             "healing.num_steps is 0, but memory.mode is additive and memory.start output: the memory's output map ",
         ),
