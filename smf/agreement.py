@@ -45,6 +45,7 @@ def check_agreement(config: Mapping) -> None:
         )
     if memory["output_gate"] == "none" and memory["output_gate_init"]:
         refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
+    _check_start(memory, config["healing"])
     for name, method in config["methods"].items():
         if method.get("top_t", 0) > num_slots:
             raise ConfigError(
@@ -64,6 +65,25 @@ def check_agreement(config: Mapping) -> None:
     _check_paraphrases(stream["paraphrases"])
     _check_core_sets(config)
     check_data(config)
+
+
+def _check_start(memory: Mapping, healing: Mapping) -> None:
+    """Check that gradients can reach the values, and that a model without healing is still its base."""
+    closed = memory["output_gate"] == "scalar" and not memory["output_gate_init"]
+    if memory["start"] == "values" and closed:
+        raise ConfigError(
+            "memory.start is values, but memory.output_gate_init is 0: values and gate would both be zero, and neither "
+            "would ever get a gradient; set memory.output_gate none, or another memory.output_gate_init"
+        )
+    if healing["num_steps"] == 0 and (memory["mode"], memory["start"]) != ("additive", "values"):
+        why = {
+            "replace": "the memory takes the place of networks, and nothing would learn what these gave",
+            "additive": "the memory's output map stays as it was installed, and no step could reach the values behind",
+        }[memory["mode"]]
+        raise ConfigError(
+            f"healing.num_steps is 0, but memory.mode is {memory['mode']} and memory.start {memory['start']}: {why}; "
+            "set memory.mode additive and memory.start values, or give healing steps"
+        )
 
 
 def _check_paths(config: Mapping) -> None:

@@ -1,7 +1,9 @@
 """Files that appear under their final name only once they are whole: written beside it, synced and renamed."""
 
+import glob
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,28 @@ def temporary_folder(parent: str | Path, prefix: str) -> Path:
     folder = Path(parent) / f"{prefix}{secrets.token_hex(4)}"
     folder.mkdir()
     return folder
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder that is synced and named ``path`` when the block ends; after an exception nothing is left."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.writing.*"):  # by a process that was killed
+        shutil.rmtree(left)
+    temporary = temporary_folder(path.parent, f".{path.name}.writing.")
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with open(file, "rb+") as written:
+                    os.fsync(written.fileno())
+        temporary.rename(path)
+    except Exception as error:
+        error.add_note(not_written(path))
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def require_new(path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""The command ``smf``: teach a model facts, ask it, and look at, combine and undo what it learned."""
+"""The command ``smf``: give a model a memory, teach it facts, ask it, and look at, combine and undo what it learned."""
 
 import argparse
 import io
@@ -56,11 +56,31 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="smf", description=__doc__)
     parts_of_smf = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    teach = parts_of_smf.add_parser("teach", help="teach a healed model a file of facts; writes a patch")
-    teach.add_argument("model", type=Path, help="folder of a healed model, e.g. results/healed")
+    retrofit = parts_of_smf.add_parser("retrofit", help="give a model memory layers that `smf teach` can write into")
+    retrofit.add_argument("model", help="a model's folder, or its name on the hub (owner/name)")
+    retrofit.add_argument("-o", "--out", type=Path, required=True, help="the new model's folder")
+    retrofit.add_argument(
+        "--text", type=Path, help="ordinary text, JSONL with a column `text` or .txt; default: a small one of smf's own"
+    )
+    retrofit.add_argument(
+        "--layers", type=int, nargs="+", metavar="BLOCK", help="blocks that get a memory; default: a low one"
+    )
+    retrofit.add_argument("--num-keys", type=int, help="a layer has the square of this number of slots; default: 256")
+    retrofit.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="of the base's weights; default: float32, which a CPU is fast in",
+    )
+    retrofit.add_argument("--device", default="cpu")
+    retrofit.set_defaults(run=commands.retrofit)
+
+    teach = parts_of_smf.add_parser("teach", help="teach a model with memory layers a file of facts; writes a patch")
+    teach.add_argument("model", type=Path, help="folder of `smf retrofit`, or a healed model, e.g. results/healed")
     teach.add_argument("facts", type=Path, help="JSONL, see docs/patches.md")
     teach.add_argument("-o", "--out", type=Path, required=True, help="the patch")
-    teach.add_argument("--counts", type=Path, help="background counts; default: ../background beside the model")
+    teach.add_argument(
+        "--counts", type=Path, help="background counts; default: in the model's folder, or ../background beside it"
+    )
     teach.add_argument(
         "--probe",
         type=Path,

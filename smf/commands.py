@@ -11,24 +11,36 @@ NOT_KNOWN = 2
 """The exit status of ``smf teach`` if a fact that is asked is not known at the end; 1 is an error."""
 
 
+def retrofit(options: argparse.Namespace) -> None:
+    """``smf retrofit``."""
+    from smf.stages.retrofit_folder import Retrofit, retrofit_folder, retrofitted_text
+
+    names = ("text", "layers", "num_keys", "dtype", "device")
+    chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
+    done = retrofit_folder(options.model, options.out, Retrofit(**chosen))
+    _say(retrofitted_text(done, options.out))
+
+
 def teach(options: argparse.Namespace) -> int | None:
     """``smf teach``."""
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from smf.model_folder import COUNTS_FILE
     from smf.stages.lessons import BEST_ARM, Lessons
     from smf.stages.taught import preview_text, taught_text
     from smf.stages.teach import preview
     from smf.stages.teach import teach as taught_by
 
-    around = options.model.resolve().parent
+    around, own_counts = options.model.resolve().parent, options.model / COUNTS_FILE
+    counts = own_counts if own_counts.is_file() else around / "background" / "counts.safetensors"
     found = sorted((around / "data" / "held_out").glob("[!.]*.jsonl"))  # not what a killed job began to write
     settings = dict(BEST_ARM)
     chosen = ("learning_rate", "stop_loss", "write_at")
     settings |= {name: value for name in chosen if (value := getattr(options, name)) is not None}
     names = ("steps", "max_length", "max_new_tokens", "allow_updates", "device")
     arguments = {
-        "counts_path": options.counts or around / "background" / "counts.safetensors",
+        "counts_path": options.counts or counts,
         "probe_paths": options.probe if options.probe is not None else found,
         "settings": settings,
         "lessons": Lessons(**{name: value for name in names if (value := getattr(options, name)) is not None}),

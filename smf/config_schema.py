@@ -201,6 +201,8 @@ def _type_hint(value: object, kinds: Iterable[str]) -> str:
         return "; write null"
     if isinstance(value, str) and "object" in kinds and (found := re.match(r"([\w-]+):\S", value)):
         return f"; no space behind the colon of `{found[1]}:`, YAML needs one"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _TOO_LARGE and numeric:
+        return "; this one has more than 64 bits"
     if isinstance(value, float) and numeric:
         return f"; write {int(value)}" if value.is_integer() else ""
     return ""

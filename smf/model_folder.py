@@ -18,5 +18,8 @@ CODE_FILES = (
 )
 """The code beside a memory model, for use without smf, see :mod:`smf.models.remote_code`."""
 
+COUNTS_FILE = "background_counts.safetensors"
+"""The background counts of a model that :mod:`smf.stages.retrofit_folder` wrote; patched copies of it keep the file."""
+
 MEMORY_MODEL_FILES = (*MODEL_FILES, *CODE_FILES)
 """The files of a memory model's folder."""

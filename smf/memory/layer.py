@@ -37,7 +37,10 @@ class MemoryLayer(nn.Module):
             only because its hidden state is longer; ``none`` leaves it.
         value_dtype: Type of the value table, whatever the type of the rest; None takes torch's default. Reads are made
             in this type, and what they give takes the type of the gate.
-        zero_output: Start with a zero output map, so that the layer adds exactly nothing.
+        zero_output: Start with a zero output map, so that the layer adds exactly nothing. Until the map has moved, no
+            gradient reaches the values.
+        zero_values: Start with a zero value table, so that the layer adds exactly nothing, and the first gradient step
+            reaches the values.
         output_gate: ``scalar`` multiplies the output by a learned number (Gupta et al., 2026); ``none`` leaves it.
         output_gate_init: That number at the start.
     """
@@ -54,12 +57,13 @@ class MemoryLayer(nn.Module):
         query_norm: QueryNorm = "none",
         value_dtype: torch.dtype | None = None,
         zero_output: bool,
+        zero_values: bool = False,
         output_gate: OutputGate = "none",
         output_gate_init: float = 0.0,
     ):
         super().__init__()
         self.num_keys, self.num_heads, self.top_k, self.key_dim = num_keys, num_heads, top_k, key_dim
-        self.query_norm, self.zero_output = query_norm, zero_output
+        self.query_norm, self.zero_output, self.zero_values = query_norm, zero_output, zero_values
         self.output_gate_init = output_gate_init
         self.query = nn.Linear(hidden_size, num_heads * key_dim)
         self.keys_H2NC = nn.Parameter(torch.empty(num_heads, 2, num_keys, key_dim // 2))
@@ -86,7 +90,10 @@ class MemoryLayer(nn.Module):
         """
         bound = self.key_dim**-0.5
         init.uniform_(self.keys_H2NC, -bound, bound)
-        init.normal_(self.values_SV, std=self.values_SV.shape[1] ** -0.5)
+        if self.zero_values:
+            init.zeros_(self.values_SV)
+        else:
+            init.normal_(self.values_SV, std=self.values_SV.shape[1] ** -0.5)
         init.xavier_uniform_(self.query.weight)
         init.zeros_(self.query.bias)
         init.normal_(self.gate.weight, std=self.gate.in_features**-0.5)

@@ -13,6 +13,7 @@ MODEL_TYPE = "smf_memory"
 FORMAT_VERSION = 1
 
 Mode = Literal["additive", "replace"]
+Start = Literal["output", "values"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class MemorySettings:
         output_gate: Whether a learned number multiplies the output, see there.
         output_gate_init: Its start. In mode ``additive`` the output map starts at zero without the gate; with it the
             map is drawn, and 0 here keeps the model's output as it was.
+        start: What is zero at the start, so that an additive memory adds nothing. ``output``: the output map, or the
+            gate if there is one; the values are drawn, and no gradient reaches them before healing has moved the map.
+            ``values``: the value table; the output map is drawn, and the first gradient step reaches the values, so
+            that the model needs no healing. In mode ``replace`` either start changes the model: with ``output`` all is
+            drawn, with ``values`` the model is the base without the network.
     """
 
     layers: tuple[int, ...]
@@ -45,6 +51,7 @@ class MemorySettings:
     value_dtype: ValueType = "float32"
     output_gate: OutputGate = "none"
     output_gate_init: float = 0.0
+    start: Start = "output"
 
 
 @strict
@@ -69,6 +76,7 @@ class MemoryConfig(PreTrainedConfig):
     value_dtype: ValueType = "float32"
     output_gate: OutputGate = "none"
     output_gate_init: float | int = 0.0
+    start: Start = "output"
     smf_format: int = FORMAT_VERSION
 
     @property

@@ -23,7 +23,9 @@ _FILES = ("*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt", "*.ji
 """Configuration, weights and tokenizer; no pickles, and no second copy of the weights in another format."""
 
 
-def download_model(name: str, revision: str) -> tuple[Path, str]:
+def download_model(
+    name: str, revision: str, *, called: str = "base.name", folder_instead: str = "with `base.source: checkpoint`"
+) -> tuple[Path, str]:
     """The folder of a model in the local cache, downloaded if it is not there yet.
 
     With the environment variable ``HF_HUB_OFFLINE=1`` only the cache is looked at.
@@ -31,6 +33,8 @@ def download_model(name: str, revision: str) -> tuple[Path, str]:
     Args:
         name: ``owner/name``.
         revision: Branch, tag or commit.
+        called: What messages call the name.
+        folder_instead: How a local folder is named in its place, for messages.
 
     Returns:
         The folder and the commit that it holds.
@@ -39,12 +43,12 @@ def download_model(name: str, revision: str) -> tuple[Path, str]:
         CheckpointError: The hub does not answer, or it has no such model or revision, or does not give it to us.
     """
     if is_offline_mode():
-        return _from_cache(name, revision)
+        return _from_cache(name, revision, folder_instead)
     try:
         HfApi().model_info(name, revision=revision, timeout=_SECONDS)
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
     except HFValidationError as error:
-        raise CheckpointError(f"base.name: {name!r} is no name of a model on the hub; write owner/name") from error
+        raise CheckpointError(f"{called}: {name!r} is no name of a model on the hub; write owner/name") from error
     except RevisionNotFoundError as error:
         raise CheckpointError(
             f"base.revision: {name} has no revision {revision!r} on {constants.ENDPOINT}; look under its `Files`"
@@ -55,25 +59,25 @@ def download_model(name: str, revision: str) -> tuple[Path, str]:
         ) from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"base.name: {constants.ENDPOINT} has no model {name}, or hides it; check the name, or log in with "
+            f"{called}: {constants.ENDPOINT} has no model {name}, or hides it; check the name, or log in with "
             "`hf auth login` if it is private"
         ) from error
     except (HTTPError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{constants.ENDPOINT} does not give {name}: {reason}. Without network, set HF_HUB_OFFLINE=1 to use what "
-            f"the cache in {constants.HF_HUB_CACHE} holds, or name a local folder with `base.source: checkpoint`"
+            f"the cache in {constants.HF_HUB_CACHE} holds, or name a local folder {folder_instead}"
         ) from error
     logger.info("%s at revision %s is commit %s", name, revision, folder.name)
     return folder, folder.name  # snapshots are named by their commit
 
 
-def _from_cache(name: str, revision: str) -> tuple[Path, str]:
+def _from_cache(name: str, revision: str, folder_instead: str) -> tuple[Path, str]:
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES), local_files_only=True))
     except LocalEntryNotFoundError as error:
         raise CheckpointError(
             f"HF_HUB_OFFLINE is set, and the cache in {constants.HF_HUB_CACHE} does not hold {name} at revision "
-            f"{revision!r}; fetch it once with network, or name a local folder with `base.source: checkpoint`"
+            f"{revision!r}; fetch it once with network, or name a local folder {folder_instead}"
         ) from error
     return folder, folder.name  # snapshots are named by their commit

@@ -200,7 +200,8 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
             query_norm=config.query_norm,
             value_dtype=getattr(torch, config.value_dtype),
             # With a gate at zero and a map at zero neither would ever get a gradient.
-            zero_output=additive and config.output_gate == "none",
+            zero_output=additive and config.output_gate == "none" and config.start == "output",
+            zero_values=config.start == "values",
             output_gate=config.output_gate,
             output_gate_init=config.output_gate_init,
         )

@@ -13,8 +13,9 @@ from smf.seeding import derive_seed
 def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> MemoryForCausalLM:
     """Install memory layers in ``base``, which becomes part of the result.
 
-    In mode ``additive`` the new model's logits are bit-identical to the base's: the memory's output map, or its output
-    gate if there is one with ``output_gate_init`` 0, starts at zero.
+    In mode ``additive`` the new model's logits are bit-identical to the base's: with ``start: values`` the value table
+    starts at zero, with ``start: output`` the memory's output map, or its output gate if there is one with
+    ``output_gate_init`` 0.
 
     Args:
         base: A causal language model.

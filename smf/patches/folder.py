@@ -4,9 +4,7 @@ A folder with patches is a model folder like any other. Beside the weights, ``pa
 and, in ``patches.json``, their order, the hash of the base and its own; with them every patch can be taken off again.
 """
 
-import glob
 import json
-import os
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ import torch
 from torch import Tensor
 
 from smf.artifacts import sha256, write_json
-from smf.atomic import not_written, require_new, temporary_folder
+from smf.atomic import new_folder, require_new
 from smf.errors import CheckpointError, DataError
 from smf.models.checkpoint import model_hash, weight_files
 from smf.patches.contradictions import warn_of_contradictions
@@ -95,12 +93,8 @@ def _write_folder(
     after: Sequence[MemoryPatch],
     paths: Sequence[Path],
 ) -> tuple[MemoryPatch | None, int]:
-    out, whole = Path(out), stack(after, paths) if after else None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".{glob.escape(out.name)}.writing.*"):  # by a process that was killed
-        shutil.rmtree(left)
-    temporary = temporary_folder(out.parent, f".{out.name}.writing.")
-    try:
+    whole = stack(after, paths) if after else None
+    with new_folder(out) as temporary:
         for file in folder.iterdir():
             if file.is_file() and file.name != LIST:
                 shutil.copyfile(file, temporary / file.name)
@@ -120,22 +114,7 @@ def _write_folder(
                 f"{folder} without its patches has hash {restored[:12]}, not {base_hash[:12]}, its base's; take the "
                 "base itself"
             )
-        _sync(temporary)
-        temporary.rename(out)
-    except Exception as error:
-        error.add_note(not_written(out))
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return whole, len(paths)
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk hold what was written: the folder gets its name only then."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with open(path, "rb+") as file:
-                os.fsync(file.fileno())
 
 
 def _rows(before: Sequence[MemoryPatch], after: MemoryPatch | None) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:

@@ -41,7 +41,8 @@ def jobs(work: Work) -> list[Job]:
     if config["base"]["source"] == "pretrain":
         rows = _rows(config["base"]["pretraining"])
         found.append(_job("base_model", "base.pretraining.micro_batch_size", rows, memory.pretraining, texts))
-    found.append(_job("heal", "healing.micro_batch_size", _rows(config["healing"]), memory.healing, texts))
+    healing = partial(memory.healing, trains=config["healing"]["num_steps"] > 0)
+    found.append(_job("heal", "healing.micro_batch_size", _rows(config["healing"]), healing, texts))
     rows = config["background"]["batch_size"]
     found.append(_job("count_background", "background.batch_size", rows, memory.counting, texts))
     rows = min(config["stream"]["micro_batch_size"] or batch.rows, batch.rows)

@@ -98,10 +98,11 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
     return _with_device(parts, models, texts, _HEAP_GAPS[footprint.kept_inputs])
 
 
-def healing(models: Models, texts: Texts) -> dict:
+def healing(models: Models, texts: Texts, *, trains: bool = True) -> dict:
     """Parts of the peak of healing, in bytes: dense gradients and AdamW for the memory layers, tables included.
 
-    The networks that a memory replaces stay, to be compared with. Measuring loss and slot use takes less than training.
+    The networks that a memory replaces stay, to be compared with. Measuring loss and slot use takes less than training;
+    where nothing trains (``healing.num_steps: 0``) it is all there is.
     """
     base, memory = models.base, models.memory
     replaced = len(memory.layers) * base.num_feed_forward_parameters if memory.mode == "replace" else 0
@@ -117,6 +118,8 @@ def healing(models: Models, texts: Texts) -> dict:
         "momentary": activations.momentary(base, footprint, texts, models.weight)
         + activations.search(memory, texts, _SEARCHED_AT_ONCE if models.on_cpu else None),
     }
+    if not trains:
+        parts = {name: size for name, size in parts.items() if name in ("weights", "logits", "momentary")}
     return _with_device(parts, models, texts)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from smf.errors import DataError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.streams.examples import Example, read_corpus
 from smf.streams.facts import Fact, read_facts
-from smf.streams.file_rows import first_columns
+from smf.streams.file_rows import first_columns, read_file_rows
 from smf.streams.files import read_file
 from smf.streams.own_facts import read_own_facts
 from smf.streams.repeats import without_repeats
@@ -29,6 +30,21 @@ def read_user_facts(path: str | Path, *, allow_updates: bool = False) -> list[Fa
         placed = ((f"{path}, line {number}", fact) for number, fact in enumerate(read_facts(path), start=1))
         return without_repeats(placed, allow_updates=allow_updates)
     return read_own_facts(None, {"hub": None, "file": str(path), "allow_updates": allow_updates}, set())
+
+
+def read_user_texts(path: str | Path) -> list[Example]:
+    """Ordinary text: rows with a column ``text`` or lines of a .txt file, empty ones left out, or the pipeline's own.
+
+    Raises:
+        DataError: The file is missing, a row is broken, or there is no text.
+    """
+    if {"prompt", "completion"} <= first_columns(path):
+        return read_corpus(path)
+    rows = read_file_rows(path, {"text": str})
+    texts = [Example("", text) for row in rows if (text := row.values["text"].strip())]
+    if not texts:
+        raise DataError(f"{path} holds no text, only empty rows; name a file of ordinary text")
+    return texts
 
 
 def kind_of(path: str | Path) -> str:

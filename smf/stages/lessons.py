@@ -114,7 +114,7 @@ def check(
         raise DataError(
             f"there are no background counts {counts_path}, without which nothing tells which slots ordinary text "
             "needs; name the model's with --counts (the pipeline writes them to <results>/background/"
-            "counts.safetensors, rule count_background)"
+            "counts.safetensors, rule count_background; `smf retrofit` puts them into the folder)"
         )
     background = BackgroundCounts.load(counts_path, model_hash=start_hash)
     evaluator = probes_evaluator(probe_paths, lessons.num_items)
@@ -136,7 +136,7 @@ def _base_without_patches(folder: str | Path) -> str:
         )
     if read_json(Path(folder) / "config.json").get("model_type") != MODEL_TYPE:
         raise CheckpointError(
-            f"{folder} has no memory layers to write facts into; teach a healed model, as the pipeline leaves it in "
-            "<results>/healed"
+            f"{folder} has no memory layers to write facts into; give it some (`smf retrofit {folder} -o FOLDER`), or "
+            "teach a healed model, as the pipeline leaves it in <results>/healed"
         )
     return held.base_hash

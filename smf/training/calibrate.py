@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from smf.logs import progress
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.streams.batches import Batch
 
@@ -29,7 +30,8 @@ def calibrate_queries(model: MemoryForCausalLM, probe: Sequence[Batch]) -> None:
     """
     model.eval()
     for block, layer in model.memory_layers().items():
-        queries_XQ = torch.cat([_queries(model, block, batch.to(model.device)).float() for batch in probe])
+        read = progress(probe, f"calibrating block {block}")
+        queries_XQ = torch.cat([_queries(model, block, batch.to(model.device)).float() for batch in read])
         mean_Q, deviation_Q = queries_XQ.mean(0), queries_XQ.std(0).clamp_min(1e-6)
         layer.query.weight.div_(deviation_Q.unsqueeze(1))
         layer.query.bias.sub_(mean_Q).div_(deviation_Q)

@@ -1,4 +1,7 @@
-"""Healing: the new memory layers train on ordinary text, everything else is frozen."""
+"""Healing: the new memory layers train on ordinary text, everything else is frozen.
+
+With no steps the layers are installed, calibrated and measured, and nothing trains.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -47,7 +50,7 @@ class HealingSettings(TrainingSettings):
         """How many of the steps distil."""
         if self.objective == "language_model":
             return 0
-        return max(1, round(self.distillation_share * self.num_steps))
+        return min(self.num_steps, max(1, round(self.distillation_share * self.num_steps)))
 
 
 def heal(

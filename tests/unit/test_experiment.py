@@ -471,6 +471,22 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a ",
         ),
         (
+            tiny(memory={"num_keys": 2**63}),
+            "memory.num_keys is 9223372036854775808, but must be a whole number",
+        ),
+        (
+            tiny(healing={"num_steps": 0}),
+            "healing.num_steps is 0, but memory.mode is additive and memory.start output: the memory's output map ",
+        ),
+        (
+            tiny(healing={"num_steps": 0}, memory={"mode": "replace", "start": "values"}),
+            "healing.num_steps is 0, but memory.mode is replace and memory.start values: the memory takes the place of",
+        ),
+        (
+            tiny(memory={"start": "values", "output_gate": "scalar"}),
+            "memory.start is values, but memory.output_gate_init is 0: values and gate would both be zero, and neither",
+        ),
+        (
             tiny(memory={"output_gate_init": 0.01}),
             "memory.output_gate_init is 0.01, but must be 0 where memory.output_gate is none",
         ),

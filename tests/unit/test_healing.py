@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import asdict, replace
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from smf.errors import CheckpointError, DataError, TrainingError
 from smf.evaluation.slot_use import SLOT_USE_COLUMNS, slot_use, slot_use_table
 from smf.memory import record_slot_reads
 from smf.models.base_networks import acting_as_base, feed_forward_networks
-from smf.models.checkpoint import save_checkpoint
+from smf.models.checkpoint import load_model, save_checkpoint
 from smf.models.memory_model import decoder_blocks
 from smf.models.retrofit import retrofit
 from smf.seeding import derive_seed
@@ -87,6 +88,21 @@ def test_healing_trains_the_memory_and_nothing_else(mode, calibrate, gate):
     assert all(".memory." in name for name, parameter in model.named_parameters() if parameter.grad is not None)
     assert not model.training
     assert report["loss_after"] < report["loss_before"]
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_healing_of_no_steps_leaves_an_additive_memory_the_base_and_moves_the_query_map_alone(calibrate):
+    model, networks = installed(start="values")
+    before, of_base = copy_of_state(model), logits(base_model())
+    settings = replace(SETTINGS, num_steps=0)
+    report = heal(model, networks, encoded_text(), settings, pad_token_id=0, calibrate=calibrate)
+    assert same_bytes(logits(model), of_base)
+    changed = {name for name, tensor in model.state_dict().items() if not same_bytes(tensor, before[name])}
+    assert all(".memory.query." in name for name in changed)
+    assert bool(changed) is calibrate
+    assert report["loss_base"] == report["loss_before"] == report["loss_after"]
+    stages = ["installed", "calibrated", "healed"] if calibrate else ["installed", "healed"]
+    assert sorted({row["stage"] for row in report["slot_use"]}) == sorted(stages)
 
 
 def test_healing_follows_from_its_seed():
@@ -378,11 +394,11 @@ def test_both_objectives_share_the_steps(share, steps, monkeypatch):
 # The gate
 
 
-def stage(folder, **healing):
-    """The stage on a tiny base, whose memories replace their networks."""
+def stage(folder, memory=MappingProxyType({"mode": "replace"}), **healing):
+    """The stage on a tiny base, whose memories replace their networks unless told otherwise."""
     save_checkpoint(trained_base(), tokenizer(), folder / "base")
     write_corpus(folder / "healing.jsonl", BACKGROUND)
-    memory = asdict(memory_settings(mode="replace")) | {"calibrate_queries": True}
+    memory = asdict(memory_settings(**memory)) | {"calibrate_queries": True}
     make_healed_model(
         memory,
         {"num_steps": 2, "batch_size": 4, "learning_rate": 0.001, "probe_batches": 2, **healing},
@@ -417,6 +433,13 @@ def test_a_model_within_the_limit_is_written_with_its_report(tmp_path, limit):
     stage(tmp_path, max_loss_rise=limit, probe_share=0.4)
     assert (tmp_path / "healed/model.safetensors").is_file()
     assert read_json(tmp_path / "healed/report.json") == read_json(tmp_path / "logs/report.json")
+
+
+def test_a_model_that_heals_in_no_steps_is_the_base_with_a_memory_and_passes_any_limit(tmp_path):
+    stage(tmp_path, memory={"start": "values"}, num_steps=0, max_loss_rise=0.0)
+    report = read_json(tmp_path / "healed/report.json")
+    assert report["loss_after"] == report["loss_base"]
+    assert same_bytes(logits(load_model(tmp_path / "healed", "cpu")), logits(load_model(tmp_path / "base", "cpu")))
 
 
 @pytest.mark.parametrize(("rise", "limit"), [(0.2, 0.1), (math.nan, 0.1), (0.0, -0.5)])

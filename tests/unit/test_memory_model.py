@@ -34,12 +34,14 @@ from tests.helpers import (
     logits,
     memory_model,
     memory_settings,
+    raw_bytes,
     same_bytes,
     tokenizer,
 )
 
 families = pytest.mark.parametrize("family", FAMILIES)
 tied_or_not = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+starts = pytest.mark.parametrize("start", ["output", "values"])
 modes = pytest.mark.parametrize("mode", ["additive", "replace"])
 value_dtypes = pytest.mark.parametrize("value_dtype", ["float32", "bfloat16"])
 
@@ -49,18 +51,20 @@ value_dtypes = pytest.mark.parametrize("value_dtype", ["float32", "bfloat16"])
 
 @families
 @tied_or_not
-def test_additive_attach_gives_bit_identical_logits(family, tied):
+@starts
+def test_additive_attach_gives_bit_identical_logits(family, tied, start):
     before = logits(base_model(family, tied=tied))
-    model = retrofit(base_model(family, tied=tied), memory_settings(), seed=0)
+    model = retrofit(base_model(family, tied=tied), memory_settings(start=start), seed=0)
     assert same_bytes(logits(model), before)
     assert len(model.memory_layers()) == 2
 
 
 @families
 @value_dtypes
-def test_additive_attach_to_a_bfloat16_model_gives_bit_identical_logits_in_bfloat16(family, value_dtype):
+@starts
+def test_additive_attach_to_a_bfloat16_model_gives_bit_identical_logits_in_bfloat16(family, value_dtype, start):
     before = logits(base_model(family).bfloat16())
-    model = retrofit(base_model(family).bfloat16(), memory_settings(value_dtype=value_dtype), seed=0)
+    model = retrofit(base_model(family).bfloat16(), memory_settings(value_dtype=value_dtype, start=start), seed=0)
     assert torch.equal(logits(model), before)
     types = {name.rsplit(".", 1)[1] == "values_SV": parameter.dtype for name, parameter in model.named_parameters()}
     assert types == {True: getattr(torch, value_dtype), False: torch.bfloat16}
@@ -73,6 +77,28 @@ def test_an_additive_attach_behind_a_closed_gate_gives_bit_identical_logits_with
     model = retrofit(base_model(family), settings, seed=0)
     assert same_bytes(logits(model), logits(base_model(family)))
     assert all(layer.output.weight.all() for layer in model.memory_layers().values())
+
+
+@families
+@pytest.mark.parametrize(("start", "reached"), [("values", True), ("output", False)])
+def test_the_first_step_reaches_the_values_of_a_table_that_starts_at_zero_but_not_those_behind_a_map_at_zero(
+    family, start, reached
+):
+    model = retrofit(base_model(family), memory_settings(start=start), seed=0)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model(input_ids=ids, labels=ids).loss.backward()
+    for layer in model.memory_layers().values():
+        read = layer.values_SV.grad.any(1)
+        assert 0 < read.sum() < len(read) if reached else not read.any()
+
+
+@families
+def test_replacing_networks_by_a_table_that_starts_at_zero_gives_the_base_without_them(family):
+    base = base_model(family)
+    for number in (0, 2):
+        decoder_blocks(base)[number].mlp.forward = torch.zeros_like
+    model = retrofit(base_model(family), memory_settings(mode="replace", start="values"), seed=0)
+    assert torch.equal(logits(model), logits(base))
 
 
 def test_a_gate_opens_the_memory_by_its_size():
@@ -149,17 +175,21 @@ def test_an_architecture_without_mlp_blocks_is_refused_by_name(build, request):
 
 
 @modes
-def test_new_weights_are_finite_and_spread_as_documented(mode):
-    layer = retrofit(base_model(), memory_settings(mode=mode, num_keys=32, key_dim=32, value_dim=64), 0)
+@starts
+def test_new_weights_are_finite_and_spread_as_documented(mode, start):
+    layer = retrofit(base_model(), memory_settings(mode=mode, start=start, num_keys=32, key_dim=32, value_dim=64), 0)
     layer = layer.memory_layers()[0]
     assert all(torch.isfinite(parameter).all() for parameter in layer.parameters())
-    assert layer.values_SV.std().item() == pytest.approx(64**-0.5, rel=0.02)
+    if start == "values":
+        assert not layer.values_SV.any()
+    else:
+        assert layer.values_SV.std().item() == pytest.approx(64**-0.5, rel=0.02)
     assert layer.gate.weight.std().item() == pytest.approx(32**-0.5, rel=0.06)
     assert layer.keys_H2NC.std().item() == pytest.approx(32**-0.5 / 3**0.5, rel=0.06)  # uniform on ± key_dim^-1/2
     assert layer.keys_H2NC.abs().max() <= 32**-0.5
     assert layer.query.weight.std().item() == pytest.approx((2 / (32 + 2 * 32)) ** 0.5, rel=0.06)  # Xavier
     assert not layer.query.bias.any()
-    if mode == "additive":
+    if (mode, start) == ("additive", "output"):
         assert not layer.output.weight.any()
     else:
         assert layer.output.weight.std().item() == pytest.approx(64**-0.5, rel=0.06)
@@ -229,8 +259,8 @@ def test_a_layer_alone_reads_what_its_formula_says(query_norm):
 @modes
 @pytest.mark.parametrize(
     "options",
-    [{}, {"query_norm": "rms"}, {"output_gate": "scalar", "output_gate_init": 0.3}],
-    ids=["plain", "query norm", "output gate"],
+    [{}, {"query_norm": "rms"}, {"output_gate": "scalar", "output_gate_init": 0.3}, {"start": "values"}],
+    ids=["plain", "query norm", "output gate", "start values"],
 )
 def test_checkpoint_round_trip_gives_bit_equal_logits(options, family, tied, mode, tmp_path):
     model = memory_model(family, tied=tied, mode=mode, **options)
@@ -249,11 +279,34 @@ def test_checkpoint_round_trip_gives_bit_equal_logits(options, family, tied, mod
     assert len(model_hash(tmp_path)) == 64
 
 
-def test_a_loaded_checkpoint_can_be_saved_again_to_the_same_weights(tmp_path):
-    save_checkpoint(memory_model(), tokenizer(), tmp_path / "first")
+@starts
+def test_a_loaded_checkpoint_can_be_saved_again_to_the_same_weights(start, tmp_path):
+    save_checkpoint(memory_model(start=start, open_output=False), tokenizer(), tmp_path / "first")
     save_checkpoint(load_model(tmp_path / "first", "cpu"), tokenizer(), tmp_path / "second")
     first, second = (tmp_path / name / "model.safetensors" for name in ("first", "second"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_table_that_was_written_to_is_not_zero_again_when_it_is_loaded(tmp_path):
+    model = retrofit(base_model(), memory_settings(start="values"), seed=0)
+    with torch.no_grad():
+        model.memory_layers()[0].values_SV[3] = 0.5
+    save_checkpoint(model, tokenizer(), tmp_path)
+    loaded = load_model(tmp_path, "cpu")
+    assert {name: raw_bytes(tensor) for name, tensor in loaded.state_dict().items()} == {
+        name: raw_bytes(tensor) for name, tensor in model.state_dict().items()
+    }
+
+
+def test_a_checkpoint_from_before_there_was_a_start_is_one_whose_output_map_was_zero(tmp_path):
+    model = memory_model()
+    save_checkpoint(model, tokenizer(), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written.pop("start") == "output"
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    loaded = load_model(tmp_path, "cpu")
+    assert loaded.config.start == "output"
+    assert same_bytes(logits(loaded), logits(model))
 
 
 def test_where_the_base_lay_is_no_part_of_the_model(tmp_path):

@@ -303,6 +303,18 @@ def test_a_replaced_network_stays_in_memory_while_the_model_heals():
     assert weights[0] == weights[1]
 
 
+def test_healing_of_no_steps_needs_the_weights_and_a_pass_without_gradients():
+    experiment = Experiment(qwen(memory={"mode": "additive", "start": "values"}, healing={"num_steps": 0}), SCHEMA)
+    work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
+    [none] = [job for job in jobs(work) if job.name == "heal"]
+    parts = none.parts(work.models, 2)
+    trained = memory.healing(work.models, Texts(2, 8, 7))
+    assert parts["weights"] == trained["weights"]
+    assert not {"gradients", "optimizer", "activations"} & parts.keys()
+    text = describe_plan(experiment.config, experiment.probes, experiment.positions)
+    assert "0 optimizer steps of" in text
+
+
 def test_logits_take_no_more_than_a_slice_of_positions_does():
     base = BaseShape.from_base({"source": "hub", "architecture": QWEN})
     small, large, larger = (activations.logits(base, Texts(rows, 128, 127)) for rows in (1, 8, 16))

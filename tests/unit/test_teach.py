@@ -325,7 +325,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_learned(teach, tmp_pa
 def test_a_model_without_memory_is_refused_with_the_remedy(results, tmp_path, capsys):
     save_checkpoint(base_model(), tokenizer(), tmp_path / "base")
     assert run("teach", tmp_path / "base", results / "facts.jsonl", "-o", tmp_path / "p") == 1
-    assert "base has no memory layers to write facts into; teach a healed model" in capsys.readouterr().err
+    assert "/base has no memory layers to write facts into; give it some (`smf retrofit " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "message"), [("", "holds no rows"), (None, "is a folder; name a file with one fact")])
