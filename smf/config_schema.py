@@ -21,6 +21,7 @@ _LIMITS = {
     "exclusiveMaximum": "below",
     "multipleOf": "a multiple of",
 }
+_TOO_LARGE = 2**63
 _TYPES = {
     "object": "a mapping",
     "array": "a list",
@@ -33,8 +34,8 @@ _TYPES = {
 
 
 def _is_whole(_, value: object) -> bool:
-    """JSON Schema takes 3.0 for an integer, ``range`` does not; and what fits no 64 bits counts nothing."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    """JSON Schema takes 3.0 for an integer, ``range`` does not; nothing here is larger than 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_LARGE
 
 
 def _is_number(_, value: object) -> bool:
