@@ -228,7 +228,14 @@ def test_what_is_left_out_is_used_in_no_way_that_could_change_a_result(path):
                 assert isinstance(parent, ast.Call)
                 assert parent.func is chain[0]
         elif module == "atomic":
-            assert names <= {"atomic_path", "put_in_place", "temporary_folder", "require_new", "not_written"}
+            assert names <= {
+                "atomic_path",
+                "put_in_place",
+                "new_folder",
+                "temporary_folder",
+                "require_new",
+                "not_written",
+            }
         elif module == "code_digest":
             assert name == "models/remote_code"  # to find files
         else:
