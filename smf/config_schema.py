@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 
 import yaml
@@ -32,8 +33,8 @@ _TYPES = {
 
 
 def _is_whole(_, value: object) -> bool:
-    """JSON Schema takes 3.0 for an integer; ``range`` does not."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """JSON Schema takes 3.0 for an integer, ``range`` does not; and what fits no 64 bits counts nothing."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _is_number(_, value: object) -> bool:
@@ -172,7 +173,7 @@ def _explain(error: ValidationError, where: str, places: Mapping[str, list[str]]
         return f"{path}: the key {key!r} is missing" + _describe(schema.get("properties", {}).get(key, {}))
     if error.validator == "type":
         kinds = [limit] if isinstance(limit, str) else limit
-        return f"{path} is {value!r}, but must be {' or '.join(_TYPES[kind] for kind in kinds)}" + (
+        return f"{path} is {reprlib.repr(value)}, but must be {' or '.join(_TYPES[kind] for kind in kinds)}" + (
             _describe(schema) + _type_hint(value, kinds)
         )
     if error.validator in _LIMITS:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from lm_eval.tasks import TaskManager
@@ -156,11 +157,16 @@ def test_a_task_whose_data_are_on_the_hub_ends_offline_in_one_message(tmp_path, 
 
 
 def test_a_named_task_of_the_config_whose_data_are_on_the_hub_is_named_where_the_hub_does_not_answer(monkeypatch):
-    def offline(self, names):
-        raise ConnectionError("Couldn't reach 'towns' on the Hub (OfflineModeIsEnabled)")
+    def offline(names):
+        raise ConnectionError("Couldn't reach 'x/towns' on the Hub (OfflineModeIsEnabled)")
 
+    index = {"towns": SimpleNamespace(cfg={"dataset_path": "x/towns"})}
     monkeypatch.setattr("smf.evaluation.named_tasks.check_names", lambda names, include_path: None)
-    monkeypatch.setattr("smf.evaluation.named_tasks._manager", lambda *_: TaskManager(include_defaults=False))
-    monkeypatch.setattr(TaskManager, "load", offline)
-    with pytest.raises(DataError, match=r"^evaluation.tasks.towns: Couldn't reach .* Try again with network, or take"):
+    monkeypatch.setattr(
+        "smf.evaluation.named_tasks._manager", lambda *_: SimpleNamespace(load=offline, task_index=index)
+    )
+    told = (
+        r"^evaluation\.tasks\.towns: cannot load its data set x/towns from the hub: Couldn't reach .*take the task out$"
+    )
+    with pytest.raises(DataError, match=told):
         named_task("towns", {}, None, 1)

@@ -321,7 +321,7 @@ def test_a_late_fact_that_cannot_be_taught_is_refused_before_anything_is_learned
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_what_a_killed_job_began_to_write_is_no_held_out_set(results, tmp_path, capsys):
+def test_what_a_killed_job_began_to_write_is_no_held_out_set(results, patches, tmp_path, capsys):
     shutil.copytree(results, tmp_path / "results")
     (tmp_path / "results/data/held_out/.nq.0a1b2c3d.jsonl").write_text('{"question": "wh')
     arguments = (tmp_path / "results/healed", results / "one.jsonl", "-o", tmp_path / "p.safetensors")
