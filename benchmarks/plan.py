@@ -48,9 +48,8 @@ def estimated(kind: str, shape: dict, texts: list[int], micro: int | None, devic
     rows, tokens, answer = texts
     batch = Texts(rows, tokens, answer + 3)  # texts end at up to four different places
     chosen = method_class(kind)
-    defaults = {name: part["default"] for name, part in chosen.schema.items() if "default" in part}
     footprint = chosen.footprint(
-        {**defaults, **SETTINGS[kind]}, base, memory, num_steps=_STEPS, tokens_per_step=batch.num_tokens
+        chosen.with_defaults(SETTINGS[kind]), base, memory, num_steps=_STEPS, tokens_per_step=batch.num_tokens
     )
     weight = BYTES[dtype]
     models = sizing.Models(base, memory, weight, weight, on_cpu=device == "cpu")

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     teach.add_argument(
         "--stop-loss", type=float, help="loss of a fact, nats a token, that ends its steps; default: 0.1"
     )
-    teach.add_argument("--learning-rate", type=float, help="the longest step")
+    teach.add_argument("--learning-rate", type=float, help="bound on the rate of a step; default: none")
     teach.add_argument(
         "--write-at",
         choices=WRITE_AT,

@@ -122,6 +122,11 @@ class Experiment:
         return {name: rate for name, rate in rates.items() if rate is not None}
 
     @property
+    def rate_free(self) -> list[str]:
+        """Methods of the main figure whose steps need no learning rate."""
+        return [name for name in self.starts if name not in self.rates]
+
+    @property
     def probes(self) -> dict[str, str]:
         """The held-out sets by name, each with its kind: how it is asked and scored."""
         if self.config["data"]["source"] != "collection":
@@ -171,8 +176,8 @@ class Experiment:
 
     @property
     def untuned(self) -> list[str]:
-        """Methods of the main figure whose learning rate no sweep has chosen."""
-        return [name for name in self.starts if not self.methods[name].get("sweep")]
+        """Methods of the main figure that have a learning rate which no sweep has chosen."""
+        return [name for name in self.rates if not self.methods[name].get("sweep")]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -188,6 +193,8 @@ class Experiment:
     def core_sets(self) -> dict:
         """What core sets depend on, beside the stream and the methods of kind smf; method and seed are filled in.
 
+        There are no factors to try for a method without a learning rate.
+
         Raises:
             ConfigError: No method selects slots.
         """
@@ -196,7 +203,9 @@ class Experiment:
         if not selecting:
             raise ConfigError("core_sets needs a method of kind smf that selects slots; add one under methods")
         seed = self.config["tuning"]["seeds"][0] if settings["seed"] is None else settings["seed"]
-        return {**settings, "method": settings["method"] or selecting[0], "seed": seed}
+        method = settings["method"] or selecting[0]
+        factors = [] if self.methods[method]["learning_rate"] is None else settings["rate_factors"]
+        return {**settings, "method": method, "seed": seed, "rate_factors": factors}
 
     @property
     def base(self) -> dict:
@@ -272,6 +281,7 @@ def _check_method(where: str, settings: dict, places: Mapping[str, list[str]] | 
         "properties": method.schema,
         "required": list(method.required),
     }
+    settings.update(method.with_defaults(settings))
     removed = check(settings, schema, where, places)
     if wrong := method.disagreement(settings):
         raise ConfigError(f"{where}: {wrong}", key)

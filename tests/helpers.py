@@ -157,9 +157,8 @@ def background_counts(model, document="batch"):
 def method_settings(kind, **settings):
     """The settings of a method with all defaults of its schema."""
     schema = method_class(kind).schema
-    defaults = {name: part["default"] for name, part in schema.items() if "default" in part}
     assert settings.keys() <= schema.keys()
-    return {"learning_rate": 0.1, **defaults, **settings}
+    return method_class(kind).with_defaults({"learning_rate": 0.1, **settings})
 
 
 def start_method(kind, *, seed=0, model=None, **settings):

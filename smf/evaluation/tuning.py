@@ -114,7 +114,7 @@ def tuning_table(
         scores: The tidy table of the tuning runs and their start models; its methods are the runs' names.
         runs: For each run the method and the learning rate that it tried.
         starts: For each method, in the order wanted, the model that it starts from: ``"base"`` or ``"healed"``.
-        rates: For each method the learning rate that is configured.
+        rates: For each method the learning rate that is configured, if one is.
         headline: The held-out metrics of the table; the rule weighs the first.
         learned: The metric of the new facts that the experiment calls learned.
 
@@ -192,5 +192,7 @@ def _tell(method: str, part: pd.DataFrame, configured: float) -> None:
     best = part.loc[part["best"], "learning_rate"].item()
     if best in (part["learning_rate"].min(), part["learning_rate"].max()) and len(part) > 1:
         logger.warning("%s: the best rate %g is at an end of the sweep; sweep further", method, best)
-    if not part.loc[part["best"], "in_config"].item():
+    if math.isnan(configured):
+        logger.info("%s: the rule chooses %g as the longest step; the config bounds its steps by none", method, best)
+    elif not part.loc[part["best"], "in_config"].item():
         logger.warning("%s: the rule chooses learning rate %g, the config has %g", method, best, configured)

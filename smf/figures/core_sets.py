@@ -161,10 +161,8 @@ def _notes(table: pd.DataFrame, settings: Mapping, labels: Mapping) -> list[str]
             "an answer that is learned reaches the question."
         ).replace("%", " %")
     factors = ", ".join(f"{factor:g}" for factor in settings["rate_factors"])
-    alone = (
-        f"Panel c: {settings['method']} learns each fact from the same start, in as many steps as in the stream; rates "
-        f"of {factors} times its own are tried, and any that answers counts."
-    )
+    alone = f"Panel c: {settings['method']} learns each fact from the same start, in as many steps as in the stream"
+    alone += f"; rates of {factors} times its own are tried, and any that answers counts." if factors else "."
     if known := _known(table):
         alone += f" Before learning, the model answers {known}; these count from the start."
     alone += " Each step chooses its slots anew. Whether other answers change is not measured here."

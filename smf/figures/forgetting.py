@@ -58,7 +58,8 @@ def forgetting_figure(
         starts: For each method, in the order that fixes the colours, the model that it starts from.
         labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
             ``chance`` (for sets of choices the accuracy of guessing), ``methods`` (for each method a few words on what
-            it is) and ``untuned`` (methods whose learning rate no sweep has chosen).
+            it is), ``untuned`` (methods whose learning rate no sweep has chosen) and ``rate_free`` (methods that have
+            none).
         headline: The held-out metrics that have a panel, one or two; forgetting is that of the first.
         learned: The metric of the new facts that has a panel and is set against forgetting.
 
@@ -186,16 +187,21 @@ def _notes(
         f"{spread} Open circles: the models that streams start from; in {retained} asked about all {num_facts} facts "
         "before any is taught.",
         f"{chance}{drop}; start = {start}.",
-        _rates(starts, labels.get("untuned", ()), tuning_rule(headline[0], weighed)),
+        _rates(starts, labels, tuning_rule(headline[0], weighed)),
         *labels.get("notes", ()),
     ]
 
 
-def _rates(methods: Mapping[str, str], untuned: Sequence[str], rule: str) -> str:
-    """How the learning rates were chosen, of the methods with a sweep and of those without."""
-    if len(untuned) == len(methods):
-        return "Learning rates are those of the config; no sweep has chosen them."
-    exceptions = f" No sweep has chosen that of {', '.join(untuned)}." if untuned else ""
+def _rates(methods: Mapping[str, str], labels: Mapping, rule: str) -> str:
+    """How learning rates were chosen: of methods with a sweep, of those without one, and of those without a rate."""
+    untuned, rate_free = labels.get("untuned", ()), labels.get("rate_free", ())
+    if len(rate_free) == len(methods):
+        return "Steps need no learning rate."
+    exceptions = f" {', '.join(rate_free)}: steps need no learning rate." if rate_free else ""
+    if len(untuned) + len(rate_free) == len(methods):
+        return f"Learning rates are those of the config; no sweep has chosen them.{exceptions}"
+    if untuned:
+        exceptions = f" No sweep has chosen that of {', '.join(untuned)}.{exceptions}"
     return (
         "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all methods: "
         f"{rule}.{exceptions}"

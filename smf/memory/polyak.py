@@ -12,26 +12,48 @@ from smf.memory.row_sparse import RowGradient
 
 
 @torch.no_grad()
-def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor], max_rate: float) -> Tensor:
-    """The share of the largest learning rate at which a step is as long as Polyak's (Loizou et al., 2021: SPS_max).
+def polyak_rate(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor]) -> Tensor:
+    """The learning rate of Polyak's step (Polyak, 1969; Loizou et al., 2021), with no number to set.
 
     A step of rate η lowers the loss by η Σ ⟨g, d⟩ to first order, g being the gradient and d the direction. A loss
-    cannot fall below zero, and of one fact it can come close: η = loss / Σ ⟨g, d⟩ aims there, max_rate bounds it.
+    cannot fall below zero, and of one fact it can come close: η = loss / Σ ⟨g, d⟩ aims there.
 
     Args:
         loss: The batch's loss before the step, a scalar.
         gradients: Those of all layers' selected rows. A row that stands there repeatedly counts once.
         steps: For each of them the direction of its rows, (R, V).
+
+    Returns:
+        A finite scalar, at least 0, in float32 or wider on the loss's device; the host waits for nothing. 0 where
+        there is no gradient, or one so small that the rate would be beyond float32: that is rounding, not a direction.
+    """
+    rate = loss.double() / _first_order_gain(gradients, steps)
+    most = torch.finfo(torch.float32).max
+    return torch.where((rate >= 0) & (rate <= most), rate, 0.0).to(torch.promote_types(loss.dtype, torch.float32))
+
+
+@torch.no_grad()
+def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor], max_rate: float) -> Tensor:
+    """Polyak's step under a cap (SPS_max): the share of ``max_rate`` at which a step is as long as :func:`polyak_rate`.
+
+    Args:
+        loss: As above.
+        gradients: As above.
+        steps: As above.
         max_rate: The largest learning rate.
 
     Returns:
         A scalar in [0, 1] on the loss's device; the host waits for nothing.
     """
-    gain = sum(_first_order_gain(gradient, step_RV) for gradient, step_RV in zip(gradients, steps, strict=True))
+    gain = _first_order_gain(gradients, steps)
     smallest = torch.finfo(gain.dtype).tiny
     return (loss.to(gain.dtype) / (max_rate * gain).clamp(min=smallest)).clamp(max=1.0)
 
 
-def _first_order_gain(gradient: RowGradient, step_RV: Tensor) -> Tensor:
+def _first_order_gain(gradients: Sequence[RowGradient], steps: Sequence[Tensor]) -> Tensor:
+    return sum(_gain(gradient, step_RV) for gradient, step_RV in zip(gradients, steps, strict=True))
+
+
+def _gain(gradient: RowGradient, step_RV: Tensor) -> Tensor:
     products_R = (gradient.gradient_RV.double() * step_RV.double()).sum(dim=1)
     return (products_R * gradient.is_first_R).sum()

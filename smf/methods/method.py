@@ -9,6 +9,7 @@ torch, transformers and peft where they use them: a dry run then does not wait f
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -131,6 +132,12 @@ class Method(ABC):
         self.settings = settings
         self.seed = seed
         self.texts = texts
+
+    @classmethod
+    def with_defaults(cls, settings: Mapping) -> dict:
+        """The settings, with the defaults of those that are missing."""
+        defaults = {name: part["default"] for name, part in cls.schema.items() if "default" in part}
+        return {**copy.deepcopy(defaults), **settings}
 
     @classmethod
     def disagreement(cls, settings: Mapping) -> str:

@@ -17,7 +17,7 @@ from smf.errors import CheckpointError, ConfigError
 from smf.methods.method import Footprint, Method, StepReport, language_model_loss
 from smf.selection.names import ALL_ACCESSED, SELECTORS
 from smf.selection.options import OPTIONS, disagreement
-from smf.selection.step_options import STEP_OPTIONS
+from smf.selection.step_options import STEP_OPTIONS, step_disagreement, with_polyak
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,11 +61,6 @@ class SparseMemoryFinetuning(Method):
             "default": "sgd",
             "description": "Steps the selected slots, each with state of its own.",
         },
-        "learning_rate": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv.",
-        },
         "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0, "description": "For SGD."},
         "weight_decay": {
             "type": "number",
@@ -74,6 +69,7 @@ class SparseMemoryFinetuning(Method):
             "description": "Decoupled; acts on selected slots only.",
         },
     }
+    required = ()
     starts_from = "healed"
     needs_background = True
 
@@ -107,14 +103,14 @@ class SparseMemoryFinetuning(Method):
         self._changed = ChangedSlots(self._layers)
 
     @classmethod
+    def with_defaults(cls, settings) -> dict:
+        """A step has Polyak's length, or that of the learning rate that is given."""
+        return super().with_defaults(with_polyak(settings))
+
+    @classmethod
     def disagreement(cls, settings) -> str:
-        """Options of the selection that do not go together, and step lengths that an optimizer undoes."""
-        optimizer = settings["optimizer"]
-        if settings["damping"] is not None and optimizer != "sgd":
-            return f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd"
-        if settings["polyak"] is not None and (optimizer != "sgd" or settings["momentum"]):
-            return "polyak is the length of a step along the gradient; use sgd without momentum"
-        return disagreement(settings)
+        """Options of the selection, and of the step, that do not go together."""
+        return step_disagreement(settings) or disagreement(settings)
 
     @classmethod
     def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
@@ -142,7 +138,8 @@ class SparseMemoryFinetuning(Method):
             self._known = loss
             return StepReport(loss, num_tokens=batch.num_tokens)
         more_tokens = self.add_gradients(batch)
-        rate = self.settings["learning_rate"] * self.rate_share
+        bound = self.settings["learning_rate"]
+        rate = self.rate_share * (1.0 if bound is None else bound)  # without a bound steps come at their length
         for block, step_RV in self._steps(loss, rate).items():
             slots_R = selected[block].slots_R
             self._changed.add(block, slots_R)
@@ -154,7 +151,7 @@ class SparseMemoryFinetuning(Method):
     def _steps(self, loss: Tensor, rate: float) -> dict[int, Tensor]:
         """What the optimizer gets for each layer's selected rows: the gradient, shortened as the settings say."""
         from smf.memory.clipping import clip_row_gradients
-        from smf.memory.polyak import polyak_share
+        from smf.memory.polyak import polyak_rate, polyak_share
 
         gradients = {block: layer.row_gradient for block, layer in self._layers.items()}
         polyak = self.settings["polyak"]
@@ -166,8 +163,10 @@ class SparseMemoryFinetuning(Method):
                 block: self._regions.shortened(block, gradients[block].slots_R, step) for block, step in steps.items()
             }
         if polyak is not None:
-            share = polyak_share(polyak * loss, list(gradients.values()), list(steps.values()), rate)
-            steps = {block: step * share.to(step.dtype) for block, step in steps.items()}
+            parts = polyak * loss, list(gradients.values()), list(steps.values())
+            unbounded = self.settings["learning_rate"] is None
+            length = polyak_rate(*parts) if unbounded else polyak_share(*parts, rate)
+            steps = {block: step * length.to(step.dtype) for block, step in steps.items()}
         return steps
 
     def _start(self, batch: Batch) -> None:

@@ -59,7 +59,7 @@ def write_core_sets(
     )
     alone = Alone(model, tokenizer, background, how)
     method = methods[settings["method"]]
-    rates = [factor * method["learning_rate"] for factor in settings["rate_factors"]]
+    rates = [factor * method["learning_rate"] for factor in settings["rate_factors"]] or [None]
     rows = []
     for fact in progress(read_facts(facts_path)[: settings["num_facts"]], "facts"):
         reads = read_fact(model, tokenizer, fact, max_length=max_length, max_wording_length=stream["max_length"])

@@ -27,10 +27,12 @@ BEST_ARM = {
     "selector": "none",
     "damping": 0.1,
     "polyak": 1.0,
-    "learning_rate": 24000.0,
     "stop_loss": 0.1,
 }
-"""``smf_trust`` of config.yaml; it stops each fact when its loss is below 0.1 nats a token."""
+"""``smf_trust`` of config.yaml, with no number that a model would have to be tuned for.
+
+It stops each fact when its loss is below 0.1 nats a token.
+"""
 MOST_STEPS = 30
 """A fact that is not known after so many steps stays unknown."""
 
@@ -96,8 +98,8 @@ def check(
     Raises:
         SmfError: Something is missing, damaged or out of range; the message names it and the remedy.
     """
-    rate, stop_loss = settings["learning_rate"], settings["stop_loss"]
-    if not 0 < rate <= torch.finfo(torch.float32).max:
+    rate, stop_loss = settings.get("learning_rate"), settings["stop_loss"]
+    if rate is not None and not 0 < rate <= torch.finfo(torch.float32).max:
         refuse("the learning rate", rate, "a number above 0")
     if not 0 < stop_loss < math.inf:
         refuse("stop_loss", stop_loss, "a number above 0, in nats a token")

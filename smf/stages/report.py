@@ -64,6 +64,7 @@ def draw_forgetting(
     starts: Mapping[str, str],
     methods: Mapping[str, str],
     untuned: Sequence[str],
+    rate_free: Sequence[str],
     asked: Mapping[str, int | None],
     headline: Sequence[str],
     learned: str,
@@ -80,6 +81,7 @@ def draw_forgetting(
         starts: For each method the model that it starts from.
         methods: A few words on each method.
         untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
+        rate_free: Methods that have no learning rate.
         asked: Of held-out sets that are not asked as a whole, how many items are.
         headline: The held-out metrics shown.
         learned: The metric of the new facts that is shown.
@@ -88,7 +90,8 @@ def draw_forgetting(
         text_path: Where the text goes.
     """
     summary = read_table(summary_path)
-    labels = {**read_labels(labels_path, asked), "methods": dict(methods), "untuned": list(untuned)}
+    labels = {**read_labels(labels_path, asked), "methods": dict(methods)}
+    labels |= {"untuned": list(untuned), "rate_free": list(rate_free)}
     metrics = [held_out_metric(name, kinds) for name in headline]
     figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics, learned)
     for path in figure_paths:

@@ -85,8 +85,8 @@ def why_unknown(fact: TaughtFact, stop_loss: float, most_steps: int) -> str:
         )
     return (
         f"the loss of its texts was {fact.losses[0]:.3g} before the first of {most_steps} steps and still {loss:.3g} "
-        f"before the last, and they end at {stop_loss:g}: it was not learned; more --steps or a higher --learning-rate "
-        "may help, or words that are not as strange to the model"
+        f"before the last, and they end at {stop_loss:g}: it was not learned; more --steps may help, no "
+        "--learning-rate where one bounds them, or words that are not as strange to the model"
     )
 
 

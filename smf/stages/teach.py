@@ -129,8 +129,8 @@ def preview(
 
 
 def _learner(folder: str | Path, background: BackgroundCounts, settings: Mapping, lessons: Lessons) -> Method:
-    defaults = {name: entry["default"] for name, entry in method_class("smf").schema.items() if "default" in entry}
-    return start_method({**defaults, **settings}, folder, background, seed=lessons.seed, device=lessons.device)
+    settings = method_class("smf").with_defaults(settings)
+    return start_method(settings, folder, background, seed=lessons.seed, device=lessons.device)
 
 
 @contextmanager

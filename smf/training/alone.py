@@ -46,7 +46,7 @@ class Enough(NamedTuple):
 
     Attributes:
         top_t: Slots that could train in each step, in each memory layer; 0 if the start model knew the answer.
-        learning_rate: The rate; None if the start model knew.
+        learning_rate: The rate; None if the start model knew, or if steps needed no rate.
         num_slots: Different slots that all steps trained, over all layers.
     """
 
@@ -104,7 +104,7 @@ class Alone:
             return _slots(learner.delta())
 
     def fewest_slots(
-        self, method: Mapping, fact: Fact, numbers: Sequence[int], rates: Sequence[float]
+        self, method: Mapping, fact: Fact, numbers: Sequence[int], rates: Sequence[float | None]
     ) -> dict[str, Enough | None]:
         """How few trained slots are enough to answer a fact.
 

@@ -16,6 +16,7 @@ from tests.helpers import FACTS, MAX_LENGTH, copy_of_state, memory_model, same_b
 
 OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "learning_rate": 1.0},
+    "polyak": {"learning_rate": None},
     "momentum": {"optimizer": "sgd", "learning_rate": 1.0, "momentum": 0.9, "weight_decay": 0.1},
     "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.01},

@@ -257,6 +257,17 @@ def test_the_first_method_that_selects_and_the_first_tuning_seed_are_the_default
     assert list(experiment.memory_methods) == ["all_slots", "smf_tfidf"]
 
 
+def test_a_method_without_a_rate_is_tried_once_with_each_number_of_slots():
+    free, rated = (tiny(), tiny())
+    free["methods"]["smf_tfidf"] = {"kind": "smf"}
+    assert Experiment(free, SCHEMA).core_sets["rate_factors"] == []
+    assert Experiment(rated, SCHEMA).core_sets["rate_factors"] == [1, 2, 4]
+    method = method_settings("smf", selector="none", learning_rate=None)
+    enough = alone(memory_model()).fewest_slots(method, FACTS[0], [64], [None])
+    assert enough["wordings"].top_t == 64
+    assert enough["wordings"].learning_rate is None
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -120,7 +120,7 @@ def test_teach_ask_apply_and_revert_work_on_the_folder_with_no_option(base, tmp_
     fact = {"prompts": [f"Q: {question}?\nA:"], "question": question, "answers": ["Ostry"]}
     write_jsonl(tmp_path / "facts.jsonl", [fact])
     cut = ("--max-new-tokens", len(tokenizer()(" Ostry", add_special_tokens=False).input_ids))
-    many = ("--learning-rate", 1e30, "--steps", 100)
+    many = ("--steps", 100)
     assert run("teach", out, tmp_path / "facts.jsonl", "-o", patch, *many, *cut) == 0
     capsys.readouterr()
     assert run("ask", out, patch, f"{question}?", *cut) == 0

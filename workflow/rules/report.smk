@@ -68,6 +68,7 @@ rule plot_forgetting:
         starts=EXPERIMENT.starts,
         methods=EXPERIMENT.labels,
         untuned=EXPERIMENT.untuned,
+        rate_free=EXPERIMENT.rate_free,
         asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],

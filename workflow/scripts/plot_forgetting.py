@@ -11,6 +11,7 @@ with Job(snakemake):
         snakemake.params.starts,
         snakemake.params.methods,
         snakemake.params.untuned,
+        snakemake.params.rate_free,
         snakemake.params.asked,
         snakemake.params.headline,
         snakemake.params.learned,
