@@ -151,16 +151,20 @@ def test_words_on_methods_can_be_given():
 
 
 @pytest.mark.parametrize(
-    ("untuned", "said", "unsaid"),
+    ("untuned", "rate_free", "said", "unsaid"),
     [
-        ([], "by one rule for all methods", "No sweep has chosen"),
-        (["full"], "No sweep has chosen that of full.", "no sweep has chosen them"),
-        (list(TWO), "no sweep has chosen them", "one rule"),
+        ([], [], "by one rule for all methods", "No sweep has chosen"),
+        (["full"], [], "No sweep has chosen that of full.", "no sweep has chosen them"),
+        (list(TWO), [], "no sweep has chosen them", "one rule"),
+        ([], ["smf_tfidf"], "for all methods", "No sweep has chosen"),
+        ([], ["smf_tfidf"], "smf_tfidf: steps need no learning rate.", "untuned"),
+        (["full"], ["smf_tfidf"], "no sweep has chosen them. smf_tfidf: steps need no learning rate.", "one rule"),
+        ([], list(TWO), "Steps need no learning rate.", "Learning rates"),
     ],
-    ids=["all swept", "some", "none"],
+    ids=["all swept", "some", "none", "one free, rule", "one free", "one free, none swept", "all free"],
 )
-def test_the_figure_does_not_claim_a_sweep_that_was_not_there(untuned, said, unsaid):
-    text = caption(untuned=untuned)
+def test_the_figure_does_not_claim_a_sweep_that_was_not_there(untuned, rate_free, said, unsaid):
+    text = caption(untuned=untuned, rate_free=rate_free)
     assert said in text
     assert unsaid not in text
 
@@ -429,6 +433,13 @@ def test_core_sets_are_drawn_whatever_was_found(options, tmp_path, recwarn):
     assert ("none of the facts is asked" in text) == ("wordings_asked" in options)
     assert ("the question, never trained on" in text) == ("question_asked" not in options)
     assert not [str(warning.message) for warning in recwarn]
+
+
+def test_the_figure_of_core_sets_names_no_rates_where_there_are_none():
+    table, methods = core_sets()
+    text = words(core_sets_figure(table, CORE_SETS | {"rate_factors": []}, methods, LABELS))
+    assert "smf_1 learns each fact from the same start, in as many steps as in the stream." in text
+    assert "times its own are tried" not in text
 
 
 def test_core_set_marks_stand_where_the_table_says():

@@ -126,6 +126,16 @@ def test_configured_rate_is_marked_and_a_better_one_is_told(caplog):
     assert "smf: the rule chooses learning rate 3, the config has 10" in caplog.text
 
 
+def test_no_bound_of_a_method_without_a_rate_is_called_its_own(caplog):
+    ends = {("smf", rate): [(score, 0.8)] * 2 for rate, score in ((1.0, 0.2), (3.0, 0.9), (10.0, 0.6))}
+    with caplog.at_level(logging.INFO):
+        table = tuning_table(*sweep(ends), STARTS, {}, HEADLINE, LEARNED)
+    assert table["best"].tolist() == [False, True, False]
+    assert not table["in_config"].any()
+    assert "smf: the rule chooses 3 as the longest step; the config bounds its steps by none" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def test_a_best_rate_at_the_end_of_the_sweep_is_told(caplog):
     with caplog.at_level(logging.WARNING):
         tuning_table(
