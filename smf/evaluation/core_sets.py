@@ -30,8 +30,8 @@ CORE_SET_COLUMNS = (
 ``question_reads``: that some training wording, or the question, reads; ``question_shared``: share of the question's
 that some training wording reads as well. Learned alone, ``wordings_top_t`` and ``question_top_t``: the fewest slots a
 step and layer with which all training wordings, or the question, were answered (0: by the start model; empty: with none
-that was tried, or not asked), with their learning ``rate`` (empty: they need none) and how many different ``slots``
-all steps trained.
+that was tried, or not asked), with their learning ``rate`` (empty: there is none) and how many different ``slots`` were
+trained.
 
 Then ``core_block_<block>``, the part of each memory layer, and for each method ``trained_<method>``, the slots that its
 first step on the fact trains, and ``trained_core_<method>``, those of them in the core.

@@ -193,7 +193,7 @@ def _notes(
 
 
 def _rates(methods: Mapping[str, str], labels: Mapping, rule: str) -> str:
-    """How learning rates were chosen: of methods with a sweep, of those without one, and of those without a rate."""
+    """How the learning rates were chosen, of methods with a sweep and of those without; and which need none."""
     untuned, rate_free = labels.get("untuned", ()), labels.get("rate_free", ())
     if len(rate_free) == len(methods):
         return "Steps need no learning rate."

@@ -32,6 +32,32 @@ def polyak_rate(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[
     return torch.where((rate >= 0) & (rate <= most), rate, 0.0).to(torch.promote_types(loss.dtype, torch.float32))
 
 
+class Overshoots:
+    """Halves the steps on a batch, from the next one on, whenever its loss rose from one step to the next.
+
+    Behind a normalisation the gradient shrinks as the values grow, and the loss hardly changes: Polyak's steps then
+    grow with the values, without end. The loss tells when that begins, in the unit of no model.
+    """
+
+    def __init__(self) -> None:
+        self._last: Tensor | None = None
+        self._share: Tensor | None = None
+
+    @torch.no_grad()
+    def share(self, loss: Tensor) -> Tensor:
+        """The share of the next step's length, a scalar in (0, 1]; the host waits for nothing.
+
+        Args:
+            loss: Before that step.
+        """
+        if self._last is None:
+            self._share = torch.ones_like(loss)
+        else:
+            self._share = torch.where(loss > self._last, 0.5 * self._share, self._share)
+        self._last = loss
+        return self._share
+
+
 @torch.no_grad()
 def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor], max_rate: float) -> Tensor:
     """Polyak's step under a cap (SPS_max): the share of ``max_rate`` at which a step is as long as :func:`polyak_rate`.

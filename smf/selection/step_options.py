@@ -1,9 +1,8 @@
 """Settings of how far the selected slots move, see docs/trust_region.md.
 
-**What makes a step's length** is decided here alone. A method that gives no ``learning_rate`` takes Polyak's step,
-which needs none. One that gives a ``learning_rate``, momentum or another optimizer than SGD, and says nothing of
-``polyak``, takes steps of that rate, as the published recipes do. With both, the rate is the longest that Polyak's step
-may have.
+**What makes a step's length** is decided here alone. A method without a ``learning_rate`` takes Polyak's step, which
+needs none. One that gives a ``learning_rate``, momentum or another optimizer than SGD, and says nothing of ``polyak``,
+takes steps of that rate, as the published recipes do. With both, the rate bounds that of Polyak's step.
 """
 
 from collections.abc import Mapping
@@ -32,9 +31,9 @@ STEP_OPTIONS = {
         "exclusiveMinimum": 0,
         "default": 1.0,
         "description": "Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were "
-        "it linear, takes to reach zero, but at most learning_rate, if there is one. Nothing is clipped then. null: "
-        "steps of learning_rate; the default is null where learning_rate, momentum or another optimizer than sgd is "
-        "given.",
+        "it linear, takes to reach zero, but at most learning_rate. Nothing is clipped then. Without a learning_rate "
+        "steps on a batch are halved whenever its loss rose. null, the default where learning_rate, momentum or an "
+        "optimizer other than sgd is given: steps of learning_rate.",
     },
     "learning_rate": {
         "type": ["number", "null"],

@@ -257,15 +257,17 @@ def test_the_first_method_that_selects_and_the_first_tuning_seed_are_the_default
     assert list(experiment.memory_methods) == ["all_slots", "smf_tfidf"]
 
 
-def test_a_method_without_a_rate_is_tried_once_with_each_number_of_slots():
+def test_a_method_without_a_rate_is_tried_once_with_each_number_of_slots(monkeypatch):
     free, rated = (tiny(), tiny())
     free["methods"]["smf_tfidf"] = {"kind": "smf"}
     assert Experiment(free, SCHEMA).core_sets["rate_factors"] == []
-    assert Experiment(rated, SCHEMA).core_sets["rate_factors"] == [1, 2, 4]
+    assert Experiment(rated, SCHEMA).core_sets["rate_factors"] == tiny()["core_sets"]["rate_factors"]
     method = method_settings("smf", selector="none", learning_rate=None)
-    enough = alone(memory_model()).fewest_slots(method, FACTS[0], [64], [None])
-    assert enough["wordings"].top_t == 64
-    assert enough["wordings"].learning_rate is None
+    answers = iter([False, False, False, False, True, True])  # of wordings and question: at the start, in two trials
+    monkeypatch.setattr("smf.training.alone.recall", lambda *_: [next(answers)])
+    enough = alone(memory_model()).fewest_slots(method, FACTS[0], [1, 64], [None])
+    assert enough["wordings"] == (64, None, enough["question"].num_slots)
+    assert enough["wordings"].num_slots > 0
 
 
 @pytest.mark.parametrize(

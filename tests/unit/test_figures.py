@@ -438,7 +438,8 @@ def test_core_sets_are_drawn_whatever_was_found(options, tmp_path, recwarn):
 def test_the_figure_of_core_sets_names_no_rates_where_there_are_none():
     table, methods = core_sets()
     text = words(core_sets_figure(table, CORE_SETS | {"rate_factors": []}, methods, LABELS))
-    assert "smf_1 learns each fact from the same start, in as many steps as in the stream. Each step" in text
+    assert "smf_1 learns each fact from the same start, in as many steps as in the stream." in text
+    assert "times its own are tried" not in text
 
 
 def test_core_set_marks_stand_where_the_table_says():

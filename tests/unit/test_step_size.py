@@ -9,7 +9,7 @@ import yaml
 from smf.errors import ConfigError, TrainingError
 from smf.experiment import Experiment
 from smf.memory import RowGradient
-from smf.memory.polyak import polyak_rate, polyak_share
+from smf.memory.polyak import Overshoots, polyak_rate, polyak_share
 from smf.methods.method import StepReport, language_model_loss
 from smf.selection.names import SELECTORS
 from smf.streams.batches import facts_batch
@@ -185,7 +185,8 @@ def test_polyak_steps_are_along_the_gradient_only(settings):
 def test_every_selector_learns_without_a_rate(selector, dtype):
     model = memory_model(value_dtype=dtype)
     method = start_method("smf", model=model, selector=selector, top_t=20, learning_rate=None)
-    losses = [method.step(batch_of(FACTS[0])).loss.item() for _ in range(12)]
+    batch = batch_of(FACTS[0])
+    losses = [method.step(batch).loss.item() for _ in range(12)]
     assert losses[-1] < losses[0] - 1
 
 
@@ -268,3 +269,26 @@ def test_a_loss_that_is_not_finite_names_what_shortens_steps_without_a_rate():
 def test_settings_that_do_not_agree_are_refused_before_any_work():
     with pytest.raises(ConfigError, match=r"^methods\.smf_tfidf: damping shortens steps"):
         Experiment(tiny(methods={"smf_tfidf": {"damping": 0.1, "optimizer": "adamw"}}), SCHEMA)
+
+
+def test_steps_are_halved_when_the_loss_rose_and_whole_again_on_another_batch():
+    overshoots = Overshoots()
+    losses = [5.0, 4.0, 4.5, 4.5, 3.0, 3.5, 1.0]
+    shares = [overshoots.share(torch.tensor(loss)).item() for loss in losses]
+    assert shares == [1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25]
+    method = start_method("smf", learning_rate=None)
+    for fact in FACTS[:2]:
+        batch = batch_of(fact)
+        method.step(batch)
+        assert method._overshoots.share(torch.tensor(0.0)).item() == 1.0
+        assert method._overshoots.share(torch.tensor(9.0)).item() == 0.5
+
+
+@pytest.mark.parametrize("selector", ["none", "tfidf"])
+def test_steps_without_a_bound_do_not_run_away_behind_a_normalisation(selector):
+    """Without halving the values of this model grow a million times in 40 steps, and nothing is learned any more."""
+    method = start_method("smf", selector=selector, top_t=20, learning_rate=None)
+    batch = batch_of(FACTS[2])
+    losses = [method.step(batch).loss.item() for _ in range(40)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert max(values_SV.abs().max().item() for values_SV in tables(method).values()) < 1000

@@ -46,9 +46,8 @@ def teach(results, tmp_path):
     def teach(rows, *options, out="p.safetensors"):
         write_jsonl(tmp_path / "own.jsonl", rows)
         empty = results / "data/held_out/nq.jsonl"
-        # Weights of chance: an unbounded step is too long for them.
         files = (results / "healed", tmp_path / "own.jsonl", "-o", tmp_path / out, "--probe", empty)
-        return run("teach", *files, "--learning-rate", 24000, *options)
+        return run("teach", *files, *options)
 
     return teach
 
