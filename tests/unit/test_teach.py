@@ -301,6 +301,14 @@ def test_what_was_written_while_one_waited_is_not_written_over(tmp_path):
         pass
 
 
+def test_only_slots_of_the_words_that_are_named_are_written(teach, tmp_path):
+    for words in ("all", "subject"):
+        teach([own("Ostry", subject="Ann")], "--steps", 1, "--write-at", words, out=words)
+    everywhere, at_subject = (read_patch(tmp_path / words).layers for words in ("all", "subject"))
+    for block, layer in at_subject.items():
+        assert {*layer.slots_R.tolist()} < {*everywhere[block].slots_R.tolist()}
+
+
 # What is refused, with the remedy
 
 
