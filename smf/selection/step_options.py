@@ -32,8 +32,8 @@ STEP_OPTIONS = {
         "default": 1.0,
         "description": "Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were "
         "it linear, takes to reach zero, but at most learning_rate. Nothing is clipped then. Without a learning_rate "
-        "steps on a batch are halved whenever its loss rose. null, the default where learning_rate, momentum or an "
-        "optimizer other than sgd is given: steps of learning_rate.",
+        "steps on a batch are halved when its loss rose, until it falls. null, the default where learning_rate, "
+        "momentum or an optimizer other than sgd is given: steps of learning_rate.",
     },
     "learning_rate": {
         "type": ["number", "null"],
