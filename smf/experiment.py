@@ -5,16 +5,16 @@ from collections.abc import Mapping
 
 from smf.agreement import check_agreement
 from smf.config_schema import check, key_places
-from smf.errors import ConfigError, Key
+from smf.errors import ConfigError
 from smf.evaluation.metrics import MEASURES, TASK
 from smf.expected_base import known_num_layers
 from smf.expected_data import check_evaluation
+from smf.method_settings import check_method, method_settings
 from smf.methods.registry import method_class
 from smf.selection.names import ALL_ACCESSED
 from smf.streams.formats import probe_kind
 from smf.sweeps import Trial, check_sweeps, trials
 
-_COMMON_SETTINGS = ("kind", "label", "sweep", "frontier_only")
 _LEARNING = (
     "steps_per_fact",
     "loss_on",
@@ -55,7 +55,7 @@ class Experiment:
         places = key_places(schema)
         self.removed = check(self.config, schema, "", places)
         for name, settings in self.config["methods"].items():
-            self.removed += _check_method(f"methods.{name}", settings, places)
+            self.removed += check_method(f"methods.{name}", settings, places)
         self._drop_what_is_of_the_removed()
         check_agreement(self.config)
         check_evaluation(self.config["evaluation"], self.probes)
@@ -64,7 +64,7 @@ class Experiment:
             key: {name: _sorted(method) for name, method in value.items()} if key == "methods" else _sorted(value)
             for key, value in self.config.items()
         }
-        self.runs: dict[str, dict] = {name: _method_settings(method) for name, method in self.methods.items()}
+        self.runs: dict[str, dict] = {name: method_settings(method) for name, method in self.methods.items()}
         self.sweep: dict[str, tuple[str, float]] = {}
         self.trials: dict[str, Trial] = {}
         for name, method in self.methods.items():
@@ -89,8 +89,8 @@ class Experiment:
         """Make a run of each trial of a method's sweep."""
         found = trials(name, sweep, where)
         for trial in found:
-            settings = {**_method_settings(self.methods[name]), **trial.changes}
-            _check_method(where, settings)
+            settings = {**method_settings(self.methods[name]), **trial.changes}
+            check_method(where, settings)
             self.runs[trial.run] = _sorted(settings)
         return found
 
@@ -233,9 +233,14 @@ class Experiment:
         stream = self.config["stream"]
         return sorted({*stream["snapshots"], stream["num_facts"]})
 
-    def positions_of(self, run: str) -> list[int]:
+    def num_facts(self, seed: int) -> int:
+        """Length of a seed's stream."""
+        shorter = self.config["tuning"]["num_facts"] if seed in self.config["tuning"]["seeds"] else None
+        return shorter or self.config["stream"]["num_facts"]
+
+    def positions_of(self, run: str, seed: int) -> list[int]:
         """Where a run is scored: a method at all snapshots, a trial of a sweep at the stream's end."""
-        return self.positions if run in self.methods else self.positions[-1:]
+        return self.positions if run in self.methods else [self.num_facts(seed)]
 
     @property
     def learning(self) -> dict:
@@ -260,37 +265,6 @@ class Experiment:
     def needs_texts(self, run: str) -> bool:
         """Whether a run reads background text while it learns."""
         return method_class(self.runs[run]["kind"]).needs_texts
-
-
-def _method_settings(method: Mapping) -> dict:
-    """What the method itself gets; a label or another sweep must not make finished runs stale."""
-    return {key: value for key, value in method.items() if key not in _COMMON_SETTINGS[1:]}
-
-
-def _check_method(where: str, settings: dict, places: Mapping[str, list[str]] | None = None) -> list[Key]:
-    """Check one method against the schema that its kind declares; gives the keys that were null, see ``check``."""
-    key = tuple(where.split("."))
-    try:
-        method = method_class(settings["kind"])
-    except ConfigError as error:
-        raise ConfigError(f"{where}.kind: {error}", (*key, "kind")) from error
-    common = {key: settings.pop(key) for key in _COMMON_SETTINGS if key in settings}
-    schema = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": method.schema,
-        "required": list(method.required),
-    }
-    settings.update(method.with_defaults(settings))
-    removed = check(settings, schema, where, places)
-    if wrong := method.disagreement(settings):
-        raise ConfigError(f"{where}: {wrong}", key)
-    if common.get("sweep") and "learning_rate" not in method.schema:
-        raise ConfigError(
-            f"{where}.sweep: methods of kind {common['kind']} have no learning_rate to sweep; drop it", (*key, "sweep")
-        )
-    settings.update(common)
-    return removed
 
 
 def _sorted(value: object) -> object:

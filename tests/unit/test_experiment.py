@@ -217,7 +217,7 @@ def test_defaults_are_filled_in_everywhere():
     config = tiny()
     del config["tuning"], config["evaluation"]
     experiment = Experiment(config, SCHEMA)
-    assert experiment.config["tuning"] == {"seeds": [100]}
+    assert experiment.config["tuning"] == {"num_facts": None, "seeds": [100]}
     assert experiment.config["device"] == "cpu"
     assert experiment.config["healing"]["weight_decay"] == 0.0
     assert experiment.config["evaluation"]["wordings_per_fact"] == 2
@@ -451,6 +451,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (tiny(sweeps={"full": {"learning_rate": []}}), "sweeps.full.learning_rate: "),
         (tiny(frontier={"methods": ["ful"]}), "frontier.methods: unknown method 'ful'; did you mean 'full'? "),
+        (tiny(tuning={"num_facts": 5}), "tuning.num_facts is 5, but must be at most stream.num_facts (4)"),
         (tiny(frontier={"seeds": [1, 100]}), "seed 100 is in frontier.seeds and in tuning.seeds; "),
         (
             tiny(methods={name: {"frontier_only": True} for name in ("full", "lora", "smf_tfidf")}),

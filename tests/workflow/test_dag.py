@@ -49,7 +49,7 @@ FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "p
 SLOT_WRITES = {"slot_writes": 1, "plot_slot_writes": 1}
 SLOT_USE = {"slot_use": 1, "plot_slot_use": 1, **SLOT_WRITES}
 CORE_SETS = {"core_sets": 1, "plot_core_sets": 1}
-EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 3, "trial": 8}
+EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 3, "trial": 4, "tuning_trial": 4}
 WHOLE = {
     "prepare_data": 1,
     "draw_stream": 2,
@@ -60,7 +60,8 @@ WHOLE = {
     "evaluate_start": 2,
     "learn": 3,
     "evaluate": 3,
-    "trial": 8,  # of four settings, each on the reported seed and on the tuning seed
+    "trial": 4,  # of four settings, on the reported seed
+    "tuning_trial": 4,  # and on the tuning seed, whose stream is shorter
     **TABLES,
     **SWEEP_TABLES,
     **FRONTIER,
@@ -140,7 +141,7 @@ def branch(method, seed=0):
 
 def trials(run, *seeds):
     """The jobs of one setting of a sweep."""
-    return {Job("trial", f"method={run}, seed={seed}") for seed in seeds}
+    return {Job("tuning_trial" if seed == 100 else "trial", f"method={run}, seed={seed}") for seed in seeds}
 
 
 def jobs_without_tables(outcome):
@@ -192,7 +193,7 @@ def test_a_collection_is_planned_with_its_own_held_out_sets(sources, tmp_path):
 
 def test_the_default_target_leaves_the_sweep_slot_use_and_core_sets_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    left_out = {"trial", *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}
+    left_out = {"trial", "tuning_trial", *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}
     without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
@@ -410,7 +411,7 @@ def test_another_rate_reruns_the_branches_of_its_method_alone(replan):
     outcome = replan(methods={"lora": {"learning_rate": 0.02}})
     assert jobs_without_tables(outcome) == branch("lora") | trials("lora--as-configured", 0, 100)
     # The sweep's table says which rate is configured.
-    jobs = {"learn": 1, "evaluate": 1, "trial": 2, "tuning": 1, "plot_tuning": 1}
+    jobs = {"learn": 1, "evaluate": 1, "trial": 1, "tuning_trial": 1, "tuning": 1, "plot_tuning": 1}
     assert outcome.counts == {**jobs, **TABLES, **FRONTIER}
 
 
@@ -418,7 +419,7 @@ def test_another_rate_reruns_the_branches_of_its_method_alone(replan):
 def test_another_swept_rate_runs_that_rate_alone(replan):
     outcome = replan(methods={"smf_tfidf": {"sweep": [1.0, 10.0, 100.0]}})
     assert jobs_without_tables(outcome) == trials("smf_tfidf--lr-100", 0, 100)
-    assert outcome.counts == {"trial": 2, **SWEEP_TABLES, **FRONTIER}
+    assert outcome.counts == {"trial": 1, "tuning_trial": 1, **SWEEP_TABLES, **FRONTIER}
 
 
 @pytest.mark.slow
@@ -426,6 +427,17 @@ def test_a_trial_leaves_its_log_and_its_scores_alone(finished):
     folder = finished / "results/runs/smf_tfidf--lr-1/seed-0"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found == {"learn/facts.jsonl", "evaluate/position-4.json"}
+
+
+@pytest.mark.slow
+def test_streams_of_tuning_seeds_are_as_long_as_tuning_says(finished):
+    lengths = {
+        seed: len((finished / f"results/streams/seed-{seed}.jsonl").read_text().splitlines()) for seed in (0, 100)
+    }
+    assert lengths == {0: 4, 100: 3}
+    folder = finished / "results/runs/smf_tfidf--lr-1/seed-100"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {"learn/facts.jsonl", "evaluate/position-3.json"}
 
 
 @pytest.mark.slow
@@ -439,7 +451,7 @@ def test_another_setting_in_a_sweep_runs_that_setting_alone(replan):
 def test_a_method_of_the_frontier_alone_leaves_the_main_figure_as_it_is(replan):
     outcome = replan(methods={"smf_random": {**OTHER, "frontier_only": True}})
     assert jobs_without_tables(outcome) == trials("smf_random--as-configured", 0, 100)
-    assert outcome.counts == {"trial": 2, **FRONTIER}
+    assert outcome.counts == {"trial": 1, "tuning_trial": 1, **FRONTIER}
 
 
 @pytest.mark.slow
@@ -458,7 +470,15 @@ def test_another_limit_of_answers_draws_the_streams_anew(replan):
 @pytest.mark.slow
 def test_other_evaluation_settings_train_nothing(replan):
     outcome = replan(evaluation={"wordings_per_fact": 1})
-    assert outcome.counts == {"evaluate": 3, "trial": 8, "evaluate_start": 2, **TABLES, **SWEEP_TABLES, **FRONTIER}
+    assert outcome.counts == {
+        "evaluate": 3,
+        "trial": 4,
+        "tuning_trial": 4,
+        "evaluate_start": 2,
+        **TABLES,
+        **SWEEP_TABLES,
+        **FRONTIER,
+    }
 
 
 @pytest.mark.slow
@@ -498,7 +518,7 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
         ("smf/figures/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/evaluation/harness.py", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
-        ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, "trial": 2, **TABLES, **FRONTIER}),
+        ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, "trial": 1, "tuning_trial": 1, **TABLES, **FRONTIER}),
         ("smf/streams/world.py", WHOLE),
     ],
 )

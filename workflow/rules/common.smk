@@ -143,7 +143,7 @@ def score_files(runs, seeds):
         f"<results>/runs/{run}/seed-{seed}/evaluate/position-{position}.json"
         for run in runs
         for seed in seeds
-        for position in EXPERIMENT.positions_of(run)
+        for position in EXPERIMENT.positions_of(run, seed)
     ]
     return [*starts, *snapshots]
 

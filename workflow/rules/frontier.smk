@@ -2,6 +2,11 @@
 
 
 # Trials are many and short: one job learns the stream and scores its end, which spares half of the start-up.
+TRIALS = alternatives(EXPERIMENT.runs.keys() - EXPERIMENT.methods.keys())
+TUNING_SEEDS = EXPERIMENT.config["tuning"]["seeds"]
+TUNING_END = EXPERIMENT.num_facts(TUNING_SEEDS[0])
+
+
 rule trial:
     input:
         start=start_files,
@@ -17,7 +22,8 @@ rule trial:
     benchmark:
         "<benchmarks>/trial/{method}.seed-{seed}.jsonl"
     wildcard_constraints:
-        method=alternatives(EXPERIMENT.runs.keys() - EXPERIMENT.methods.keys()),
+        method=TRIALS,
+        seed=alternatives(str(seed) for seed in EXPERIMENT.all_seeds if seed not in TUNING_SEEDS),
     conda:
         "../../environment.yml"
     resources:
@@ -35,6 +41,30 @@ rule trial:
         code=lambda wildcards: code_of("trial.py", method_code(wildcards), *TASK_FILES),
     script:
         "../scripts/trial.py"
+
+
+# Streams of tuning seeds may be shorter.
+use rule trial as tuning_trial with:
+    output:
+        facts="<results>/runs/{method}/seed-{seed}/learn/facts.jsonl",
+        scores=f"<results>/runs/{{method}}/seed-{{seed}}/evaluate/position-{TUNING_END}.json",
+    log:
+        "<logs>/tuning_trial/{method}.seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/tuning_trial/{method}.seed-{seed}.jsonl"
+    wildcard_constraints:
+        method=TRIALS,
+        seed=alternatives(map(str, TUNING_SEEDS)),
+    params:
+        method=lambda wildcards: EXPERIMENT.runs[wildcards.method],
+        stream=EXPERIMENT.learning,
+        evaluation=lambda wildcards: USER_FILES.with_tasks(EXPERIMENT.asking),
+        probes=EXPERIMENT.probes,
+        position=TUNING_END,
+        max_length=EXPERIMENT.config["base"]["max_length"],
+        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        device=EXPERIMENT.config["device"],
+        code=lambda wildcards: code_of("trial.py", method_code(wildcards), *TASK_FILES),
 
 
 use rule scores as frontier_scores with:

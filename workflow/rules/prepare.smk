@@ -61,7 +61,7 @@ rule draw_stream:
     conda:
         "../../environment.yml"
     params:
-        num_facts=EXPERIMENT.config["stream"]["num_facts"],
+        num_facts=lambda wildcards: EXPERIMENT.num_facts(int(wildcards.seed)),
         order=EXPERIMENT.config["stream"]["order"],
         wordings=EXPERIMENT.wordings,
         max_new_tokens=EXPERIMENT.config["evaluation"]["max_new_tokens"],
