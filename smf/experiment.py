@@ -233,8 +233,7 @@ class Experiment:
     @property
     def positions(self) -> list[int]:
         """Where snapshots are taken: the configured positions and the stream's end."""
-        stream = self.config["stream"]
-        return sorted({*stream["snapshots"], stream["num_facts"]})
+        return sorted({*self.config["stream"]["snapshots"], self.config["stream"]["num_facts"]})
 
     def positions_of(self, run: str) -> list[int]:
         """Where a run is scored: a method at all snapshots, a trial of a sweep at the stream's end."""
