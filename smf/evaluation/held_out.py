@@ -72,6 +72,30 @@ def held_out_task(
     return _task(TASK_FOLDERS[kind], changes, splits, max_new_tokens)
 
 
+def every_question_task(
+    name: str, rows: Sequence[Mapping], *, num_fewshot: int, max_new_tokens: int
+) -> ConfigurableTask:
+    """The task that asks all rows of a set of questions, each behind solved examples from the other rows.
+
+    Args:
+        name: The set.
+        rows: ``question`` and ``answer``, the accepted answers.
+        num_fewshot: Solved examples before each row.
+        max_new_tokens: Longest generated answer, in tokens.
+
+    Raises:
+        ConfigError: There are too few rows for the solved examples.
+    """
+    if num_fewshot >= len(rows):
+        raise ConfigError(
+            f"evaluation.num_fewshot.{name} is {num_fewshot}, but {name} has {len(rows)} rows, and solved examples are "
+            f"other rows than the one that is asked; lower it, or raise data.collection.held_out.{name}.num_rows"
+        )
+    # lm-eval leaves the row that it asks out of its examples only if both are from the test split
+    changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train"}
+    return _task(TASK_FOLDERS["questions"], changes, {"train": rows, "validation": rows}, max_new_tokens)
+
+
 def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:
     """The task that has prompts answered; lm-eval knows it as ``smf_facts_<name>``.
 
