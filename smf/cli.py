@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "--probe",
         type=Path,
         action="append",
-        help="a held-out set to ask before and after; may be repeated; default: ../data/held_out/*.jsonl",
+        help="a held-out set to ask before and after; may be repeated; default: those of the run",
     )
     teach.add_argument("--steps", type=int, help="steps a fact at most; default: 30")
     teach.add_argument(

@@ -31,10 +31,11 @@ def teach(options: argparse.Namespace) -> int | None:
     from smf.stages.taught import preview_text, taught_text
     from smf.stages.teach import preview
     from smf.stages.teach import teach as taught_by
+    from smf.streams.known_rows import held_out_files
 
     around, own_counts = options.model.resolve().parent, options.model / COUNTS_FILE
     counts = own_counts if own_counts.is_file() else around / "background" / "counts.safetensors"
-    found = sorted((around / "data" / "held_out").glob("[!.]*.jsonl"))  # not what a killed job began to write
+    found = held_out_files(around)
     settings = dict(BEST_ARM)
     chosen = ("learning_rate", "stop_loss", "write_at")
     settings |= {name: value for name in chosen if (value := getattr(options, name)) is not None}

@@ -49,6 +49,13 @@ _Validator = extend(
 )
 
 
+def unshared(value: object) -> object:
+    """A copy in which each mapping is in one place, as what YAML's aliases name is not: defaults are told by place."""
+    if isinstance(value, Mapping):
+        return {key: unshared(part) for key, part in value.items()}
+    return copy.deepcopy(value)
+
+
 def check(value: dict, schema: Mapping, where: str, places: Mapping[str, list[str]] | None = None) -> list[Key]:
     """Take out what is null, fill defaults into ``value`` and validate it.
 

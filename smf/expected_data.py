@@ -63,6 +63,10 @@ def _check_collection(config: Mapping) -> None:
     for name, source, formats in sources:
         if source["format"] not in formats:
             refuse(f"{where}.{name}.format", source["format"], f"one of {', '.join(formats)}")
+        if source.get("known_only") and PROBE_KINDS[source["format"]] != "questions":
+            refuse(f"{where}.{name}.known_only", True, "false: only questions are answered right or wrong")
+        if source.get("unknown_only") and source["format"] in DOCUMENT_FORMATS:
+            refuse(f"{where}.{name}.unknown_only", True, "false: what is taught here is passages, which answer nothing")
         if collection["data_root"] is None and source["hub"]:
             continue
         if source["file"] is None:

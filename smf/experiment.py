@@ -1,10 +1,9 @@
 """The experiment that a config describes: checked as a whole before any work starts, defaults filled in."""
 
-import copy
 from collections.abc import Mapping
 
 from smf.agreement import check_agreement
-from smf.config_schema import check, key_places
+from smf.config_schema import check, key_places, unshared
 from smf.errors import ConfigError
 from smf.evaluation.metrics import MEASURES, TASK
 from smf.expected_base import known_num_layers
@@ -51,7 +50,7 @@ class Experiment:
     """
 
     def __init__(self, config: Mapping, schema: Mapping):
-        self.config = copy.deepcopy(dict(config))
+        self.config = unshared(config)
         places = key_places(schema)
         self.removed = check(self.config, schema, "", places)
         for name, settings in self.config["methods"].items():

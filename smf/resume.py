@@ -142,9 +142,13 @@ class Tape:
         if self._place == len(self._values):
             self._values.append(compute())
             if self._resume.due():
-                self._resume.save(self._name, {}, {"values": self._values})
+                self.keep()
         self._place += 1
         return self._values[self._place - 1]
+
+    def keep(self) -> None:
+        """Keep the results so far, whether it is time or not."""
+        self._resume.save(self._name, {}, {"values": self._values})
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

@@ -12,6 +12,9 @@ from smf.file_digests import FileDigests
 _ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gz", ".bz2", ".xz", ".zst")
 """Of files of rows: how they are read."""
 
+_CHOSEN_LATER = ("known_only", "unknown_only")
+"""Settings of a source that choose among its rows once they are written."""
+
 
 class UserFiles:
     """Parts of a checked config with contents in place of paths.
@@ -26,7 +29,7 @@ class UserFiles:
 
     @property
     def data(self) -> dict:
-        """The config's ``data``: of each source that is read from a file the contents, and no folder of them all."""
+        """What the data depend on: of each source that is read from a file the contents, and no folder of them all."""
         data = self._config["data"]
         chosen = data["source"]
         if chosen == "world":
@@ -54,8 +57,9 @@ class UserFiles:
             return value
         if "file" not in value:
             return {key: self._sources(part, root) for key, part in value.items()}
+        value = {key: part for key, part in value.items() if key not in _CHOSEN_LATER}
         if root is None and value.get("hub") is not None:
-            return dict(value)
+            return value
         return {**value, "file": self._file(Path(root or ".") / value["file"])}
 
     def _folder(self, folder: Path, files: Iterable[Path]) -> dict:

@@ -72,11 +72,41 @@ def held_out_task(
     changes = {"task": task, "num_fewshot": num_fewshot}
     if num_fewshot:
         changes |= {"training_split": "train", "fewshot_split": "train"}
-    if kind == "questions" and asking.prompt_format != "plain":
-        changes["doc_to_text"] = lambda row: asking.prompt(row["question"])
+    if kind == "questions":
+        changes |= _questions_as(asking)
     if kind == "choices" and "query" in rows[0]:
         changes["process_docs"] = None  # the query stands there already
     return _task(TASK_FOLDERS[kind], changes, splits, max_new_tokens)
+
+
+def every_question_task(
+    name: str, rows: Sequence[Mapping], *, num_fewshot: int, max_new_tokens: int, asking: Asking = PLAIN
+) -> ConfigurableTask:
+    """The task that asks all rows of a set of questions, each behind solved examples from the other rows.
+
+    Args:
+        name: The set.
+        rows: ``question`` and ``answer``, the accepted answers.
+        num_fewshot: Solved examples before each row.
+        max_new_tokens: Longest generated answer, in tokens.
+        asking: How questions are asked.
+
+    Raises:
+        ConfigError: There are too few rows for the solved examples.
+    """
+    if num_fewshot >= len(rows):
+        raise ConfigError(
+            f"evaluation.num_fewshot.{name} is {num_fewshot}, but {name} has {len(rows)} rows, and solved examples are "
+            f"other rows than the one that is asked; lower it, or raise data.collection.held_out.{name}.num_rows"
+        )
+    # lm-eval leaves the row that it asks out of its examples only if both are from the test split
+    changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train", **_questions_as(asking)}
+    return _task(TASK_FOLDERS["questions"], changes, {"train": rows, "validation": rows}, max_new_tokens)
+
+
+def _questions_as(asking: Asking) -> dict[str, Callable[[Mapping], str]]:
+    """What a task of questions says of how they are asked; the plain form is in its YAML file."""
+    return {} if asking.prompt_format == "plain" else {"doc_to_text": lambda row: asking.prompt(row["question"])}
 
 
 def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:

@@ -8,6 +8,7 @@ import yaml
 from smf.artifacts import read_json, read_jsonl
 from smf.evaluation.documents import READERS
 from smf.evaluation.held_out import TASK_FOLDER, TASK_FOLDERS
+from smf.streams.known_rows import held_out_files
 
 _COLUMNS = {
     "question": "questions",
@@ -39,7 +40,7 @@ def write_own_tasks(model: str | Path, folder: str | Path) -> list[str]:
     evaluated = model / "evaluate" / "held_out.json"
     asked: Mapping = read_json(evaluated)["lm_eval"]["configs"] if evaluated.is_file() else {}
     names = []
-    for path in sorted((model.parent / "data" / "held_out").glob("*.jsonl")):
+    for path in held_out_files(model.parent):
         first = read_jsonl(path, {})[0]
         kind = next((kind for column, kind in _COLUMNS.items() if column in first), "questions")
         READERS[kind](path)  # refuses broken rows by their line, which lm-eval does not

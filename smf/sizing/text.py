@@ -64,9 +64,16 @@ def _work(work: Work) -> str:
             f"{work.probe_passes} batches to measure loss and slot use",
         ),
         ("evaluations", f"{work.evaluations}, each with {asked} and {facts} taught so far"),
+        *([("asked first", _asked_first(work))] if work.asked_first else []),
         ("generated answers", f"at most {_number(work.answers)}"),
     ]
     return _block("Work", rows)
+
+
+def _asked_first(work: Work) -> str:
+    """What the base model is asked to choose rows by its answers."""
+    asked = ", ".join(f"{name} {'all' if number is None else number}" for name, number in work.asked_first.items())
+    return f"the base model is asked {asked}; kept are the questions that it answers, the facts that it does not"
 
 
 def _disk(work: Work) -> str:

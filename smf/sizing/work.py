@@ -9,6 +9,7 @@ from smf.model_shape import BaseShape, MemoryShape
 from smf.sizing.activations import BYTES, FLOAT32, Texts
 from smf.sizing.memory import Models
 from smf.streams.formats import STATED_ONCE
+from smf.streams.known_rows import known_sets, only_unknown_facts
 from smf.streams.passes import Passes
 from smf.streams.wordings import QUESTION_ANSWER_TRAIN, RELATIONS
 
@@ -112,6 +113,7 @@ class Work:
             "prepare_data": 1,
             "paraphrase": int(self.paraphraser is not None),
             "base_model": 1,
+            "ask_base": int(bool(self.asked_first)),
             "heal": 1,
             "count_background": int(counted),
             "draw_stream": seeds,
@@ -149,15 +151,26 @@ class Work:
         return data["collection"]["held_out"][probe].get("num_rows")
 
     @property
+    def asked_first(self) -> dict[str, int | None]:
+        """Questions that the base model is asked to choose rows; None if only the data tell how many."""
+        data = self.config["data"]
+        chosen = {name: data["collection"]["held_out"][name]["num_rows"] for name in known_sets(data)}
+        return chosen | ({"facts": data["collection"]["facts"]["num_rows"]} if only_unknown_facts(data) else {})
+
+    @property
     def answers(self) -> int:
-        """Answers that all evaluations generate at most: of held-out questions, and three forms of each fact."""
+        """Answers that all evaluations generate at most: of held-out questions, and three forms of each fact.
+
+        What the base model is asked first is counted too, as far as the config tells it.
+        """
         questions = sum(number or 0 for probe, number in self.asked.items() if self.probes[probe] == "questions")
         evaluation, runs = self.config["evaluation"], len(self.config["seeds"]) * len(self.methods)
         forms = 2 * evaluation["wordings_per_fact"] + 1
         asked = [min(position, evaluation["num_facts"] or position) for position in self.positions]
         facts = runs * sum(asked) + 2 * len(self.config["seeds"]) * asked[-1]
         snapshots = runs * len(self.positions)
-        return (snapshots + 2) * questions + forms * facts  # the start models are asked once for all seeds
+        first = sum(number or 0 for number in self.asked_first.values())
+        return first + (snapshots + 2) * questions + forms * facts  # the start models are asked once for all seeds
 
     def delta_bytes(self, name: str) -> int:
         """Bytes of one snapshot, at most."""

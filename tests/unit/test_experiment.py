@@ -577,6 +577,15 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             collection(held_out={"nq": {"format": "documents"}}),
             "data.collection.held_out.nq.format is documents, but must be one of nq_open, ",
         ),
+        (
+            collection(held_out={"wikitext": {"known_only": True}}),
+            "data.collection.held_out.wikitext.known_only is True, but must be false: only questions are answered ",
+        ),
+        (
+            collection(facts={"format": "documents", "unknown_only": True}),
+            "data.collection.facts.unknown_only is True, but must be false: what is taught here is passages, ",
+        ),
+        (collection(background={"known_only": True}), "data.collection.background: unknown key 'known_only'; "),
         (collection(held_out={"nq": {"fomat": 1}}), "data.collection.held_out.nq: unknown key 'fomat'; did you mean "),
         (collection(held_out={"facts": TEXT}), "data.collection.held_out: 'facts' cannot be a name here (A held-out "),
         (collection(facts={"hub": None}), "data.collection.facts: name its file, or its hub data set"),
@@ -630,6 +639,15 @@ def test_defaults_of_sources_are_filled_in_wherever_they_are_named():
     sources = Experiment(collection(), SCHEMA).config["data"]["collection"]
     assert sources["held_out"]["wikitext"]["num_rows"] is None
     assert sources["healing"]["split"] == "train"
+
+
+def test_what_aliases_of_yaml_share_gets_the_defaults_of_each_place():
+    config = collection()
+    given = config["data"]["collection"]
+    given["held_out"]["wikitext"] = given["background"]
+    sources = Experiment(config, SCHEMA).config["data"]["collection"]
+    assert sources["held_out"]["wikitext"]["known_only"] is False
+    assert "known_only" not in sources["background"]
 
 
 def test_a_stream_depends_on_the_wordings_that_it_takes_only():

@@ -25,7 +25,7 @@ from smf.streams.questions import question_fact, trivia_pair
 from smf.streams.rows import Row
 from smf.training.heal import HealingSettings, heal
 from tests.helpers import base_model, encoded_text, memory_model, method_settings, start_method
-from tests.unit.test_experiment import SCHEMA, tiny
+from tests.unit.test_experiment import SCHEMA, collection, tiny
 
 PRESETS = Path(__file__).parents[2] / "presets"
 
@@ -268,6 +268,23 @@ def test_answers_are_counted_for_the_facts_that_are_asked():
     held_out = (2 * methods + 2) * 5
     assert answers() == held_out + 3 * (methods * (2 + 8) + 2 * 8)
     assert answers(num_facts=3) == held_out + 3 * (methods * (2 + 3) + 2 * 3)
+
+
+def test_what_the_base_is_asked_first_is_counted_and_said():
+    def planned(**chosen):
+        facts = {"num_rows": 50, "unknown_only": bool(chosen)}
+        sets = {"nq": {"num_rows": 2000, "known_only": bool(chosen)}}
+        config = {**collection(facts=facts, held_out=sets), "evaluation": {"num_items": {"nq": 5}}, "device_memory": 9}
+        return work_of(config)
+
+    before, after = planned(), planned(known=True)
+    assert after.answers - before.answers == 2000 + 50
+    assert (before.jobs["ask_base"], after.jobs["ask_base"]) == (0, 1)
+    text = describe_plan(after.config, after.probes, after.positions)
+    assert (
+        "asked first          the base model is asked nq 2000, facts 50; kept are the questions that it answers" in text
+    )
+    assert "asked first" not in describe_plan(before.config, before.probes, before.positions)
 
 
 def test_a_model_that_paraphrases_is_a_job_whose_memory_is_not_known():

@@ -100,6 +100,11 @@ def test_a_touch_a_copy_elsewhere_and_another_name_change_nothing(folder, tmp_pa
     assert renamed["data"] == before["data"]
 
 
+def test_what_chooses_among_rows_that_are_written_does_not_write_them_anew(folder):
+    before = seen(folder)
+    assert changed(before, seen(folder, source={**FILE, "known_only": True, "unknown_only": True})) == set()
+
+
 def test_the_ending_of_a_name_counts_as_it_tells_how_rows_are_read(folder):
     before = seen(folder)
     (folder / "data/facts.jsonl").rename(folder / "data/facts.txt")

@@ -32,6 +32,7 @@ from tests.workflow.runs import (
     Job,
     command,
     copy_sources,
+    merged,
     snakemake,
     tiny,
     tiny_config,
@@ -189,6 +190,25 @@ def test_a_collection_is_planned_with_its_own_held_out_sets(sources, tmp_path):
     assert outcome.counts == WHOLE
     assert "held_out/wiki.jsonl" in outcome.text
     assert "held_out/nq.jsonl" not in outcome.text
+
+
+def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_is_to_be(sources, tmp_path):
+    source = {"hub": "owner/name", "format": "nq_open"}
+    sets = {"nq": source, "other": source}
+    collection = {"background": {**source, "format": "text"}, "facts": source, "held_out": sets}
+    data = merged({"source": "collection", "collection": collection}, yaml.safe_load(example("known"))["data"])
+    base = {"source": "hub", "name": "owner/model", "min_recall": 0.0}
+    config = tiny_config(tmp_path / "tiny.yaml", data=data, base=base)
+    outcome = snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config)
+    assert outcome.counts == {**WHOLE, "ask_base": 1}
+    jobs = {part.split(":")[0]: part for part in re.split(r"^rule ", outcome.text, flags=re.MULTILINE)[1:]}
+    for rule in ("evaluate", "evaluate_held_out", "trial"):
+        assert "results/known/nq.jsonl, results/data/held_out/other.jsonl" in jobs[rule]
+    assert "input: results/known/facts.jsonl" in jobs["draw_stream"]
+    assert "results/known/labels.json" in jobs["plot_forgetting"]
+    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")), SCHEMA)
+    work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
+    assert snakemake(sources, tmp_path, "--dry-run", config=config).counts == Counter(work.jobs)
 
 
 def test_the_default_target_leaves_the_sweep_slot_use_and_core_sets_out(sources, tmp_path):

@@ -13,6 +13,7 @@ from smf.file_digests import FileDigests
 from smf.lost import lost_files
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.streams.formats import OWN_FORMATS
+from smf.streams.known_rows import KNOWN, known_sets, only_unknown_facts
 from smf.user_files import UserFiles
 
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
@@ -62,8 +63,17 @@ wildcard_constraints:
 GPUS = 0 if EXPERIMENT.config["device"] == "cpu" else 1
 
 
-# What models are asked again and again: each held-out set by its name.
-HELD_OUT_FILES = {name: f"{EXPERIMENT.config['results']}/data/held_out/{name}.jsonl" for name in EXPERIMENT.probes}
+# Held-out sets whose rows, and whether new facts, are chosen by what the base model answers.
+KNOWN_SETS = known_sets(EXPERIMENT.config["data"])
+ONLY_UNKNOWN_FACTS = only_unknown_facts(EXPERIMENT.config["data"])
+
+# What models are asked again and again: each held-out set by its name, as it is drawn and as it is asked.
+DRAWN_FILES = {name: f"{EXPERIMENT.config['results']}/data/held_out/{name}.jsonl" for name in EXPERIMENT.probes}
+KNOWN_FILES = {name: f"{EXPERIMENT.config['results']}/{KNOWN}/{name}.jsonl" for name in KNOWN_SETS}
+HELD_OUT_FILES = DRAWN_FILES | KNOWN_FILES
+
+FACTS_FILE = f"<results>/{KNOWN if ONLY_UNKNOWN_FACTS else 'data'}/facts.jsonl"
+LABELS_FILE = f"<results>/{KNOWN if KNOWN_SETS or ONLY_UNKNOWN_FACTS else 'data'}/labels.json"
 
 
 def code_of(script, *files):

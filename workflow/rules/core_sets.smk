@@ -31,7 +31,7 @@ rule core_sets:
 rule plot_core_sets:
     input:
         table="<results>/tables/core_sets.csv",
-        labels="<results>/data/labels.json",
+        labels=LABELS_FILE,
     output:
         figures=[
             "<results>/figures/core_sets.pdf",

@@ -127,7 +127,7 @@ rule plot_frontier:
         table="<results>/tables/frontier.csv",
         settings="<results>/tables/frontier_settings.csv",
         summary="<results>/tables/frontier_summary.csv",
-        labels="<results>/data/labels.json",
+        labels=LABELS_FILE,
     output:
         figures=[
             "<results>/figures/frontier.pdf",

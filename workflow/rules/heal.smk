@@ -73,7 +73,7 @@ rule slot_use:
 rule plot_slot_use:
     input:
         table="<results>/tables/slot_use.csv",
-        labels="<results>/data/labels.json",
+        labels=LABELS_FILE,
     output:
         figures=[
             "<results>/figures/slot_use.pdf",

@@ -31,7 +31,7 @@ STORY = [
 
 rule page:
     input:
-        labels="<results>/data/labels.json",
+        labels=LABELS_FILE,
         forgetting=["<results>/figures/forgetting.png"],
         summary=["<results>/tables/summary.txt"],
         tuning_figure=only_if(EXPERIMENT.sweep, "<results>/figures/tuning.png"),

@@ -8,7 +8,7 @@ rule prepare_data:
         pretraining="<results>/data/pretraining.jsonl",
         background="<results>/data/background.jsonl",
         healing="<results>/data/healing.jsonl",
-        held_out=HELD_OUT_FILES.values(),
+        held_out=DRAWN_FILES.values(),
         facts="<results>/data/facts.jsonl",
         labels="<results>/data/labels.json",
     log:
@@ -26,7 +26,7 @@ rule prepare_data:
 
 rule paraphrase:
     input:
-        facts="<results>/data/facts.jsonl",
+        facts=FACTS_FILE,
     output:
         paraphrases="<results>/data/paraphrases.jsonl",
         report="<results>/data/paraphrases.json",
@@ -48,7 +48,7 @@ rule paraphrase:
 
 rule draw_stream:
     input:
-        facts="<results>/data/facts.jsonl",
+        facts=FACTS_FILE,
         paraphrases=paraphrases_file,
         tokenizer="<results>/base/tokenizer.json",
     output:
@@ -94,3 +94,38 @@ rule base_model:
         code=code_of("base_model.py"),
     script:
         "../scripts/base_model.py"
+
+
+# Facts and questions that the base model is asked first: only the questions that it knows, or facts that it does not,
+# are used. What num_items and num_facts need is compared there, and is no param: other numbers ask nothing anew.
+rule ask_base:
+    input:
+        model=expand("<results>/base/{file}", file=MODEL_FILES),
+        held_out=[DRAWN_FILES[name] for name in KNOWN_SETS],
+        facts=["<results>/data/facts.jsonl"] if ONLY_UNKNOWN_FACTS else [],
+        labels="<results>/data/labels.json",
+    output:
+        held_out=KNOWN_FILES.values(),
+        facts=[FACTS_FILE] if ONLY_UNKNOWN_FACTS else [],
+        labels=f"<results>/{KNOWN}/labels.json",
+        report=f"<results>/{KNOWN}/report.json",
+    log:
+        "<logs>/ask_base/ask_base.log",
+    benchmark:
+        "<benchmarks>/ask_base/ask_base.jsonl"
+    priority: 1  # it refuses a base that knows too little, which nobody wants to hear after an hour of healing
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
+    params:
+        sets=KNOWN_SETS,
+        asking={
+            "num_fewshot": {name: EXPERIMENT.asking["num_fewshot"].get(name, 0) for name in KNOWN_SETS},
+            **{key: EXPERIMENT.asking[key] for key in ("max_new_tokens", "batch_size", "seed", "prompt_format")},
+        },
+        device=EXPERIMENT.config["device"],
+        code=code_of("ask_base.py", *TASK_FILES),
+    script:
+        "../scripts/ask_base.py"

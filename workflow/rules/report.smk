@@ -41,7 +41,7 @@ rule plot_forgetting:
     input:
         scores="<results>/tables/scores.csv",
         summary="<results>/tables/summary.csv",
-        labels="<results>/data/labels.json",
+        labels=LABELS_FILE,
     output:
         figures=[
             "<results>/figures/forgetting.pdf",
@@ -119,7 +119,7 @@ rule tuning:
 rule plot_tuning:
     input:
         tuning="<results>/tables/tuning.csv",
-        labels="<results>/data/labels.json",
+        labels=LABELS_FILE,
     output:
         figures=[
             "<results>/figures/tuning.pdf",
@@ -174,7 +174,7 @@ rule slot_writes:
 rule plot_slot_writes:
     input:
         table="<results>/tables/slot_writes.csv",
-        labels="<results>/data/labels.json",
+        labels=LABELS_FILE,
     output:
         figures=[
             "<results>/figures/slot_writes.pdf",

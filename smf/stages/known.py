@@ -1,0 +1,121 @@
+"""The rows that an experiment keeps by what its base model answers: asked once, before anything is taught."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from smf.artifacts import read_json, write_json, write_jsonl
+from smf.errors import ConfigError
+from smf.evaluation.documents import read_questions
+from smf.evaluation.known import known_questions, unknown_facts
+from smf.evaluation.language_model import LanguageModel
+from smf.models.checkpoint import load_model, load_tokenizer
+from smf.resume import NO_RESUME, Resume, Tape
+from smf.streams.asking import Asking
+from smf.streams.facts import read_facts, write_facts
+
+logger = logging.getLogger(__name__)
+
+_WHERE = "data.collection"
+
+
+def ask_base(
+    settings: Mapping,
+    folder: str | Path,
+    set_paths: Mapping[str, tuple[str | Path, str | Path]],
+    facts_paths: tuple[str | Path, str | Path] | None,
+    labels_paths: tuple[str | Path, str | Path],
+    *,
+    num_items: Mapping[str, int | None],
+    num_facts: int,
+    device: str,
+    report_path: str | Path,
+    resume: Resume = NO_RESUME,
+) -> None:
+    """Keep the held-out questions that the base model answers right, and the facts that it does not answer.
+
+    Args:
+        settings: ``num_fewshot`` of each set, ``max_new_tokens``, ``batch_size`` and ``seed``, as of the config's
+            ``evaluation``, and ``prompt_format``.
+        folder: The base model.
+        set_paths: Of each set of questions the file that is read and the one that is written.
+        facts_paths: The same of the facts; None to ask for none.
+        labels_paths: The same of what the data is: the kept numbers are added.
+        num_items: Of each set, how many rows will be asked; all that are left of a set that is not named.
+        num_facts: Facts of a stream.
+        device: Where to compute.
+        report_path: Where the numbers go: of each set and of the facts how many were ``asked`` and how many ``kept``.
+        resume: Keeps what was answered, also if too few rows are left.
+
+    Raises:
+        ConfigError: Fewer rows are left than will be asked, or fewer facts than a stream has; nothing is written.
+    """
+    limit, seed = settings["max_new_tokens"], settings["seed"]
+    tape = Tape(resume, "asked")
+    tokenizer = load_tokenizer(folder)
+    asking = Asking(settings["prompt_format"], tokenizer, model=folder)
+    lm = LanguageModel(
+        load_model(folder, device),
+        tokenizer,
+        batch_size=settings["batch_size"],
+        max_new_tokens=limit,
+        tape=tape,
+        asking=asking,
+    )
+    kept, report, short = {}, {}, []
+    for name, (source, _) in set_paths.items():
+        rows, examples = read_questions(source), settings["num_fewshot"].get(name, 0)
+        asked = {"num_fewshot": examples, "max_new_tokens": limit, "seed": seed, "asking": asking}
+        kept[name] = known_questions(lm, name, rows, **asked)
+        report[name] = {"asked": len(rows), "kept": len(kept[name])}
+        logger.info("%s: the base model answers %d of %d questions right", name, len(kept[name]), len(rows))
+        short += _too_few_rows(name, **report[name], num_items=num_items.get(name), examples=examples)
+    if facts_paths is not None:
+        facts = read_facts(facts_paths[0])
+        unknown = unknown_facts(lm, facts, max_new_tokens=limit, asking=asking)
+        report["facts"] = {"asked": len(facts), "kept": len(unknown)}
+        logger.info("facts: the base model does not answer %d of %d", len(unknown), len(facts))
+        short += _too_few_facts(**report["facts"], num_facts=num_facts)
+    if short:
+        tape.keep()  # with other numbers the same is asked
+        raise ConfigError("; ".join(short))
+    for name, (_, path) in set_paths.items():
+        write_jsonl(path, kept[name])
+    if facts_paths is not None:
+        write_facts(facts_paths[1], unknown)
+    write_json(labels_paths[1], _labels(read_json(labels_paths[0]), report))
+    write_json(report_path, report)
+
+
+def _too_few_rows(name: str, *, asked: int, kept: int, num_items: int | None, examples: int) -> list[str]:
+    if kept >= (num_items or 1) + examples:
+        return []
+    solved = f" and evaluation.num_fewshot.{name} needs {examples} more" if examples else ""
+    most = max(kept - examples, 0)
+    lower = f"lower num_items to at most {most}, or " if most else ""
+    return [
+        f"the base model answers {kept} of the {asked} questions of {_WHERE}.held_out.{name} (known_only), but "
+        f"evaluation.num_items.{name} asks {num_items or 'at least 1'}{solved}; {lower}raise "
+        f"{_WHERE}.held_out.{name}.num_rows, or drop known_only"
+    ]
+
+
+def _too_few_facts(*, asked: int, kept: int, num_facts: int) -> list[str]:
+    if kept >= num_facts:
+        return []
+    return [
+        f"the base model does not answer {kept} of the {asked} facts of {_WHERE}.facts (unknown_only), but "
+        f"stream.num_facts is {num_facts}; lower it, raise {_WHERE}.facts.num_rows, or drop unknown_only"
+    ]
+
+
+def _labels(labels: Mapping, report: Mapping[str, Mapping[str, int]]) -> dict:
+    """What the data is, with what was kept."""
+    held_out = {
+        name: f"{text}, {report[name]['kept']:,} of them answered by the base" if name in report else text
+        for name, text in labels["held_out"].items()
+    }
+    facts = labels["facts"]
+    if "facts" in report:
+        facts += f", {report['facts']['kept']:,} of {report['facts']['asked']:,} not answered by the base"
+    return {**labels, "held_out": held_out, "facts": facts}

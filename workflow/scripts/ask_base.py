@@ -1,0 +1,22 @@
+"""Ask the base model what it knows."""
+
+from pathlib import Path
+
+from smf.job import Job
+from smf.stages.known import ask_base
+
+checked, asked, kept = snakemake.config["checked"], snakemake.input, snakemake.output
+
+with Job(snakemake) as job:
+    ask_base(
+        snakemake.params.asking,
+        Path(asked.model[0]).parent,
+        dict(zip(snakemake.params.sets, zip(asked.held_out, kept.held_out, strict=True), strict=True)),
+        next(zip(asked.facts, kept.facts, strict=True), None),
+        (asked.labels, kept.labels),
+        num_items=checked["evaluation"]["num_items"],
+        num_facts=checked["stream"]["num_facts"],
+        device=snakemake.params.device,
+        report_path=kept.report,
+        resume=job.resume,
+    )
