@@ -114,6 +114,7 @@ class Work:
             "base_model": 1,
             "heal": 1,
             "count_background": int(counted),
+            "count_contrast": int(any(method.get("contrast") for method in methods.values())),
             "draw_stream": seeds,
             "learn": seeds * len(methods),
             "evaluate": seeds * len(methods),
