@@ -75,6 +75,25 @@ def check_agreement(config: Mapping) -> None:
     check_data(config)
 
 
+def require_contrast(data: Mapping, runs: Mapping[str, Mapping]) -> None:
+    """Check that there are contrast texts for the runs that weigh them.
+
+    Args:
+        data: The config's ``data``.
+        runs: Settings of each method, and of each trial of a sweep, by name.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    for name, settings in runs.items():
+        if settings.get("contrast") and not data["contrast"]["num_facts"]:
+            raise ConfigError(
+                f"contrast is {settings['contrast']} in {name}, but data.contrast.num_facts is 0, so there are no "
+                "contrast texts to count; set it (some 100 facts are enough), or contrast: 0 in the method",
+                ("data", "contrast", "num_facts"),
+            )
+
+
 def _check_start(memory: Mapping, healing: Mapping) -> None:
     """Check that gradients can reach the values, and that a model without healing is still its base."""
     closed = memory["output_gate"] == "scalar" and not memory["output_gate_init"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from smf.errors import ConfigError, did_you_mean, refuse
 from smf.evaluation.metrics import TASK, held_out_metric
 from smf.streams.asking import PromptFormat, refuse_other_examples
-from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS
+from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, FEW_FACTS, PROBE_KINDS, TEXT_FORMATS
 
 
 def check_data(config: Mapping) -> None:
@@ -38,7 +38,7 @@ def check_data(config: Mapping) -> None:
         facts, questions, choices = (
             (sets[name]["num_rows"], f"data.question_sets.{name}.num_rows") for name in ("new", "known", "hellaswag")
         )
-    _refuse_above("stream.num_facts", config["stream"]["num_facts"], *facts)
+    _check_num_facts(config, *facts, subject_size=4 if data["source"] == "world" else 1)
     for probe, (available, where) in {"nq": questions, "hellaswag": choices}.items():
         asked = evaluation["num_items"].get(probe) or 1  # null asks for what is left
         if num_fewshot := evaluation["num_fewshot"].get(probe):
@@ -78,7 +78,30 @@ def _check_collection(config: Mapping) -> None:
     if (
         facts["num_rows"] and facts["format"] not in DOCUMENT_FORMATS
     ):  # a document has many passages, how many is not known yet
-        _refuse_above("stream.num_facts", config["stream"]["num_facts"], facts["num_rows"], f"{where}.facts.num_rows")
+        _check_num_facts(config, facts["num_rows"], f"{where}.facts.num_rows", spares_none=facts["format"] == FEW_FACTS)
+
+
+def _check_num_facts(
+    config: Mapping, available: int, where: str, *, subject_size: int = 1, spares_none: bool = False
+) -> None:
+    """Check that there are facts for a stream, beside those that contrast texts are made of.
+
+    Args:
+        config: The config.
+        available: Facts of the pool, or more.
+        where: The setting that says so.
+        subject_size: Facts a subject, as subjects are set aside whole.
+        spares_none: Whether contrast texts take no facts from the pool.
+    """
+    asked, number = config["stream"]["num_facts"], 0 if spares_none else config["data"]["contrast"]["num_facts"]
+    number = -(-number // subject_size) * subject_size
+    if number and asked + number > available:
+        raise ConfigError(
+            f"stream.num_facts is {asked} and data.contrast.num_facts sets {number} facts aside, but there are at most "
+            f"{available} ({where}); lower one of them or raise the latter",
+            ("data", "contrast", "num_facts"),
+        )
+    _refuse_above("stream.num_facts", asked, available, where)
 
 
 def _require_file(key: str, path: Path) -> None:

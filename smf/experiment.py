@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from smf.agreement import check_agreement
+from smf.agreement import check_agreement, require_contrast
 from smf.config_schema import check, key_places, unshared
 from smf.errors import ConfigError
 from smf.evaluation.metrics import MEASURES, TASK
@@ -75,6 +75,7 @@ class Experiment:
             for trial in self._add_trials(name, self.config["sweeps"].get(name, rates), f"sweeps.{name}"):
                 if name in self.compared:
                     self.trials[trial.run] = trial
+        require_contrast(self.config["data"], self.runs)
 
     def _drop_what_is_of_the_removed(self) -> None:
         """Drop the sweep of a method that was taken out, and how many rows of a set that was are asked."""

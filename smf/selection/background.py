@@ -25,7 +25,7 @@ class DocumentCounts(NamedTuple):
     """In how many documents each slot was read at all, and how many documents were counted."""
 
     frequency_S: Tensor
-    number: int
+    number: float
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,13 @@ OPTIONS = {
         "description": "Further background documents, and accesses, as which each earlier batch of the stream counts "
         "for the slots that it was allowed to write.",
     },
+    "contrast": {
+        "type": "number",
+        "minimum": 0,
+        "default": 0.0,
+        "description": "What contrast texts (data.contrast) weigh in the background, where all ordinary text weighs 1: "
+        "text of the shape of what is taught, about other subjects. 0: ordinary text alone.",
+    },
 }
 
 

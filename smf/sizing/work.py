@@ -116,6 +116,7 @@ class Work:
             "ask_base": int(bool(self.asked_first)),
             "heal": 1,
             "count_background": int(counted),
+            "count_contrast": int(any(method.get("contrast") for method in methods.values())),
             "draw_stream": seeds,
             "learn": seeds * len(methods),
             "evaluate": seeds * len(methods),

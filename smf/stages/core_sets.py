@@ -27,6 +27,7 @@ def write_core_sets(
     *,
     max_length: int,
     gradient_checkpointing: bool,
+    contrast_path: str | Path | None = None,
     device: str,
     path: str | Path,
 ) -> None:
@@ -41,10 +42,12 @@ def write_core_sets(
         facts_path: The stream.
         max_length: Longest text, in tokens.
         gradient_checkpointing: Whether the backward pass computes activations again.
+        contrast_path: Counts of contrast texts, if a method weighs them.
         device: Where to train.
         path: Where the table goes.
     """
     background = BackgroundCounts.load(counts_path, model_hash=model_hash(healed_folder))
+    contrast = None if contrast_path is None else BackgroundCounts.load(contrast_path)
     model, tokenizer = load_model(healed_folder, device), load_tokenizer(healed_folder)
     if gradient_checkpointing:
         recompute_activations(model)
@@ -57,7 +60,7 @@ def write_core_sets(
         max_gradient_norm=stream["max_gradient_norm"],
         seed=settings["seed"],
     )
-    alone = Alone(model, tokenizer, background, how)
+    alone = Alone(model, tokenizer, background, how, contrast)
     method = methods[settings["method"]]
     rates = [factor * method["learning_rate"] for factor in settings["rate_factors"]] or [None]
     rows = []

@@ -12,7 +12,7 @@ from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.resume import NO_RESUME, Resume, Tape
-from smf.selection.background import BackgroundCounts
+from smf.selection.joined import read_background
 from smf.stages.learn import read_delta, start_method
 from smf.streams.facts import read_facts
 
@@ -26,6 +26,7 @@ def evaluate_run(
     probes: Mapping[str, tuple[str, str | Path]],
     facts_path: str | Path,
     *,
+    contrast_path: str | Path | None = None,
     seed: int,
     device: str,
     delta_paths: Mapping[int, str | Path],
@@ -42,6 +43,7 @@ def evaluate_run(
         counts_path: Background counts, for methods that need them.
         probes: The held-out sets by name, each with its kind and its file.
         facts_path: The stream.
+        contrast_path: Counts of contrast texts, for methods that weigh them.
         seed: The run's seed.
         device: Where to compute.
         delta_paths: The delta of each position.
@@ -51,7 +53,7 @@ def evaluate_run(
     Raises:
         CheckpointError: A delta was learned from another start model.
     """
-    background = None if counts_path is None else BackgroundCounts.load(counts_path)
+    background = read_background(counts_path, contrast_path, method.get("contrast", 0))
     tokenizer = load_tokenizer(start_folder)
     evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings), tokenizer)
     learner = start_method(method, start_folder, background, seed=seed, device=device)

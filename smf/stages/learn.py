@@ -16,6 +16,7 @@ from smf.patches.patch import KIND as PATCH
 from smf.patches.patch import patch_from, patch_of, write_patch
 from smf.resume import NO_RESUME, Resume
 from smf.selection.background import BackgroundCounts
+from smf.selection.joined import read_background
 from smf.streams.asking import Asking
 from smf.streams.background_texts import BackgroundTexts
 from smf.streams.batches import encode
@@ -37,6 +38,7 @@ def learn(
     *,
     max_length: int,
     gradient_checkpointing: bool,
+    contrast_path: str | Path | None = None,
     seed: int,
     device: str,
     delta_paths: Mapping[int, str | Path],
@@ -54,6 +56,7 @@ def learn(
         texts_path: Background text, for methods that read it while they learn.
         max_length: Longest text, in tokens.
         gradient_checkpointing: Whether the backward pass computes activations again.
+        contrast_path: Counts of contrast texts, for methods that weigh them.
         seed: The run's seed.
         device: Where to train.
         delta_paths: Where the delta of each position goes.
@@ -69,7 +72,7 @@ def learn(
         write_jsonl(log_path, found[1]["rows"])
         return
     start_hash = model_hash(start_folder)
-    background = None if counts_path is None else BackgroundCounts.load(counts_path, model_hash=start_hash)
+    background = read_background(counts_path, contrast_path, method.get("contrast", 0), model_hash=start_hash)
     tokenizer, texts = load_tokenizer(start_folder), None
     if texts_path is not None:
         encoded = encode(tokenizer, read_corpus(texts_path), loss_on="text", max_length=max_length, long="split")

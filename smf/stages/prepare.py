@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from smf.errors import ConfigError
 from smf.streams.collection import prepare_collection
+from smf.streams.contrast import set_aside, swap
 from smf.streams.facts import draw_stream, read_facts, write_facts
-from smf.streams.prepared import prepare_world
+from smf.streams.formats import FEW_FACTS
+from smf.streams.prepared import PreparedData, prepare_world
 from smf.streams.question_sets import prepare_question_sets
 from smf.streams.rewording import reworded
 from smf.streams.rows import at_commits
@@ -16,10 +19,20 @@ from smf.streams.sayable import require_enough, sayable
 logger = logging.getLogger(__name__)
 
 
-def prepare_data(settings: Mapping, folder: str | Path) -> None:
+def prepare_data(settings: Mapping, folder: str | Path, *, num_facts: int = 0, wordings: Mapping | None = None) -> None:
     """Write the files of ``results/data`` from the source that ``settings`` (the config's ``data``) names.
 
     Every set of the hub is read at one commit, which ``labels.json`` names.
+
+    Args:
+        settings: The config's ``data``.
+        folder: Where the files go.
+        num_facts: Facts that a stream needs beside those that contrast texts are made of.
+        wordings: The config's ``stream.paraphrases``, as far as contrast texts depend on it; None for facts in their
+            own wordings. Wordings of a model are of the facts alone.
+
+    Raises:
+        ConfigError: Contrast texts would leave fewer facts than that.
     """
     source, seed = settings["source"], settings["seed"]
     if source == "world":
@@ -33,12 +46,30 @@ def prepare_data(settings: Mapping, folder: str | Path) -> None:
             data = prepare_collection(**sources, seed=seed, pages_folder=pages)
         if commits:
             data = replace(data, labels={**data.labels, "hub": commits})
+    if number := settings["contrast"]["num_facts"]:
+        data = _with_contrast(data, settings, number, wordings)
+        if len(data.facts) < num_facts:
+            raise ConfigError(
+                f"stream.num_facts is {num_facts}, but the data holds {len(data.facts)} facts beside those that "
+                f"data.contrast.num_facts ({number}) sets aside; lower one of them or enlarge the data",
+                ("data", "contrast", "num_facts"),
+            )
     data.write(folder)
     logger.info(
         "%d texts for pretraining, %d background texts, %d new facts, held-out sets of %s rows",
         *map(len, (data.pretraining, data.background, data.facts)),
         ", ".join(f"{len(rows)} ({name})" for name, rows in data.held_out.items()),
     )
+
+
+def _with_contrast(data: PreparedData, settings: Mapping, number: int, wordings: Mapping | None) -> PreparedData:
+    worded = data.facts if wordings is None else reworded(data.facts, wordings, None)
+    spares_none = settings["source"] == "collection" and settings["collection"]["facts"]["format"] == FEW_FACTS
+    aside = (swap if spares_none else set_aside)(worded, number, settings["seed"])
+    left = {fact.fact_id for fact in aside.facts}
+    facts = [fact for fact in data.facts if fact.fact_id in left]
+    logger.info("%d contrast texts; %d of %d facts are left to teach", len(aside.texts), len(facts), len(data.facts))
+    return replace(data, facts=facts, contrast=aside.texts)
 
 
 def write_stream(

@@ -22,6 +22,7 @@ def learn_and_score(
     position: int,
     max_length: int,
     gradient_checkpointing: bool,
+    contrast_path: str | Path | None = None,
     seed: int,
     device: str,
     log_path: str | Path,
@@ -43,13 +44,14 @@ def learn_and_score(
         position: The stream's end.
         max_length: Longest text, in tokens.
         gradient_checkpointing: Whether the backward pass computes activations again.
+        contrast_path: Counts of contrast texts, for methods that weigh them.
         seed: The run's seed.
         device: Where to compute.
         log_path: Where one log row a fact goes.
         score_path: Where the scores go.
         resume: Keeps the state of the stream, and what was asked.
     """
-    run = {"seed": seed, "device": device}
+    run = {"contrast_path": contrast_path, "seed": seed, "device": device}
     # Under one name, so that a trial that takes the place of a killed one leaves nothing of it behind.
     delta = Path(log_path).with_name("delta.safetensors")
     try:

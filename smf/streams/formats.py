@@ -24,6 +24,9 @@ DOCUMENT_FORMATS = ("documents", "simpleqa_documents")
 OWN_FORMATS = ("facts", "documents")
 """Facts of the user's own, who is told what is wrong with them; rows of public sets are dropped and counted."""
 
+FEW_FACTS = "facts"
+"""Facts that are too few to set some aside for contrast texts, see :mod:`smf.streams.contrast`."""
+
 STATED_ONCE = ("counterfact", "counterfact_rome", "medmcqa", *DOCUMENT_FORMATS)
 """Facts that have one training wording of their own; a question has several, and your own facts as many as you give."""
 

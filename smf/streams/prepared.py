@@ -23,6 +23,7 @@ class PreparedData:
         labels: Texts for figures: ``held_out`` (one for each set), ``facts`` and ``notes``; and ``chance``, what
             guessing gives on sets of choices.
         healing: Text that the memory is healed on; None for the background.
+        contrast: Texts of the shape of the facts, about other subjects; None without any.
     """
 
     pretraining: Sequence[Example]
@@ -31,6 +32,7 @@ class PreparedData:
     facts: Sequence[Fact]
     labels: Mapping[str, object]
     healing: Sequence[Example] | None = None
+    contrast: Sequence[Example] | None = None
 
     def write(self, folder: str | Path) -> None:
         """Write the files of ``results/data``."""
@@ -38,6 +40,8 @@ class PreparedData:
         write_corpus(folder / "pretraining.jsonl", self.pretraining)
         write_corpus(folder / "background.jsonl", self.background)
         write_corpus(folder / "healing.jsonl", self.background if self.healing is None else self.healing)
+        if self.contrast is not None:
+            write_corpus(folder / "contrast.jsonl", self.contrast)
         for name, rows in self.held_out.items():
             write_jsonl(folder / "held_out" / f"{name}.jsonl", rows)
         write_facts(folder / "facts.jsonl", self.facts)

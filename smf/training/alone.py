@@ -12,6 +12,7 @@ from smf.evaluation.recall import recall
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.memory_model import MemoryForCausalLM
 from smf.selection.background import BackgroundCounts
+from smf.selection.joined import joined
 from smf.streams.batches import LossOn, facts_batch
 from smf.streams.examples import Example, answered
 from smf.streams.facts import Fact, full_stop, question_prompt
@@ -72,8 +73,9 @@ class Alone:
     Args:
         model: The healed model.
         tokenizer: Its tokenizer.
-        background: Background counts.
+        background: Background counts of ordinary text.
         settings: How to learn.
+        contrast: Those of contrast texts, for methods that weigh them.
     """
 
     def __init__(
@@ -82,10 +84,11 @@ class Alone:
         tokenizer: PreTrainedTokenizerBase,
         background: BackgroundCounts,
         settings: AloneSettings,
+        contrast: BackgroundCounts | None = None,
     ):
         self._model = model.eval()
         self._tokenizer = tokenizer
-        self._background = background.to(model.device)
+        self._background, self._contrast = background, contrast
         self._settings = settings
         # Whole tables, because later steps may select slots that the first did not; not on the device, where room is
         # dear. A method's own deltas cannot undo its steps: they know what was overwritten by a delta alone.
@@ -149,7 +152,10 @@ class Alone:
     @contextmanager
     def _trial(self, method: Mapping) -> Iterator[SparseMemoryFinetuning]:
         """A method at the beginning of its stream; at the end of the block the model is again what it was."""
-        learner = SparseMemoryFinetuning(self._model, method, self._background, self._settings.seed)
+        background, weight = self._background, method["contrast"]
+        if weight and self._contrast is not None:
+            background = joined(background, self._contrast, weight)
+        learner = SparseMemoryFinetuning(self._model, method, background, self._settings.seed)
         learner.micro_batch_size = self._settings.micro_batch_size
         learner.max_gradient_norm = self._settings.max_gradient_norm
         try:

@@ -16,8 +16,8 @@ from smf.models.checkpoint import save_checkpoint
 from smf.resume import NO_RESUME, Resume
 from smf.stages.evaluate import evaluate_held_out
 from smf.stages.known import ask_base
-from smf.streams.facts import read_facts, write_facts
 from smf.streams.asking import Asking
+from smf.streams.facts import read_facts, write_facts
 from smf.streams.known_rows import held_out_files
 from tests.helpers import FACTS, base_model, tokenizer
 

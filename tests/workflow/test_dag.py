@@ -174,6 +174,17 @@ def test_an_empty_folder_plans_every_rule(sources, tmp_path):
     assert snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config).counts == WHOLE
 
 
+@pytest.mark.parametrize("weight", [0, 0.5])
+def test_contrast_texts_are_counted_once_for_all_runs_and_only_if_one_weighs_them(sources, tmp_path, weight):
+    data = {"contrast": {"num_facts": 4}}
+    config = tiny_config(tmp_path / "tiny.yaml", data=data, methods={"smf_tfidf": {"contrast": weight}})
+    outcome = snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config)
+    assert outcome.counts == Counter({**WHOLE, "count_contrast": int(weight > 0)})
+    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")), SCHEMA)
+    work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
+    assert work.jobs["count_contrast"] == outcome.counts["count_contrast"]
+
+
 def test_a_model_paraphrases_once_for_all_streams_and_only_if_it_is_to(sources, tmp_path):
     paraphrases = {"source": "model", "model": {"name": "owner/name"}}
     config = tiny_config(tmp_path / "tiny.yaml", stream={"paraphrases": paraphrases})

@@ -113,6 +113,22 @@ def counts_file(wildcards):
     return ["<results>/background/counts.safetensors"] if EXPERIMENT.needs_background(wildcards.method) else []
 
 
+def weighs_contrast(run):
+    """Whether a run reads the counts of contrast texts."""
+    return EXPERIMENT.runs[run].get("contrast", 0) > 0
+
+
+def contrast_file(wildcards):
+    """The counts of contrast texts, for runs that weigh them."""
+    return only_if(weighs_contrast(wildcards.method), "<results>/background/contrast.safetensors")
+
+
+def contrast_wordings(wildcards):
+    """What the wordings of contrast texts depend on, beside the data."""
+    is_worded = EXPERIMENT.config["data"]["contrast"]["num_facts"] and EXPERIMENT.wordings["source"] == "templates"
+    return EXPERIMENT.wordings if is_worded else None
+
+
 def texts_file(wildcards):
     """Background text, for runs that read it while they learn."""
     return ["<results>/data/background.jsonl"] if EXPERIMENT.needs_texts(wildcards.method) else []

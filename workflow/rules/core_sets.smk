@@ -5,6 +5,10 @@ rule core_sets:
     input:
         healed=expand("<results>/healed/{file}", file=MODEL_FILES),
         counts="<results>/background/counts.safetensors",
+        contrast=only_if(
+            any(map(weighs_contrast, EXPERIMENT.memory_methods)),
+            "<results>/background/contrast.safetensors",
+        ),
         stream=core_set_stream,
     output:
         table="<results>/tables/core_sets.csv",

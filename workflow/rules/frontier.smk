@@ -11,6 +11,7 @@ rule trial:
     input:
         start=start_files,
         counts=counts_file,
+        contrast=contrast_file,
         texts=texts_file,
         stream="<results>/streams/seed-{seed}.jsonl",
         held_out=HELD_OUT_FILES.values(),

@@ -53,6 +53,31 @@ rule count_background:
         "../scripts/count_background.py"
 
 
+rule count_contrast:
+    input:
+        healed=expand("<results>/healed/{file}", file=MODEL_FILES),
+        counts="<results>/background/counts.safetensors",
+        contrast="<results>/data/contrast.jsonl",
+    output:
+        counts="<results>/background/contrast.safetensors",
+    log:
+        "<logs>/count_contrast/count_contrast.log",
+    benchmark:
+        "<benchmarks>/count_contrast/count_contrast.jsonl"
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+        resume_interval=EXPERIMENT.config["resume_interval"],
+    params:
+        seed=EXPERIMENT.config["background"]["seed"],
+        max_length=EXPERIMENT.config["base"]["max_length"],
+        device=EXPERIMENT.config["device"],
+        code=code_of("count_contrast.py"),
+    script:
+        "../scripts/count_contrast.py"
+
+
 rule slot_use:
     input:
         report="<results>/healed/report.json",

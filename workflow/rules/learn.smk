@@ -5,6 +5,7 @@ rule learn:
     input:
         start=start_files,
         counts=counts_file,
+        contrast=contrast_file,
         stream="<results>/streams/seed-{seed}.jsonl",
         texts=texts_file,
     output:

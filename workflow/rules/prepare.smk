@@ -11,6 +11,7 @@ rule prepare_data:
         held_out=DRAWN_FILES.values(),
         facts="<results>/data/facts.jsonl",
         labels="<results>/data/labels.json",
+        contrast=only_if(EXPERIMENT.config["data"]["contrast"]["num_facts"], "<results>/data/contrast.jsonl"),
     log:
         "<logs>/prepare_data/prepare_data.log",
     benchmark:
@@ -19,6 +20,7 @@ rule prepare_data:
         "../../environment.yml"
     params:
         data=lambda wildcards: USER_FILES.data,
+        contrast_wordings=contrast_wordings,
         code=code_of("prepare_data.py"),
     script:
         "../scripts/prepare_data.py"

@@ -15,6 +15,7 @@ with Job(snakemake):
         snakemake.input.stream,
         max_length=snakemake.params.max_length,
         gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        contrast_path=next(iter(snakemake.input.contrast), None),
         device=snakemake.params.device,
         path=snakemake.output.table,
     )

@@ -15,6 +15,7 @@ with Job(snakemake) as job:
         next(iter(snakemake.input.counts), None),
         {name: (kind, path) for (name, kind), path in probes},
         snakemake.input.stream,
+        contrast_path=next(iter(snakemake.input.contrast), None),
         seed=int(snakemake.wildcards.seed),
         device=snakemake.params.device,
         delta_paths=dict(zip(snakemake.params.positions, snakemake.input.deltas, strict=True)),

@@ -15,6 +15,7 @@ with Job(snakemake) as job:
         next(iter(snakemake.input.texts), None),
         max_length=snakemake.params.max_length,
         gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        contrast_path=next(iter(snakemake.input.contrast), None),
         seed=int(snakemake.wildcards.seed),
         device=snakemake.params.device,
         delta_paths=dict(zip(snakemake.params.positions, snakemake.output.deltas, strict=True)),

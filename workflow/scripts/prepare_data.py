@@ -6,4 +6,9 @@ from smf.job import Job
 from smf.stages.prepare import prepare_data
 
 with Job(snakemake):
-    prepare_data(snakemake.config["checked"]["data"], Path(snakemake.output.facts).parent)
+    prepare_data(
+        snakemake.config["checked"]["data"],
+        Path(snakemake.output.facts).parent,
+        num_facts=snakemake.config["checked"]["stream"]["num_facts"],
+        wordings=snakemake.params.contrast_wordings,
+    )

@@ -20,6 +20,7 @@ with Job(snakemake) as job:
         position=snakemake.params.position,
         max_length=snakemake.params.max_length,
         gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        contrast_path=next(iter(snakemake.input.contrast), None),
         seed=int(snakemake.wildcards.seed),
         device=snakemake.params.device,
         log_path=snakemake.output.facts,

@@ -1,0 +1,108 @@
+"""The slots that contrast texts read, counted in documents as long as those of the ordinary text beside them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from smf.artifacts import sha256
+from smf.logs import progress
+from smf.models.checkpoint import load_model, load_tokenizer, model_hash
+from smf.models.device import require_device
+from smf.models.memory_model import MemoryForCausalLM
+from smf.resume import NO_RESUME, Resume
+from smf.seeding import python_generator
+from smf.selection.background import BackgroundCounts, count_background
+from smf.streams.batches import Batch, Encoded, collate, encode
+from smf.streams.examples import Example, read_corpus
+
+
+def write_contrast_counts(
+    healed_folder: str | Path,
+    counts_path: str | Path,
+    contrast_path: str | Path,
+    *,
+    max_length: int,
+    seed: int,
+    device: str,
+    path: str | Path,
+    resume: Resume = NO_RESUME,
+) -> None:
+    """Count which slots contrast texts read and write the counts with their provenance.
+
+    Args:
+        healed_folder: The healed model.
+        counts_path: Counts of ordinary text by the same model.
+        contrast_path: The contrast texts.
+        max_length: Longest text, in tokens.
+        seed: Of the order.
+        device: Where to compute.
+        path: Where the counts go.
+        resume: Keeps what was counted.
+    """
+    require_device(device)
+    provenance = {"model_hash": model_hash(healed_folder), "corpus_sha256": sha256(contrast_path), "seed": seed}
+    text = BackgroundCounts.load(counts_path, model_hash=provenance["model_hash"])
+    counts = count_contrast(
+        load_model(healed_folder, device),
+        load_tokenizer(healed_folder),
+        read_corpus(contrast_path),
+        text,
+        max_length=max_length,
+        seed=seed,
+        provenance=provenance,
+        resume=resume,
+    )
+    counts.save(path)
+
+
+def count_contrast(
+    model: MemoryForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    text: BackgroundCounts,
+    *,
+    max_length: int,
+    seed: int,
+    provenance: Mapping[str, object],
+    resume: Resume = NO_RESUME,
+) -> BackgroundCounts:
+    """Count the slots that contrast texts read, each text once.
+
+    They are shorter than ordinary text. A batch of them, which is a document, holds as many tokens as one of the text
+    does on average: in a longer document any slot is read more often.
+
+    Args:
+        model: The healed model.
+        tokenizer: Its tokenizer.
+        examples: The contrast texts.
+        text: Counts of ordinary text by the same model.
+        max_length: Longest text, in tokens; what is longer goes on in further sequences.
+        seed: Of the order.
+        provenance: What the counts are made of; kept with them.
+        resume: Keeps what was counted.
+    """
+    encoded = encode(tokenizer, examples, loss_on="text", max_length=max_length, long="split")
+    block, layer = next(iter(model.memory_layers().items()))
+    of_text = text.layers[block]
+    num_tokens = float(of_text.total_accesses) / (layer.num_heads * layer.top_k)
+    tokens_per_batch = num_tokens / of_text.by_document()["batch"].number
+    batches = even_batches(encoded, tokens_per_batch, tokenizer.pad_token_id, seed)
+    seen = progress(batches, "batches of contrast texts", total=len(batches))
+    provenance = {**provenance, "num_batches": len(batches)}
+    return count_background(model, seen, document=of_text.document, provenance=provenance, resume=resume)
+
+
+def even_batches(encoded: Sequence[Encoded], tokens_per_batch: float, pad_token_id: int, seed: int) -> list[Batch]:
+    """All sequences in random batches, as even in number as can be, of nearly so many tokens each.
+
+    Args:
+        encoded: The sequences.
+        tokens_per_batch: Tokens a batch on average; of fewer sequences than hold so many there is one batch.
+        pad_token_id: Fills a batch's right side.
+        seed: Of the order.
+    """
+    order = python_generator(seed, "contrast batches").sample(list(encoded), len(encoded))
+    num_tokens = sum(len(sequence[0]) for sequence in encoded)
+    number = min(max(1, round(num_tokens / tokens_per_batch)), len(encoded))
+    return [collate(order[start::number], pad_token_id) for start in range(number)]

@@ -1,0 +1,81 @@
+"""Contrast texts: of the shape of what is taught, about other subjects (docs/selection.md).
+
+Facts of the pool are set aside for them, so that nothing that a stream teaches is among them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from smf.errors import ConfigError
+from smf.seeding import python_generator
+from smf.streams.examples import Example
+from smf.streams.facts import Fact
+from smf.streams.other_subjects import swapped_texts
+
+
+class SetAside(NamedTuple):
+    """A pool of facts without those whose wordings are contrast texts.
+
+    Attributes:
+        facts: What streams are drawn from.
+        texts: The contrast texts.
+    """
+
+    facts: list[Fact]
+    texts: list[Example]
+
+
+def set_aside(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
+    """Take ``number`` facts out of a pool and make contrast texts of them.
+
+    Subjects are taken whole, as what a subject's own tokens read must stay free for what a stream says of it: facts of
+    the last subject that are not needed are in no stream either.
+
+    Args:
+        pool: All facts.
+        number: Facts wanted.
+        seed: Of the choice.
+
+    Raises:
+        ConfigError: None would be left.
+    """
+    by_subject: dict[str, list[Fact]] = {}
+    for fact in pool:
+        by_subject.setdefault(fact.subject, []).append(fact)
+    subjects = list(by_subject)
+    python_generator(seed, "contrast").shuffle(subjects)
+    taken, chosen = [], set()
+    while subjects and len(taken) < number:
+        chosen.add(subject := subjects.pop())
+        taken += by_subject[subject]
+    left = [fact for fact in pool if fact.subject not in chosen]
+    if len(taken) < number or not left:
+        raise ConfigError(
+            f"data.contrast.num_facts is {number}, but the data holds {len(pool)} new facts about {len(by_subject)} "
+            "subjects, and of these streams need some; lower it or enlarge the data",
+            ("data", "contrast", "num_facts"),
+        )
+    return SetAside(left, [text for fact in taken[:number] for text in texts_without_answer(fact)])
+
+
+def swap(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
+    """Contrast texts of ``number`` facts about other subjects, made of a pool that is too small to lose any.
+
+    See :func:`smf.streams.other_subjects.swapped_texts`; several facts are made of one if need be.
+
+    Raises:
+        ConfigError: The pool's wordings and the other subjects do not make so many, or no wording names a subject.
+    """
+    swapped = swapped_texts(pool, seed)
+    if number > len(swapped):
+        raise ConfigError(
+            f"data.contrast.num_facts is {number}, but the wordings of {len(pool)} facts make {len(swapped)} about "
+            "other subjects; lower it, or give facts whose wordings hold their `subject`",
+            ("data", "contrast", "num_facts"),
+        )
+    return SetAside(list(pool), [text for texts in swapped[:number] for text in texts])
+
+
+def texts_without_answer(fact: Fact) -> list[Example]:
+    """A fact's training prompts without the answer; its whole texts if it has no prompts."""
+    return [Example("", text) for text in fact.train_prompts or fact.train_texts]

@@ -1,0 +1,18 @@
+"""Count the slots that contrast texts read."""
+
+from pathlib import Path
+
+from smf.job import Job
+from smf.stages.contrast import write_contrast_counts
+
+with Job(snakemake) as job:
+    write_contrast_counts(
+        Path(snakemake.input.healed[0]).parent,
+        snakemake.input.counts,
+        snakemake.input.contrast,
+        max_length=snakemake.params.max_length,
+        seed=snakemake.params.seed,
+        device=snakemake.params.device,
+        path=snakemake.output.counts,
+        resume=job.resume,
+    )
