@@ -26,6 +26,7 @@ from smf.streams.questions import (
 from smf.streams.rows import Row, read_rows
 
 _CONTEXT = {"ind": int, "activity_label": str, "ctx_a": str, "ctx_b": str, "ctx": str}
+_LAMBADA: Columns = {"context": str, "target": str, "text": str}
 HELLASWAG: Columns = {**_CONTEXT, "endings": list, "label": (str, int)}
 
 
@@ -49,7 +50,7 @@ def read_held_out(name: str, data_root: str | None, source: Mapping) -> list[Hel
     """
     columns, convert = _READERS[source["format"]]
     kept, dropped = [], []
-    for row in read_rows(data_root, source, columns):
+    for row in read_rows(data_root, source, columns, _LAMBADA if source["format"] == "lambada" else None):
         found = convert(row)
         if isinstance(found, str):
             dropped.append(found)
@@ -101,8 +102,17 @@ def _gsm8k(row: Row) -> HeldOutRow:
 
 
 def _lambada(row: Row) -> HeldOutRow | str:
-    """A passage and its last word (Paperno et al., 2016)."""
-    context, target = row.values["context"].rstrip(), row.values["target"].strip()
+    """A passage and its last word (Paperno et al., 2016): in two columns, or in one, as on the hub.
+
+    Raises:
+        DataError: The row has neither.
+    """
+    context, target, text = (row.values[column] for column in _LAMBADA)
+    if text is None and (context is None or target is None):
+        raise DataError(f"{row.where}: needs the column 'text', or 'context' and 'target'; the row has neither")
+    if text is not None:
+        context, _, target = text.strip().rpartition(" ")
+    context, target = context.rstrip(), target.strip()
     if not context or not target:
         return "without a context or a last word"
     return HeldOutRow(text_key(context), {"prompt": context, "completion": f" {target}"})
@@ -120,6 +130,6 @@ _READERS: dict[str, tuple[Columns, Callable[[Row], HeldOutRow | str]]] = {
     "hellaswag": (HELLASWAG, _hellaswag),
     "medmcqa": (MEDMCQA, _medmcqa),
     "gsm8k": ({"question": str, "answer": str}, _gsm8k),
-    "lambada": ({"context": str, "target": str}, _lambada),
+    "lambada": ({}, _lambada),
     "text": ({"text": str}, _text),
 }

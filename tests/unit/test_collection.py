@@ -166,6 +166,10 @@ def test_completions_begin_where_the_prompt_ends(tmp_path, write):
     }
     lambada = {"context": "He saw the ", "target": "signs"}
     assert one(tmp_path, "lambada", write("lambada", [lambada])) == {"prompt": "He saw the", "completion": " signs"}
+    on_the_hub = [{"text": "He saw the signs"}]
+    assert one(tmp_path, "lambada", write("lambada", on_the_hub)) == {"prompt": "He saw the", "completion": " signs"}
+    with pytest.raises(DataError, match="line 1: needs the column 'text', or 'context' and 'target'"):
+        one(tmp_path, "lambada", write("lambada", [{"context": "He saw the"}]))
     assert one(tmp_path, "text", write("text", [{"text": " as it is \n"}])) == {"text": " as it is \n"}
 
 
