@@ -70,9 +70,8 @@ def ask(
     new = [read_patch(path) for path in patch_paths]
     for path, patch in zip(patch_paths, new, strict=True):
         require_base(patch, held.base_hash, path, folder)
-    tokenizer = load_tokenizer(folder)
+    model, tokenizer = load_model(folder, device), load_tokenizer(folder)
     asking = model_asking(folder, tokenizer, prompt_format)
-    model = load_model(folder, device)
     if new:
         old = [read_patch(path) for path in held.paths]
         names = [*held.paths, *patch_paths]
