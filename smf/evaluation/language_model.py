@@ -228,7 +228,7 @@ class LanguageModel(HFLM):
             *(ends if isinstance(ends, list) else [] if ends is None else [ends]),
         }
         # HFLM goes on until all rows hold the same stop string or all have ended, and rows of both kinds until the end.
-        stop_at = _StopStrings(self.tokenizer, stop, context.shape[1])
+        stop_at = StopStrings(self.tokenizer, stop, context.shape[1])
         if options.get("do_sample") in (None, False) and not options.get("temperature"):
             options = {key: value for key, value in options.items() if key != "temperature"} | {"do_sample": False}
         generate = partial(
@@ -244,7 +244,7 @@ class LanguageModel(HFLM):
         return torch.tensor(self._tape.next(lambda: generate().tolist()), device=context.device)
 
 
-class _StopStrings(StoppingCriteria):
+class StopStrings(StoppingCriteria):
     """Ends each row at the first stop string that it holds."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str], start: int):

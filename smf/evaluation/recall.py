@@ -1,5 +1,6 @@
 """Recall: does greedy decoding give the answer to a question? One forward pass a question, no generation."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,7 @@ def recall(
         model: A model in evaluation mode.
         tokenizer: Its tokenizer.
         questions: Prompts, with their answers as completions.
-        max_length: Longest text, in tokens.
+        max_length: Longest text, in tokens, of plain questions. What another format adds does not count.
         asking: What wrote the prompts, and knows what ends an answer.
 
     Returns:
@@ -34,7 +35,8 @@ def recall(
     """
     if not questions:
         return []
-    encoded = encode(tokenizer, questions, loss_on="answer", max_length=max_length, written=asking.written)
+    longest = max_length if asking.prompt_format == "plain" else sys.maxsize
+    encoded = encode(tokenizer, questions, loss_on="answer", max_length=longest, written=asking.written)
     found: list[bool] = []
     for start in range(0, len(encoded), _BATCH_SIZE):
         batch = collate(encoded[start : start + _BATCH_SIZE], tokenizer.pad_token_id).to(model.device)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.errors import DataError
 from smf.seeding import python_generator
-from smf.streams.asking import PLAIN, Asking, tokens_of
+from smf.streams.asking import PLAIN, tokens_of
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, taught_texts
 from smf.streams.places import Span
@@ -229,7 +229,6 @@ def require_fit(
     write_at: WriteAt = "all",
     source: str | Path | None = None,
     limit: str | None = None,
-    asking: Asking = PLAIN,
 ) -> None:
     """Check that every fact can be learned and asked, before the first one is.
 
@@ -242,7 +241,6 @@ def require_fit(
         write_at: See :func:`encode_fact`.
         source: The file that the facts come from, for messages.
         limit: The setting that both lengths come from, for messages; None for the config's.
-        asking: How the facts are asked.
 
     Raises:
         DataError: A text is too long, leaves nothing to learn, or may be written nowhere; names the file, the fact and
@@ -256,8 +254,10 @@ def require_fit(
             options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
             encode_fact(tokenizer, fact, **options, limit=wording_limit)
             if fact.question:
-                asked, fits = asking.answered(fact.question, fact.answers[0]), {"max_length": max_length}
-                encode(tokenizer, [asked], loss_on="answer", **fits, limit=asking_limit, written=asking.written)
+                asked = PLAIN.answered(
+                    fact.question, fact.answers[0]
+                )  # what another format adds is no text of the fact
+                encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
         except DataError as error:
             where = "" if source is None else f"{source}, "
             raise DataError(f"{where}fact {fact.fact_id!r}: {error}") from error

@@ -119,7 +119,6 @@ def learn_stream(
         max_length=settings.max_length,
         max_wording_length=settings.max_wording_length,
         write_at=method.write_at,
-        asking=settings.asking,
     )
     log_write_places(facts, method.write_at)
     num_done = 0
