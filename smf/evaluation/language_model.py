@@ -1,11 +1,10 @@
 """lm-eval's view of a model that was built already: the same numbers as lm-eval's own HFLM, in less time.
 
-A context is computed once for all that may follow it, running text is batched by length over all texts, and each row
-of a generation ends at its own stop string.
+A context is computed once for all that may follow it, so is what prompts begin with, running text is batched by length
+over all texts, and each row of a generation ends at its own stop string.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from lm_eval.api.instance import Instance
@@ -17,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCrite
 from smf.errors import ConfigError, DataError
 from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.shared_context import Item, continuation_likelihoods
+from smf.evaluation.shared_prefix import with_shared_prefix
 from smf.resume import Tape
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.tokens import body_ids, split_ids, start_of_text, token_ids
@@ -231,17 +231,24 @@ class LanguageModel(HFLM):
         stop_at = StopStrings(self.tokenizer, stop, context.shape[1])
         if options.get("do_sample") in (None, False) and not options.get("temperature"):
             options = {key: value for key, value in options.items() if key != "temperature"} | {"do_sample": False}
-        generate = partial(
-            self.model.generate,
-            input_ids=context,
-            max_length=max_length,
-            stopping_criteria=StoppingCriteriaList([stop_at]),
-            pad_token_id=self.tokenizer.pad_token_id,
-            use_cache=True,
-            eos_token_id=sorted(ends),
-            **options,
-        )
-        return torch.tensor(self._tape.next(lambda: generate().tolist()), device=context.device)
+        mask_BT = options.pop("attention_mask")
+
+        def generate() -> list[list[int]]:
+            prompts = with_shared_prefix(self.model, context, mask_BT, max_length)
+            said_BT = self.model.generate(
+                input_ids=prompts.ids_BT,
+                attention_mask=prompts.mask_BT,
+                past_key_values=prompts.cache,
+                max_length=max_length,
+                stopping_criteria=StoppingCriteriaList([stop_at]),
+                pad_token_id=self.tokenizer.pad_token_id,
+                use_cache=True,
+                eos_token_id=sorted(ends),
+                **options,
+            )
+            return said_BT.tolist()
+
+        return torch.tensor(self._tape.next(generate), device=context.device)
 
 
 class StopStrings(StoppingCriteria):

@@ -1,0 +1,64 @@
+"""Prompts that begin alike: what they share is computed once, as solved examples stand before every question.
+
+Shapes: B prompt, T token of the padded prompts.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel
+
+_LEAST = 8
+"""Tokens that prompts must share; below that a pass of its own for them costs more than it saves."""
+
+
+class Prefixed(NamedTuple):
+    """Prompts behind a prefix that is in the cache.
+
+    Attributes:
+        ids_BT: Their ids: the prefix, padding, and what is each prompt's own. As wide as before.
+        mask_BT: 1 for real tokens.
+        cache: Keys and values of the prefix, for each prompt; None if they share too little.
+    """
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+    cache: Cache | None
+
+
+@torch.inference_mode()
+def with_shared_prefix(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, longest: int) -> Prefixed:
+    """Compute what all prompts begin with.
+
+    Args:
+        model: In evaluation mode.
+        ids_BT: Prompts, padded on the left.
+        mask_BT: 1 for real tokens, 0 for padding.
+        longest: Tokens of prompt and answer at most.
+    """
+    lengths_B = mask_BT.sum(1)
+    shared = _shared(ids_BT, lengths_B) if len(ids_BT) > 1 else 0
+    # A sliding window counts padding as distance, which lies between prefix and question then.
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    if shared < _LEAST or (window is not None and longest > window):
+        return Prefixed(ids_BT, mask_BT, None)
+    prefix_1P = ids_BT[:1, ids_BT.shape[1] - lengths_B[0] :][:, :shared]
+    cache = model(input_ids=prefix_1P, use_cache=True, logits_to_keep=1).past_key_values
+    cache.batch_repeat_interleave(len(ids_BT))
+    moved_BT, seen_BT = ids_BT.clone(), torch.ones_like(mask_BT)
+    for row, length in enumerate(lengths_B.tolist()):
+        start = ids_BT.shape[1] - length  # of the prompt, behind its padding
+        moved_BT[row, :shared] = prefix_1P[0]
+        moved_BT[row, shared : shared + start] = ids_BT[row, :start]
+        seen_BT[row, shared : shared + start] = 0
+    return Prefixed(moved_BT, seen_BT, cache)
+
+
+def _shared(ids_BT: Tensor, lengths_B: Tensor) -> int:
+    """How many tokens all prompts begin with; of each at least one is left."""
+    least = int(lengths_B.min()) - 1
+    starts = (ids_BT.shape[1] - lengths_B).tolist()
+    rows = [ids_BT[row, start : start + least] for row, start in enumerate(starts)]
+    same = (torch.stack(rows) == rows[0]).all(0)
+    return int(same.cumprod(0).sum())
