@@ -18,10 +18,14 @@ from smf.resume import Resume
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import Reply, quiz
 from smf.stages.keeping import keep, reserved, stopped_by_ctrl_c
+from smf.stages.knowledge import Neighbour, known_wordings, sayings
 from smf.stages.learn import start_method, write_learned
+from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.lessons import BEST_ARM, Lessons, check
 from smf.stages.taught import Taught, TaughtFact
 from smf.streams.facts import Fact
+from smf.streams.lesson_wordings import lesson_fact
+from smf.streams.neighbours import neighbour_prompts
 from smf.training.learn import StreamSettings, learn_stream
 
 
@@ -62,7 +66,10 @@ def teach(
     facts, tokenizer = checked.facts, checked.tokenizer
     with reserved(out):
         learner = _learner(folder, checked.background, settings, lessons)
+        facts, worded = _worded(learner, tokenizer, facts, lessons)
         asked_before = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens)
+        beside = neighbour_prompts(facts, lessons.num_neighbours, lessons.seed)
+        said_before = sayings(learner.model, tokenizer, beside)
         scores_before = _scores(checked.evaluator, learner, tokenizer)
         stream = StreamSettings(
             steps_per_fact=lessons.steps,
@@ -87,6 +94,8 @@ def teach(
             if stopped():
                 raise KeyboardInterrupt
             asked_after = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens)
+            wordings = [known_wordings(learner.model, tokenizer, fact, lessons.max_length) for fact in facts]
+            said_after = sayings(learner.model, tokenizer, beside)
             scores_after = _scores(checked.evaluator, learner, tokenizer)
             num_slots = read_patch(out).num_rows
     taught = (
@@ -97,11 +106,13 @@ def teach(
             losses=tuple(row["losses"]),
             steps=sum(any(step.values()) for step in row["slots"]),
             acquired=row["acquired"],
+            wordings=known,
         )
-        for fact, row, before, after in zip(facts, logged, asked_before, asked_after, strict=True)
+        for fact, row, before, after, known in zip(facts, logged, asked_before, asked_after, wordings, strict=True)
     )
     probes = {metric: (scores_before[metric], scores_after[metric]) for metric in scores_before}
-    return Taught(tuple(taught), probes, num_slots, settings["stop_loss"], lessons.steps)
+    neighbours = tuple(map(Neighbour, beside, said_before, said_after))
+    return Taught(tuple(taught), probes, num_slots, settings["stop_loss"], lessons.steps, neighbours, worded)
 
 
 def preview(
@@ -125,7 +136,18 @@ def preview(
     require_new(out)
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
     model = load_model(folder, lessons.device)
-    return checked.facts, quiz(model, checked.tokenizer, checked.facts, lessons.max_new_tokens)
+    facts = [lesson_fact(fact) for fact in checked.facts]
+    return facts, quiz(model, checked.tokenizer, facts, lessons.max_new_tokens)
+
+
+def _worded(
+    learner: Method, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], lessons: Lessons
+) -> tuple[list[Fact], Paraphrased | None]:
+    """The facts in the wordings that teach them, and what became of the model's own."""
+    report = None
+    if lessons.paraphrases:
+        facts, report = paraphrased(learner.model, tokenizer, facts, lessons.paraphrases, lessons.seed)
+    return [lesson_fact(fact) for fact in facts], report
 
 
 def _learner(folder: str | Path, background: BackgroundCounts, settings: Mapping, lessons: Lessons) -> Method:
