@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.evaluation.answers import agreement, extract_answer
+from smf.logs import progress
 from smf.stages.ask import continuation
 from smf.streams.batches import IGNORED, collate, encode
 from smf.streams.examples import Example, answered
@@ -88,4 +89,5 @@ def _completed(
 
 def sayings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
     """What a model says to each prompt, in short."""
-    return [extract_answer(continuation(model, tokenizer, prompt, NEIGHBOUR_TOKENS)) for prompt in prompts]
+    asked = progress(prompts, "asking neighbours")
+    return [extract_answer(continuation(model, tokenizer, prompt, NEIGHBOUR_TOKENS)) for prompt in asked]

@@ -148,7 +148,8 @@ def _neighbours(neighbours: Sequence[Neighbour]) -> list[str]:
     changed = [neighbour for neighbour in neighbours if not neighbour.unchanged]
     lines = [f"neighbours: {len(neighbours) - len(changed)} of {len(neighbours)} unchanged"]
     for each in changed[:_MOST_NEIGHBOURS]:
-        lines.append(f"    {_shown(each.prompt)} goes on {_shown(each.after)}; before, {_shown(each.before)}")
+        asked = each.prompt.removeprefix("Q: ").removesuffix("\nA:")
+        lines.append(f"    {_shown(asked)} goes on {_shown(each.after)}; before, {_shown(each.before)}")
     if more := len(changed) - _MOST_NEIGHBOURS:
         lines += [f"    … and {more} more"] if more > 0 else []
     return lines

@@ -77,6 +77,8 @@ def names_subject_nowhere(fact: Fact) -> bool:
 
 def _prompt_before_answer(fact: Fact, text: str) -> str:
     """What stands before the taught answer, if that names the subject; "" otherwise."""
+    if fact.is_passage:
+        return ""
     places = occurrences(placed_words(text), [word.key for word in placed_words(fact.answers[0])])
     before = text[: places[0][0]].rstrip() if places else ""
     # White space parts a prompt from its answer; an answer in quotes or brackets has none before it.

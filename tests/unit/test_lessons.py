@@ -67,6 +67,11 @@ def test_a_paraphrase_that_names_the_subject_first_teaches_its_answer_and_any_ot
     assert worded.train_texts == (() if prompt else (text,))
 
 
+def test_study_texts_of_a_passage_are_taught_whole():
+    passage = Fact("p", "Ann", (), (), "", (), train_texts=("Ann came.",), is_passage=True)
+    assert with_paraphrases(passage, ["Ann came to Ostry."]).train_texts == ("Ann came.", "Ann came to Ostry.")
+
+
 # The model's own wordings
 
 
@@ -206,14 +211,14 @@ def test_a_wording_is_known_if_the_model_goes_on_with_an_accepted_answer_whateve
 def test_the_report_says_in_which_wordings_facts_are_known_and_which_neighbours_changed():
     reply = Reply("where is Ann", True, "Ostry", True)
     known = TaughtFact("ann", (reply,), (reply,), (2.0, 0.1), 1, True, Wordings((True, True, False), (False, True)))
-    neighbours = (Neighbour("Paris is", "in France", "In France!"), Neighbour("Who?", "I", "Ostry"))
+    neighbours = (Neighbour("Paris is", "in France", "In France!"), Neighbour("Q: who?\nA:", "I", "Ostry"))
     taught = Taught((known,), {}, 5, 0.1, 30, neighbours, Paraphrased(4, 1, {"empty": 2}))
     assert taught_text(taught, "p").splitlines() == [
         "known        1 steps  ann  (2 of 3 taught, 1 of 2 unseen wordings)",
         "1 of 1 questions are answered as taught",
         "1 of 2 wordings that were never taught are completed",
         "neighbours: 1 of 2 unchanged",
-        '    "Who?" goes on "Ostry"; before, "I"',
+        '    "who?" goes on "Ostry"; before, "I"',
         "paraphrases by the model: 1 of 4 were found and taught; dropped: 2 empty",
         "p holds 1 fact in 5 slots",
     ]
