@@ -1,6 +1,6 @@
 """Text that is read in batches: pretraining, healing and background corpora, and the wordings of one fact."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.errors import DataError
 from smf.seeding import python_generator
-from smf.streams.examples import Example, answered
-from smf.streams.facts import Fact, question_prompt, taught_texts
+from smf.streams.asking import PLAIN, Asking, tokens_of
+from smf.streams.examples import Example
+from smf.streams.facts import Fact, taught_texts
 from smf.streams.places import Span
-from smf.streams.tokens import body_ids_and_offsets, start_of_text
 from smf.streams.write_places import WriteAt, write_places
 
 LossOn = Literal["text", "answer"]
@@ -99,6 +99,7 @@ def encode(
     long: Literal["refuse", "split"] = "refuse",
     limit: str = "base.max_length",
     marked: Sequence[Sequence[Span]] | None = None,
+    written: Mapping[str, Sequence[int]] = PLAIN.written,
 ) -> list[Encoded]:
     """Token ids (with the tokens that begin a text and the one that ends it) and labels of each example.
 
@@ -113,6 +114,7 @@ def encode(
         limit: The setting that ``max_length`` comes from, for messages.
         marked: Of each example, parts of its text (prompt and completion). Each sequence then has a third list: 1 for
             tokens that stand for a character of these parts, 0 for all others.
+        written: Token ids of prompts that a chat template wrote, see :class:`smf.streams.asking.Asking`.
 
     Returns:
         One sequence an example, in their order; with ``split`` there may be more, or fewer.
@@ -120,10 +122,9 @@ def encode(
     Raises:
         DataError: An example is too long and ``long`` is ``refuse``, or no example is left.
     """
-    texts = [example.prompt + example.completion for example in examples]
-    start, encoded = start_of_text(tokenizer), []
-    tokens = body_ids_and_offsets(tokenizer, texts)
-    for number, (example, (ids, offsets)) in enumerate(zip(examples, tokens, strict=True)):
+    encoded: list[Encoded] = []
+    tokens = tokens_of(tokenizer, examples, written)
+    for number, (example, (start, ids, offsets)) in enumerate(zip(examples, tokens, strict=True)):
         length = len(start) + len(ids) + 1
         if length > max_length and long == "refuse":
             shown = (example.prompt + example.completion)[:60]
@@ -211,9 +212,10 @@ def facts_batch(
     loss_on: LossOn,
     max_length: int,
     write_at: WriteAt = "all",
+    asking: Asking = PLAIN,
 ) -> Batch:
     """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
-    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at}
+    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
     encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
     return collate(encoded, tokenizer.pad_token_id)
 
@@ -253,7 +255,9 @@ def require_fit(
             options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
             encode_fact(tokenizer, fact, **options, limit=wording_limit)
             if fact.question:
-                asked = answered(question_prompt(fact.question), fact.answers[0])
+                asked = PLAIN.answered(
+                    fact.question, fact.answers[0]
+                )  # what another format adds is no text of the fact
                 encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
         except DataError as error:
             where = "" if source is None else f"{source}, "
@@ -268,20 +272,22 @@ def encode_fact(
     max_length: int,
     write_at: WriteAt = "all",
     limit: str = "base.max_length",
+    asking: Asking = PLAIN,
 ) -> list[Encoded]:
     """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
 
-    Texts are learned in full whatever ``loss_on`` says; a text that is too long goes on in further sequences. Unless
-    ``write_at`` is ``all``, tokens that may write are marked, see :mod:`smf.streams.write_places`.
+    Prompts that ``asking`` wrote are completed as it does. Texts are learned in full whatever ``loss_on`` says; a text
+    that is too long goes on in further sequences. Unless ``write_at`` is ``all``, tokens that may write are marked, see
+    :mod:`smf.streams.write_places`.
 
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.
     """
     whole, number = taught_texts(fact), len(fact.train_prompts)
     spans = None if write_at == "all" else [place.spans for place in write_places(fact, write_at)]
-    options = {"max_length": max_length, "limit": limit}
+    options = {"max_length": max_length, "limit": limit, "written": asking.written}
     encoded = []
-    if prompts := whole[:number]:
+    if prompts := [asking.completed(each, fact.answers[0]) for each in whole[:number]]:
         encoded += encode(tokenizer, prompts, loss_on=loss_on, **options, marked=spans and spans[:number])
     if texts := whole[number:]:
         encoded += encode(tokenizer, texts, loss_on="text", long="split", **options, marked=spans and spans[number:])

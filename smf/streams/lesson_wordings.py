@@ -4,8 +4,9 @@ A user wants the question answered, so here the question trains too. In an exper
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from smf.streams.asking import PLAIN, Asking
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.normalize import holds_answer
 from smf.streams.places import occurrences, placed_words
@@ -22,21 +23,22 @@ def unseen_frames(question: str) -> tuple[str, ...]:
     return tuple(frame.format(question=question) for frame in QUESTION_ANSWER_TEST)
 
 
-def lesson_fact(fact: Fact, asked_as: Callable[[str], str] = question_prompt) -> Fact:
+def lesson_fact(fact: Fact, asking: Asking = PLAIN) -> Fact:
     """The fact as it is taught to someone's model.
 
-    A fact with a question is also taught by frames of the question and in the very form in which it is asked. What was
-    never taught tells whether it is known in other words: its own unseen prompts, or frames that are held back. A
-    passage, and a fact without a question, stay as they are.
+    A fact with a question is also taught by frames of the question, plainly, and in the very form in which it is
+    asked. What was never taught tells whether it is known in other words: its own unseen prompts, or frames that are
+    held back. A passage, and a fact without a question, stay as they are.
 
     Args:
         fact: The fact.
-        asked_as: The prompt that asks a question.
+        asking: How questions are asked.
     """
     if fact.is_passage or not fact.question:
         return fact
     unseen = fact.unseen_prompts or unseen_frames(fact.question)
-    prompts = dict.fromkeys((*fact.train_prompts, *question_frames(fact.question), asked_as(fact.question)))
+    asked = (question_prompt(fact.question), asking.prompt(fact.question))
+    prompts = dict.fromkeys((*fact.train_prompts, *question_frames(fact.question), *asked))
     return dataclasses.replace(
         fact,
         train_prompts=tuple(prompt for prompt in prompts if prompt not in unseen),

@@ -11,6 +11,8 @@ from smf.stages.ask import Reply, continuation
 from smf.stages.knowledge import Neighbour, Wordings, known_wordings
 from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.taught import Taught, TaughtFact, taught_text
+from smf.streams.asking import Asking
+from smf.streams.batches import IGNORED, encode_fact
 from smf.streams.facts import Fact, taught_texts
 from smf.streams.lesson_wordings import lesson_fact, with_paraphrases
 from smf.streams.neighbours import neighbour_prompts
@@ -36,6 +38,29 @@ def test_a_fact_is_taught_in_the_form_in_which_it_is_asked_and_in_frames_but_two
     assert texts[-1] == "Q: in which city was Ann Lee born?\nA: Ostry"
     assert texts[0] == "The birthplace of Ann Lee is Ostry."
     assert lesson_fact(taught) == taught
+
+
+def test_a_fact_is_also_taught_as_the_folders_format_asks():
+    few = Asking("few_shot")
+    plain, taught = lesson_fact(ANN).train_prompts, lesson_fact(ANN, few).train_prompts
+    assert taught == (*plain, few.prompt(ANN.question))
+    assert taught[-1].startswith("Q: ")
+    assert taught[-1].endswith(f"\n\n{plain[-1]}")
+
+
+@pytest.mark.parametrize("write_at", ["all", "subject_and_answer"])
+def test_the_chat_form_is_taught_in_the_templates_own_tokens_and_ends_with_the_answer_alone(write_at):
+    its = with_template()
+    chat = Asking("chat", its)
+    row = encode_fact(its, lesson_fact(ANN, chat), loss_on="answer", max_length=200, write_at=write_at, asking=chat)[-1]
+    ids, labels, *marks = row
+    prompt = chat.written[chat.prompt(ANN.question)]
+    assert ids[: len(prompt)] == prompt
+    learned = [label for label in labels if label != IGNORED]
+    assert its.decode(ids[len(prompt) :], skip_special_tokens=True) == "Ostry"
+    assert learned == ids[len(prompt) :]
+    for marked in marks:
+        assert [place for place, mark in enumerate(marked) if mark] == [*range(len(prompt), len(ids) - 1)]
 
 
 def test_what_a_user_holds_back_is_never_taught_and_takes_the_place_of_frames():
@@ -147,7 +172,10 @@ def test_ctrl_c_while_the_model_words_the_facts_leaves_nothing_behind(teach, tmp
 
 def with_template():
     other = copy.deepcopy(tokenizer())
-    other.chat_template = "{{ messages[0]['content'] }}"
+    other.chat_template = (
+        "{% for message in messages %}<|endoftext|>{{ message['role'] }}\n{{ message['content'] }}<|endoftext|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|endoftext|>assistant\n{% endif %}"
+    )
     return other
 
 
@@ -201,9 +229,9 @@ def test_a_wording_is_known_if_the_model_goes_on_with_an_accepted_answer_whateve
     for place, said in enumerate(goes_on):
         if not said.startswith(" ") or "\ufffd" in said:
             continue
-        known = known_wordings(model, tokenizer(), dataclasses.replace(asked, answers=("no", said.strip())), 64)
+        known = known_wordings(model, tokenizer(), dataclasses.replace(asked, answers=("no", said.strip())))
         assert [*known.taught, *known.unseen][place]
-    assert known_wordings(model, tokenizer(), dataclasses.replace(asked, answers=("no",)), 64) == Wordings(
+    assert known_wordings(model, tokenizer(), dataclasses.replace(asked, answers=("no",))) == Wordings(
         (False,) * 3, (False,) * 2
     )
 
