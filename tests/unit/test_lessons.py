@@ -194,6 +194,18 @@ def test_the_number_of_paraphrases_is_four_unless_it_is_given(teach, monkeypatch
     assert asked == [4]
 
 
+def test_behind_solved_examples_a_question_is_taught_in_that_form_too_and_answered_in_it(
+    teach, results, tmp_path, capsys
+):
+    length = str(len(tokenizer()(" Ostry").input_ids))  # the tiny model does not learn to end its answers
+    options = ("--prompt-format", "few_shot", "--max-new-tokens", length)
+    assert teach("--steps", "40", *options) == 0
+    assert "(8 of 8 taught, " in capsys.readouterr().out  # six frames, the question plainly, and behind examples
+    files = (results / "healed", tmp_path / "p.safetensors")
+    assert cli.main(["ask", *map(str, files), "where is Ann?", *options]) == 0
+    assert capsys.readouterr().out == "Ostry\n"
+
+
 # Neighbours
 
 
