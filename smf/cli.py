@@ -97,6 +97,15 @@ def _parser() -> argparse.ArgumentParser:
         choices=WRITE_AT,
         help="words whose slots may be written: all, those of the subject, or of the answer too; default: all",
     )
+    teach.add_argument(
+        "--paraphrase",
+        dest="paraphrases",
+        type=int,
+        nargs="?",
+        const=4,
+        metavar="N",
+        help="let the model word each fact N times itself (N: 4), beside its own wordings and those of templates",
+    )
     teach.add_argument("--max-length", type=int, help="longest text, in tokens; default: 128")
     teach.add_argument(
         "--max-new-tokens", type=int, help="longest answer, in tokens, when the model is asked; default: 32"

@@ -42,7 +42,7 @@ def teach(options: argparse.Namespace) -> int | None:
     settings = dict(BEST_ARM)
     chosen = ("learning_rate", "stop_loss", "write_at")
     settings |= {name: value for name in chosen if (value := getattr(options, name)) is not None}
-    names = ("steps", "max_length", "max_new_tokens", "allow_updates", "device", "prompt_format")
+    names = ("steps", "max_length", "max_new_tokens", "allow_updates", "paraphrases", "device", "prompt_format")
     arguments = {
         "counts_path": options.counts or counts,
         "probe_paths": options.probe if options.probe is not None else found,

@@ -23,6 +23,8 @@ from smf.stages.model_asking import ChosenFormat, model_asking
 from smf.streams.asking import Asking
 from smf.streams.batches import require_fit
 from smf.streams.facts import Fact
+from smf.streams.lesson_wordings import lesson_fact
+from smf.streams.tokens import body_ids
 
 BEST_ARM = {
     "kind": "smf",
@@ -48,6 +50,8 @@ class Lessons:
         max_length: Longest text, in tokens.
         max_new_tokens: Longest answer, in tokens, when the model is asked.
         allow_updates: Whether a fact replaces an earlier one that contradicts it.
+        paraphrases: Wordings of each fact that the model is asked to find itself; 0 asks for none.
+        num_neighbours: Prompts that no fact is about, at most, beside those that facts bring themselves.
         num_items: Of each held-out set, how many rows are asked at most.
         seed: Of what is drawn.
         device: Where to compute.
@@ -59,6 +63,8 @@ class Lessons:
     max_length: int = 128
     max_new_tokens: int = MOST_NEW_TOKENS
     allow_updates: bool = False
+    paraphrases: int = 0
+    num_neighbours: int = 10
     num_items: int = 200
     seed: int = 0
     device: str = "cpu"
@@ -71,7 +77,7 @@ class Checked:
     """What was read.
 
     Attributes:
-        facts: What is taught.
+        facts: What is taught, as the file has it.
         name: Of the file of facts, for people who stack patches.
         start_hash: Of the model.
         background: Its background counts.
@@ -114,6 +120,8 @@ def check(
     if lessons.max_length < 2:
         refuse("max_length", lessons.max_length, "2 tokens at least")
     require_new_tokens(lessons.max_new_tokens)
+    if lessons.paraphrases < 0:
+        refuse("paraphrases", lessons.paraphrases, "0 or more")
     require_device(lessons.device)
     facts = read_user_facts(facts_path, allow_updates=lessons.allow_updates)
     name = f"{Path(facts_path).name} {sha256(facts_path)[:8]}"
@@ -126,15 +134,29 @@ def check(
         )
     background = BackgroundCounts.load(counts_path, model_hash=start_hash)
     tokenizer = load_tokenizer(folder)
+    if lessons.paraphrases and tokenizer.chat_template is None:
+        raise CheckpointError(
+            f"--paraphrase asks the model to word the facts, but the tokenizer of {folder} has no chat template to ask "
+            "it in; leave the option out (templates word each question), or give the facts more statements"
+        )
     asking = model_asking(folder, tokenizer, lessons.prompt_format)
     evaluator = probes_evaluator(probe_paths, lessons.num_items, asking.prompt_format, tokenizer)
     limits = {"max_length": lessons.max_length, "limit": "--max-length", "source": facts_path}
-    require_fit(tokenizer, facts, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
+    lesson = [lesson_fact(fact) for fact in facts]
+    require_fit(tokenizer, lesson, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
+    learned.append(lessons.paraphrases)
     learned.append(asking.prompt_format)  # in which it is noted whether a fact is known right after its steps
     key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])
     return Checked(facts, name, start_hash, background, evaluator, tokenizer, asking, key)
+
+
+def longest_wording(asking: Asking, tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
+    """The longest wording that teaches, in tokens: what the form of asking adds does not count as text of the fact."""
+    if asking.prompt_format == "plain":
+        return max_length
+    return max_length + len(body_ids(tokenizer, [asking.prompt("a")])[0])
 
 
 def _base_without_patches(folder: str | Path) -> str:

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from smf.stages.ask import Reply
+from smf.stages.knowledge import Neighbour, Wordings
+from smf.stages.lesson_paraphrases import Paraphrased
 from smf.streams.facts import Fact
 
 _LONGEST = 100  # characters of a question or an answer that are shown
+_MOST_NEIGHBOURS = 5  # changed ones that are shown
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class TaughtFact:
         losses: Of its texts before each step, nats a token.
         steps: How many steps were taken.
         acquired: Whether the question was answered right after the fact's own steps; None for a fact without one.
+        wordings: In which wordings it is known once all facts are taught.
     """
 
     fact_id: str
@@ -28,6 +32,7 @@ class TaughtFact:
     losses: tuple[float, ...]
     steps: int
     acquired: bool | None
+    wordings: Wordings = Wordings((), ())
 
     @property
     def known(self) -> bool | None:
@@ -45,6 +50,8 @@ class Taught:
         num_slots: Slots that the patch holds.
         stop_loss: A fact's steps ended when its loss was below this, nats a token.
         most_steps: So many steps a fact at most.
+        neighbours: What the model says beside the facts.
+        paraphrased: What became of wordings by the model; None if it was asked for none.
     """
 
     facts: tuple[TaughtFact, ...]
@@ -52,6 +59,8 @@ class Taught:
     num_slots: int
     stop_loss: float
     most_steps: int
+    neighbours: tuple[Neighbour, ...] = ()
+    paraphrased: Paraphrased | None = None
 
     @property
     def unknown(self) -> list[TaughtFact]:
@@ -100,7 +109,7 @@ def taught_text(taught: Taught, out: object) -> str:
     words = {True: "known", False: "not known", None: "not asked"}
     lines = []
     for fact in taught.facts:
-        lines.append(f"{words[fact.known]:<10} {fact.steps:>3} steps  {fact.fact_id}")
+        lines.append(f"{words[fact.known]:<10} {fact.steps:>3} steps  {fact.fact_id}{_in_wordings(fact)}")
         if fact.known is False:
             for reply, old in zip(fact.after, fact.before, strict=True):
                 if not reply.right:
@@ -108,11 +117,49 @@ def taught_text(taught: Taught, out: object) -> str:
                     lines.append(f"    {_shown(reply.asked)} is answered {_shown(reply.said)}{same}")
             lines.append(f"    {why_unknown(fact, taught.stop_loss, taught.most_steps)}")
     lines += _counted([fact.after for fact in taught.facts])
+    lines += _counted_unseen(taught.facts)
+    lines += _neighbours(taught.neighbours)
+    lines += _paraphrases(taught.paraphrased)
     for metric, (before, after) in taught.probes.items():
         lines.append(f"{metric}: {before:.3f} before, {after:.3f} after")
     number = len(taught.facts)
     lines.append(f"{out} holds {number:,} fact{'s' * (number != 1)} in {taught.num_slots:,} slots")
     return "\n".join(lines)
+
+
+def _in_wordings(fact: TaughtFact) -> str:
+    """In which wordings the fact is known, if it has any that can be completed."""
+    found = (fact.wordings.taught, "taught"), (fact.wordings.unseen, "unseen")
+    parts = [f"{sum(known)} of {len(known)} {what}" for known, what in found if known]
+    return f"  ({', '.join(parts)} wordings)" if parts else ""
+
+
+def _counted_unseen(facts: Sequence[TaughtFact]) -> list[str]:
+    """How many unseen wordings of facts with a question are completed; those of other facts were asked."""
+    asked = [fact for fact in facts if any(reply.is_question for reply in fact.after)]
+    unseen = [known for fact in asked for known in fact.wordings.unseen]
+    return [f"{sum(unseen)} of {len(unseen)} wordings that were never taught are completed"] if unseen else []
+
+
+def _neighbours(neighbours: Sequence[Neighbour]) -> list[str]:
+    """How many neighbours are as they were, and the first that are not."""
+    if not neighbours:
+        return []
+    changed = [neighbour for neighbour in neighbours if not neighbour.unchanged]
+    lines = [f"neighbours: {len(neighbours) - len(changed)} of {len(neighbours)} unchanged"]
+    for each in changed[:_MOST_NEIGHBOURS]:
+        asked = each.prompt.removeprefix("Q: ").removesuffix("\nA:")
+        lines.append(f"    {_shown(asked)} goes on {_shown(each.after)}; before, {_shown(each.before)}")
+    if more := len(changed) - _MOST_NEIGHBOURS:
+        lines += [f"    … and {more} more"] if more > 0 else []
+    return lines
+
+
+def _paraphrases(report: Paraphrased | None) -> list[str]:
+    if report is None:
+        return []
+    reasons = ", ".join(f"{number} {reason}" for reason, number in report.dropped.items()) or "none"
+    return [f"paraphrases by the model: {report.kept} of {report.wanted} were found and taught; dropped: {reasons}"]
 
 
 def preview_text(facts: Sequence[Fact], replies: Sequence[Sequence[Reply]], most_steps: int) -> str:

@@ -18,11 +18,19 @@ from smf.resume import Resume
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import Reply, quiz
 from smf.stages.keeping import keep, reserved, stopped_by_ctrl_c
+from smf.stages.knowledge import Neighbour, known_wordings, sayings
 from smf.stages.learn import start_method, write_learned
-from smf.stages.lessons import BEST_ARM, Lessons, check
+from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
+from smf.stages.lessons import BEST_ARM, Lessons, check, longest_wording
 from smf.stages.taught import Taught, TaughtFact
+from smf.streams.asking import Asking
 from smf.streams.facts import Fact
+from smf.streams.lesson_wordings import lesson_fact
+from smf.streams.neighbours import neighbour_prompts
 from smf.training.learn import StreamSettings, learn_stream
+
+_WORDINGS_TOGETHER = 4
+"""A question behind solved examples is five times as long as other wordings, which need not be padded to it."""
 
 
 def teach(
@@ -62,13 +70,18 @@ def teach(
     facts, tokenizer = checked.facts, checked.tokenizer
     with reserved(out):
         learner = _learner(folder, checked.background, settings, lessons)
+        facts, worded = _worded(learner, tokenizer, facts, lessons, checked.asking)
         asked_before = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
+        beside = neighbour_prompts(facts, lessons.num_neighbours, lessons.seed)
+        said_before = sayings(learner.model, tokenizer, beside, checked.asking)
         scores_before = _scores(checked.evaluator, learner, tokenizer)
         stream = StreamSettings(
             steps_per_fact=lessons.steps,
             loss_on="answer",
             snapshots=(len(facts),),
             max_length=lessons.max_length,
+            max_wording_length=longest_wording(checked.asking, tokenizer, lessons.max_length),
+            micro_batch_size=None if checked.asking.prompt_format == "plain" else _WORDINGS_TOGETHER,
             asking=checked.asking,
         )
         state = Path(out).with_name(f".{Path(out).name}.teaching")
@@ -88,6 +101,8 @@ def teach(
             if stopped():
                 raise KeyboardInterrupt
             asked_after = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
+            wordings = [known_wordings(learner.model, tokenizer, fact, checked.asking) for fact in facts]
+            said_after = sayings(learner.model, tokenizer, beside, checked.asking)
             scores_after = _scores(checked.evaluator, learner, tokenizer)
             num_slots = read_patch(out).num_rows
     taught = (
@@ -98,11 +113,13 @@ def teach(
             losses=tuple(row["losses"]),
             steps=sum(any(step.values()) for step in row["slots"]),
             acquired=row["acquired"],
+            wordings=known,
         )
-        for fact, row, before, after in zip(facts, logged, asked_before, asked_after, strict=True)
+        for fact, row, before, after, known in zip(facts, logged, asked_before, asked_after, wordings, strict=True)
     )
     probes = {metric: (scores_before[metric], scores_after[metric]) for metric in scores_before}
-    return Taught(tuple(taught), probes, num_slots, settings["stop_loss"], lessons.steps)
+    neighbours = tuple(map(Neighbour, beside, said_before, said_after))
+    return Taught(tuple(taught), probes, num_slots, settings["stop_loss"], lessons.steps, neighbours, worded)
 
 
 def preview(
@@ -126,7 +143,18 @@ def preview(
     require_new(out)
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
     model = load_model(folder, lessons.device)
-    return checked.facts, quiz(model, checked.tokenizer, checked.facts, lessons.max_new_tokens, checked.asking)
+    facts = [lesson_fact(fact, checked.asking) for fact in checked.facts]
+    return facts, quiz(model, checked.tokenizer, facts, lessons.max_new_tokens, checked.asking)
+
+
+def _worded(
+    learner: Method, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], lessons: Lessons, asking: Asking
+) -> tuple[list[Fact], Paraphrased | None]:
+    """The facts in the wordings that teach them, and what became of the model's own."""
+    report = None
+    if lessons.paraphrases:
+        facts, report = paraphrased(learner.model, tokenizer, facts, lessons.paraphrases, lessons.seed)
+    return [lesson_fact(fact, asking) for fact in facts], report
 
 
 def _learner(folder: str | Path, background: BackgroundCounts, settings: Mapping, lessons: Lessons) -> Method:

@@ -91,6 +91,12 @@ class Asking:
             return Example(prompt, self._gap + answer.strip(" "))
         return answered(prompt, answer)
 
+    def completed(self, example: Example, answer: str) -> Example:
+        """A prompt that this format wrote, with its answer as the format puts it; any other example as it is."""
+        if example.prompt not in self.written:
+            return example
+        return Example(example.prompt, self._gap + answer.strip(" "))
+
     def ends_answer(self, tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
         """Whether an answer has ended where the model goes on with this token."""
         if token == tokenizer.eos_token_id or token in self.end_ids:

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.errors import DataError
 from smf.seeding import python_generator
-from smf.streams.asking import PLAIN, tokens_of
+from smf.streams.asking import PLAIN, Asking, tokens_of
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, taught_texts
 from smf.streams.places import Span
@@ -212,9 +212,10 @@ def facts_batch(
     loss_on: LossOn,
     max_length: int,
     write_at: WriteAt = "all",
+    asking: Asking = PLAIN,
 ) -> Batch:
     """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
-    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at}
+    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
     encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
     return collate(encoded, tokenizer.pad_token_id)
 
@@ -271,20 +272,22 @@ def encode_fact(
     max_length: int,
     write_at: WriteAt = "all",
     limit: str = "base.max_length",
+    asking: Asking = PLAIN,
 ) -> list[Encoded]:
     """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
 
-    Texts are learned in full whatever ``loss_on`` says; a text that is too long goes on in further sequences. Unless
-    ``write_at`` is ``all``, tokens that may write are marked, see :mod:`smf.streams.write_places`.
+    Prompts that ``asking`` wrote are completed as it does. Texts are learned in full whatever ``loss_on`` says; a text
+    that is too long goes on in further sequences. Unless ``write_at`` is ``all``, tokens that may write are marked, see
+    :mod:`smf.streams.write_places`.
 
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.
     """
     whole, number = taught_texts(fact), len(fact.train_prompts)
     spans = None if write_at == "all" else [place.spans for place in write_places(fact, write_at)]
-    options = {"max_length": max_length, "limit": limit}
+    options = {"max_length": max_length, "limit": limit, "written": asking.written}
     encoded = []
-    if prompts := whole[:number]:
+    if prompts := [asking.completed(each, fact.answers[0]) for each in whole[:number]]:
         encoded += encode(tokenizer, prompts, loss_on=loss_on, **options, marked=spans and spans[:number])
     if texts := whole[number:]:
         encoded += encode(tokenizer, texts, loss_on="text", long="split", **options, marked=spans and spans[number:])

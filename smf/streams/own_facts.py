@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.streams.facts import Fact, require_whole
+from smf.streams.lesson_wordings import names_subject_nowhere, question_frames, unseen_frames
 from smf.streams.normalize import bare_question, holds_answer, spaced, text_key
 from smf.streams.repeats import without_repeats
 from smf.streams.rows import Row, read_rows
@@ -28,8 +29,10 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
 
     A row has ``answers``, the accepted ones; ``statements``, whole sentences that each hold one of them, or
     ``prompts``, texts that the first of them completes, or both; ``question`` or ``unseen_prompts``, which only ever
-    test; and, if wanted, ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``. One text may stand
-    for a list of one. Facts that repeat an earlier one are left out.
+    test; and, if wanted, ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``. A row with a
+    question may leave out statements and prompts: frames of the question then teach it, as they teach TriviaQA's
+    (:func:`smf.streams.questions.question_fact`). One text may stand for a list of one. Facts that repeat an earlier
+    one are left out.
 
     Args:
         data_root: See :func:`smf.streams.rows.read_rows`.
@@ -78,23 +81,29 @@ def _own_fact(row: Row) -> Fact:
     statements, prompts = lists["statements"], lists["prompts"]
     if not answers or not all(answers):
         raise DataError(f"{row.where}: column 'answers' must list one accepted answer or more, none of them empty")
-    if not statements and not prompts:
-        raise DataError(f"{row.where}: columns 'statements' and 'prompts' are empty; give what is to be learned")
+    question = bare_question(spaced(question))
+    if not statements and not prompts and not question:
+        raise DataError(
+            f"{row.where}: columns 'statements', 'prompts' and 'question' are empty; give what is to be learned: a "
+            "statement, a prompt that the answer completes, or a question, of which templates make such prompts"
+        )
     for statement in statements:
         if not holds_answer(statement, answers):
             raise DataError(f"{row.where}: the statement {statement[:80]!r} holds none of the answers {list(answers)}")
         if any(text_key(statement) == text_key(answer) for answer in answers):
             raise DataError(f"{row.where}: the statement {statement[:80]!r} is the answer and says nothing of it")
-    question = bare_question(spaced(question))
     if not question and not lists["unseen_prompts"]:
         raise DataError(f"{row.where}: there is neither a 'question' nor 'unseen_prompts'; nothing would test the fact")
+    unseen = lists["unseen_prompts"]
+    if not statements and not prompts:
+        prompts, unseen = question_frames(question), unseen or unseen_frames(question)
     # A statement that ends with the taught answer is a prompt that this answer completes.
     completed = {statement: _prompt_of(statement, answers[0]) for statement in statements}
     fact = Fact(
         fact_id=fact_id or ("" if row.values["fact_id"] else f"fact-{row.number:05d}"),
         subject=subject or question or (*prompts, *statements)[0],
         train_prompts=tuple(dict.fromkeys([*prompts, *filter(None, completed.values())])),
-        unseen_prompts=lists["unseen_prompts"],
+        unseen_prompts=unseen,
         question=question,
         answers=answers,
         train_texts=tuple(statement for statement, prompt in completed.items() if not prompt),
@@ -102,6 +111,14 @@ def _own_fact(row: Row) -> Fact:
         locality_answers=lists["locality_answers"],
     )
     require_whole(fact, row.where)
+    if subject and names_subject_nowhere(fact):
+        logger.warning(
+            "%s: fact %r: neither its question nor any of its wordings names its subject %r; what goes by the subject "
+            "(write_at, neighbours) goes by the words that its wordings share, or by none",
+            row.where,
+            fact.fact_id,
+            subject[:60],
+        )
     return fact
 
 

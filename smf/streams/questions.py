@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from smf.artifacts import Columns
 from smf.errors import DataError
 from smf.streams.facts import Fact
+from smf.streams.lesson_wordings import question_frames, unseen_frames
 from smf.streams.normalize import QUESTION_MARKS, as_written, bare_question, spaced, text_key
 from smf.streams.rows import Row
-from smf.streams.wordings import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ def question_fact(pair: Pair, prefix: str) -> Fact:
     return Fact(
         fact_id=f"{prefix}-{pair.row:05d}",
         subject=pair.question,
-        train_prompts=tuple(wording.format(question=pair.question) for wording in QUESTION_ANSWER_TRAIN),
-        unseen_prompts=tuple(wording.format(question=pair.question) for wording in QUESTION_ANSWER_TEST),
+        train_prompts=question_frames(pair.question),
+        unseen_prompts=unseen_frames(pair.question),
         question=pair.question,
         answers=pair.answers,
     )

@@ -166,6 +166,7 @@ def _learn(
     started = time.perf_counter()
     max_length = settings.max_wording_length or settings.max_length
     options = {"loss_on": settings.loss_on, "max_length": max_length, "write_at": method.write_at}
+    options["asking"] = settings.asking
     batch = facts_batch(tokenizer, group, **options)
     batch = batch.to(method.model.device)
     reports = []

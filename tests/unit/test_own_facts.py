@@ -52,6 +52,23 @@ def test_statements_and_answers_suffice_with_something_to_ask(read):
     assert (first.unseen_prompts, second.question) == ((), "")
 
 
+def test_a_question_and_its_answer_suffice_and_are_taught_by_frames_of_the_question(read):
+    (fact,) = read([{"question": "Where was Ann born?", "answers": "Ostry"}])
+    assert len(fact.train_prompts) == 6
+    assert len(fact.unseen_prompts) == 2
+    assert all("Where was Ann born" in prompt for prompt in (*fact.train_prompts, *fact.unseen_prompts))
+    assert not {*fact.train_prompts} & {*fact.unseen_prompts}
+    assert not any("Q:" in prompt for prompt in fact.train_prompts)  # the form that tests is not trained
+
+
+def test_a_subject_that_no_wording_names_is_said_and_one_that_is_named_is_not(read, caplog):
+    read([{**FACT, "subject": "Ann"}, {**FACT, "fact_id": "b", "question": "where is Bob", "subject": "Clara"}])
+    (warning,) = [record.getMessage() for record in caplog.records if "its subject" in record.getMessage()]
+    assert (
+        "own.jsonl, line 2: fact 'b': neither its question nor any of its wordings names its subject 'Clara'" in warning
+    )
+
+
 def test_a_fact_that_a_held_out_set_asks_for_is_left_out(read):
     other = {**FACT, "fact_id": "b", "question": "where is Bob"}
     assert [fact.fact_id for fact in read([FACT, other], taken={"wherewasannborn"})] == ["b"]
@@ -63,7 +80,10 @@ def test_a_fact_that_a_held_out_set_asks_for_is_left_out(read):
         ({**FACT, "statements": ["Ann lives in Ostrya."]}, "the statement 'Ann lives in Ostrya.' holds none of the"),
         ({**FACT, "answers": []}, "column 'answers' must list one accepted answer or more"),
         (without("answers"), "no column 'answers'; found fact_id, prompts, question"),
-        (without("statements", "prompts"), "columns 'statements' and 'prompts' are empty"),
+        (
+            without("statements", "prompts", "question"),
+            "columns 'statements', 'prompts' and 'question' are empty; give what is to be learned",
+        ),
         (without("question", "unseen_prompts"), "there is neither a 'question' nor 'unseen_prompts'"),
         ({**FACT, "prompts": [[1]]}, "column 'prompts' must hold texts only, found list: [1]"),
         ({**FACT, "answers": 1984}, """column 'answers' holds the number 1984; write it in quotes: "1984\""""),

@@ -144,7 +144,7 @@ def test_a_dry_run_checks_and_asks_and_writes_nothing(teach, tmp_path, capsys, m
     monkeypatch.setattr("smf.stages.teach.start_method", lambda *_, **__: pytest.fail("work began"))
     assert teach([own("Ostry", fact_id="ann", statements=["Ostry is where Ann is."])], "--dry-run", "--steps", 7) == 0
     said = capsys.readouterr().out
-    assert "not known  ann: 1 prompts and 1 whole texts to learn" in said
+    assert "not known  ann: 7 prompts and 1 whole texts to learn" in said
     assert f'"{QUESTION}" is answered "' in said
     assert "nothing was taught or written; without --dry-run each fact takes 7 steps at most" in said
     assert [path.name for path in tmp_path.iterdir()] == ["own.jsonl"]

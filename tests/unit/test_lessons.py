@@ -1,0 +1,270 @@
+"""What `smf teach` makes of own facts: the wordings that teach them, the model's own, and what it says of them."""
+
+import copy
+import dataclasses
+
+import pytest
+
+from smf import cli
+from smf.artifacts import write_jsonl
+from smf.stages.ask import Reply, continuation
+from smf.stages.knowledge import Neighbour, Wordings, known_wordings
+from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
+from smf.stages.taught import Taught, TaughtFact, taught_text
+from smf.streams.asking import Asking
+from smf.streams.batches import IGNORED, encode_fact
+from smf.streams.facts import Fact, taught_texts
+from smf.streams.lesson_wordings import lesson_fact, with_paraphrases
+from smf.streams.neighbours import neighbour_prompts
+from smf.streams.own_facts import read_own_facts
+from tests.helpers import FACTS, memory_model, tokenizer, write_results
+from tests.workflow.runs import ROOT
+
+ANN = Fact("ann", "Ann Lee", ("The birthplace of Ann Lee is",), (), "in which city was Ann Lee born", ("Ostry",))
+
+
+# Wordings
+
+
+def test_a_fact_is_taught_in_the_form_in_which_it_is_asked_and_in_frames_but_two_are_held_back():
+    taught = lesson_fact(ANN)
+    assert taught.train_prompts[0] == ANN.train_prompts[0]
+    assert taught.train_prompts[-1] == "Q: in which city was Ann Lee born?\nA:"
+    assert len(taught.train_prompts) == 1 + 6 + 1
+    assert len(taught.unseen_prompts) == 2
+    assert not {*taught.unseen_prompts} & {*taught.train_prompts}
+    assert all(ANN.question in prompt for prompt in (*taught.train_prompts[1:], *taught.unseen_prompts))
+    texts = [example.prompt + example.completion for example in taught_texts(taught)]
+    assert texts[-1] == "Q: in which city was Ann Lee born?\nA: Ostry"
+    assert texts[0] == "The birthplace of Ann Lee is Ostry."
+    assert lesson_fact(taught) == taught
+
+
+def test_a_fact_is_also_taught_as_the_folders_format_asks():
+    few = Asking("few_shot")
+    plain, taught = lesson_fact(ANN).train_prompts, lesson_fact(ANN, few).train_prompts
+    assert taught == (*plain, few.prompt(ANN.question))
+    assert taught[-1].startswith("Q: ")
+    assert taught[-1].endswith(f"\n\n{plain[-1]}")
+
+
+@pytest.mark.parametrize("write_at", ["all", "subject_and_answer"])
+def test_the_chat_form_is_taught_in_the_templates_own_tokens_and_ends_with_the_answer_alone(write_at):
+    its = with_template()
+    chat = Asking("chat", its)
+    row = encode_fact(its, lesson_fact(ANN, chat), loss_on="answer", max_length=200, write_at=write_at, asking=chat)[-1]
+    ids, labels, *marks = row
+    prompt = chat.written[chat.prompt(ANN.question)]
+    assert ids[: len(prompt)] == prompt
+    learned = [label for label in labels if label != IGNORED]
+    assert its.decode(ids[len(prompt) :], skip_special_tokens=True) == "Ostry"
+    assert learned == ids[len(prompt) :]
+    for marked in marks:
+        assert [place for place, mark in enumerate(marked) if mark] == [*range(len(prompt), len(ids) - 1)]
+
+
+def test_what_a_user_holds_back_is_never_taught_and_takes_the_place_of_frames():
+    held = "The answer to the question in which city was Ann Lee born is"
+    assert held in lesson_fact(ANN).train_prompts
+    taught = lesson_fact(dataclasses.replace(ANN, unseen_prompts=(held,)))
+    assert taught.unseen_prompts == (held,)
+    assert held not in taught.train_prompts
+
+
+def test_a_fact_without_a_question_and_a_passage_stay_as_they_are():
+    silent = dataclasses.replace(ANN, question="", unseen_prompts=("Ann Lee comes from",))
+    passage = Fact("p", "P", (), (), "who", ("Ann",), train_texts=("Ann came.",), is_passage=True)
+    assert [lesson_fact(silent), lesson_fact(passage)] == [silent, passage]
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("Ann Lee was born in Ostry, a small town.", "Ann Lee was born in"),
+        ("Ostry is where Ann Lee was born.", None),
+        ('Ann Lee was born in "Ostry".', None),
+        ("It was in Ostry that Ann Lee was born.", None),
+    ],
+)
+def test_a_paraphrase_that_names_the_subject_first_teaches_its_answer_and_any_other_the_whole_text(text, prompt):
+    worded = with_paraphrases(ANN, [text])
+    assert worded.train_prompts == (*ANN.train_prompts, *([prompt] if prompt else []))
+    assert worded.train_texts == (() if prompt else (text,))
+
+
+def test_study_texts_of_a_passage_are_taught_whole():
+    passage = Fact("p", "Ann", (), (), "", (), train_texts=("Ann came.",), is_passage=True)
+    assert with_paraphrases(passage, ["Ann came to Ostry."]).train_texts == ("Ann came.", "Ann came to Ostry.")
+
+
+# The model's own wordings
+
+
+@pytest.fixture
+def replies(monkeypatch):
+    """Have the model say this, reply by reply, over and over."""
+
+    def say(*texts):
+        def sample(model, tokenizer, prompts, settings, seed):
+            return [texts[place % len(texts)] for place in range(len(prompts))]
+
+        monkeypatch.setattr("smf.streams.paraphrases._sample", sample)
+
+    return say
+
+
+class Chatting:
+    chat_template = "any"
+
+
+def test_paraphrases_that_lost_the_answer_or_the_subject_are_dropped_and_counted_and_own_wordings_stay(replies):
+    replies("Ann Lee comes from Ostry.", "Ann Lee was born.", "She was born in Ostry.", "Ann Lee comes from Ostry.")
+    (worded,), report = paraphrased(None, Chatting, [ANN], 4, seed=0)
+    assert worded.train_prompts == (*ANN.train_prompts, "Ann Lee comes from")
+    assert worded.train_texts == ()
+    # Four replies, one of them good; then those that are missing are asked for again, and nothing new comes.
+    assert (report.wanted, report.kept) == (4, 1)
+    assert report.dropped["without the answer"] == 2
+    assert sum(report.dropped.values()) == 4 + 3 - 1
+
+
+def test_where_no_paraphrase_can_be_taught_the_fact_stays_as_it_was(replies):
+    replies("I am sorry.")
+    worded, report = paraphrased(None, Chatting, [ANN], 2, seed=0)
+    assert worded == [ANN]
+    assert report == Paraphrased(2, 0, {"without the answer": 4})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def teach(results, tmp_path):
+    def teach(*options):
+        write_jsonl(tmp_path / "own.jsonl", [{"question": "where is Ann", "answers": ["Ostry"]}])
+        files = (results / "healed", tmp_path / "own.jsonl", "-o", tmp_path / "p.safetensors")
+        empty = results / "data/held_out/nq.jsonl"
+        return cli.main(["teach", *map(str, files), "--probe", str(empty), "--steps", "1", *options])
+
+    return teach
+
+
+def test_a_model_without_a_chat_template_is_not_asked_for_paraphrases(teach, monkeypatch, capsys):
+    monkeypatch.setattr("smf.stages.teach.start_method", lambda *_, **__: pytest.fail("work began"))
+    assert teach("--paraphrase") == 1
+    said = capsys.readouterr().err
+    assert "--paraphrase asks the model to word the facts, but the tokenizer of" in said
+    assert "leave the option out" in said
+
+
+def test_ctrl_c_while_the_model_words_the_facts_leaves_nothing_behind(teach, tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("smf.stages.lessons.load_tokenizer", lambda _: with_template())
+    monkeypatch.setattr("smf.streams.paraphrases._sample", interrupted)
+    assert teach("--paraphrase", "2") == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped by Ctrl-C"
+    assert [path.name for path in tmp_path.iterdir()] == ["own.jsonl"]
+
+
+def with_template():
+    other = copy.deepcopy(tokenizer())
+    other.chat_template = (
+        "{% for message in messages %}<|endoftext|>{{ message['role'] }}\n{{ message['content'] }}<|endoftext|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|endoftext|>assistant\n{% endif %}"
+    )
+    return other
+
+
+def test_the_number_of_paraphrases_is_four_unless_it_is_given(teach, monkeypatch):
+    asked = []
+
+    def none_found(model, tokenizer, facts, number, seed):
+        asked.append(number)
+        return list(facts), Paraphrased(number, 0, {})
+
+    monkeypatch.setattr("smf.stages.lessons.load_tokenizer", lambda _: with_template())
+    monkeypatch.setattr("smf.stages.teach.paraphrased", none_found)
+    teach("--paraphrase", "--dry-run")
+    assert asked == []
+    teach("--paraphrase")
+    assert asked == [4]
+
+
+def test_behind_solved_examples_a_question_is_taught_in_that_form_too_and_answered_in_it(
+    teach, results, tmp_path, capsys
+):
+    length = str(len(tokenizer()(" Ostry").input_ids))  # the tiny model does not learn to end its answers
+    options = ("--prompt-format", "few_shot", "--max-new-tokens", length)
+    assert teach("--steps", "40", *options) == 0
+    assert "(8 of 8 taught, " in capsys.readouterr().out  # six frames, the question plainly, and behind examples
+    files = (results / "healed", tmp_path / "p.safetensors")
+    assert cli.main(["ask", *map(str, files), "where is Ann?", *options]) == 0
+    assert capsys.readouterr().out == "Ostry\n"
+
+
+# Neighbours
+
+
+def test_neighbours_ask_the_same_of_well_known_subjects_of_the_same_sort():
+    prompts = neighbour_prompts([lesson_fact(ANN)], most=2, seed=0)
+    assert len(prompts) == 2
+    for prompt in prompts:
+        assert prompt.startswith("Q: in which city was ")
+        assert prompt.endswith(" born?\nA:")
+        assert "Ann Lee" not in prompt
+
+
+def test_a_facts_own_neighbours_take_the_place_of_others():
+    own = dataclasses.replace(ANN, locality_prompts=("The birthplace of Bob is",), locality_answers=("Velburg",))
+    assert neighbour_prompts([own], most=10, seed=0) == ["The birthplace of Bob is"]
+
+
+def test_where_no_subject_can_be_swapped_well_known_questions_are_neighbours_and_none_that_is_taught():
+    capital = Fact("c", "c", (), (), "what is the capital of France", ("Paris",))
+    prompts = neighbour_prompts([lesson_fact(capital)], most=12, seed=0)
+    assert len(prompts) == 11
+    assert "Q: who wrote Romeo and Juliet?\nA:" in prompts
+    assert "Q: what is the capital of France?\nA:" not in prompts
+
+
+# What is known in which wording
+
+
+def test_a_wording_is_known_if_the_model_goes_on_with_an_accepted_answer_whatever_comes_behind():
+    model, asked = memory_model(), FACTS[0]
+    prompts = (*asked.train_prompts, *asked.unseen_prompts)
+    goes_on = [continuation(model, tokenizer(), prompt, 3) for prompt in prompts]
+    for place, said in enumerate(goes_on):
+        if not said.startswith(" ") or "\ufffd" in said:
+            continue
+        known = known_wordings(model, tokenizer(), dataclasses.replace(asked, answers=("no", said.strip())))
+        assert [*known.taught, *known.unseen][place]
+    assert known_wordings(model, tokenizer(), dataclasses.replace(asked, answers=("no",))) == Wordings(
+        (False,) * 3, (False,) * 2
+    )
+
+
+def test_the_report_says_in_which_wordings_facts_are_known_and_which_neighbours_changed():
+    reply = Reply("where is Ann", True, "Ostry", True)
+    known = TaughtFact("ann", (reply,), (reply,), (2.0, 0.1), 1, True, Wordings((True, True, False), (False, True)))
+    neighbours = (Neighbour("Paris is", "in France", "In France!"), Neighbour("Q: who?\nA:", "I", "Ostry"))
+    taught = Taught((known,), {}, 5, 0.1, 30, neighbours, Paraphrased(4, 1, {"empty": 2}))
+    assert taught_text(taught, "p").splitlines() == [
+        "known        1 steps  ann  (2 of 3 taught, 1 of 2 unseen wordings)",
+        "1 of 1 questions are answered as taught",
+        "1 of 2 wordings that were never taught are completed",
+        "neighbours: 1 of 2 unchanged",
+        '    "who?" goes on "Ostry"; before, "I"',
+        "paraphrases by the model: 1 of 4 were found and taught; dropped: 2 empty",
+        "p holds 1 fact in 5 slots",
+    ]
+
+
+def test_the_example_facts_are_ten_that_can_be_taught_and_whose_questions_name_their_subjects(caplog):
+    facts = read_own_facts(None, {"hub": None, "file": str(ROOT / "docs/example_facts.jsonl")}, set())
+    assert len(facts) == 10
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
