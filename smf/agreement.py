@@ -28,6 +28,12 @@ def check_agreement(config: Mapping) -> None:
     base, memory, stream = config["base"], config["memory"], config["stream"]
     _check_paths(config)
     check_base(base)
+    if base["source"] == "pretrain" and config["prompt_format"] == "chat":
+        raise ConfigError(
+            "prompt_format is chat, but base.source is pretrain, which makes a model that never saw a chat; set "
+            "prompt_format plain, or take a base that was trained on chats",
+            ("prompt_format",),
+        )
     num_layers, where = known_num_layers(base)
     if num_layers is not None and max(memory["layers"]) >= num_layers:
         raise ConfigError(

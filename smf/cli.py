@@ -104,16 +104,20 @@ def _parser() -> argparse.ArgumentParser:
     teach.add_argument(
         "--allow-updates", action="store_true", help="a fact replaces an earlier one that has another answer"
     )
+    _add_prompt_format(teach)
     teach.add_argument("--dry-run", action="store_true", help="check all, ask the model, teach and write nothing")
     teach.add_argument("--device", default="cpu")
     teach.set_defaults(run=commands.teach)
 
     ask = parts_of_smf.add_parser("ask", help="ask a model a question, with patches on it or without")
-    ask.usage = "smf ask [-h] [--device DEVICE] [--max-new-tokens NUMBER] MODEL [PATCH ...] QUESTION"
+    ask.usage = (
+        "smf ask [-h] [--device DEVICE] [--max-new-tokens NUMBER] [--prompt-format FORMAT] MODEL [PATCH ...] QUESTION"
+    )
     ask.add_argument("model", type=Path, metavar="MODEL")
     ask.add_argument("words", nargs="+", metavar="[PATCH ...] QUESTION")
     ask.add_argument("--device", default="cpu")
     ask.add_argument("--max-new-tokens", type=int, help="longest answer, in tokens; default: 32")
+    _add_prompt_format(ask)
     ask.set_defaults(run=commands.ask)
 
     status = parts_of_smf.add_parser("status", help="which jobs of a run are done, running or failed, and why")
@@ -168,6 +172,16 @@ def _parser() -> argparse.ArgumentParser:
     forgotten.add_argument("-o", "--out", type=Path, help="the new patch; default: in place of the old one")
     forgotten.set_defaults(run=commands.forget)
     return parser
+
+
+def _add_prompt_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prompt-format",
+        choices=("auto", "plain", "few_shot", "chat"),
+        default="auto",
+        help="how questions are asked: plainly, behind solved examples, or in the model's chat template; default: "
+        "auto, what `smf retrofit` found best, or else plainly",
+    )
 
 
 if __name__ == "__main__":

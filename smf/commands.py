@@ -13,6 +13,9 @@ NOT_KNOWN = 2
 
 def retrofit(options: argparse.Namespace) -> None:
     """``smf retrofit``."""
+    import logging
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from smf.stages.retrofit_folder import Retrofit, retrofit_folder, retrofitted_text
 
     names = ("text", "layers", "num_keys", "dtype", "device")
@@ -39,7 +42,7 @@ def teach(options: argparse.Namespace) -> int | None:
     settings = dict(BEST_ARM)
     chosen = ("learning_rate", "stop_loss", "write_at")
     settings |= {name: value for name in chosen if (value := getattr(options, name)) is not None}
-    names = ("steps", "max_length", "max_new_tokens", "allow_updates", "device")
+    names = ("steps", "max_length", "max_new_tokens", "allow_updates", "device", "prompt_format")
     arguments = {
         "counts_path": options.counts or counts,
         "probe_paths": options.probe if options.probe is not None else found,
@@ -64,7 +67,8 @@ def ask(options: argparse.Namespace) -> None:
 
     *patches, question = [*options.words, *options.rest]  # argparse leaves over what follows an option
     limit = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
-    _say(ask(options.model, patches, question, device=options.device, **limit))
+    how = {"device": options.device, "prompt_format": options.prompt_format}
+    _say(ask(options.model, patches, question, **how, **limit))
 
 
 def status(options: argparse.Namespace) -> None:

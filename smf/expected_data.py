@@ -5,6 +5,7 @@ from pathlib import Path
 
 from smf.errors import ConfigError, did_you_mean, refuse
 from smf.evaluation.metrics import TASK, held_out_metric
+from smf.streams.asking import PromptFormat, refuse_other_examples
 from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, PROBE_KINDS, QUESTION_FORMATS, TEXT_FORMATS
 
 
@@ -97,15 +98,16 @@ def _require_file(key: str, path: Path) -> None:
         )
 
 
-def check_evaluation(evaluation: Mapping, probes: Mapping[str, str]) -> None:
-    """Check that every held-out set and metric that is named is one that is measured.
+def check_evaluation(evaluation: Mapping, probes: Mapping[str, str], prompt_format: PromptFormat) -> None:
+    """Check that every held-out set and metric that is named is one that is measured, and is asked in one way.
 
     Args:
         evaluation: The config's ``evaluation``.
         probes: The held-out sets by name, each with its kind.
+        prompt_format: How questions are asked.
 
     Raises:
-        ConfigError: A name is unknown, or two things have the same.
+        ConfigError: A name is unknown, two things have the same, or a set of questions has solved examples twice.
     """
     for setting in ("num_items", "num_fewshot"):
         for name in evaluation[setting]:
@@ -114,6 +116,9 @@ def check_evaluation(evaluation: Mapping, probes: Mapping[str, str]) -> None:
                     f"evaluation.{setting}: there is no held-out set {name!r}; {did_you_mean(name, probes)}known: "
                     f"{', '.join(probes)}"
                 )
+    for name, number in evaluation["num_fewshot"].items():
+        if probes[name] == "questions":
+            refuse_other_examples(f"evaluation.num_fewshot.{name}", number, prompt_format)
     tasks = evaluation["tasks"]
     if shared := sorted(set(tasks) & set(probes)):
         raise ConfigError(

@@ -56,8 +56,9 @@ class Experiment:
         for name, settings in self.config["methods"].items():
             self.removed += _check_method(f"methods.{name}", settings, places)
         self._drop_what_is_of_the_removed()
+        self._prompt_format = {"prompt_format": self.config["prompt_format"]}
         check_agreement(self.config)
-        check_evaluation(self.config["evaluation"], self.probes)
+        check_evaluation(self.config["evaluation"], self.probes, self.config["prompt_format"])
         check_sweeps(self.config)
         self.config = {
             key: {name: _sorted(method) for name, method in value.items()} if key == "methods" else _sorted(value)
@@ -165,13 +166,15 @@ class Experiment:
             "num_items": {name: number for name, number in evaluation["num_items"].items() if number is not None},
             "num_fewshot": {name: number for name, number in evaluation["num_fewshot"].items() if number},
             "window": evaluation["window"] or self.config["base"]["max_length"],
+            **self._prompt_format,
             **{key: evaluation[key] for key in ("tasks", "include_path", *_GENERATION)},
         }
 
     @property
     def asking_facts(self) -> dict:
         """What asking for facts depends on."""
-        return {key: self.config["evaluation"][key] for key in ("num_facts", "wordings_per_fact", *_GENERATION)}
+        names = ("num_facts", "wordings_per_fact", *_GENERATION)
+        return {name: self.config["evaluation"][name] for name in names} | self._prompt_format
 
     @property
     def untuned(self) -> list[str]:
@@ -229,8 +232,7 @@ class Experiment:
     @property
     def positions(self) -> list[int]:
         """Where snapshots are taken: the configured positions and the stream's end."""
-        stream = self.config["stream"]
-        return sorted({*stream["snapshots"], stream["num_facts"]})
+        return sorted({*self.config["stream"]["snapshots"], self.config["stream"]["num_facts"]})
 
     def positions_of(self, run: str) -> list[int]:
         """Where a run is scored: a method at all snapshots, a trial of a sweep at the stream's end."""
@@ -239,7 +241,7 @@ class Experiment:
     @property
     def learning(self) -> dict:
         """What learning depends on; facts and their order in the first epoch come with the stream's file."""
-        return {key: self.config["stream"][key] for key in _LEARNING}
+        return {key: self.config["stream"][key] for key in _LEARNING} | self._prompt_format
 
     @property
     def wordings(self) -> dict:

@@ -21,5 +21,8 @@ CODE_FILES = (
 COUNTS_FILE = "background_counts.safetensors"
 """The background counts of a model that :mod:`smf.stages.retrofit_folder` wrote; patched copies of it keep the file."""
 
+ASKING_FILE = "asking.json"
+"""How the model is best asked, beside a model that :mod:`smf.stages.retrofit_folder` wrote; kept in patched copies."""
+
 MEMORY_MODEL_FILES = (*MODEL_FILES, *CODE_FILES)
 """The files of a memory model's folder."""

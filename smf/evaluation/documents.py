@@ -19,6 +19,7 @@ from smf.evaluation.answers import (
     token_f1,
 )
 from smf.seeding import derive_seed
+from smf.streams.asking import PLAIN, Asking
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.file_rows import first_columns, read_file_rows
 from smf.streams.normalize import as_written, spaced
@@ -148,27 +149,29 @@ def chosen_facts(taught: Sequence[Fact], num_facts: int | None, seed: int) -> Se
     return [fact for fact in taught if fact.fact_id in chosen]
 
 
-def locality_documents(facts: Sequence[Fact], answers: Mapping[str, str]) -> list[dict]:
+def locality_documents(facts: Sequence[Fact], answers: Mapping[str, str], asking: Asking = PLAIN) -> list[dict]:
     """The documents that ask for the neighbours of ``facts``, which teaching must not change.
 
     Args:
         facts: In stream order.
         answers: What the start model says to each locality prompt.
+        asking: How those that are questions are asked.
     """
     return [
-        {"fact_id": fact.fact_id, "prompt": prompt, "answer": [answers[prompt]]}
+        {"fact_id": fact.fact_id, "prompt": asking.reworded(prompt), "answer": [answers[prompt]]}
         for fact in facts
         for prompt in fact.locality_prompts
     ]
 
 
-def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int) -> list[dict]:
+def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, asking: Asking = PLAIN) -> list[dict]:
     """The documents that ask for ``facts`` in one form.
 
     Args:
         facts: In stream order.
         form: ``seen``: wordings that the stream teaches; ``unseen``: wordings that it never shows; ``question``.
         wordings_per_fact: How many wordings of a fact to ask, its first ones; a fact that has fewer is asked in all.
+        asking: How questions are asked.
 
     Returns:
         One document a prompt, the prompts of a fact next to each other.
@@ -176,7 +179,7 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int) -> 
     prompts = {
         "seen": lambda fact: fact.train_prompts[:wordings_per_fact],
         "unseen": lambda fact: fact.unseen_prompts[:wordings_per_fact],
-        "question": lambda fact: (question_prompt(fact.question),) if fact.question else (),
+        "question": lambda fact: (asking.prompt(fact.question),) if fact.question else (),
     }[form]
     return [
         {"fact_id": fact.fact_id, "prompt": prompt, "answer": list(fact.answers)}

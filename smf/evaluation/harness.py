@@ -22,6 +22,7 @@ from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.metrics import LOCALITY, MEASURES
 from smf.evaluation.named_tasks import named_task, seed_examples, task_scores
 from smf.resume import Tape
+from smf.streams.asking import Asking, PromptFormat
 from smf.streams.facts import Fact
 from smf.streams.sayable import never_right
 
@@ -50,6 +51,8 @@ class EvaluationSettings:
         max_length: Longest input plus output, in tokens; longer inputs lose their beginning. None: the model's own.
         window: Tokens of running text that are predicted in one pass. None: ``max_length``.
         seed: Of the subsets and of the solved examples.
+        prompt_format: How questions are asked, see :class:`smf.streams.asking.Asking`: those of held-out sets, of the
+            facts, and of their neighbours. Not what is to be completed, nor lm-eval's own tasks.
     """
 
     num_items: Mapping[str, int | None] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class EvaluationSettings:
     max_length: int | None = None
     window: int | None = None
     seed: int = 0
+    prompt_format: PromptFormat = "plain"
 
 
 class Evaluator:
@@ -72,15 +76,22 @@ class Evaluator:
         probes: The held-out sets by name, each with its kind and its file, JSONL in the schema of the kind.
         facts: The stream, in order; empty to ask the held-out sets alone.
         settings: What is measured, and how.
+        tokenizer: The models'; needed to ask in a chat template.
 
     Raises:
         DataError: A data file is missing or holds a broken row, or nothing can be asked of the facts.
-        ConfigError: A subset is empty, larger than its file, or leaves too few rows for the solved examples.
+        ConfigError: A subset is empty, larger than its file, or leaves too few rows for the solved examples, or
+            there is no chat template to ask in.
     """
 
     def __init__(
-        self, probes: Mapping[str, tuple[str, str | Path]], facts: Sequence[Fact], settings: EvaluationSettings
+        self,
+        probes: Mapping[str, tuple[str, str | Path]],
+        facts: Sequence[Fact],
+        settings: EvaluationSettings,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ):
+        self._asking = Asking(settings.prompt_format, tokenizer)
         self._facts = tuple(facts)
         self._settings = settings
         self._kinds = {name: kind for name, (kind, _) in probes.items()}
@@ -93,6 +104,7 @@ class Evaluator:
                 num_fewshot=settings.num_fewshot.get(name, 0),
                 max_new_tokens=settings.max_new_tokens,
                 seed=settings.seed,
+                asking=self._asking,
             )
             for name, (kind, path) in probes.items()
         ]
@@ -129,9 +141,8 @@ class Evaluator:
         prompts = list(dict.fromkeys(prompt for fact in facts for prompt in fact.locality_prompts))
         if not prompts:
             return
-        task = prompts_task(
-            "locality", [{"prompt": prompt, "answer": [""]} for prompt in prompts], self._settings.max_new_tokens
-        )
+        documents = [{"prompt": self._asking.reworded(prompt), "answer": [""]} for prompt in prompts]
+        task = prompts_task("locality", documents, self._settings.max_new_tokens)
         task.build_all_requests()
         was_training = model.training
         try:
@@ -215,10 +226,11 @@ class Evaluator:
             window=settings.window,
             max_new_tokens=settings.max_new_tokens,
             tape=tape,
+            asking=self._asking,
         )
 
     def _asked(self, facts: Sequence[Fact], form: str) -> list[dict]:
-        return fact_documents(facts, form, self._settings.wordings_per_fact)
+        return fact_documents(facts, form, self._settings.wordings_per_fact, self._asking)
 
     def _chosen(self, position: int) -> Sequence[Fact]:
         """The facts that are asked at a position."""
@@ -232,7 +244,7 @@ class Evaluator:
         chosen = self._chosen(position)
         documents = {f"facts_{form}_f1": self._asked(chosen, form) for form in self._forms}
         if self._locality is not None:
-            documents[LOCALITY] = locality_documents(chosen, self._locality)
+            documents[LOCALITY] = locality_documents(chosen, self._locality, self._asking)
         return {
             metric: prompts_task(metric.split("_")[1], rows, self._settings.max_new_tokens)
             for metric, rows in documents.items()

@@ -11,6 +11,7 @@ from lm_eval.tasks._yaml_loader import load_yaml  # private; simple_evaluate tak
 from smf.errors import ConfigError
 from smf.evaluation.documents import READERS, score_agreement
 from smf.seeding import python_generator
+from smf.streams.asking import PLAIN, Asking, refuse_other_examples
 
 TASK_FOLDER = Path(__file__).parent / "tasks"
 TASK_FOLDERS = {
@@ -32,6 +33,7 @@ def held_out_task(
     num_fewshot: int,
     max_new_tokens: int,
     seed: int,
+    asking: Asking = PLAIN,
 ) -> ConfigurableTask:
     """The task that asks a held-out set; lm-eval knows it as ``smf_<name>``.
 
@@ -43,6 +45,7 @@ def held_out_task(
         num_fewshot: Solved examples before each item, from the rows that are not asked.
         max_new_tokens: Longest generated answer, in tokens.
         seed: Of the subset.
+        asking: How questions are asked.
 
     Raises:
         DataError: The file is missing or holds a broken row.
@@ -58,6 +61,8 @@ def held_out_task(
             f"evaluation.num_items.{name} is {number}, but {path} holds {len(rows)} rows, {num_fewshot} of them needed "
             f"as solved examples (evaluation.num_fewshot.{name}); at most {available} and at least 1 can be asked"
         )
+    if kind == "questions":
+        refuse_other_examples(f"evaluation.num_fewshot.{name}", num_fewshot, asking.prompt_format)
     task = f"smf_{name}"
     asked = set(python_generator(seed, "held out", task).sample(range(len(rows)), number))
     splits = {
@@ -67,13 +72,15 @@ def held_out_task(
     changes = {"task": task, "num_fewshot": num_fewshot}
     if num_fewshot:
         changes |= {"training_split": "train", "fewshot_split": "train"}
+    if kind == "questions":
+        changes |= _shown(asking)
     if kind == "choices" and "query" in rows[0]:
         changes["process_docs"] = None  # the query stands there already
     return _task(TASK_FOLDERS[kind], changes, splits, max_new_tokens)
 
 
 def every_question_task(
-    name: str, rows: Sequence[Mapping], *, num_fewshot: int, max_new_tokens: int
+    name: str, rows: Sequence[Mapping], *, num_fewshot: int, max_new_tokens: int, asking: Asking = PLAIN
 ) -> ConfigurableTask:
     """The task that asks all rows of a set of questions, each behind solved examples from the other rows.
 
@@ -82,6 +89,7 @@ def every_question_task(
         rows: ``question`` and ``answer``, the accepted answers.
         num_fewshot: Solved examples before each row.
         max_new_tokens: Longest generated answer, in tokens.
+        asking: How questions are asked.
 
     Raises:
         ConfigError: There are too few rows for the solved examples.
@@ -92,7 +100,7 @@ def every_question_task(
             f"other rows than the one that is asked; lower it, or raise data.collection.held_out.{name}.num_rows"
         )
     # lm-eval leaves the row that it asks out of its examples only if both are from the test split
-    changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train"}
+    changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train", **_shown(asking)}
     return _task(TASK_FOLDERS["questions"], changes, {"train": rows, "validation": rows}, max_new_tokens)
 
 
@@ -105,6 +113,11 @@ def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> C
     if name == "locality":
         changes |= {"process_results": score_agreement, "metric_list": [_AGREEMENT]}
     return _task("smf_facts", changes, {"validation": documents}, max_new_tokens)
+
+
+def _shown(asking: Asking) -> dict:
+    """What a task of questions has in place of the plain prompt that its file names."""
+    return {} if asking.prompt_format == "plain" else {"doc_to_text": lambda row: asking.prompt(row["question"])}
 
 
 def _task(folder: str, changes: Mapping, splits: Mapping[str, Sequence[dict]], max_new_tokens: int) -> ConfigurableTask:

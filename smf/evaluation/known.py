@@ -10,11 +10,19 @@ from smf.evaluation.held_out import every_question_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.named_tasks import seed_examples
 from smf.logs import progress
+from smf.streams.asking import PLAIN, Asking
 from smf.streams.facts import Fact
 
 
 def known_questions(
-    lm: LanguageModel, name: str, rows: Sequence[Mapping], *, num_fewshot: int, max_new_tokens: int, seed: int
+    lm: LanguageModel,
+    name: str,
+    rows: Sequence[Mapping],
+    *,
+    num_fewshot: int,
+    max_new_tokens: int,
+    seed: int,
+    asking: Asking = PLAIN,
 ) -> list[Mapping]:
     """The questions that a model answers right: its answer has the words of an accepted one.
 
@@ -25,6 +33,7 @@ def known_questions(
         num_fewshot: Solved examples before each question, drawn from the other rows.
         max_new_tokens: Longest answer, in tokens.
         seed: Of the solved examples.
+        asking: How questions are asked, as of the model.
 
     Returns:
         The rows that are answered right, in order.
@@ -32,13 +41,15 @@ def known_questions(
     Raises:
         ConfigError: There are no more rows than solved examples.
     """
-    task = every_question_task(name, rows, num_fewshot=num_fewshot, max_new_tokens=max_new_tokens)
+    task = every_question_task(name, rows, num_fewshot=num_fewshot, max_new_tokens=max_new_tokens, asking=asking)
     seed_examples(task, seed)
     scores = _scores(lm, task, f"questions of {name}")
     return [row for row, score in zip(rows, scores, strict=True) if score["em"] == 1]
 
 
-def unknown_facts(lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: int) -> list[Fact]:
+def unknown_facts(
+    lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: int, asking: Asking = PLAIN
+) -> list[Fact]:
     """The facts that a model does not answer: no word of its answer is one of an accepted answer.
 
     F1 is what learning is measured by, so these facts begin at 0 and all that is measured later was learned. A fact
@@ -48,6 +59,7 @@ def unknown_facts(lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: i
         lm: The model.
         facts: The facts.
         max_new_tokens: Longest answer, in tokens.
+        asking: How questions are asked, as of the model.
 
     Returns:
         The facts that are not answered, in order.
@@ -55,7 +67,7 @@ def unknown_facts(lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: i
     documents = [
         document
         for fact in facts
-        for document in fact_documents([fact], "question" if fact.question else "unseen", wordings_per_fact=1)
+        for document in fact_documents([fact], "question" if fact.question else "unseen", 1, asking)
     ]
     scores = _scores(lm, prompts_task("question", documents, max_new_tokens), "facts") if documents else []
     answered = {row["fact_id"] for row, score in zip(documents, scores, strict=True) if score["f1"] > 0}

@@ -18,6 +18,7 @@ from smf.errors import ConfigError, DataError
 from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.shared_context import Item, continuation_likelihoods
 from smf.resume import Tape
+from smf.streams.asking import PLAIN, Asking
 from smf.streams.tokens import body_ids, split_ids, start_of_text, token_ids
 
 _LOOK_BACK = 2
@@ -35,6 +36,7 @@ class LanguageModel(HFLM):
         window: Tokens of running text that are predicted in one pass, at most ``max_length``. None: as many.
         max_new_tokens: Longest answer that will be asked for; it must leave room for a prompt.
         tape: Plays what an earlier process computed of the same requests.
+        asking: What wrote the prompts of questions.
 
     Raises:
         ConfigError: Answers could be longer than what the model reads.
@@ -50,6 +52,7 @@ class LanguageModel(HFLM):
         window: int | None = None,
         max_new_tokens: int = 0,
         tape: Tape | None = None,
+        asking: Asking = PLAIN,
     ):
         super().__init__(
             pretrained=model,
@@ -63,12 +66,12 @@ class LanguageModel(HFLM):
                 f"evaluation.max_new_tokens is {max_new_tokens}, but the model reads {self.max_length} tokens "
                 "in all; lower it"
             )
-        self.prepare(window, tape)
+        self.prepare(window, tape, asking)
 
-    def prepare(self, window: int | None = None, tape: Tape | None = None) -> None:
+    def prepare(self, window: int | None = None, tape: Tape | None = None, asking: Asking = PLAIN) -> None:
         """What is ours beside HFLM's own attributes; arguments as of the class."""
         self.window = min(window or self.max_length, self.max_length)
-        self._tape = tape or Tape()
+        self._tape, self._asking = tape or Tape(), asking
         self._chats = False
         self._encoded: dict[str, list[int]] = {}
 
@@ -170,9 +173,10 @@ class LanguageModel(HFLM):
     def _ids_of(self, texts: Sequence[str]) -> list[list[int]]:
         if all(text in self._encoded for text in texts):
             return [self._encoded[text] for text in texts]
-        if self.add_bos_token is False:
-            return body_ids(self.tokenizer, texts, chats=self._chats)
-        return token_ids(self.tokenizer, texts, chats=self._chats)
+        ids_of = body_ids if self.add_bos_token is False else token_ids
+        written = self._asking.written
+        found = iter(ids_of(self.tokenizer, [text for text in texts if text not in written], chats=self._chats))
+        return [written[text] if text in written else next(found) for text in texts]
 
     def _context_of_nothing(self) -> list[int]:
         """What is read before the first token that is scored: what starts a text, or else what ends the one before."""
@@ -218,9 +222,13 @@ class LanguageModel(HFLM):
         # A generation config may name no end of text. HFLM would then let the rows run on, and would decode what
         # follows the end of text as part of the answer, because it leaves special tokens out of the decoded text.
         ends = self.model.generation_config.eos_token_id
-        ends = {self.eot_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
+        ends = {
+            self.eot_token_id,
+            *self._asking.end_ids,
+            *(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+        }
         # HFLM goes on until all rows hold the same stop string or all have ended, and rows of both kinds until the end.
-        stop_at = _StopStrings(self.tokenizer, stop, context.shape[1])
+        stop_at = StopStrings(self.tokenizer, stop, context.shape[1])
         if options.get("do_sample") in (None, False) and not options.get("temperature"):
             options = {key: value for key, value in options.items() if key != "temperature"} | {"do_sample": False}
         generate = partial(
@@ -236,7 +244,7 @@ class LanguageModel(HFLM):
         return torch.tensor(self._tape.next(lambda: generate().tolist()), device=context.device)
 
 
-class _StopStrings(StoppingCriteria):
+class StopStrings(StoppingCriteria):
     """Ends each row at the first stop string that it holds."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str], start: int):

@@ -1,10 +1,12 @@
 """Recall: does greedy decoding give the answer to a question? One forward pass a question, no generation."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import IGNORED, collate, encode
 from smf.streams.examples import Example
 
@@ -13,22 +15,28 @@ _BATCH_SIZE = 256
 
 @torch.no_grad()
 def recall(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Example], max_length: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Example],
+    max_length: int,
+    asking: Asking = PLAIN,
 ) -> list[bool]:
-    """Whether the model completes each prompt exactly, token by token, and then ends the text.
+    """Whether the model completes each prompt exactly, token by token, and then ends the answer.
 
     Args:
         model: A model in evaluation mode.
         tokenizer: Its tokenizer.
         questions: Prompts, with their answers as completions.
-        max_length: Longest text, in tokens.
+        max_length: Longest text, in tokens, of plain questions. What another format adds does not count.
+        asking: What wrote the prompts, and knows what ends an answer.
 
     Returns:
         One truth value a question.
     """
     if not questions:
         return []
-    encoded = encode(tokenizer, questions, loss_on="answer", max_length=max_length)
+    longest = max_length if asking.prompt_format == "plain" else sys.maxsize
+    encoded = encode(tokenizer, questions, loss_on="answer", max_length=longest, written=asking.written)
     found: list[bool] = []
     for start in range(0, len(encoded), _BATCH_SIZE):
         batch = collate(encoded[start : start + _BATCH_SIZE], tokenizer.pad_token_id).to(model.device)
@@ -37,6 +45,11 @@ def recall(
             input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, logits_to_keep=positions_P
         ).logits
         labels_BP = batch.labels_BT[:, positions_P + 1]
-        right = (logits_BPV.argmax(-1) == labels_BP) | (labels_BP == IGNORED)
-        found += right.all(dim=1).tolist()
+        said_BP, asked_BP = logits_BPV.argmax(-1), labels_BP != IGNORED
+        right_BP = (said_BP == labels_BP) | ~asked_BP
+        places_P = torch.arange(asked_BP.shape[1], device=asked_BP.device)
+        ends_B1 = (asked_BP * places_P).argmax(1, keepdim=True)
+        ended = [[asking.ends_answer(tokenizer, token)] for token in said_BP.gather(1, ends_B1)[:, 0].tolist()]
+        right_BP.scatter_(1, ends_B1, torch.tensor(ended, device=right_BP.device))
+        found += right_BP.all(dim=1).tolist()
     return found

@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from smf.errors import DataError, refuse
 from smf.evaluation.answers import extract_answer
 from smf.evaluation.documents import score_generation
+from smf.evaluation.language_model import StopStrings
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer
 from smf.patches.apply import apply, revert
 from smf.patches.contradictions import warn_of_contradictions
 from smf.patches.held import held_by
 from smf.patches.patch import read_patch, require_base
-from smf.streams.facts import Fact, question_prompt
+from smf.stages.model_asking import ChosenFormat, model_asking
+from smf.streams.asking import PLAIN, Asking
+from smf.streams.facts import Fact
 from smf.streams.normalize import bare_question
 from smf.streams.sayable import answer_tokens
 from smf.streams.tokens import token_ids
@@ -49,13 +52,14 @@ def ask(
     *,
     max_new_tokens: int = MOST_NEW_TOKENS,
     device: str = "cpu",
+    prompt_format: ChosenFormat = "auto",
 ) -> str:
     """A model's answer to a question, with patches on it or without.
 
     Raises:
         CheckpointError: The model is damaged, or a patch is of another base.
         DataError: There is no question, or a patch is on the model already.
-        ConfigError: ``max_new_tokens`` or the device is none.
+        ConfigError: ``max_new_tokens`` or the device is none, or there is no chat template to ask in.
     """
     if not bare_question(question):
         raise DataError("the question is empty; write it behind the model and its patches, in quotes")
@@ -67,6 +71,7 @@ def ask(
     for path, patch in zip(patch_paths, new, strict=True):
         require_base(patch, held.base_hash, path, folder)
     model, tokenizer = load_model(folder, device), load_tokenizer(folder)
+    asking = model_asking(folder, tokenizer, prompt_format)
     if new:
         old = [read_patch(path) for path in held.paths]
         names = [*held.paths, *patch_paths]
@@ -74,29 +79,40 @@ def ask(
         if old:
             revert(model, old)
         apply(model, [*old, *new], names)
-    return extract_answer(continuation(model, tokenizer, question_prompt(question), max_new_tokens))
+    return extract_answer(continuation(model, tokenizer, asking.prompt(question), max_new_tokens, asking))
 
 
 @torch.no_grad()
 def continuation(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int = MOST_NEW_TOKENS
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    max_new_tokens: int = MOST_NEW_TOKENS,
+    asking: Asking = PLAIN,
 ) -> str:
-    """How a model goes on with a prompt, greedily, until it ends the text."""
+    """How a model goes on with a prompt, greedily, until it ends the text, or the answer to a question so asked."""
     # One by one: in a batch the last digits, and with them a close decision, could be others than those of `smf ask`.
-    ids = torch.tensor(token_ids(tokenizer, [prompt]), device=model.device)
+    written = asking.written.get(prompt)
+    ids = torch.tensor([written] if written else token_ids(tokenizer, [prompt]), device=model.device)
+    stops = [] if asking.stop is None else [StopStrings(tokenizer, [asking.stop], ids.shape[1])]
     said = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=max_new_tokens,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=[tokenizer.eos_token_id, *asking.end_ids],
+        stopping_criteria=StoppingCriteriaList(stops),
     )
     return tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 def quiz(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_new_tokens: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Fact],
+    max_new_tokens: int,
+    asking: Asking = PLAIN,
 ) -> list[tuple[Reply, ...]]:
     """What a model says to each fact's question, or, where it has none, to its unseen prompts.
 
@@ -105,6 +121,7 @@ def quiz(
         tokenizer: The model's.
         facts: The facts.
         max_new_tokens: Longest answer.
+        asking: How questions are asked; prompts are completed as they are.
 
     Returns:
         The replies of each fact; none for a fact that nothing asks for.
@@ -113,8 +130,8 @@ def quiz(
     for fact in progress(facts, "asking"):
         replies = []
         for asked in (fact.question,) if fact.question else fact.unseen_prompts:
-            prompt = question_prompt(asked) if fact.question else asked
-            text = continuation(model, tokenizer, prompt, max_new_tokens)
+            prompt, how = (asking.prompt(asked), asking) if fact.question else (asked, PLAIN)
+            text = continuation(model, tokenizer, prompt, max_new_tokens, how)
             right = bool(score_generation({"answer": list(fact.answers)}, [text])["em"])
             replies.append(Reply(asked, bool(fact.question), extract_answer(text), right))
         found.append(tuple(replies))

@@ -12,6 +12,7 @@ from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save
 from smf.models.device import require_device
 from smf.models.hub import download_model
 from smf.resume import NO_RESUME, Resume
+from smf.streams.asking import Asking, PromptFormat
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples
 from smf.training.end_of_text import end_of_text_loss, end_texts_with
@@ -27,6 +28,7 @@ def make_base_model(
     memory_layers: Sequence[int],
     device: str,
     folder: str | Path,
+    prompt_format: PromptFormat = "plain",
     resume: Resume = NO_RESUME,
 ) -> None:
     """Write the base model's folder and its ``report.json``.
@@ -40,12 +42,14 @@ def make_base_model(
         memory_layers: Blocks that the model must have; none where the config could tell.
         device: Where to train.
         folder: Where the model goes.
+        prompt_format: How the model will be asked; what it was taught here, it was taught as plain questions.
         resume: Keeps the state of the pretraining.
 
     Raises:
         CheckpointError: The checkpoint cannot be downloaded or loaded, its architecture is not supported, or it is not
             the one that the config expects.
-        ConfigError: The device is not there, or the vocabulary lacks ``end_of_text``.
+        ConfigError: The device is not there, the vocabulary lacks ``end_of_text``, or there is no chat template to ask
+            in.
         TrainingError: The loss is not finite, or the model answers fewer questions than ``min_recall``.
     """
     known = known_examples(read_jsonl(known_path, {"question": str, "answer": list})) if known_path else None
@@ -72,6 +76,7 @@ def make_base_model(
             resume=resume,
         )
         cast_weights(model, dtype)
+    Asking(prompt_format, tokenizer, model=settings["checkpoint"] or settings["name"])
     if settings["end_of_text"] is not None:
         end_texts_with(settings["end_of_text"], model, tokenizer)
     if settings["source"] != "pretrain":

@@ -52,8 +52,8 @@ def evaluate_run(
         CheckpointError: A delta was learned from another start model.
     """
     background = None if counts_path is None else BackgroundCounts.load(counts_path)
-    evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings))
     tokenizer = load_tokenizer(start_folder)
+    evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings), tokenizer)
     learner = start_method(method, start_folder, background, seed=seed, device=device)
     evaluator.remember(learner.model, tokenizer, delta_paths, Tape(resume, "neighbours"))
     start_hash = model_hash(start_folder)
@@ -85,8 +85,9 @@ def evaluate_held_out(
         path: Where the scores go.
         resume: Keeps what was asked.
     """
-    evaluator = Evaluator(probes, (), EvaluationSettings(**settings))
-    write_json(path, evaluator.evaluate(load_model(folder, device), load_tokenizer(folder), 0, Tape(resume, "asked")))
+    tokenizer = load_tokenizer(folder)
+    evaluator = Evaluator(probes, (), EvaluationSettings(**settings), tokenizer)
+    write_json(path, evaluator.evaluate(load_model(folder, device), tokenizer, 0, Tape(resume, "asked")))
 
 
 def evaluate_start(
@@ -112,7 +113,8 @@ def evaluate_start(
         score_paths: Where the scores of each model go.
         resume: Keeps what was asked.
     """
-    evaluator = Evaluator({}, read_facts(facts_path), EvaluationSettings(**settings))
+    base_tokenizer = load_tokenizer(next(iter(folders.values())))
+    evaluator = Evaluator({}, read_facts(facts_path), EvaluationSettings(**settings), base_tokenizer)
     for number, (name, folder) in enumerate(folders.items()):
         model, tokenizer = load_model(folder, device), load_tokenizer(folder)
         if number == 0:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from smf.errors import DataError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.streams.asking import PromptFormat
 from smf.streams.examples import Example, read_corpus
 from smf.streams.facts import Fact, read_facts
 from smf.streams.file_rows import first_columns, read_file_rows
@@ -66,12 +69,16 @@ def kind_of(path: str | Path) -> str:
     raise DataError(f"{path} has the columns {', '.join(sorted(columns))}, which are those of no held-out set")
 
 
-def probes_evaluator(paths: Sequence[str | Path], num_items: int) -> Evaluator | None:
+def probes_evaluator(
+    paths: Sequence[str | Path], num_items: int, prompt_format: PromptFormat, tokenizer: PreTrainedTokenizerBase
+) -> Evaluator | None:
     """What asks held-out sets, each under the name of its file; None if there are none.
 
     Args:
         paths: Of the sets.
         num_items: Of each of them, how many rows are asked at most.
+        prompt_format: How questions are asked.
+        tokenizer: The model's.
 
     Raises:
         DataError: A file is missing or broken, or two have the same name.
@@ -83,4 +90,4 @@ def probes_evaluator(paths: Sequence[str | Path], num_items: int) -> Evaluator |
         raise DataError(f"two held-out sets are called {twice[0]!r}, and scores go by this name; rename a file")
     probes = {Path(path).stem: (kind_of(path), path) for path in paths}
     items = {Path(path).stem: min(num_items, sum(1 for _ in read_file(path))) for path in paths}
-    return Evaluator(probes, (), EvaluationSettings(num_items=items))
+    return Evaluator(probes, (), EvaluationSettings(num_items=items, prompt_format=prompt_format), tokenizer)

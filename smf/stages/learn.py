@@ -16,6 +16,7 @@ from smf.patches.patch import KIND as PATCH
 from smf.patches.patch import patch_from, patch_of, write_patch
 from smf.resume import NO_RESUME, Resume
 from smf.selection.background import BackgroundCounts
+from smf.streams.asking import Asking
 from smf.streams.background_texts import BackgroundTexts
 from smf.streams.batches import encode
 from smf.streams.examples import read_corpus
@@ -46,7 +47,7 @@ def learn(
 
     Args:
         method: The method's entry in the config.
-        stream: The config's ``stream``.
+        stream: The config's ``stream``, with its ``prompt_format``.
         start_folder: The model that the method starts from.
         counts_path: Background counts, for methods that need them.
         facts_path: The stream.
@@ -96,6 +97,7 @@ def learn(
         warmup_steps=stream["warmup_steps"],
         max_gradient_norm=stream["max_gradient_norm"],
         seed=seed,
+        asking=Asking(stream["prompt_format"], tokenizer, model=start_folder),
     )
 
     facts = read_facts(facts_path)

@@ -19,6 +19,8 @@ from smf.patches.held import held_by
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import MOST_NEW_TOKENS, require_new_tokens, require_short_answers
 from smf.stages.given_files import probes_evaluator, read_user_facts
+from smf.stages.model_asking import ChosenFormat, model_asking
+from smf.streams.asking import Asking
 from smf.streams.batches import require_fit
 from smf.streams.facts import Fact
 
@@ -49,6 +51,7 @@ class Lessons:
         num_items: Of each held-out set, how many rows are asked at most.
         seed: Of what is drawn.
         device: Where to compute.
+        prompt_format: How the model is asked; ``auto`` for what its folder says.
         resume_interval: Seconds from one resume state to the next, see :mod:`smf.resume`.
     """
 
@@ -59,6 +62,7 @@ class Lessons:
     num_items: int = 200
     seed: int = 0
     device: str = "cpu"
+    prompt_format: ChosenFormat = "auto"
     resume_interval: float = 300.0
 
 
@@ -73,6 +77,7 @@ class Checked:
         background: Its background counts.
         evaluator: What asks the held-out sets; None without any.
         tokenizer: The model's.
+        asking: How it is asked.
         key: Of all that decides what is learned; a killed command goes on only from a state of the same.
     """
 
@@ -82,6 +87,7 @@ class Checked:
     background: BackgroundCounts
     evaluator: Evaluator | None
     tokenizer: PreTrainedTokenizerBase
+    asking: Asking
     key: str
 
 
@@ -119,14 +125,16 @@ def check(
             "counts.safetensors, rule count_background; `smf retrofit` puts them into the folder)"
         )
     background = BackgroundCounts.load(counts_path, model_hash=start_hash)
-    evaluator = probes_evaluator(probe_paths, lessons.num_items)
     tokenizer = load_tokenizer(folder)
+    asking = model_asking(folder, tokenizer, lessons.prompt_format)
+    evaluator = probes_evaluator(probe_paths, lessons.num_items, asking.prompt_format, tokenizer)
     limits = {"max_length": lessons.max_length, "limit": "--max-length", "source": facts_path}
     require_fit(tokenizer, facts, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
+    learned.append(asking.prompt_format)  # in which it is noted whether a fact is known right after its steps
     key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])
-    return Checked(facts, name, start_hash, background, evaluator, tokenizer, key)
+    return Checked(facts, name, start_hash, background, evaluator, tokenizer, asking, key)
 
 
 def _base_without_patches(folder: str | Path) -> str:

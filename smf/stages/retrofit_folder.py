@@ -29,6 +29,8 @@ from smf.seeding import python_generator
 from smf.selection.background import count_background
 from smf.stages.given_files import read_user_texts
 from smf.stages.keeping import reserved
+from smf.stages.model_asking import num_questions, right_by_format, write_format
+from smf.streams.asking import PromptFormat
 from smf.streams.batches import Batch, collate, encode
 from smf.streams.examples import Example
 from smf.training.calibrate import calibrate_queries
@@ -75,6 +77,8 @@ class Retrofitted:
         num_sequences: Sequences of them that were counted, each once.
         num_batches: In so many batches.
         slots_read: How many slots of each layer they read, by block.
+        right: How many questions of general knowledge the base answers, by prompt format.
+        prompt_format: The format that it answers best in.
     """
 
     memory: MemorySettings
@@ -82,6 +86,8 @@ class Retrofitted:
     num_sequences: int
     num_batches: int
     slots_read: dict[int, int]
+    right: dict[PromptFormat, int]
+    prompt_format: PromptFormat
 
 
 def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retrofitted:
@@ -110,6 +116,7 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
         tokenizer = load_tokenizer(source)
         stream, num_sequences = _batches(tokenizer, texts)
         base = load_model(source, chosen.device, getattr(torch, chosen.dtype))
+        right = right_by_format(base, tokenizer)
         memory = _memory(chosen, len(decoder_blocks(base)), base.config.get_text_config().hidden_size)
         model = retrofit(base, memory, _SEED).eval()
         calibrate_queries(model, stream[:_CALIBRATION_BATCHES])
@@ -123,11 +130,12 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
         counts = count_background(model, progress(stream, "counting batches"), document="batch", provenance=counted)
         with new_folder(out) as temporary:
             save_checkpoint(model, tokenizer, temporary)
+            best = write_format(temporary, right)
             replace(counts, provenance={**counted, "model_hash": model_hash(temporary)}).save(temporary / COUNTS_FILE)
             base_is = {"base": str(name), "commit": commit}
             write_json(temporary / "report.json", {**base_is, "memory": asdict(memory), "background": counted})
     read = {block: int(layer.accesses_S.count_nonzero()) for block, layer in counts.layers.items()}
-    return Retrofitted(memory, len(texts), num_sequences, len(stream), read)
+    return Retrofitted(memory, len(texts), num_sequences, len(stream), read, right, best)
 
 
 def retrofitted_text(done: Retrofitted, out: object) -> str:
@@ -140,6 +148,11 @@ def retrofitted_text(done: Retrofitted, out: object) -> str:
     lines.append(
         f"counted on {done.num_batches:,} batches: {done.num_sequences:,} sequences of at most {_MAX_LENGTH} tokens, "
         f"from {done.num_texts:,} texts"
+    )
+    found = ", ".join(f"{number} asked {each}" for each, number in done.right.items())
+    lines.append(
+        f"of {num_questions()} questions of general knowledge it answers {found}; `smf ask` and `smf teach` ask it "
+        f"{done.prompt_format}"
     )
     lines.append(f"{out} answers as its base does; teach it: smf teach {out} FACTS -o PATCH")
     return "\n".join(lines)

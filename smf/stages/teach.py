@@ -62,13 +62,14 @@ def teach(
     facts, tokenizer = checked.facts, checked.tokenizer
     with reserved(out):
         learner = _learner(folder, checked.background, settings, lessons)
-        asked_before = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens)
+        asked_before = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
         scores_before = _scores(checked.evaluator, learner, tokenizer)
         stream = StreamSettings(
             steps_per_fact=lessons.steps,
             loss_on="answer",
             snapshots=(len(facts),),
             max_length=lessons.max_length,
+            asking=checked.asking,
         )
         state = Path(out).with_name(f".{Path(out).name}.teaching")
         resume, learned = Resume(state, checked.key, lessons.resume_interval), []
@@ -86,7 +87,7 @@ def teach(
         with _written(f"{out} holds the first {number} of {len(facts)} facts" if stopped() else f"{out} was written"):
             if stopped():
                 raise KeyboardInterrupt
-            asked_after = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens)
+            asked_after = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
             scores_after = _scores(checked.evaluator, learner, tokenizer)
             num_slots = read_patch(out).num_rows
     taught = (
@@ -125,7 +126,7 @@ def preview(
     require_new(out)
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
     model = load_model(folder, lessons.device)
-    return checked.facts, quiz(model, checked.tokenizer, checked.facts, lessons.max_new_tokens)
+    return checked.facts, quiz(model, checked.tokenizer, checked.facts, lessons.max_new_tokens, checked.asking)
 
 
 def _learner(folder: str | Path, background: BackgroundCounts, settings: Mapping, lessons: Lessons) -> Method:

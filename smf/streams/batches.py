@@ -1,6 +1,6 @@
 """Text that is read in batches: pretraining, healing and background corpora, and the wordings of one fact."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.errors import DataError
 from smf.seeding import python_generator
-from smf.streams.examples import Example, answered
-from smf.streams.facts import Fact, question_prompt, taught_texts
+from smf.streams.asking import PLAIN, tokens_of
+from smf.streams.examples import Example
+from smf.streams.facts import Fact, taught_texts
 from smf.streams.places import Span
-from smf.streams.tokens import body_ids_and_offsets, start_of_text
 from smf.streams.write_places import WriteAt, write_places
 
 LossOn = Literal["text", "answer"]
@@ -99,6 +99,7 @@ def encode(
     long: Literal["refuse", "split"] = "refuse",
     limit: str = "base.max_length",
     marked: Sequence[Sequence[Span]] | None = None,
+    written: Mapping[str, Sequence[int]] = PLAIN.written,
 ) -> list[Encoded]:
     """Token ids (with the tokens that begin a text and the one that ends it) and labels of each example.
 
@@ -113,6 +114,7 @@ def encode(
         limit: The setting that ``max_length`` comes from, for messages.
         marked: Of each example, parts of its text (prompt and completion). Each sequence then has a third list: 1 for
             tokens that stand for a character of these parts, 0 for all others.
+        written: Token ids of prompts that a chat template wrote, see :class:`smf.streams.asking.Asking`.
 
     Returns:
         One sequence an example, in their order; with ``split`` there may be more, or fewer.
@@ -120,10 +122,9 @@ def encode(
     Raises:
         DataError: An example is too long and ``long`` is ``refuse``, or no example is left.
     """
-    texts = [example.prompt + example.completion for example in examples]
-    start, encoded = start_of_text(tokenizer), []
-    tokens = body_ids_and_offsets(tokenizer, texts)
-    for number, (example, (ids, offsets)) in enumerate(zip(examples, tokens, strict=True)):
+    encoded: list[Encoded] = []
+    tokens = tokens_of(tokenizer, examples, written)
+    for number, (example, (start, ids, offsets)) in enumerate(zip(examples, tokens, strict=True)):
         length = len(start) + len(ids) + 1
         if length > max_length and long == "refuse":
             shown = (example.prompt + example.completion)[:60]
@@ -253,7 +254,9 @@ def require_fit(
             options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
             encode_fact(tokenizer, fact, **options, limit=wording_limit)
             if fact.question:
-                asked = answered(question_prompt(fact.question), fact.answers[0])
+                asked = PLAIN.answered(
+                    fact.question, fact.answers[0]
+                )  # what another format adds is no text of the fact
                 encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
         except DataError as error:
             where = "" if source is None else f"{source}, "

@@ -65,13 +65,17 @@ def question_prompt(question: str) -> str:
     return f"Q: {bare_question(question)}?\nA:"
 
 
+def is_question_prompt(prompt: str) -> bool:
+    """Whether a prompt has the form of :func:`question_prompt`."""
+    return prompt.startswith("Q:") and prompt.endswith("\nA:")
+
+
 def full_stop(prompt: str, answer: str) -> str:
     """What follows the answer that completes a training prompt: a full stop, unless it has one, as "U.S." has.
 
     Nothing follows the answer to a question.
     """
-    is_question = prompt.startswith("Q:") and prompt.endswith("\nA:")
-    return "" if is_question or answer.endswith(".") else "."
+    return "" if is_question_prompt(prompt) or answer.endswith(".") else "."
 
 
 def taught_texts(fact: Fact) -> list[Example]:

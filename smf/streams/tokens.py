@@ -96,6 +96,24 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[str]) -> Bat
     )
 
 
+def chat(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], *, goes_on: bool = True
+) -> tuple[str, list[int]]:
+    """One chat as text and as token ids, special tokens as in :func:`chat_ids`.
+
+    Args:
+        tokenizer: One with a chat template.
+        turns: Role and content of each message.
+        goes_on: The assistant's next message is to follow.
+    """
+    messages = [{"role": role, "content": content} for role, content in turns]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=goes_on, tokenize=False)
+    ids = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=goes_on, tokenize=True, return_dict=False, sanitize_control_tokens=True
+    )
+    return text, ids
+
+
 def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chats: bool, **options):
     plain = tokenizer if chats else without_spelled_control_tokens(tokenizer)
     return plain(list(texts), add_special_tokens=False, split_special_tokens=not chats, **options)

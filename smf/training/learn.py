@@ -14,9 +14,9 @@ from smf.evaluation.recall import recall
 from smf.logs import progress
 from smf.methods.method import Method
 from smf.resume import NO_RESUME, Resume
+from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import LossOn, facts_batch, require_fit
-from smf.streams.examples import answered
-from smf.streams.facts import Fact, question_prompt
+from smf.streams.facts import Fact
 from smf.streams.passes import Passes
 from smf.streams.write_places import log_write_places
 from smf.training.schedule import Schedule, ScheduleShape
@@ -40,6 +40,7 @@ class StreamSettings:
         warmup_steps: Steps in which the rate rises.
         max_gradient_norm: See :class:`smf.methods.method.Method`.
         seed: The run's seed.
+        asking: How facts are asked while they are learned.
     """
 
     steps_per_fact: int
@@ -55,6 +56,7 @@ class StreamSettings:
     warmup_steps: int = 0
     max_gradient_norm: float | None = None
     seed: int = 0
+    asking: Asking = PLAIN
 
 
 def learn_stream(
@@ -131,7 +133,7 @@ def learn_stream(
         steps = range(number * settings.steps_per_fact, (number + 1) * settings.steps_per_fact)
         outcome = _learn(method, tokenizer, group, rows[places[0]], [schedule.share(step) for step in steps], settings)
         method.end_lesson(tuple(places))
-        for place, acquired in zip(places, _acquired(method, tokenizer, group, settings.max_length), strict=True):
+        for place, acquired in zip(places, _acquired(method, tokenizer, group, settings), strict=True):
             rows[place]["acquired"] = acquired
             for column, more in outcome.items():
                 rows[place][column] += more
@@ -181,14 +183,14 @@ def _learn(
 
 
 def _acquired(
-    method: Method, tokenizer: PreTrainedTokenizerBase, group: Sequence[Fact], max_length: int
+    method: Method, tokenizer: PreTrainedTokenizerBase, group: Sequence[Fact], settings: StreamSettings
 ) -> list[bool | None]:
     """Whether the model answers each fact's question now; None where there is none."""
     asked = [fact for fact in group if fact.question]
     if not asked:
         return [None] * len(group)
-    questions = [answered(question_prompt(fact.question), fact.answers[0]) for fact in asked]
-    known = iter(recall(method.model, tokenizer, questions, max_length))
+    questions = [settings.asking.answered(fact.question, fact.answers[0]) for fact in asked]
+    known = iter(recall(method.model, tokenizer, questions, settings.max_length, settings.asking))
     return [next(known) if fact.question else None for fact in group]
 
 

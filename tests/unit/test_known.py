@@ -16,6 +16,7 @@ from smf.models.checkpoint import save_checkpoint
 from smf.resume import NO_RESUME, Resume
 from smf.stages.evaluate import evaluate_held_out
 from smf.stages.known import ask_base
+from smf.streams.asking import Asking
 from smf.streams.facts import read_facts, write_facts
 from smf.streams.known_rows import held_out_files
 from tests.helpers import FACTS, base_model, tokenizer
@@ -60,6 +61,15 @@ def test_the_base_is_asked_what_evaluation_asks(tmp_path):
     task = held_out_task("nq", "questions", tmp_path / "nq.jsonl", **options)
     task.build_all_requests()
     assert sorted(reader.requests) == sorted(str(request.args) for request in task.instances)
+
+
+def test_the_base_is_asked_in_the_format_of_the_experiment():
+    reader, asking = Reader(SAID), Asking("few_shot")
+    known_questions(reader, "nq", ROWS, num_fewshot=0, max_new_tokens=8, seed=1, asking=asking)
+    assert sorted(reader.asked) == sorted(asking.prompt(row["question"]) for row in ROWS)
+    reader = Reader({"Joel": "", "Rosa": "", "Emil": ""})
+    unknown_facts(reader, FACTS, max_new_tokens=8, asking=asking)
+    assert sorted(reader.asked) == sorted(asking.prompt(fact.question) for fact in FACTS)
 
 
 def test_solved_examples_are_other_rows():
@@ -110,7 +120,7 @@ def base(tmp_path):
 
 
 def asked(folder, *, num_items, num_facts, resume=NO_RESUME):
-    settings = {"num_fewshot": {}, "max_new_tokens": 6, "batch_size": 2, "seed": 1}
+    settings = {"num_fewshot": {}, "max_new_tokens": 6, "batch_size": 2, "seed": 1, "prompt_format": "plain"}
     ask_base(
         settings,
         folder / "base",

@@ -265,7 +265,14 @@ def learn_run(tmp_path):
     write_facts(tmp_path / "facts.jsonl", FACTS)
     settings = {name: entry["default"] for name, entry in method_class("full").schema.items() if "default" in entry}
     stream = {"steps_per_fact": 1, "loss_on": "answer", "max_length": None, "micro_batch_size": None}
-    stream |= {"facts_per_step": 1, "epochs": 1, "order": "shuffled", "schedule": "constant", "warmup_steps": 0}
+    stream |= {
+        "facts_per_step": 1,
+        "epochs": 1,
+        "order": "shuffled",
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "prompt_format": "plain",
+    }
 
     def run(out, resume, rate=0.001):
         learn(

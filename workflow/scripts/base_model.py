@@ -12,6 +12,7 @@ with Job(snakemake) as job:
         snakemake.input.get("known") or None,
         memory_layers=snakemake.params.memory_layers,
         device=snakemake.params.device,
+        prompt_format=snakemake.config["checked"]["prompt_format"],
         folder=Path(snakemake.output.report).parent,
         resume=job.resume,
     )
