@@ -6,7 +6,7 @@ from pathlib import Path
 from smf.errors import ConfigError, did_you_mean, refuse
 from smf.evaluation.metrics import TASK, held_out_metric
 from smf.streams.asking import PromptFormat, refuse_other_examples
-from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, FEW_FACTS, PROBE_KINDS, TEXT_FORMATS
+from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, FEW_FACTS, PROBE_KINDS, QUESTION_FORMATS, TEXT_FORMATS
 
 
 def check_data(config: Mapping) -> None:
@@ -73,6 +73,13 @@ def _check_collection(config: Mapping) -> None:
             raise ConfigError(f"{where}.{name}: name its file" + ("" if source["hub"] else ", or its hub data set"))
         _require_file(f"{where}.{name}.file", Path(collection["data_root"] or ".") / source["file"])
     facts = collection["facts"]
+    if facts["neighbours"] and facts["format"] not in QUESTION_FORMATS:
+        refuse(f"{where}.facts.neighbours", facts["neighbours"], f"0 unless format is {', '.join(QUESTION_FORMATS)}")
+    if facts["neighbours"] and not facts["num_rows"]:
+        raise ConfigError(
+            f"{where}.facts.neighbours is {facts['neighbours']}, but {where}.facts.num_rows is not set: neighbours are "
+            "rows that are never taught; say how many rows may be"
+        )
     if facts["format"] == "simpleqa_documents" and facts["first_rows"] is None:
         raise ConfigError(f"{where}.facts.first_rows is not set; say of how many questions the articles are fetched")
     if (

@@ -73,7 +73,7 @@ def held_out_task(
     if num_fewshot:
         changes |= {"training_split": "train", "fewshot_split": "train"}
     if kind == "questions":
-        changes |= _questions_as(asking)
+        changes |= _shown(asking)
     if kind == "choices" and "query" in rows[0]:
         changes["process_docs"] = None  # the query stands there already
     return _task(TASK_FOLDERS[kind], changes, splits, max_new_tokens)
@@ -100,13 +100,8 @@ def every_question_task(
             f"other rows than the one that is asked; lower it, or raise data.collection.held_out.{name}.num_rows"
         )
     # lm-eval leaves the row that it asks out of its examples only if both are from the test split
-    changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train", **_questions_as(asking)}
+    changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train", **_shown(asking)}
     return _task(TASK_FOLDERS["questions"], changes, {"train": rows, "validation": rows}, max_new_tokens)
-
-
-def _questions_as(asking: Asking) -> dict[str, Callable[[Mapping], str]]:
-    """What a task of questions says of how they are asked; the plain form is in its YAML file."""
-    return {} if asking.prompt_format == "plain" else {"doc_to_text": lambda row: asking.prompt(row["question"])}
 
 
 def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:
@@ -118,6 +113,11 @@ def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> C
     if name == "locality":
         changes |= {"process_results": score_agreement, "metric_list": [_AGREEMENT]}
     return _task("smf_facts", changes, {"validation": documents}, max_new_tokens)
+
+
+def _shown(asking: Asking) -> dict:
+    """What a task of questions has in place of the plain prompt that its file names."""
+    return {} if asking.prompt_format == "plain" else {"doc_to_text": lambda row: asking.prompt(row["question"])}
 
 
 def _task(folder: str, changes: Mapping, splits: Mapping[str, Sequence[dict]], max_new_tokens: int) -> ConfigurableTask:

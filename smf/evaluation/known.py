@@ -33,7 +33,7 @@ def known_questions(
         num_fewshot: Solved examples before each question, drawn from the other rows.
         max_new_tokens: Longest answer, in tokens.
         seed: Of the solved examples.
-        asking: How questions are asked; the model's own.
+        asking: How questions are asked, as of the model.
 
     Returns:
         The rows that are answered right, in order.
@@ -59,7 +59,7 @@ def unknown_facts(
         lm: The model.
         facts: The facts.
         max_new_tokens: Longest answer, in tokens.
-        asking: How questions are asked; the model's own.
+        asking: How questions are asked, as of the model.
 
     Returns:
         The facts that are not answered, in order.

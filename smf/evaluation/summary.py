@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from smf.errors import DataError
-from smf.evaluation.metrics import HeldOutMetric, in_order, is_held_out
+from smf.evaluation.metrics import LOCALITY, HeldOutMetric, in_order, is_held_out
 from smf.evaluation.scores import BASE, HEALED, check_scores, end_values, forgetting
 from smf.evaluation.words import data_words, loss_word, set_words, short_unit
 
@@ -82,6 +82,11 @@ def summary_cell(summary: pd.DataFrame, method: str, metric: str) -> pd.Series:
     return rows.iloc[0][columns].astype(float) if len(rows) else pd.Series(math.nan, index=columns)
 
 
+def neighbours_beside(summary: pd.DataFrame, headline: Sequence[HeldOutMetric]) -> bool:
+    """Whether neighbours of the facts were asked, and are not shown already because they are in the headline."""
+    return LOCALITY in set(summary["metric"]) and LOCALITY not in {metric.name for metric in headline}
+
+
 def terminal_summary(
     summary: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, headline: Sequence[HeldOutMetric]
 ) -> str:
@@ -111,6 +116,12 @@ def terminal_summary(
             cell = summary_cell(summary, method, metric.name)
             cells += [_value(cell, 3), percent(cell["relative_drop"])]
         lines.append(_line(name, width, cells))
+    if neighbours_beside(summary, headline):
+        cells = [
+            f"{name} {_value(summary_cell(summary, method, LOCALITY), 2)}"
+            for method, name in zip(methods, names, strict=True)
+        ]
+        lines += ["", *textwrap.wrap(f"Neighbours of the facts, unchanged (F1): {', '.join(cells)}", WIDTH)]
     lower = any(not metric.higher_is_better for metric in headline)
     notes = [
         "At the end of the stream: mean over seeds ± 95 % interval (none for a single seed). "

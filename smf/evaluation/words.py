@@ -83,10 +83,13 @@ def forgotten(metric: HeldOutMetric) -> str:
     return f"relative {loss_word(metric)} of {before} {column_unit(metric)}"
 
 
+NEIGHBOURS_DATA = "prompts near the facts taught so far; agreement with what the start model says"
+
+
 def described(metric: HeldOutMetric, labels: Mapping) -> str:
     """Which data a metric was measured on."""
     if metric.kind == NEIGHBOURS:
-        return "prompts near the facts taught so far; agreement with what the start model says"
+        return NEIGHBOURS_DATA
     return labels["held_out"].get(metric.probe) or f"lm-eval's task {metric.probe}"
 
 

@@ -8,8 +8,18 @@ from matplotlib.figure import Figure
 
 from smf.evaluation.metrics import HeldOutMetric, is_share
 from smf.evaluation.scores import check_scores, final_position, start_model
+from smf.evaluation.summary import neighbours_beside
 from smf.evaluation.tuning import RETAINED, retained_column
-from smf.evaluation.words import asked_by, data_words, described, forgotten, panel_words, retained_axis, unit
+from smf.evaluation.words import (
+    NEIGHBOURS_DATA,
+    asked_by,
+    data_words,
+    described,
+    forgotten,
+    panel_words,
+    retained_axis,
+    unit,
+)
 from smf.figures.captions import (
     LINE_HEIGHT,
     check_labels,
@@ -94,6 +104,8 @@ def _draw(
     subtitles = [wrap(panel.data, curve_width) for panel in panels]
     weighed = RETAINED[retained_column(scores, learned)]
     notes = _notes(starts, labels, headline, weighed, num_facts, num_seeds)
+    if neighbours_beside(summary, headline):
+        notes.insert(1, f"Neighbours: {NEIGHBOURS_DATA}.")
     notes = [line for note in notes for line in wrap(note, right_width)]
     strip = strip_height(len(strip_rows(summary, starts)))
     curve_top = _LEGEND_TOP + len(legend) * LEGEND_ROW_HEIGHT + 0.42 + LINE_HEIGHT * max(map(len, subtitles))

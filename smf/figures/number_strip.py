@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from smf.evaluation.metrics import HeldOutMetric
+from smf.evaluation.metrics import LOCALITY, HeldOutMetric
 from smf.evaluation.scores import BASE, HEALED
-from smf.evaluation.summary import percent, shorten, summary_cell
+from smf.evaluation.summary import neighbours_beside, percent, shorten, summary_cell
 from smf.evaluation.words import column_unit, loss_word, set_words
 from smf.figures.legend import draw_sample
 from smf.figures.style import FAINT, GREY, INK, SMALL, MethodStyle
@@ -22,9 +22,10 @@ _FACTS = (
     ("new facts retained (F1)", "unseen\nwording", "facts_unseen_f1", "mean"),
     ("new facts retained (F1)", "taught\nwording", "facts_seen_f1", "mean"),
 )
+_NEIGHBOURS = ("neighbours", "unchanged\n(F1)", LOCALITY, "mean")
 _FIRST = 0.235
 """Where the columns of numbers begin, as a share of the strip's width."""
-_FACTS_WEIGHTS, _HELD_OUT_WEIGHTS = (1.05, 1.0, 1.0), (1.05, 0.86)
+_FACTS_WEIGHTS, _HELD_OUT_WEIGHTS, _NEIGHBOURS_WEIGHT = (1.05, 1.0, 1.0), (1.05, 0.86), 1.25
 
 Column = tuple[str, str, str, str]
 
@@ -46,13 +47,20 @@ def draw_strip(
     styles: Mapping[str, MethodStyle],
     headline: Sequence[HeldOutMetric],
 ) -> None:
-    """Write the summary into an empty panel of :func:`strip_height` inches, two columns a headline metric."""
+    """Write the summary into an empty panel of :func:`strip_height` inches, two columns a headline metric.
+
+    Neighbours of the facts have a column of their own where they were asked and are not in the headline.
+    """
     columns = [*_FACTS, *(column for metric in headline for column in _held_out(metric, headline))]
+    weights = [*_FACTS_WEIGHTS, *_HELD_OUT_WEIGHTS * len(headline)]
+    if neighbours_beside(summary, headline):
+        columns.append(_NEIGHBOURS)
+        weights.append(_NEIGHBOURS_WEIGHT)
     rows = strip_rows(summary, starts)
     height = strip_height(len(rows))
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(-height, 0))
-    rights = _right_edges((*_FACTS_WEIGHTS, *_HELD_OUT_WEIGHTS * len(headline)))
+    rights = _right_edges(weights)
     _heads(axes, rights, columns)
     for number, name in enumerate(rows):
         y = -(HEAD_HEIGHT + (number + 0.5) * ROW_HEIGHT)

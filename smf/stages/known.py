@@ -36,7 +36,7 @@ def ask_base(
 
     Args:
         settings: ``num_fewshot`` of each set, ``max_new_tokens``, ``batch_size`` and ``seed``, as of the config's
-            ``evaluation``, and ``prompt_format``.
+            ``evaluation``; ``prompt_format``, how questions are asked.
         folder: The base model.
         set_paths: Of each set of questions the file that is read and the one that is written.
         facts_paths: The same of the facts; None to ask for none.
@@ -51,8 +51,7 @@ def ask_base(
         ConfigError: Fewer rows are left than will be asked, or fewer facts than a stream has; nothing is written.
     """
     limit, seed = settings["max_new_tokens"], settings["seed"]
-    tape = Tape(resume, "asked")
-    tokenizer = load_tokenizer(folder)
+    tape, tokenizer = Tape(resume, "asked"), load_tokenizer(folder)
     asking = Asking(settings["prompt_format"], tokenizer, model=folder)
     lm = LanguageModel(
         load_model(folder, device),
@@ -62,17 +61,17 @@ def ask_base(
         tape=tape,
         asking=asking,
     )
+    options = {"max_new_tokens": limit, "asking": asking}
     kept, report, short = {}, {}, []
     for name, (source, _) in set_paths.items():
         rows, examples = read_questions(source), settings["num_fewshot"].get(name, 0)
-        asked = {"num_fewshot": examples, "max_new_tokens": limit, "seed": seed, "asking": asking}
-        kept[name] = known_questions(lm, name, rows, **asked)
+        kept[name] = known_questions(lm, name, rows, num_fewshot=examples, seed=seed, **options)
         report[name] = {"asked": len(rows), "kept": len(kept[name])}
         logger.info("%s: the base model answers %d of %d questions right", name, len(kept[name]), len(rows))
         short += _too_few_rows(name, **report[name], num_items=num_items.get(name), examples=examples)
     if facts_paths is not None:
         facts = read_facts(facts_paths[0])
-        unknown = unknown_facts(lm, facts, max_new_tokens=limit, asking=asking)
+        unknown = unknown_facts(lm, facts, **options)
         report["facts"] = {"asked": len(facts), "kept": len(unknown)}
         logger.info("facts: the base model does not answer %d of %d", len(unknown), len(facts))
         short += _too_few_facts(**report["facts"], num_facts=num_facts)

@@ -25,8 +25,8 @@ from smf.stages.lessons import BEST_ARM, Lessons, check, longest_wording
 from smf.stages.taught import Taught, TaughtFact
 from smf.streams.asking import Asking
 from smf.streams.facts import Fact
+from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_fact
-from smf.streams.neighbours import neighbour_prompts
 from smf.training.learn import StreamSettings, learn_stream
 
 _WORDINGS_TOGETHER = 4

@@ -9,6 +9,7 @@ from smf.seeding import python_generator
 from smf.streams.fact_sets import read_fact_set
 from smf.streams.facts import Fact
 from smf.streams.held_out import read_held_out
+from smf.streams.neighbours import with_neighbours
 from smf.streams.prepared import PreparedData
 from smf.streams.rows import require_rows, source_name
 from smf.streams.texts import read_text
@@ -33,7 +34,7 @@ def prepare_collection(
     Args:
         data_root: Folder of the files; without it, sources that name a data set on the hub come from there.
         background: Ordinary text, whose slot reads are counted.
-        facts: The new facts.
+        facts: The new facts, each with so many ``neighbours`` from the rows that are not drawn.
         held_out: The held-out sets by name.
         healing: Text that the memory is healed on; None for the background.
         seed: Of the choice of rows.
@@ -58,6 +59,10 @@ def prepare_collection(
     healing_text = healing and draw("healing", healing, read_text("healing", data_root, healing, taken))
     pool = read_fact_set(data_root, {**facts, "pages_folder": pages_folder}, taken)
     new = [fact for unit in draw("facts", facts, _units(pool)) for fact in unit]
+    if facts["neighbours"]:
+        taught = {fact.fact_id for fact in new}
+        others = [fact for fact in pool if fact.fact_id not in taught]
+        new = with_neighbours(new, others, facts["neighbours"], seed)
     described = {name: f"{name_of(held_out[name])}, {len(rows):,} items" for name, rows in asked.items()}
     return PreparedData(
         pretraining=text,

@@ -21,6 +21,9 @@ FACT_FORMATS = (
 DOCUMENT_FORMATS = ("documents", "simpleqa_documents")
 """Facts that are passages: one row makes many of them."""
 
+QUESTION_FORMATS = ("triviaqa", "nq_open", "simpleqa")
+"""Facts that are questions of a set, which has other questions of the same form."""
+
 OWN_FORMATS = ("facts", "documents")
 """Facts of the user's own, who is told what is wrong with them; rows of public sets are dropped and counted."""
 

@@ -1,82 +1,90 @@
-"""What a fact must leave alone: the same question about well-known subjects, or well-known questions."""
+"""Neighbours of facts: questions of the same form about something else, which teaching a fact must not change.
 
-import random
+They are taken from the questions of the facts' own set that no stream teaches.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
+from smf.errors import ConfigError
 from smf.seeding import python_generator
 from smf.streams.facts import Fact, question_prompt
-from smf.streams.places import occurrences, placed_words
+from smf.streams.normalize import text_key, words_of
 
-_SUBJECTS = {
-    "person": ("Galileo Galilei", "Abraham Lincoln", "Frida Kahlo", "Mahatma Gandhi", "Winston Churchill", "Beethoven"),
-    "organisation": ("Apple", "Nokia", "Volkswagen", "Oxford University", "Sony", "IKEA"),
-    "country": ("France", "Japan", "Canada", "Norway", "India", "Mexico"),
-    "place": ("Lake Geneva", "the Grand Canyon", "the Eiffel Tower", "Venice", "Mount Fuji", "the Rhine"),
-    "work": ("War and Peace", "The Odyssey", "Don Quixote", "Faust", "Moby-Dick", "Macbeth"),
-    "device": ("the light bulb", "the telescope", "the typewriter", "the radio", "the microscope", "the airplane"),
-}
-_TOLD_BY = {  # words of a question that tell what its subject is, most telling first
-    "work": ("wrote", "novel", "book", "directed", "film", "song", "composed", "author", "painted"),
-    "device": ("invented", "inventor", "patented"),
-    "organisation": ("chief", "executive", "founded", "founder", "headquarters", "headquartered", "leads", "owns"),
-    "country": ("capital", "currency", "president", "population", "language"),
-    "person": ("born", "died", "married", "studied", "study", "play", "plays", "profession", "job", "nationality"),
-    "place": ("long", "high", "deep", "tall", "located", "country", "continent", "river", "lake", "mountain"),
-}
-_WELL_KNOWN = (
-    "what is the capital of France",
-    "who wrote Romeo and Juliet",
-    "in which country is Rome",
-    "how many days are in a week",
-    "what is the largest planet",
-    "what is the opposite of hot",
-    "which language is spoken in Austria",
-    "who painted the Sistine Chapel",
-    "what do bees make",
-    "what is the chemical symbol of gold",
-    "on which continent is Kenya",
-    "who was the first president of the United States",
-)
-_OF_EACH = 2
+_MOST = 2000
+"""Questions that are looked at, a seeded choice: each is compared with each fact."""
+_COMMON = 0.005
+"""Share of the questions that hold a word from which on it belongs to the form of questions, not to a subject."""
 
 
-def neighbour_prompts(facts: Sequence[Fact], most: int, seed: int) -> list[str]:
-    """Prompts whose continuations the facts should leave as they are, each once.
+class _Question(NamedTuple):
+    fact: Fact
+    words: tuple[str, ...]
+    form: frozenset[str]
+    subject: frozenset[str]
+    answers: frozenset[str]
 
-    A fact's own locality prompts count, all of them. A fact without any gives its question about well-known subjects
-    of the same sort, as far as the question's words tell the sort; where they do not, or the question does not name the
-    subject, a well-known question. What a fact is itself asked or taught is left out.
+
+def with_neighbours(facts: Sequence[Fact], others: Sequence[Fact], number: int, seed: int) -> list[Fact]:
+    """Facts with the questions most alike in form as their ``locality_prompts``.
+
+    A question with an answer in common is no neighbour: what is taught may well be its answer. Of the rest those come
+    first that share no rare word with the fact, such as a name; of these, those that share most words at the
+    beginning, then most common words anywhere, then those of about the same length.
 
     Args:
-        facts: What is taught.
-        most: Of those that facts do not bring themselves, so many at most.
-        seed: Of the choice.
+        facts: Facts with a question.
+        others: Facts of the same set that are never taught.
+        number: Neighbours a fact.
+        seed: Of the choice among more questions than are looked at.
+
+    Raises:
+        ConfigError: There are not so many.
     """
-    own = [prompt for fact in facts for prompt in fact.locality_prompts]
-    rng = python_generator(seed, "neighbours")
-    made = [prompt for fact in facts if not fact.locality_prompts for prompt in _swapped(fact, rng)]
-    made = list(dict.fromkeys(made))
-    chosen = rng.sample(made, min(most, len(made)))
-    general = [question_prompt(question) for question in _WELL_KNOWN]
-    if any(not fact.locality_prompts for fact in facts):
-        chosen += rng.sample(general, min(len(general), max(0, most - len(chosen))))
-    taught = {prompt for fact in facts for prompt in (*fact.train_prompts, question_prompt(fact.question))}
-    return [prompt for prompt in dict.fromkeys((*own, *chosen)) if prompt not in taught]
+    if len(others) > _MOST:
+        chosen = sorted(python_generator(seed, "neighbours").sample(range(len(others)), _MOST))
+        others = [others[index] for index in chosen]
+    counts = Counter(word for fact in [*facts, *others] for word in set(words_of(fact.question)))
+    least = max(2, _COMMON * (len(facts) + len(others)))
+    common = {word for word, times in counts.items() if times >= least}
+    pool = [_question(fact, common) for fact in others]
+    return [_with(_question(fact, common), pool, number) for fact in facts]
 
 
-def _swapped(fact: Fact, rng: random.Random) -> list[str]:
-    """The fact's question about other subjects."""
-    words = placed_words(fact.question)
-    places = occurrences(words, [word.key for word in placed_words(fact.subject)])
-    if not places or places == [(0, len(fact.question))]:
-        return []
-    start, stop = places[0]
-    rest = {word.key for word in words if not start <= word.start < stop}
-    kind = next((kind for kind, telling in _TOLD_BY.items() if rest & set(telling)), None)
-    if kind is None:
-        return []
-    subjects = [subject for subject in _SUBJECTS[kind] if subject.casefold() != fact.subject.casefold()]
-    return [
-        question_prompt(fact.question[:start] + subject + fact.question[stop:])
-        for subject in rng.sample(subjects, _OF_EACH)
-    ]
+def _question(fact: Fact, common: set[str]) -> _Question:
+    words = words_of(fact.question)
+    form = common.intersection(words)
+    answers = frozenset(map(text_key, fact.answers))
+    return _Question(fact, tuple(words), frozenset(form), frozenset(words) - form, answers)
+
+
+def _with(asked: _Question, pool: Sequence[_Question], number: int) -> Fact:
+    able = [other for other in pool if not asked.answers & other.answers]
+    if len(able) < number:
+        raise ConfigError(
+            f"data.collection.facts.neighbours is {number}, but only {len(able)} questions that are not taught have "
+            f"other answers than {asked.fact.question!r}; lower it, or lower data.collection.facts.num_rows"
+        )
+    near = sorted(able, key=lambda other: _distance(asked, other))[:number]
+    return replace(
+        asked.fact,
+        locality_prompts=tuple(question_prompt(other.fact.question) for other in near),
+        locality_answers=tuple(other.fact.answers[0] for other in near),
+    )
+
+
+def _distance(asked: _Question, other: _Question) -> tuple[int, int, int, int]:
+    """Smaller for questions more alike in form; equal ones stay in the set's order."""
+    same = 0
+    for left, right in zip(asked.words, other.words, strict=False):
+        if left != right:
+            break
+        same += 1
+    return (
+        len(asked.subject & other.subject),
+        -same,
+        -len(asked.form & other.form),
+        abs(len(asked.words) - len(other.words)),
+    )

@@ -10,9 +10,10 @@ from smf.streams import fact_sets, held_out, texts
 from smf.streams.collection import prepare_collection
 from smf.streams.examples import Example
 from smf.streams.fact_sets import read_fact_set
-from smf.streams.facts import read_facts
+from smf.streams.facts import question_prompt, read_facts
 from smf.streams.formats import FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
 from smf.streams.held_out import read_held_out
+from smf.streams.neighbours import with_neighbours
 from smf.streams.texts import read_text
 from tests.unit.data_hub import fake_sets
 
@@ -67,7 +68,15 @@ def write(tmp_path):
 
 def source(format, file, **settings):
     defaults = {"hub": None, "hub_config": None, "data_dir": None, "split": "train", "first_rows": None}
-    return {"format": format, "file": file, **defaults, "num_rows": None, "passage_words": 200, **settings}
+    return {
+        "format": format,
+        "file": file,
+        **defaults,
+        "num_rows": None,
+        "passage_words": 200,
+        "neighbours": 0,
+        **settings,
+    }
 
 
 def one(root, format, source):
@@ -254,6 +263,35 @@ def sources(write):
 
 def prepare(root, sources, seed=1, **changes):
     return prepare_collection(data_root=str(root), **{**sources, **changes}, seed=seed, pages_folder=root / "pages")
+
+
+NOUNS = {"river": "River", "king": "King"}
+ASKED = [
+    {"question": f"Which {noun} is near {town}?", "answer": {"value": f"{name} {town}", "aliases": []}}
+    for town in ("Ostry", "Melvik", "Tarnow", "Velburg", "Hale")
+    for noun, name in NOUNS.items()
+]
+
+
+def test_neighbours_are_untaught_questions_of_the_same_form_about_something_else(tmp_path, sources, write):
+    twin = {"question": "Which river is near the town of Ostry?", "answer": {"value": "x", "aliases": ["RIVER ostry"]}}
+    other = {"question": "Who sings?", "answer": {"value": "Ann", "aliases": []}}
+    rows = [*ASKED, twin, other]
+    facts = prepare(tmp_path, sources, facts=write("triviaqa", rows, num_rows=5, neighbours=2)).facts
+    taught = {question_prompt(fact.question) for fact in facts}
+    answers = {question_prompt(row["question"]): row["answer"]["value"] for row in rows}
+    for fact in facts:
+        assert len(set(fact.locality_prompts)) == 2
+        assert not taught & set(fact.locality_prompts)
+        assert [answers[prompt] for prompt in fact.locality_prompts] == list(fact.locality_answers)
+    # of all rows but the one that is taught: the same noun comes first, and not what has its answer
+    asked = read_fact_set(str(tmp_path), write("triviaqa", rows), set())
+    (first,) = with_neighbours(asked[:1], asked[1:], 4, seed=1)
+    assert first.locality_prompts == tuple(
+        f"Q: Which river is near {town}?\nA:" for town in ("Melvik", "Tarnow", "Velburg", "Hale")
+    )
+    with pytest.raises(ConfigError, match="neighbours is 9, but only 7 questions that are not taught have other answ"):
+        prepare(tmp_path, sources, facts=write("triviaqa", rows, num_rows=5, neighbours=9))
 
 
 def test_a_collection_holds_what_its_sources_say(tmp_path, sources):

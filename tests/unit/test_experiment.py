@@ -585,6 +585,14 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             collection(facts={"format": "documents", "unknown_only": True}),
             "data.collection.facts.unknown_only is True, but must be false: what is taught here is passages, ",
         ),
+        (
+            collection(facts={"format": "counterfact", "neighbours": 1}),
+            "data.collection.facts.neighbours is 1, but must be 0 unless format is triviaqa, nq_open, simpleqa",
+        ),
+        (
+            collection(facts={"neighbours": 1, "num_rows": None}),
+            "data.collection.facts.neighbours is 1, but data.collection.facts.num_rows is not set: neighbours are ",
+        ),
         (collection(background={"known_only": True}), "data.collection.background: unknown key 'known_only'; "),
         (collection(held_out={"nq": {"fomat": 1}}), "data.collection.held_out.nq: unknown key 'fomat'; did you mean "),
         (collection(held_out={"facts": TEXT}), "data.collection.held_out: 'facts' cannot be a name here (A held-out "),

@@ -12,11 +12,11 @@ from matplotlib.colors import to_hex
 
 from smf.errors import DataError
 from smf.evaluation.core_sets import core_sets_table
-from smf.evaluation.metrics import FACTS_METRICS, held_out_metric, metrics_of
+from smf.evaluation.metrics import FACTS_METRICS, LOCALITY, held_out_metric, metrics_of
 from smf.evaluation.scores import scores_table
 from smf.evaluation.slot_use import slot_use_rows, slot_use_table
 from smf.evaluation.slot_writes import SLOT_WRITE_COLUMNS, slot_write_rows
-from smf.evaluation.summary import summary_table
+from smf.evaluation.summary import summary_table, terminal_summary
 from smf.evaluation.tuning import tuning_table
 from smf.figures.core_sets import core_sets_figure
 from smf.figures.forgetting import forgetting_figure
@@ -89,6 +89,28 @@ def caption(learned="facts_question_f1", **labels):
     scores, starts = experiment(TWO)
     summary = summary_table(scores, starts, KINDS)
     return words(forgetting_figure(scores, summary, starts, LABELS | labels, HEADLINE, learned))
+
+
+def with_neighbours(ends):
+    """Scores of an experiment whose facts have neighbours, of which 0.75 are as they were."""
+    scores, starts = experiment(ends)
+    asked = scores[scores["metric"] == "nq_f1"].assign(metric=LOCALITY, value=1.0)
+    asked.loc[asked["method"].isin(starts), "value"] = 0.75
+    return pd.concat([scores, asked], ignore_index=True), starts
+
+
+def test_neighbours_have_a_column_where_they_were_asked_unless_they_are_in_the_headline():
+    scores, starts = with_neighbours(TWO)
+    summary = summary_table(scores, starts, KINDS)
+    shown = words(forgetting_figure(scores, summary, starts, LABELS, HEADLINE))
+    assert shown.count("unchanged (F1)") == 1
+    assert shown.count("0.75 ±0.00") == len(TWO)
+    assert "Neighbours: prompts near the facts" in shown
+    text = " ".join(terminal_summary(summary, starts, LABELS, HEADLINE).split())
+    assert "Neighbours of the facts, unchanged (F1): base 1.00 ±0.00, healed 1.00 ±0.00, full 0.75 ±0.00," in text
+    in_headline = [HEADLINE[0], held_out_metric(LOCALITY, KINDS)]
+    assert "unchanged (F1)" not in words(forgetting_figure(scores, summary, starts, LABELS, in_headline))
+    assert "unchanged (F1)" not in caption()
 
 
 @pytest.mark.parametrize("suffix", ["pdf", "png"])

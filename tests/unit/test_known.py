@@ -64,6 +64,15 @@ def test_the_base_is_asked_what_evaluation_asks(tmp_path, prompt_format):
     assert sorted(reader.requests) == sorted(str(request.args) for request in task.instances)
 
 
+def test_the_base_is_asked_in_the_format_of_the_experiment():
+    reader, asking = Reader(SAID), Asking("few_shot")
+    known_questions(reader, "nq", ROWS, num_fewshot=0, max_new_tokens=8, seed=1, asking=asking)
+    assert sorted(reader.asked) == sorted(asking.prompt(row["question"]) for row in ROWS)
+    reader = Reader({"Joel": "", "Rosa": "", "Emil": ""})
+    unknown_facts(reader, FACTS, max_new_tokens=8, asking=asking)
+    assert sorted(reader.asked) == sorted(asking.prompt(fact.question) for fact in FACTS)
+
+
 def test_solved_examples_are_other_rows():
     reader = Reader(SAID)
     known_questions(reader, "nq", ROWS, num_fewshot=3, max_new_tokens=8, seed=1)

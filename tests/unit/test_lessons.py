@@ -14,8 +14,8 @@ from smf.stages.taught import Taught, TaughtFact, taught_text
 from smf.streams.asking import Asking
 from smf.streams.batches import IGNORED, encode_fact
 from smf.streams.facts import Fact, taught_texts
+from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_fact, with_paraphrases
-from smf.streams.neighbours import neighbour_prompts
 from smf.streams.own_facts import read_own_facts
 from tests.helpers import FACTS, memory_model, tokenizer, write_results
 from tests.workflow.runs import ROOT
