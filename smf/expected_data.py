@@ -130,7 +130,8 @@ def check_evaluation(evaluation: Mapping, probes: Mapping[str, str], prompt_form
         prompt_format: How questions are asked.
 
     Raises:
-        ConfigError: A name is unknown, two things have the same, or a set of questions has solved examples twice.
+        ConfigError: A name is unknown, two things have the same, a set of questions has solved examples twice, or there
+            is no running text to compare on.
     """
     for setting in ("num_items", "num_fewshot"):
         for name in evaluation[setting]:
@@ -148,6 +149,8 @@ def check_evaluation(evaluation: Mapping, probes: Mapping[str, str], prompt_form
             f"evaluation.tasks.{shared[0]}: a held-out set has this name too, and their metrics would be the same; "
             "ask one of the two"
         )
+    if (number := evaluation["kl"]["num_texts"]) and "texts" not in probes.values():
+        refuse("evaluation.kl.num_texts", number, "0: no held-out set is running text (data.collection, format text)")
     for name in evaluation["headline"] or ():
         try:
             held_out_metric(name, {**probes, **dict.fromkeys(tasks, TASK)})

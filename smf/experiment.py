@@ -169,13 +169,19 @@ class Experiment:
             "window": evaluation["window"] or self.config["base"]["max_length"],
             **self._prompt_format,
             **{key: evaluation[key] for key in ("tasks", "include_path", *_GENERATION)},
+            **({"kl_texts": evaluation["kl"]["num_texts"]} if evaluation["kl"]["num_texts"] else {}),
         }
 
     @property
     def asking_facts(self) -> dict:
         """What asking for facts depends on."""
         names = ("num_facts", "wordings_per_fact", *_GENERATION)
-        return {name: self.config["evaluation"][name] for name in names} | self._prompt_format
+        asking = {name: self.config["evaluation"][name] for name in names} | self._prompt_format
+        if number := self.config["evaluation"]["kl"]["num_facts"]:
+            stream = self.config["stream"]
+            max_length = stream["max_length"] or self.config["base"]["max_length"]
+            asking["kl_facts"] = {"num_facts": number, "loss_on": stream["loss_on"], "max_length": max_length}
+        return asking
 
     @property
     def untuned(self) -> list[str]:

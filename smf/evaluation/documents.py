@@ -144,9 +144,14 @@ def chosen_facts(taught: Sequence[Fact], num_facts: int | None, seed: int) -> Se
     able = [
         fact for fact in taught if fact.train_prompts or fact.unseen_prompts or fact.question or fact.locality_prompts
     ]
-    able.sort(key=lambda fact: derive_seed(seed, "facts asked", fact.fact_id))
-    chosen = {fact.fact_id for fact in able[:num_facts]}
-    return [fact for fact in taught if fact.fact_id in chosen]
+    return first_facts(able, num_facts, seed)
+
+
+def first_facts(facts: Sequence[Fact], number: int, seed: int) -> list[Fact]:
+    """At most so many facts, the first of the seed's random order (:func:`chosen_facts`), in stream order."""
+    order = sorted(facts, key=lambda fact: derive_seed(seed, "facts asked", fact.fact_id))
+    chosen = {fact.fact_id for fact in order[:number]}
+    return [fact for fact in facts if fact.fact_id in chosen]
 
 
 def locality_documents(facts: Sequence[Fact], answers: Mapping[str, str], asking: Asking = PLAIN) -> list[dict]:

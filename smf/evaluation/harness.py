@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import ConfigError, DataError
 from smf.evaluation.answers import extract_answer
+from smf.evaluation.divergence import Divergences, TaughtTexts
 from smf.evaluation.documents import FACT_FORMS, chosen_facts, fact_documents, locality_documents
 from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
@@ -53,6 +54,10 @@ class EvaluationSettings:
         seed: Of the subsets and of the solved examples.
         prompt_format: How questions are asked, see :class:`smf.streams.asking.Asking`: those of held-out sets, of the
             facts, and of their neighbours. Not what is to be completed, nor lm-eval's own tasks.
+        kl_texts: Of each held-out set of running text, on how many of the texts asked the divergence from the start
+            model is measured at most (:mod:`smf.evaluation.divergence`); a seeded subset, 0 for none.
+        kl_facts: On which texts of the facts taught so far it is measured, the attributes of
+            :class:`smf.evaluation.divergence.TaughtTexts`; None for none.
     """
 
     num_items: Mapping[str, int | None] = field(default_factory=dict)
@@ -67,6 +72,8 @@ class EvaluationSettings:
     window: int | None = None
     seed: int = 0
     prompt_format: PromptFormat = "plain"
+    kl_texts: int = 0
+    kl_facts: Mapping | None = None
 
 
 class Evaluator:
@@ -116,8 +123,25 @@ class Evaluator:
             raise DataError(f"none of the {len(self._facts)} facts has a wording or a question that can be asked")
         if self._facts and (absent := [f"facts_{form}_f1" for form in FACT_FORMS if form not in self._forms]):
             logger.warning("not measured, because no fact of the stream has such a wording: %s", ", ".join(absent))
+        self._divergences = Divergences(
+            {
+                name: [row["text"] for row in task.eval_docs]
+                for (name, kind), task in zip(self._kinds.items(), self._held_out, strict=True)
+                if kind == "texts"
+            },
+            settings.kl_texts,
+            self._facts,
+            TaughtTexts(**settings.kl_facts) if settings.kl_facts else None,
+            seed=settings.seed,
+            asking=self._asking,
+        )
         self._locality: dict[str, str] | None = None
         self._lengths_checked = False
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether snapshots are compared with the model that they started from."""
+        return bool(self._divergences)
 
     def remember(
         self,
@@ -152,7 +176,12 @@ class Evaluator:
         self._locality = {prompt: extract_answer(text) for prompt, text in zip(prompts, said, strict=True)}
 
     def evaluate(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, position: int, tape: Tape | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        position: int,
+        tape: Tape | None = None,
+        start: PreTrainedModel | None = None,
     ) -> dict:
         """Score one snapshot.
 
@@ -161,19 +190,24 @@ class Evaluator:
             tokenizer: The one that the model was trained with.
             position: How many facts of the stream the snapshot was taught; these are asked. 0, a start model: all.
             tape: Plays what an earlier process computed.
+            start: The model that it started from, on the same device. None: divergences from it are not measured.
 
         Returns:
-            ``scores``: a list of ``{"metric", "value", "stderr"}``, held-out sets first; ``stderr`` is the standard
-            error over documents, None for a single one. ``lm_eval``: lm-eval's own results, less everything that would
-            differ between two equal runs.
+            ``scores``: a list of ``{"metric", "value", "stderr"}``, held-out sets first, divergences last; ``stderr``
+            is the standard error over documents, None for a single one. ``lm_eval``: lm-eval's own results, less
+            everything that would differ between two equal runs.
 
         Raises:
             ConfigError: ``position`` is beyond the stream, or ``max_new_tokens`` beyond what the model reads.
         """
         self._warn_of_long_answers(tokenizer)
-        was_training = model.training
+        was_training, tape = model.training, tape or Tape()
         try:
-            return self.score(self._language_model(model, tokenizer, tape), position)
+            lm = self._language_model(model, tokenizer, tape)
+            scored = self.score(lm, position)
+            if start is not None:
+                scored["scores"] += self._divergences.scores(lm, start, position, tape)
+            return scored
         finally:
             model.train(was_training)
 

@@ -139,20 +139,23 @@ class LanguageModel(HFLM):
             split.append((pair, start + context if context else alone, continuation))
         return self._loglikelihood_tokens(split, disable_tqdm=disable_tqdm)
 
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
-        """The log-likelihood of each text.
+    def windows(self, texts: Sequence[str]) -> list[list[tuple[list[int], list[int]]]]:
+        """Of each text its windows: the ids of their context, and those that are predicted after it.
 
         The first window predicts ``window`` tokens after the token that starts a text. Each further window predicts the
         next ``window`` tokens after one token of context, and the last one only those that are left, after as much
         context as the window holds. No token is predicted twice. So does HFLM without a token of its own at the start.
         """
+        alone, windows = self._context_of_nothing(), []
         # without what starts a text: it is the first window's context, and is not predicted itself
-        texts = body_ids(self.tokenizer, [request.args[0] for request in requests], chats=self._chats)
-        alone = self._context_of_nothing()
-        windows = []
-        for ids in texts:
+        for ids in body_ids(self.tokenizer, texts, chats=self._chats):
             of_text = [*map(make_disjoint_window, get_rolling_token_windows(ids, alone[-1], self.window, 1))]
             windows.append([(alone, predicted) for _, predicted in of_text[:1]] + of_text[1:])
+        return windows
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
+        """The log-likelihood of each text, over its :meth:`windows`."""
+        windows = self.windows([request.args[0] for request in requests])
         pairs = [(None, *window) for of_text in windows for window in of_text]
         found = iter(self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm))
         totals = []

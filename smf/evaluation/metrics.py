@@ -20,13 +20,21 @@ MEASURES = {
 LOCALITY = "facts_locality_f1"
 """Agreement with the start model's own answers about neighbours of the taught facts; it starts at 1 by definition."""
 
+DIVERGENCE = "kl"
+"""KL(start‖now) on texts, see :mod:`smf.evaluation.divergence`: what ``evaluation.kl`` asks for beside ``MEASURES``.
+
+It starts at 0 by definition, so there is no share by which it rose, and it is no headline."""
+
+FACTS_DIVERGENCE = f"facts_{DIVERGENCE}"
+"""The same on what the stream has taught so far."""
+
 TASK, NEIGHBOURS = "task", "neighbours"
 """The kinds of what is asked without a held-out set: by lm-eval's own tasks, with measures of theirs; for locality."""
 
 FACTS_METRICS = ("facts_seen_f1", "facts_unseen_f1", "facts_question_f1")
 """How well the new facts are known; every other metric is held out."""
 
-_LOWER_IS_BETTER = ("nll", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
+_LOWER_IS_BETTER = ("nll", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", DIVERGENCE)
 _SHARES = ("f1", "em", "acc", "acc_norm", "acc_bytes", "exact_match")
 
 
@@ -56,8 +64,13 @@ class HeldOutMetric:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger value is a better one: not so for losses and perplexities."""
+    """Whether a larger value is a better one: not so for losses, perplexities and divergences."""
     return not _ends_with(metric, _LOWER_IS_BETTER)
+
+
+def is_divergence(metric: str) -> bool:
+    """Whether it is a KL(start‖now)."""
+    return _ends_with(metric, (DIVERGENCE,))
 
 
 def is_share(metric: str) -> bool:
@@ -78,8 +91,13 @@ def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
         kinds: The held-out sets and lm-eval tasks by name, each with its kind.
 
     Raises:
-        ConfigError: It belongs to none of them, or its set does not measure that.
+        ConfigError: It belongs to none of them, its set does not measure that, or it is a divergence.
     """
+    texts = [f"{probe}_{DIVERGENCE}" for probe, kind in kinds.items() if kind == "texts"]
+    if name in (FACTS_DIVERGENCE, *texts):
+        raise ConfigError(
+            f"{name} is 0 for every start model, so nothing tells by what share it rose; it stands in the tables alone"
+        )
     if name == LOCALITY:
         return HeldOutMetric(name, LOCALITY.removesuffix("_f1"), NEIGHBOURS)
     for probe in sorted(kinds, key=len, reverse=True):

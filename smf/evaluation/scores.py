@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from smf.errors import DataError
-from smf.evaluation.metrics import FACTS_METRICS, LOCALITY, higher_is_better, is_held_out, is_share
+from smf.evaluation.metrics import (
+    FACTS_DIVERGENCE,
+    FACTS_METRICS,
+    LOCALITY,
+    higher_is_better,
+    is_divergence,
+    is_held_out,
+    is_share,
+)
 
 BASE, HEALED = "base", "healed"
 """The two models that a stream can start from; in the table they are methods at position 0."""
@@ -49,7 +57,7 @@ def check_scores(scores: pd.DataFrame) -> None:
     """
     if missing := [column for column in COLUMNS if column not in scores.columns]:
         raise DataError(f"the table of scores has no column {', '.join(missing)}; found {', '.join(scores.columns)}")
-    known = (*FACTS_METRICS, LOCALITY)
+    known = (*FACTS_METRICS, LOCALITY, FACTS_DIVERGENCE)
     if unknown := sorted(metric for metric in set(scores["metric"]) - set(known) if metric.startswith("facts_")):
         raise DataError(f"unknown metric {', '.join(unknown)} in the scores; known of the facts are {', '.join(known)}")
     repeated = scores[scores.duplicated(_KEY)]
@@ -143,7 +151,8 @@ def start_model(method: str, starts: Mapping[str, str]) -> str:
 def start_values(scores: pd.DataFrame, method: str, metric: str, starts: Mapping[str, str]) -> pd.Series:
     """A score of the model that a method started from, for exactly the method's seeds.
 
-    Locality is agreement with that very model, so it starts at 1 whatever the model's own row compares it with.
+    Locality is agreement with that very model, so it starts at 1 whatever the model's own row compares it with; and a
+    divergence is from that very model, so it starts at 0.
 
     Raises:
         DataError: The start model was not evaluated for one of the seeds.
@@ -153,6 +162,8 @@ def start_values(scores: pd.DataFrame, method: str, metric: str, starts: Mapping
     values = rows.set_index("seed")["value"]
     if metric == LOCALITY:
         values = values * 0.0 + 1.0
+    if is_divergence(metric):
+        values = values * 0.0
     seeds = sorted(scores.loc[(scores["method"] == method) & (scores["metric"] == metric), "seed"].unique())
     if missing := [seed for seed in seeds if seed not in values.index]:
         raise DataError(

@@ -66,6 +66,22 @@ def mean_divergence(
     return _mean_over_slices(divergence, at_once(model), states_XD, start_states_XD)
 
 
+@torch.no_grad()
+def divergences(model: PreTrainedModel, states_XD: Tensor, start: PreTrainedModel, start_states_XD: Tensor) -> Tensor:
+    """KL(p_start || p_model) at each position (X,), in nats and without gradients; arguments as above."""
+    size = at_once(model)
+    parts = zip(states_XD.split(size), start_states_XD.split(size), strict=True)
+    return torch.cat([_divergences_X(model, now_XD, start, then_XD) for now_XD, then_XD in parts])
+
+
+def _divergences_X(
+    model: PreTrainedModel, states_XD: Tensor, start: PreTrainedModel, start_states_XD: Tensor
+) -> Tensor:
+    start_XV = _logits_XV(start, start_states_XD).log_softmax(-1)
+    now_XV = _logits_XV(model, states_XD).log_softmax(-1)
+    return F.kl_div(now_XV, start_XV, reduction="none", log_target=True).sum(-1)
+
+
 def _logits_XV(model: PreTrainedModel, states_XD: Tensor) -> Tensor:
     return in_float32(logits_of(model, states_XD.unsqueeze(0)).squeeze(0))
 

@@ -13,6 +13,7 @@ from smf.model_shape import BaseShape, MemoryShape, positions_at_once
 FLOAT32 = 4
 BYTES = {"float32": 4, "bfloat16": 2}
 _LOGIT_BYTES = 12  # log-probabilities, their gradient, and that of the logits, all in float32
+_DIVERGENCE_BYTES = 20  # both models' log-probabilities, and three terms of their divergence, all in float32
 _INDEX = 8
 
 
@@ -95,6 +96,13 @@ def logits(base: BaseShape, texts: Texts) -> int:
     together = min(positions, positions_at_once(base.vocab_size))
     states = 2 * positions * base.hidden_size * FLOAT32 if together < positions else 0  # picked out, and their gradient
     return together * base.vocab_size * _LOGIT_BYTES + states
+
+
+def divergence(base: BaseShape, texts: Texts, weight: int) -> int:
+    """Bytes of a divergence from the start model at its highest, in slices of positions, and both models' states."""
+    positions = texts.rows * texts.predicting
+    together = min(positions, positions_at_once(base.vocab_size))
+    return together * base.vocab_size * _DIVERGENCE_BYTES + 2 * positions * base.hidden_size * weight
 
 
 def momentary(base: BaseShape, footprint: Footprint, texts: Texts, weight: int) -> int:

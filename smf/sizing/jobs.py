@@ -50,9 +50,9 @@ def jobs(work: Work) -> list[Job]:
         run = work.start(name), work.footprint(name)
         parts = partial(_learning, *run, batch, length)
         found.append(Job(f"learn {name}", "stream.micro_batch_size", rows, parts))
-    rows = config["evaluation"]["batch_size"]
+    rows, compared = config["evaluation"]["batch_size"], any(config["evaluation"]["kl"].values())
     for name in config["methods"]:
-        run = work.start(name), work.footprint(name)
+        run = work.start(name), work.footprint(name), compared
         found.append(_job(f"evaluate {name}", "evaluation.batch_size", rows, partial(_evaluating, *run), texts))
     return found
 
@@ -74,8 +74,8 @@ def _learning(start: str, footprint: Footprint, batch: Texts, length: int, model
     return max((memory.learning(models, start, footprint, texts, rows) for texts in passes), key=memory.total)
 
 
-def _evaluating(start: str, footprint: Footprint, models: Models, texts: Texts) -> dict[str, int]:
-    return memory.evaluating(models, start, footprint, texts)
+def _evaluating(start: str, footprint: Footprint, compared: bool, models: Models, texts: Texts) -> dict[str, int]:
+    return memory.evaluating(models, start, footprint, texts, compared=compared)
 
 
 def remedy(job: Job, models: Models, limit: int) -> str:

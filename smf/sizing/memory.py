@@ -134,11 +134,13 @@ def counting(models: Models, batch: Texts) -> dict:
     return _with_device(parts, models, batch)
 
 
-def evaluating(models: Models, start: str, footprint: Footprint | None, batch: Texts) -> dict:
+def evaluating(
+    models: Models, start: str, footprint: Footprint | None, batch: Texts, *, compared: bool = False
+) -> dict:
     """Parts of the peak of scoring snapshots, in bytes: passes without gradients, with a cache of keys and values.
 
     An upper bound, reached if all rows of a batch are as long as the model reads: a prompt with its answer, or running
-    text, which is predicted at every position.
+    text, which is predicted at every position. If they are ``compared`` with the start model it is kept beside them.
     """
     base, weight = models.base, models.weight
     a_position = activations.logits(base, Texts(1, 1, 1))
@@ -150,6 +152,9 @@ def evaluating(models: Models, start: str, footprint: Footprint | None, batch: T
     }
     if start == "healed":
         parts["momentary"] += activations.search(models.memory, batch, _SEARCHED_AT_ONCE if models.on_cpu else None)
+    if compared:
+        parts["start model"] = models.bytes_of(start)
+        parts["logits"] = max(parts["logits"], activations.divergence(base, batch, weight))
     if footprint and models.on_cpu:
         parts["delta"] = footprint.delta * (weight if footprint.own_weights else FLOAT32)
     return _with_device(parts, models, batch)

@@ -58,13 +58,14 @@ def evaluate_run(
     evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings), tokenizer)
     learner = start_method(method, start_folder, background, seed=seed, device=device)
     evaluator.remember(learner.model, tokenizer, delta_paths, Tape(resume, "neighbours"))
+    start = load_model(start_folder, device) if evaluator.needs_start else None
     start_hash = model_hash(start_folder)
     for position, path in progress(delta_paths.items(), "snapshots", total=len(delta_paths)):
         delta, metadata = read_delta(path)
         if metadata["start_hash"] != start_hash:
             raise CheckpointError(f"{path} was learned from another model than {start_folder}; learn the stream again")
         learner.load_delta(delta)
-        scores = evaluator.evaluate(learner.model, tokenizer, position, Tape(resume, f"asked-{position}"))
+        scores = evaluator.evaluate(learner.model, tokenizer, position, Tape(resume, f"asked-{position}"), start)
         write_json(score_paths[position], {"method": name, "seed": seed, "position": position, **scores})
 
 
@@ -75,6 +76,7 @@ def evaluate_held_out(
     *,
     device: str,
     path: str | Path,
+    compared_with: str | Path | None = None,
     resume: Resume = NO_RESUME,
 ) -> None:
     """Score a start model on everything but facts.
@@ -85,11 +87,14 @@ def evaluate_held_out(
         probes: The held-out sets by name, each with its kind and its file.
         device: Where to compute.
         path: Where the scores go.
+        compared_with: The model that divergences are from; None if there are none to measure.
         resume: Keeps what was asked.
     """
     tokenizer = load_tokenizer(folder)
     evaluator = Evaluator(probes, (), EvaluationSettings(**settings), tokenizer)
-    write_json(path, evaluator.evaluate(load_model(folder, device), tokenizer, 0, Tape(resume, "asked")))
+    model = load_model(folder, device)
+    start = None if compared_with is None else load_model(compared_with, device)
+    write_json(path, evaluator.evaluate(model, tokenizer, 0, Tape(resume, "asked"), start))
 
 
 def evaluate_start(
@@ -107,7 +112,7 @@ def evaluate_start(
 
     Args:
         settings: What is measured of facts (:class:`smf.evaluation.harness.EvaluationSettings`).
-        folders: The models by name, the base first: locality compares each of them with it.
+        folders: The models by name, the base first: locality and divergences compare each of them with it.
         held_out_paths: What :func:`evaluate_held_out` wrote of each.
         facts_path: The stream.
         seed: The stream's seed.
@@ -117,11 +122,13 @@ def evaluate_start(
     """
     base_tokenizer = load_tokenizer(next(iter(folders.values())))
     evaluator = Evaluator({}, read_facts(facts_path), EvaluationSettings(**settings), base_tokenizer)
+    base = None
     for number, (name, folder) in enumerate(folders.items()):
         model, tokenizer = load_model(folder, device), load_tokenizer(folder)
         if number == 0:
             evaluator.remember(model, tokenizer, tape=Tape(resume, "neighbours"))
-        of_facts = evaluator.evaluate(model, tokenizer, 0, Tape(resume, f"asked-{name}"))
+            base = model if evaluator.needs_start else None
+        of_facts = evaluator.evaluate(model, tokenizer, 0, Tape(resume, f"asked-{name}"), base)
         scores = [*read_json(held_out_paths[name])["scores"], *of_facts["scores"]]
         whole = {"method": name, "seed": seed, "position": 0, "scores": scores, "lm_eval": of_facts["lm_eval"]}
         write_json(score_paths[name], whole)

@@ -314,6 +314,20 @@ def test_what_facts_are_asked_depends_on_no_held_out_set():
     assert other.kinds == {"nq": "questions", "hellaswag": "choices", "arc_easy": "task"}
 
 
+def test_divergences_change_what_is_asked_only_where_they_are_asked_for():
+    plain = Experiment(collection(), SCHEMA)
+    off = Experiment({**collection(), "evaluation": {"kl": {"num_facts": 0, "num_texts": 0}}}, SCHEMA)
+    assert off.asking == plain.asking
+    assert not {"kl_texts", "kl_facts"} & plain.asking.keys()
+    facts = Experiment({**collection(), "evaluation": {"kl": {"num_facts": 5}}}, SCHEMA)
+    taught = {"num_facts": 5, "loss_on": facts.config["stream"]["loss_on"], "max_length": 128}
+    assert facts.asking_facts == {**plain.asking_facts, "kl_facts": taught}
+    assert facts.asking_held_out == plain.asking_held_out
+    texts = Experiment({**collection(), "evaluation": {"kl": {"num_texts": 5}}}, SCHEMA)
+    assert texts.asking_held_out == {**plain.asking_held_out, "kl_texts": 5}
+    assert texts.asking_facts == plain.asking_facts
+
+
 def test_metrics_of_lm_evals_tasks_may_be_in_the_headline():
     evaluation = {"tasks": {"arc_easy": {}}, "headline": ["nq_f1", "arc_easy_acc_norm"]}
     assert Experiment(tiny(evaluation=evaluation), SCHEMA).headline == ["nq_f1", "arc_easy_acc_norm"]
@@ -555,6 +569,14 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (
             tiny(evaluation={"headline": ["facts_question_f1"]}),
             "evaluation.headline: there is no held-out metric 'facts_question_f1'; ",
+        ),
+        (
+            tiny(evaluation={"headline": ["facts_kl"]}),
+            "evaluation.headline: facts_kl is 0 for every start model, so nothing tells by what share it rose; ",
+        ),
+        (
+            tiny(evaluation={"kl": {"num_texts": 5}}),
+            "evaluation.kl.num_texts is 5, but must be 0: no held-out set is running text (data.collection, ",
         ),
         (tiny(evaluation={"headline": []}), "evaluation.headline: [] should be non-empty (The one or two held-out"),
         (

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from smf.evaluation.metrics import FACTS_METRICS, LOCALITY, metrics_of
+from smf.evaluation.metrics import FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, metrics_of
 from tests.workflow.runs import ROOT, Job, copy_sources, snakemake
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,6 +49,7 @@ def test_all_metrics_are_explained():
         *metrics_of({"nq": "questions", "hellaswag": "choices"}),
         *FACTS_METRICS,
         LOCALITY,
+        FACTS_DIVERGENCE,
     }
 
 

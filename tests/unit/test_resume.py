@@ -187,7 +187,7 @@ def test_every_kind_is_tried_here():
     assert LEARNING.keys() == set(method_kinds())
 
 
-@pytest.mark.parametrize("number", [1, 2, 4])
+@pytest.mark.parametrize("number", [1, 2, 4, 25])  # the last divergences are kept by the 24th to the 29th
 def test_questions_that_were_asked_are_not_asked_again(tmp_path, number):
     from smf.artifacts import write_jsonl
     from smf.evaluation.harness import EvaluationSettings, Evaluator
@@ -199,13 +199,17 @@ def test_questions_that_were_asked_are_not_asked_again(tmp_path, number):
         tmp_path / "hs.jsonl",
         [{"query": f"He goes {place}", "choices": [" up", " down", " away"], "gold": 0} for place in range(6)],
     )
+    write_jsonl(tmp_path / "tx.jsonl", [{"text": f"The town of number {place} is Ostry."} for place in range(6)])
     probes = {"nq": ("questions", tmp_path / "nq.jsonl"), "hs": ("choices", tmp_path / "hs.jsonl")}
-    model, passes = memory_model(), []
-    model.register_forward_hook(lambda *_: passes.append(1))
+    probes["tx"] = ("texts", tmp_path / "tx.jsonl")
+    compared = {"kl_texts": 6, "kl_facts": {"num_facts": 2, "loss_on": "answer", "max_length": MAX_LENGTH}}
+    model, start, passes = memory_model(), memory_model(seed=1), []
+    for each in (model, start):
+        each.register_forward_hook(lambda *_: passes.append(1))
 
     def work(resume):
-        evaluator = Evaluator(probes, FACTS, EvaluationSettings(batch_size=2, max_new_tokens=4))
-        return json.dumps(evaluator.evaluate(model, tokenizer(), 2, Tape(resume)))
+        evaluator = Evaluator(probes, FACTS, EvaluationSettings(batch_size=2, max_new_tokens=4, **compared))
+        return json.dumps(evaluator.evaluate(model, tokenizer(), 2, Tape(resume), start))
 
     found = killed_and_resumed(tmp_path / "resume", work, number)
     passes.clear()

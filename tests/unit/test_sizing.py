@@ -418,6 +418,18 @@ def test_all_that_sparse_finetuning_of_a_published_experiment_needs_fits_8_gb(pa
     assert max(peaks.values()) <= 8e9, peaks
 
 
+def test_a_start_model_that_snapshots_are_compared_with_is_counted_beside_them():
+    plain, compared = work_of(qwen()), work_of(qwen(evaluation={"kl": {"num_facts": 5}}))
+    for start, name in (("base", "full"), ("healed", "smf_tfidf")):
+        without, beside = (
+            next(job.parts(work.models, job.rows) for job in jobs(work) if job.name == f"evaluate {name}")
+            for work in (plain, compared)
+        )
+        assert beside["start model"] == plain.models.bytes_of(start) == without["weights"]
+        assert "start model" not in without
+        assert beside["logits"] > without["logits"]  # of both models
+
+
 def test_a_hub_model_whose_sizes_are_not_declared_cannot_be_sized():
     with pytest.raises(ConfigError, match="base.architecture does not tell vocab_size"):
         BaseShape.from_base({"source": "hub", "architecture": {"num_layers": 2}})

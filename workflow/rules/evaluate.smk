@@ -37,6 +37,7 @@ rule evaluate:
 rule evaluate_held_out:
     input:
         model=expand("<results>/{{start}}/{file}", file=MODEL_FILES),
+        compared_with=expand("<results>/base/{file}", file=MODEL_FILES if "kl_texts" in EXPERIMENT.asking else []),
         held_out=HELD_OUT_FILES.values(),
     output:
         scores="<results>/{start}/evaluate/held_out.json",

@@ -13,5 +13,6 @@ with Job(snakemake) as job:
         {name: (kind, path) for (name, kind), path in probes},
         device=snakemake.params.device,
         path=snakemake.output.scores,
+        compared_with=next((Path(path).parent for path in snakemake.input.compared_with), None),
         resume=job.resume,
     )
