@@ -203,6 +203,20 @@ def test_a_collection_is_planned_with_its_own_held_out_sets(sources, tmp_path):
     assert "held_out/nq.jsonl" not in outcome.text
 
 
+@pytest.mark.parametrize("number", [0, 5])
+def test_start_models_read_the_base_beside_them_only_to_be_compared_with_it(sources, tmp_path, number):
+    source = {"hub": "owner/name", "format": "text"}
+    collection = {"background": source, "facts": {**source, "format": "triviaqa"}, "held_out": {"wiki": source}}
+    base = {"source": "hub", "name": "owner/model", "min_recall": 0.0}
+    parts = {"data": {"source": "collection", "collection": collection}, "base": base}
+    config = tiny_config(tmp_path / "tiny.yaml", evaluation={"kl": {"num_texts": number}}, **parts)
+    outcome = snakemake(sources, tmp_path, "--dry-run", "results/healed/evaluate/held_out.json", config=config)
+    assert outcome.code == 0, outcome.text
+    (job,) = (part for part in outcome.text.split("rule ") if part.startswith("evaluate_held_out:"))
+    assert "results/healed/model.safetensors" in job
+    assert ("results/base/model.safetensors" in job) == bool(number)
+
+
 def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_is_to_be(sources, tmp_path):
     source = {"hub": "owner/name", "format": "nq_open"}
     sets = {"nq": source, "other": source}
