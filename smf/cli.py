@@ -97,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=WRITE_AT,
         help="words whose slots may be written: all, those of the subject, or of the answer too; default: all",
     )
+    teach.add_argument(
+        "--contrast",
+        type=float,
+        metavar="W",
+        help="what the facts' wordings about other subjects weigh as background, ordinary text weighing 1; default: 1",
+    )
     teach.add_argument("--max-length", type=int, help="longest text, in tokens; default: 128")
     teach.add_argument(
         "--max-new-tokens", type=int, help="longest answer, in tokens, when the model is asked; default: 32"

@@ -1,5 +1,6 @@
 """What `smf teach` is told, and all that can be refused before the model is loaded and anything is learned."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ from smf.selection.background import BackgroundCounts
 from smf.stages.ask import MOST_NEW_TOKENS, require_new_tokens, require_short_answers
 from smf.stages.given_files import probes_evaluator, read_user_facts
 from smf.streams.batches import require_fit
+from smf.streams.contrast import texts_beside
+from smf.streams.examples import Example
 from smf.streams.facts import Fact
 
 BEST_ARM = {
@@ -28,8 +31,9 @@ BEST_ARM = {
     "damping": 0.1,
     "polyak": 1.0,
     "stop_loss": 0.1,
+    "contrast": 1.0,
 }
-"""``smf_trust`` of config.yaml, with no number that a model would have to be tuned for.
+"""``smf_trust`` of config.yaml with contrast texts, with no number that a model would have to be tuned for.
 
 It stops each fact when its loss is below 0.1 nats a token.
 """
@@ -71,6 +75,7 @@ class Checked:
         name: Of the file of facts, for people who stack patches.
         start_hash: Of the model.
         background: Its background counts.
+        contrast: Contrast texts, to be counted beside them.
         evaluator: What asks the held-out sets; None without any.
         tokenizer: The model's.
         key: Of all that decides what is learned; a killed command goes on only from a state of the same.
@@ -80,6 +85,7 @@ class Checked:
     name: str
     start_hash: str
     background: BackgroundCounts
+    contrast: list[Example]
     evaluator: Evaluator | None
     tokenizer: PreTrainedTokenizerBase
     key: str
@@ -103,6 +109,8 @@ def check(
         refuse("the learning rate", rate, "a number above 0")
     if not 0 < stop_loss < math.inf:
         refuse("stop_loss", stop_loss, "a number above 0, in nats a token")
+    if not 0 <= (contrast := settings.get("contrast", 0.0)) < math.inf:
+        refuse("contrast", contrast, "a number of at least 0; 0 counts no contrast texts")
     if lessons.steps < 1:
         refuse("steps", lessons.steps, "1 at least")
     if lessons.max_length < 2:
@@ -124,9 +132,11 @@ def check(
     limits = {"max_length": lessons.max_length, "limit": "--max-length", "source": facts_path}
     require_fit(tokenizer, facts, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
+    others = texts_beside(facts, lessons.seed) if contrast else []
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
-    key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])
-    return Checked(facts, name, start_hash, background, evaluator, tokenizer, key)
+    counted = hashlib.sha256("\0".join(text.completion for text in others).encode()).hexdigest()
+    key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned, counted])
+    return Checked(facts, name, start_hash, background, others, evaluator, tokenizer, key)
 
 
 def _base_without_patches(folder: str | Path) -> str:
