@@ -106,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="let the model word each fact N times itself (N: 4), beside its own wordings and those of templates",
     )
+    teach.add_argument(
+        "--contrast",
+        type=float,
+        metavar="W",
+        help="what the facts' wordings about other subjects weigh as background, ordinary text weighing 1; default: 1",
+    )
     teach.add_argument("--max-length", type=int, help="longest text, in tokens; default: 128")
     teach.add_argument(
         "--max-new-tokens", type=int, help="longest answer, in tokens, when the model is asked; default: 32"

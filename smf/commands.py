@@ -40,7 +40,7 @@ def teach(options: argparse.Namespace) -> int | None:
     counts = own_counts if own_counts.is_file() else around / "background" / "counts.safetensors"
     found = held_out_files(around)
     settings = dict(BEST_ARM)
-    chosen = ("learning_rate", "stop_loss", "write_at")
+    chosen = ("learning_rate", "stop_loss", "write_at", "contrast")
     settings |= {name: value for name in chosen if (value := getattr(options, name)) is not None}
     names = ("steps", "max_length", "max_new_tokens", "allow_updates", "paraphrases", "device", "prompt_format")
     arguments = {

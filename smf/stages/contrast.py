@@ -13,6 +13,7 @@ from smf.models.memory_model import MemoryForCausalLM
 from smf.resume import NO_RESUME, Resume
 from smf.seeding import python_generator
 from smf.selection.background import BackgroundCounts, count_background
+from smf.selection.joined import joined
 from smf.streams.batches import Batch, Encoded, collate, encode
 from smf.streams.examples import Example, read_corpus
 
@@ -54,6 +55,34 @@ def write_contrast_counts(
         resume=resume,
     )
     counts.save(path)
+
+
+def with_contrast(
+    folder: str | Path,
+    text: BackgroundCounts,
+    examples: Sequence[Example],
+    weight: float,
+    *,
+    max_length: int,
+    seed: int,
+    device: str,
+) -> BackgroundCounts:
+    """Ordinary text and contrast texts as one background, the latter counted here and now; blocks up to the memory run.
+
+    Args:
+        folder: The model that ``text`` was counted with.
+        text: Counts of ordinary text.
+        examples: The contrast texts. Without any this is ``text`` itself.
+        weight: See :func:`smf.selection.joined.joined`.
+        max_length: Longest text, in tokens.
+        seed: Of the order.
+        device: Where to compute.
+    """
+    if not examples:
+        return text
+    options = {"max_length": max_length, "seed": seed, "provenance": text.provenance}
+    counts = count_contrast(load_model(folder, device), load_tokenizer(folder), examples, text, **options)
+    return joined(text, counts, weight)
 
 
 def count_contrast(

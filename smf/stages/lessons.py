@@ -1,5 +1,6 @@
 """What `smf teach` is told, and all that can be refused before the model is loaded and anything is learned."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from smf.stages.given_files import probes_evaluator, read_user_facts
 from smf.stages.model_asking import ChosenFormat, model_asking
 from smf.streams.asking import Asking
 from smf.streams.batches import require_fit
+from smf.streams.contrast import texts_beside
+from smf.streams.examples import Example
 from smf.streams.facts import Fact
 from smf.streams.lesson_wordings import lesson_fact
 from smf.streams.tokens import body_ids
@@ -32,8 +35,9 @@ BEST_ARM = {
     "damping": 0.1,
     "polyak": 1.0,
     "stop_loss": 0.1,
+    "contrast": 1.0,
 }
-"""``smf_trust`` of config.yaml, with no number that a model would have to be tuned for.
+"""``smf_trust`` of config.yaml with contrast texts, with no number that a model would have to be tuned for.
 
 It stops each fact when its loss is below 0.1 nats a token.
 """
@@ -81,6 +85,7 @@ class Checked:
         name: Of the file of facts, for people who stack patches.
         start_hash: Of the model.
         background: Its background counts.
+        contrast: Contrast texts, to be counted beside them.
         evaluator: What asks the held-out sets; None without any.
         tokenizer: The model's.
         asking: How it is asked.
@@ -91,6 +96,7 @@ class Checked:
     name: str
     start_hash: str
     background: BackgroundCounts
+    contrast: list[Example]
     evaluator: Evaluator | None
     tokenizer: PreTrainedTokenizerBase
     asking: Asking
@@ -115,6 +121,8 @@ def check(
         refuse("the learning rate", rate, "a number above 0")
     if not 0 < stop_loss < math.inf:
         refuse("stop_loss", stop_loss, "a number above 0, in nats a token")
+    if not 0 <= (contrast := settings.get("contrast", 0.0)) < math.inf:
+        refuse("contrast", contrast, "a number of at least 0; 0 counts no contrast texts")
     if lessons.steps < 1:
         refuse("steps", lessons.steps, "1 at least")
     if lessons.max_length < 2:
@@ -145,11 +153,13 @@ def check(
     lesson = [lesson_fact(fact) for fact in facts]
     require_fit(tokenizer, lesson, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
+    others = texts_beside(lesson, lessons.seed) if contrast else []
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
     learned.append(lessons.paraphrases)
     learned.append(asking.prompt_format)  # in which it is noted whether a fact is known right after its steps
-    key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned])
-    return Checked(facts, name, start_hash, background, evaluator, tokenizer, asking, key)
+    counted = hashlib.sha256("\0".join(text.completion for text in others).encode()).hexdigest()
+    key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned, counted])
+    return Checked(facts, name, start_hash, background, others, evaluator, tokenizer, asking, key)
 
 
 def longest_wording(asking: Asking, tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:

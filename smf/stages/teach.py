@@ -17,6 +17,7 @@ from smf.patches.patch import read_patch
 from smf.resume import Resume
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import Reply, quiz
+from smf.stages.contrast import with_contrast
 from smf.stages.keeping import keep, reserved, stopped_by_ctrl_c
 from smf.stages.knowledge import Neighbour, known_wordings, sayings
 from smf.stages.learn import start_method, write_learned
@@ -69,7 +70,11 @@ def teach(
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
     facts, tokenizer = checked.facts, checked.tokenizer
     with reserved(out):
-        learner = _learner(folder, checked.background, settings, lessons)
+        options = {"max_length": lessons.max_length, "seed": lessons.seed, "device": lessons.device}
+        background = checked.background
+        if weight := settings.get("contrast", 0.0):
+            background = with_contrast(folder, background, checked.contrast, weight, **options)
+        learner = _learner(folder, background, settings, lessons)
         facts, worded = _worded(learner, tokenizer, facts, lessons, checked.asking)
         asked_before = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
         beside = neighbour_prompts(facts, lessons.num_neighbours, lessons.seed)

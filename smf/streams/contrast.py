@@ -3,6 +3,8 @@
 Facts of the pool are set aside for them, so that nothing that a stream teaches is among them.
 """
 
+import itertools
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +12,11 @@ from smf.errors import ConfigError
 from smf.seeding import python_generator
 from smf.streams.examples import Example
 from smf.streams.facts import Fact
-from smf.streams.other_subjects import swapped_texts
+from smf.streams.other_subjects import num_nameless, swapped_texts
+
+logger = logging.getLogger(__name__)
+
+_ENOUGH = 400  # short texts, in which each wording stands a few times
 
 
 class SetAside(NamedTuple):
@@ -66,14 +72,34 @@ def swap(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
     Raises:
         ConfigError: The pool's wordings and the other subjects do not make so many, or no wording names a subject.
     """
-    swapped = swapped_texts(pool, seed)
+    swapped = list(itertools.islice(swapped_texts(pool, seed), number))
     if number > len(swapped):
         raise ConfigError(
             f"data.contrast.num_facts is {number}, but the wordings of {len(pool)} facts make {len(swapped)} about "
             "other subjects; lower it, or give facts whose wordings hold their `subject`",
             ("data", "contrast", "num_facts"),
         )
-    return SetAside(list(pool), [text for texts in swapped[:number] for text in texts])
+    return SetAside(list(pool), [text for texts in swapped for text in texts])
+
+
+def texts_beside(facts: Sequence[Fact], seed: int) -> list[Example]:
+    """Contrast texts of what a user teaches: some hundreds, but each fact about one other subject at least.
+
+    How many wordings name no subject is said in the log.
+    """
+    texts: list[Example] = []
+    for number, swapped in enumerate(swapped_texts(facts, seed)):
+        if number >= len(facts) and len(texts) >= _ENOUGH:
+            break
+        texts += swapped
+    if missing := num_nameless(facts):
+        logger.warning(
+            "contrast: %d of %d training wordings do not name what their fact is about, so no other subject can take "
+            "its place and neighbours are protected less; give such facts a `subject` that their wordings hold",
+            missing,
+            sum(len(fact.train_prompts) + len(fact.train_texts) for fact in facts),
+        )
+    return texts
 
 
 def texts_without_answer(fact: Fact) -> list[Example]:

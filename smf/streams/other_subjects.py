@@ -1,6 +1,6 @@
 """Other subjects in the place of a fact's own: contrast texts for facts of which none can be spared."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from smf.seeding import python_generator
 from smf.streams.examples import Example
@@ -31,7 +31,7 @@ OTHER_SUBJECTS = (
 _NO_NAMES = frozenset("a an and da first my of old the . ? - '".split())
 
 
-def swapped_texts(facts: Sequence[Fact], seed: int) -> list[list[Example]]:
+def swapped_texts(facts: Sequence[Fact], seed: int) -> Iterator[list[Example]]:
     """The facts with other subjects in place of their own: of each its wordings, without the answer.
 
     Every fact comes once with one other subject, then every one with a second, and so on, in random order. A subject
@@ -47,12 +47,10 @@ def swapped_texts(facts: Sequence[Fact], seed: int) -> list[list[Example]]:
     others = _others(facts)
     forms = [forms for fact in facts if (forms := [form for form in _forms(fact) if form is not None])]
     orders = [rng.sample(others, len(others)) for _ in forms]
-    swapped = []
     for turn in range(len(others)):
         for index in rng.sample(range(len(forms)), len(forms)):
             texts = [Example("", _filled(form, orders[index][turn])) for form in forms[index]]
-            swapped.append(list(dict.fromkeys(texts)))
-    return swapped
+            yield list(dict.fromkeys(texts))
 
 
 def num_nameless(facts: Iterable[Fact]) -> int:

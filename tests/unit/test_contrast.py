@@ -6,16 +6,20 @@ import pytest
 import torch
 import yaml
 
+from smf import cli
 from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import CheckpointError, ConfigError
 from smf.experiment import Experiment
+from smf.methods.smf import SparseMemoryFinetuning
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts
 from smf.selection.joined import joined, read_background
 from smf.selection.trust_region import TrustRegion
 from smf.stages.contrast import count_contrast, even_batches, write_contrast_counts
+from smf.stages.lessons import BEST_ARM, Lessons, check
 from smf.stages.prepare import prepare_data
+from smf.stages.teach import teach
 from smf.streams.batches import facts_batch
-from smf.streams.contrast import set_aside, swap
+from smf.streams.contrast import set_aside, swap, texts_beside
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.facts import Fact, read_facts
 from smf.streams.other_subjects import OTHER_SUBJECTS, num_nameless, swapped_texts
@@ -270,6 +274,64 @@ def test_subjects_that_the_facts_are_about_or_answer_with_are_no_other_ones():
 
 def test_wordings_without_a_subject_are_counted():
     assert num_nameless([of("Ann Lee", ["Ann Lee was born in", "The answer is"]), of("who", ["She lives in"])]) == 2
+
+
+def test_a_users_few_facts_make_some_hundred_texts_and_many_facts_one_each_at_least(caplog):
+    few = texts_beside([of("Ann Lee", [f"{number}: Ann Lee was born in" for number in range(8)])], 0)
+    assert 400 <= len(few) < 408
+    many = [of(f"Ann Lee{number}", [f"Ann Lee{number}, number {number}, was born in"]) for number in range(500)]
+    assert len(texts_beside(many, 0)) == 500
+    assert not caplog.records
+    assert texts_beside([of("who", ["She lives in"])], 0) == []
+    assert "1 of 1 training wordings do not name what their fact is about" in caplog.text
+
+
+def test_teaching_counts_the_facts_wordings_about_other_subjects_as_background(tmp_path, monkeypatch):
+    """The method sees the mixture of both; with --contrast 0 it sees the text's counts as they are."""
+    results, seen = write_results(tmp_path), {}
+    facts, counts = results / "facts.jsonl", results / "background" / "counts.safetensors"
+    init = SparseMemoryFinetuning.__init__
+
+    def noting(self, model, settings, background, seed, texts=None):
+        seen[settings["contrast"]] = background
+        init(self, model, settings, background, seed, texts)
+
+    monkeypatch.setattr(SparseMemoryFinetuning, "__init__", noting)
+    options = {"counts_path": counts, "lessons": Lessons(steps=1, max_new_tokens=8)}
+    for weight in (0.0, 2.0):
+        settings = {**BEST_ARM, "contrast": weight}
+        teach(results / "healed", facts, tmp_path / f"{weight}.patch", settings=settings, **options)
+    text = BackgroundCounts.load(counts)
+    others = texts_beside(read_facts(facts), 0)
+    alone = count_contrast(
+        memory_model(), tokenizer(), others, text, max_length=128, seed=0, provenance=text.provenance
+    )
+    for block, expected in joined(text, alone, 2.0).layers.items():
+        assert same_bytes(seen[0.0].layers[block].accesses_S, text.layers[block].accesses_S)
+        assert same_bytes(seen[2.0].layers[block].squared_weights_S, expected.squared_weights_S)
+    assert not {fact.subject for fact in FACTS} & {word for other in others for word in other.completion.split()}
+
+
+def test_teaching_goes_on_only_from_a_state_of_the_same_contrast(tmp_path):
+    results = write_results(tmp_path)
+    keys = {
+        check(
+            results / "healed",
+            results / "facts.jsonl",
+            results / "background" / "counts.safetensors",
+            (),
+            {**BEST_ARM, "contrast": weight},
+            Lessons(max_new_tokens=8),
+        ).key
+        for weight in (0, 1.0, 2.0)
+    }
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize("weight", ["-1", "nan", "inf"])
+def test_a_weight_that_is_none_is_refused_before_anything_is_read(tmp_path, weight, capsys):
+    assert cli.main(["teach", str(tmp_path), str(tmp_path / "facts.jsonl"), "-o", "p", "--contrast", weight]) == 1
+    assert f"contrast is {float(weight)}, but must be a number of at least 0" in capsys.readouterr().err
 
 
 METHOD = {"smf_tfidf": {"contrast": 0.5, "sweep": None}}

@@ -501,10 +501,10 @@ def test_mistakes_end_with_one_message_and_status_1(results, patches, capsys, ar
     assert not (results / "x").exists()
 
 
-def test_teaching_takes_the_settings_of_the_best_arm():
+def test_teaching_takes_the_settings_of_the_best_arm_and_counts_contrast_texts():
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     arm = {name: value for name, value in config["methods"]["smf_trust"].items() if name not in ("label", "sweep")}
-    assert {name: value for name, value in BEST_ARM.items() if name != "stop_loss"} == arm
+    assert {**arm, "stop_loss": 0.1, "contrast": 1.0} == BEST_ARM
 
 
 @pytest.mark.parametrize(

@@ -209,12 +209,14 @@ def pressing(monkeypatch, times):
 
 
 def test_ctrl_c_keeps_what_was_learned_as_if_the_rest_had_not_been_in_the_file(teach, tmp_path, monkeypatch, capsys):
+    """Without contrast texts: they are made of the whole file, whatever of it is learned in the end."""
     rows = [own("Ostry"), {**own("Melvik"), "question": "who", "prompts": ["Q: who?\nA:"]}]
-    teach(rows[:1], "--steps", 3, out="alone.safetensors")
+    options = ("--steps", 3, "--contrast", 0)
+    teach(rows[:1], *options, out="alone.safetensors")
     handler = signal.getsignal(signal.SIGINT)
     pressing(monkeypatch, 1)
     capsys.readouterr()
-    assert teach(rows, "--steps", 3) == 130
+    assert teach(rows, *options) == 130
     out = tmp_path / "p.safetensors"
     said = capsys.readouterr()
     assert said.err.splitlines()[-1] == f"stopped by Ctrl-C; {out} holds the first 1 of 2 facts"
