@@ -3,10 +3,22 @@
 
 PYTHON ?= python3
 
-.PHONY: figure test lint audit
+.PHONY: figure readme-figure test lint audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
+
+# The picture of the README: a finished run's results/…/figures/overview.png, kept in the repository under the run's name.
+PICTURE = $(RESULTS)/figures/overview.png
+KEPT_PICTURE = docs/figures/$(notdir $(abspath $(RESULTS))).png
+LARGEST_PICTURE = 150000
+
+readme-figure:
+	@[ -n "$(RESULTS)" ] || { echo "Name a folder of results: make readme-figure RESULTS=results/smollm2_cpu"; exit 1; }
+	@[ -f "$(PICTURE)" ] || { echo "There is no $(PICTURE); ask Snakemake for it, with the run's --configfile"; exit 1; }
+	@size=$$(wc -c < "$(PICTURE)"); [ $$size -le $(LARGEST_PICTURE) ] || { \
+	  echo "$(PICTURE) has $$size bytes; a picture that the repository keeps has at most $(LARGEST_PICTURE)"; exit 1; }
+	@mkdir -p docs/figures && cp "$(PICTURE)" "$(KEPT_PICTURE)" && echo "$(KEPT_PICTURE)"
 
 # One thread a process: on shared cores OpenMP threads wait for each other far longer than they compute.
 test: .venv/installed

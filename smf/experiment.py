@@ -1,6 +1,7 @@
 """The experiment that a config describes: checked as a whole before any work starts, defaults filled in."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from smf.agreement import check_agreement, require_contrast
 from smf.config_schema import check, key_places, unshared
@@ -192,6 +193,13 @@ class Experiment:
     def labels(self) -> dict[str, str]:
         """What the main figure calls those of its methods that have a label."""
         return {name: self.methods[name]["label"] for name in self.starts if "label" in self.methods[name]}
+
+    @property
+    def model_name(self) -> str | None:
+        """What figures call the base model: its name on the hub or of its folder; None if it was pretrained here."""
+        base = self.config["base"]
+        given = {"hub": base["name"], "checkpoint": base["checkpoint"]}.get(base["source"])
+        return given and Path(given).name
 
     @property
     def memory_methods(self) -> dict[str, dict]:

@@ -12,6 +12,13 @@ _SETS = {
     "completions": ("completions", "completion", "Old skill: completions"),
     NEIGHBOURS: ("neighbours of facts", "neighbours'", "Neighbours of the facts, unchanged"),
 }
+_LOST = {
+    "questions": "Old answers",
+    "choices": "Multiple choice",
+    "texts": "Text",
+    "completions": "Completions",
+    NEIGHBOURS: "Neighbours",
+}
 _UNITS = {
     # measure: in a sentence, as the head of a column, on an axis
     "f1": ("F1", "F1", "F1"),
@@ -75,6 +82,12 @@ def column_unit(metric: HeldOutMetric) -> str:
 def loss_word(metric: HeldOutMetric) -> str:
     """What it is called that the score became worse."""
     return "drop" if metric.higher_is_better else "rise"
+
+
+def lost_words(metric: HeldOutMetric) -> str:
+    """What was forgotten, as a title for readers who know no metric: ``Old answers lost``."""
+    what = metric.probe if metric.kind == TASK else _LOST[metric.kind]
+    return f"{what} {'lost' if metric.higher_is_better else 'predicted worse'}"
 
 
 def forgotten(metric: HeldOutMetric) -> str:

@@ -34,11 +34,15 @@ def draw_dots(
     texts: Mapping[str, str],
     styles: Mapping[str, MethodStyle],
     absent: str = "",
+    *,
+    size: float = SMALL,
+    room: float = 34.0,
+    colour: str = GREY,
 ) -> None:
     """A dot in each method's row, its interval as a line, and at the panel's right edge the number.
 
     The scale and its limits must be set. An interval that has a lower end and no upper one ends in an arrow at the
-    panel's edge.
+    panel's edge, and so does one with an infinite end.
 
     Args:
         axes: The panel.
@@ -47,6 +51,9 @@ def draw_dots(
         texts: The numbers as they are written.
         styles: The methods' styles.
         absent: What is written in the row of a method without a number.
+        size: Of the numbers' font, points.
+        room: From the panel's right edge to the numbers' right end, points.
+        colour: Of the numbers.
     """
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.tick_params(left=False, labelleft=False)
@@ -65,16 +72,18 @@ def draw_dots(
             )  # fmt: skip
             continue
         if not math.isnan(low):
-            end = right if math.isnan(high) else high
+            end = high if math.isfinite(high) else right
             axes.plot([max(low, left), end], [row, row], color=style.colour, linewidth=1.4, zorder=2.8, clip_on=True)
-            if math.isnan(high):
+            if math.isinf(low):
+                axes.plot([left], [row], "<", color=style.colour, markersize=4.5, clip_on=False, zorder=2.9)
+            if not math.isfinite(high):
                 axes.plot([right], [row], ">", color=style.colour, markersize=4.5, clip_on=False, zorder=2.9)
         axes.plot(
             [value], [row], style.marker, color=style.colour, markersize=6.8, markeredgecolor="white",
             markeredgewidth=0.6, zorder=3, clip_on=False,
         )  # fmt: skip
         axes.annotate(
-            texts[method], (1, row), xycoords=("axes fraction", "data"), xytext=(34, 0), textcoords="offset points",
-            ha="right", va="center", fontsize=SMALL, color=GREY, annotation_clip=False,
+            texts[method], (1, row), xycoords=("axes fraction", "data"), xytext=(room, 0), textcoords="offset points",
+            ha="right", va="center", fontsize=size, color=colour, annotation_clip=False,
         )  # fmt: skip
     axes.axhline(len(methods) - 0.5, color=FAINT, linewidth=0.8, zorder=0.6)

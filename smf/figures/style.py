@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from smf.atomic import atomic_path
+from smf.figures.palette import with_a_palette
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 START_COLOUR = "#4a4a4a"
@@ -99,8 +100,13 @@ def add_panel(figure: Figure, left: float, top: float, width: float, height: flo
     return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path, small: bool = False) -> None:
     """Write a figure as PDF or PNG, by the path's suffix; the file appears whole or not at all.
+
+    Args:
+        figure: What to write.
+        path: Where to.
+        small: Whether a PNG is to have a palette: for a file that a repository keeps.
 
     Raises:
         ValueError: The suffix is neither ``.pdf`` nor ``.png``.
@@ -110,3 +116,5 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         raise ValueError(f"cannot save a figure as {path}; the suffix must be one of {', '.join(_METADATA)}")
     with atomic_path(path) as temporary, drawing():
         figure.savefig(temporary, format=path.suffix[1:], metadata=_METADATA[path.suffix])
+        if small and path.suffix == ".png":
+            Path(temporary).write_bytes(with_a_palette(Path(temporary).read_bytes()))

@@ -1,7 +1,6 @@
 """The whole story on one page: question, figures, tables and cost, in one HTML file that needs nothing beside it."""
 
 import base64
-import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,10 @@ import yaml
 from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from smf.artifacts import read_json, read_table, write_text
 from smf.errors import DataError
+from smf.figures.palette import with_a_palette
 
 logger = logging.getLogger(__name__)
 
@@ -74,22 +73,13 @@ def _shown(path: str | Path) -> Markup:
     """A figure, table or text as HTML."""
     path = Path(path)
     if path.suffix == ".png":
-        data = base64.b64encode(_with_a_palette(path)).decode()
+        data = base64.b64encode(with_a_palette(path.read_bytes())).decode()
         return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, path.stem)
     if path.suffix == ".csv":
         return _table(read_table(path))
     if path.suffix == ".txt":
         return Markup("<pre>{}</pre>").format(path.read_text(encoding="utf-8").rstrip())
     raise DataError(f"{path} is neither a figure (.png), a table (.csv) nor a text (.txt): it cannot be shown")
-
-
-def _with_a_palette(path: Path) -> bytes:
-    """A figure in as many pixels and in 256 colours, which halves it; what is drawn here has far fewer."""
-    with Image.open(path) as figure:
-        small = figure.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    found = io.BytesIO()
-    small.save(found, "PNG", optimize=True)
-    return found.getvalue()
 
 
 def _table(table: pd.DataFrame) -> Markup:

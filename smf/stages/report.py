@@ -11,6 +11,7 @@ from smf.evaluation.scores import scores_table
 from smf.evaluation.summary import summary_table, terminal_summary
 from smf.evaluation.tuning import tuning_table
 from smf.figures.forgetting import forgetting_figure
+from smf.figures.overview import overview_figure
 from smf.figures.style import save_figure
 from smf.figures.tuning import tuning_figure
 
@@ -100,6 +101,27 @@ def draw_forgetting(
     text = terminal_summary(summary, starts, labels, metrics)
     write_text(text_path, text + "\n")
     logger.info("\n%s\n", text)
+
+
+def draw_overview(
+    scores_path: str | Path,
+    labels_path: str | Path,
+    starts: Mapping[str, str],
+    methods: Mapping[str, str],
+    model: str | None,
+    asked: Mapping[str, int | None],
+    headline: Sequence[str],
+    learned: str,
+    kinds: Mapping[str, str],
+    figure_paths: Sequence[str | Path],
+) -> None:
+    """The result at a glance; see :func:`draw_forgetting` for the arguments. ``model`` is the base model's name."""
+    labels = {**read_labels(labels_path, asked), "methods": dict(methods), **({"model": model} if model else {})}
+    metrics = [held_out_metric(name, kinds) for name in headline]
+    figure = overview_figure(read_table(scores_path), starts, labels, metrics, learned)
+    for path in figure_paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path, small=True)
 
 
 def draw_tuning(

@@ -140,6 +140,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule():
         ("summary", {"evaluation/summary"}, {"training/loop", "evaluation/harness"}),
         ("tuning", {"evaluation/tuning"}, {"training/loop", "evaluation/harness"}),
         ("plot_forgetting", {"figures/forgetting", "figures/style"}, {"training/loop", "evaluation/harness"}),
+        ("plot_overview", {"figures/overview", "figures/style"}, {"training/loop", "evaluation/harness"}),
         ("plot_tuning", {"figures/tuning", "figures/style"}, {"training/loop", "evaluation/harness"}),
     ],
 )

@@ -333,6 +333,21 @@ def test_metrics_of_lm_evals_tasks_may_be_in_the_headline():
     assert Experiment(tiny(evaluation=evaluation), SCHEMA).headline == ["nq_f1", "arc_easy_acc_norm"]
 
 
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ({"source": "hub", "name": "HuggingFaceTB/SmolLM2-135M-Instruct"}, "SmolLM2-135M-Instruct"),
+        ({"source": "checkpoint", "checkpoint": "models/stories260K/", "name": "owner/unused"}, "stories260K"),
+        ({}, None),
+    ],
+    ids=["hub", "checkpoint", "pretrained here"],
+)
+def test_a_model_is_called_as_on_the_hub_or_as_its_folder(base, expected):
+    experiment = Experiment(tiny(), SCHEMA)
+    experiment.config["base"].update(base)
+    assert experiment.model_name == expected
+
+
 def test_methods_keep_their_order_which_is_that_of_the_figure():
     methods = {name: {"kind": "full", "learning_rate": 0.1} for name in ("zebra", "ant", "mole")}
     config = tiny() | {"methods": methods}

@@ -496,8 +496,8 @@ def test_a_table_of_core_sets_that_is_empty_or_incomplete_is_refused():
 
 def test_figures_import_no_torch_and_no_pyplot():
     code = (
-        "import sys, smf.figures.core_sets, smf.figures.forgetting, smf.figures.slot_use, smf.figures.slot_writes, "
-        "smf.figures.tuning\n"
+        "import sys, smf.figures.core_sets, smf.figures.forgetting, smf.figures.overview, smf.figures.slot_use, "
+        "smf.figures.slot_writes, smf.figures.tuning\n"
         "print([name for name in ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.artifacts') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -42,9 +42,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 EVERYTHING = (
     "all",
-    *(f"results/figures/{name}.pdf" for name in ("tuning", "frontier", "slot_use", "slot_writes", "core_sets")),
+    *(
+        f"results/figures/{name}.pdf"
+        for name in ("overview", "tuning", "frontier", "slot_use", "slot_writes", "core_sets")
+    ),
 )
-TABLES = {"scores": 1, "summary": 1, "plot_forgetting": 1}
+BY_DEFAULT = {"scores": 1, "summary": 1, "plot_forgetting": 1}
+TABLES = {**BY_DEFAULT, "plot_overview": 1}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "plot_frontier": 1}
 SLOT_WRITES = {"slot_writes": 1, "plot_slot_writes": 1}
@@ -236,9 +240,9 @@ def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_
     assert snakemake(sources, tmp_path, "--dry-run", config=config).counts == Counter(work.jobs)
 
 
-def test_the_default_target_leaves_the_sweep_slot_use_and_core_sets_out(sources, tmp_path):
+def test_the_default_target_leaves_the_overview_sweep_slot_use_and_core_sets_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    left_out = {"trial", "tuning_trial", *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}
+    left_out = {"plot_overview", "trial", "tuning_trial", *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}
     without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
@@ -362,7 +366,7 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["forgetting", "tuning", "slot_use", "slot_writes", "core_sets"])
+@pytest.mark.parametrize("name", ["forgetting", "overview", "tuning", "slot_use", "slot_writes", "core_sets"])
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -500,8 +504,9 @@ def test_a_method_of_the_frontier_alone_leaves_the_main_figure_as_it_is(replan):
 
 
 @pytest.mark.slow
-def test_a_label_redraws_the_figure_alone(replan):
-    assert replan(methods={"full": {"label": "all weights"}}).counts == {"plot_forgetting": 1}
+def test_a_label_redraws_the_figures_that_show_it_alone(replan):
+    redrawn = {"plot_forgetting": 1, "plot_overview": 1}
+    assert replan(methods={"full": {"label": "all weights"}}).counts == redrawn
 
 
 @pytest.mark.slow
@@ -536,7 +541,8 @@ def test_start_models_are_asked_about_held_out_sets_once_for_all_seeds(finished)
 @pytest.mark.slow
 def test_another_headline_evaluates_nothing(replan):
     outcome = replan(evaluation={"headline": ["nq_em"]})
-    assert outcome.counts == {"plot_forgetting": 1, "tuning": 1, "plot_tuning": 1, "frontier": 1, "plot_frontier": 1}
+    redrawn = ("plot_forgetting", "plot_overview", "tuning", "plot_tuning", "frontier", "plot_frontier")
+    assert outcome.counts == dict.fromkeys(redrawn, 1)
 
 
 @pytest.mark.slow
@@ -727,7 +733,7 @@ def test_what_a_forced_job_has_cost_is_made_again_by_the_plain_command(sources, 
     state = results / "logs/learn/lora.seed-0.state.json"
     write_json(state, {**read_json(state), "state": "interrupted"})
     planned = snakemake(sources, copy_of_finished, "--dry-run", config=config)
-    assert planned.counts == {"learn": 1, "evaluate": 1, **TABLES}
+    assert planned.counts == {"learn": 1, "evaluate": 1, **BY_DEFAULT}
     other = snakemake(sources, copy_of_finished, "--dry-run", "results/base/report.json", config=config)
     assert other.nothing_to_do
 

@@ -16,7 +16,7 @@ HEADINGS = [
     "The config",
 ]
 CATEGORIES = {
-    "1. What was learned, what was forgotten": 2,  # the figure, and the table as a file
+    "1. What was learned, what was forgotten": 3,  # two figures, and the table as a file
     "2. How settings were chosen": 2,
     "4. Where facts are written": 2,
     "5. What it cost": 1,
@@ -49,7 +49,7 @@ def test_the_page_shows_every_figure_and_table_and_nothing_is_missing(told):
     with opened(told / "results/page.html") as page:
         assert [heading.text for heading in page.all("h2")] == HEADINGS
         sizes = page.picture_sizes()
-        assert len(sizes) == 4  # forgetting, tuning, slot writes, slot use
+        assert len(sizes) == 5  # overview, forgetting, tuning, slot writes, slot use
         assert min(sizes) > 500
         assert all(caption.text.strip() for caption in page.all("figcaption"))
         for name in ("tuning", "compute"):

@@ -7,6 +7,7 @@ STORY = [
     {
         "title": "What was learned, what was forgotten",
         "parts": [
+            {"caption": "overview", "shows": "overview"},
             {"caption": "forgetting", "shows": "forgetting"},
             {"caption": "summary", "shows": "summary"},
         ],
@@ -32,6 +33,7 @@ STORY = [
 rule page:
     input:
         labels=LABELS_FILE,
+        overview=["<results>/figures/overview.png"],
         forgetting=["<results>/figures/forgetting.png"],
         summary=["<results>/tables/summary.txt"],
         tuning_figure=only_if(EXPERIMENT.sweep, "<results>/figures/tuning.png"),

@@ -37,6 +37,40 @@ rule summary:
         "../scripts/summary.py"
 
 
+# The picture for a README: the stream's end, read in ten seconds.
+rule plot_overview:
+    input:
+        scores="<results>/tables/scores.csv",
+        labels=LABELS_FILE,
+    output:
+        figures=[
+            "<results>/figures/overview.pdf",
+            report(
+                "<results>/figures/overview.png",
+                caption="../report/overview.rst",
+                category="1. What was learned, what was forgotten",
+                labels={"shows": "the result at a glance"},
+            ),
+        ],
+    log:
+        "<logs>/plot_overview/plot_overview.log",
+    benchmark:
+        "<benchmarks>/plot_overview/plot_overview.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        starts=EXPERIMENT.starts,
+        methods=EXPERIMENT.labels,
+        model=EXPERIMENT.model_name,
+        asked=EXPERIMENT.config["evaluation"]["num_items"],
+        headline=EXPERIMENT.headline,
+        learned=EXPERIMENT.config["evaluation"]["learned"],
+        kinds=EXPERIMENT.kinds,
+        code=code_of("plot_overview.py"),
+    script:
+        "../scripts/plot_overview.py"
+
+
 rule plot_forgetting:
     input:
         scores="<results>/tables/scores.csv",
