@@ -25,6 +25,7 @@ _LEARNING = (
     "order",
     "schedule",
     "warmup_steps",
+    "stop_loss",
     "max_gradient_norm",
 )
 _GENERATION = ("max_new_tokens", "batch_size", "seed")

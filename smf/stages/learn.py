@@ -98,6 +98,7 @@ def learn(
         reshuffle=stream["order"] == "shuffled",
         schedule=stream["schedule"],
         warmup_steps=stream["warmup_steps"],
+        stop_loss=stream["stop_loss"],
         max_gradient_norm=stream["max_gradient_norm"],
         seed=seed,
         asking=Asking(stream["prompt_format"], tokenizer, model=start_folder),

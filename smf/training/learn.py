@@ -38,6 +38,8 @@ class StreamSettings:
         reshuffle: Later epochs take the facts in a new order, from ``seed``; otherwise in the stream's.
         schedule: Shape of the learning rate over all steps of the stream.
         warmup_steps: Steps in which the rate rises.
+        stop_loss: A batch whose loss was below this before a step, in nats a token, gets no further step in this epoch.
+            None: all steps.
         max_gradient_norm: See :class:`smf.methods.method.Method`.
         seed: The run's seed.
         asking: How facts are asked while they are learned.
@@ -54,6 +56,7 @@ class StreamSettings:
     reshuffle: bool = True
     schedule: ScheduleShape = "constant"
     warmup_steps: int = 0
+    stop_loss: float | None = None
     max_gradient_norm: float | None = None
     seed: int = 0
     asking: Asking = PLAIN
@@ -173,6 +176,8 @@ def _learn(
     for share in shares:
         method.rate_share = share
         reports.append(method.step(batch))
+        if settings.stop_loss is not None and float(reports[-1].loss) < settings.stop_loss:
+            break
     seconds = time.perf_counter() - started
     losses = torch.stack([report.loss for report in reports]).tolist()
     for step, loss in enumerate(losses, start=1):

@@ -489,6 +489,15 @@ def learn(method, **overrides):
 
 
 @every_kind
+def test_no_further_step_follows_one_whose_loss_was_low_enough(kind):
+    (whole, *_), _ = learn(start_method(kind, **LEARNING[kind]), steps_per_fact=6)
+    stop_loss = whole["losses"][2] + 1e-4
+    (early, *_), _ = learn(start_method(kind, **LEARNING[kind]), steps_per_fact=6, stop_loss=stop_loss)
+    number = next(step for step, loss in enumerate(whole["losses"], start=1) if loss < stop_loss)
+    assert early["losses"] == whole["losses"][:number]
+
+
+@every_kind
 def test_a_stream_learns_the_same_twice(kind):
     settings = {**LEARNING[kind], **({"selector": "random"} if kind in SPARSE else {})}
     (rows, snapshots), (again, snapshots_again) = (learn(start_method(kind, **settings)) for _ in range(2))

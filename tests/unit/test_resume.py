@@ -275,6 +275,7 @@ def learn_run(tmp_path):
         "order": "shuffled",
         "schedule": "constant",
         "warmup_steps": 0,
+        "stop_loss": None,
         "prompt_format": "plain",
     }
 
