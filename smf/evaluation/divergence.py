@@ -3,7 +3,8 @@
 After tuning on a new task, this divergence on the task's own inputs tells how much of old tasks was forgotten (Shenfeld
 et al. 2025, RL's Razor). The divergence of a corpus is Σ KL(p_start‖p_now) over all predicted tokens / their number,
 each over the whole vocabulary and in nats, with the tokens of the text itself before it. Its standard error is that of
-a loss a token (:mod:`smf.evaluation.likelihoods`), over texts or facts.
+a loss a token (:mod:`smf.evaluation.likelihoods`), over texts or facts. Rounding in float32 leaves some 1e-8 of either
+sign in a mean, so a model that hardly moved may be a hair below 0.
 
 Shapes: X predicted token, D hidden size.
 """
