@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from smf.errors import ConfigError
+from smf.streams.behind_text import behind_text
 from smf.streams.collection import prepare_collection
 from smf.streams.contrast import set_aside, swap
+from smf.streams.examples import read_corpus
 from smf.streams.facts import draw_stream, read_facts, write_facts
 from smf.streams.formats import FEW_FACTS
 from smf.streams.prepared import PreparedData, prepare_world
@@ -82,6 +84,8 @@ def write_stream(
     *,
     max_new_tokens: int,
     own_file: str | None,
+    texts_path: str | Path | None = None,
+    text_share: float = 0.0,
     seed: int,
     path: str | Path,
 ) -> None:
@@ -98,6 +102,8 @@ def write_stream(
         tokenizer_path: The base model's ``tokenizer.json``.
         max_new_tokens: Longest generated answer, in tokens.
         own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
+        texts_path: Ordinary text; None if ``text_share`` is 0.
+        text_share: Share of each fact's prompts that stand behind it (:func:`smf.streams.behind_text.behind_text`).
         seed: The run's seed.
         path: Where the stream goes.
 
@@ -112,6 +118,8 @@ def write_stream(
     require_enough(kept, pool, num_facts, max_new_tokens)
     facts = draw_stream(kept, num_facts, order, seed)
     facts = reworded(facts, wordings, paraphrases_path)
+    if texts_path is not None:
+        facts = behind_text(facts, read_corpus(texts_path), text_share, seed)
     write_facts(path, facts)
     numbers = [len(fact.train_prompts) + len(fact.train_texts) for fact in facts]
     logger.info("%d facts, %d to %d training wordings each", len(facts), min(numbers), max(numbers))

@@ -53,6 +53,7 @@ rule draw_stream:
         facts=FACTS_FILE,
         paraphrases=paraphrases_file,
         tokenizer="<results>/base/tokenizer.json",
+        texts=["<results>/data/background.jsonl"] if EXPERIMENT.config["stream"]["behind_text"] else [],
     output:
         stream="<results>/streams/seed-{seed}.jsonl",
     log:
@@ -66,6 +67,7 @@ rule draw_stream:
         num_facts=lambda wildcards: EXPERIMENT.num_facts(int(wildcards.seed)),
         order=EXPERIMENT.config["stream"]["order"],
         wordings=EXPERIMENT.wordings,
+        text_share=EXPERIMENT.config["stream"]["behind_text"],
         max_new_tokens=EXPERIMENT.config["evaluation"]["max_new_tokens"],
         own_facts=are_own_facts(),
         code=code_of("draw_stream.py"),

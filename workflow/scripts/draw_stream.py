@@ -15,6 +15,8 @@ with Job(snakemake):
         snakemake.input.tokenizer,
         max_new_tokens=snakemake.params.max_new_tokens,
         own_file=own_facts and (own_facts["file"] or own_facts["hub"]),
+        texts_path=next(iter(snakemake.input.texts), None),
+        text_share=snakemake.params.text_share,
         seed=int(snakemake.wildcards.seed),
         path=snakemake.output.stream,
     )

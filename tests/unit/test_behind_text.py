@@ -1,0 +1,65 @@
+"""Training prompts behind ordinary text: which, behind what, and for whom."""
+
+import dataclasses
+
+import pytest
+
+from smf.stages.prepare import write_stream
+from smf.streams.behind_text import behind_text
+from smf.streams.examples import Example, write_corpus
+from smf.streams.facts import question_prompt, read_facts, write_facts
+from smf.streams.questions import Pair, question_fact
+from tests.helpers import FACTS, tokenizer
+
+FACT = question_fact(Pair(3, "Which river flows through Velburg", ("Ostra",)), "trivia")
+TEXTS = [Example("One ", " ".join(f"word{number}" for number in range(200))), Example("", "A short text.")]
+
+
+@pytest.mark.parametrize(("share", "number"), [(0, 0), (0.1, 1), (0.5, 3), (1, 6)])
+def test_the_last_prompts_stand_behind_a_passage_and_the_others_stay(share, number):
+    (moved,) = behind_text([FACT], TEXTS, share, seed=1)
+    kept = len(FACT.train_prompts) - number
+    assert moved.train_prompts[:kept] == FACT.train_prompts[:kept]
+    for prompt, before in zip(moved.train_prompts[kept:], FACT.train_prompts[kept:], strict=True):
+        passage, _, rest = prompt.partition("\n\n")
+        assert rest == before
+        assert any(f" {passage} " in f" {each.prompt}{each.completion} " for each in TEXTS)
+        assert len(passage.split()) <= 35
+    assert dataclasses.replace(moved, train_prompts=FACT.train_prompts) == FACT
+
+
+def test_passages_depend_on_the_fact_and_the_seed_alone():
+    alone, among = behind_text([FACT], TEXTS, 1, 1), behind_text([*FACTS, FACT], TEXTS, 1, 1)
+    assert alone[0] == among[-1]
+    assert alone != behind_text([FACT], TEXTS, 1, 2)
+
+
+def test_a_question_in_the_form_in_which_it_is_asked_stays_where_it_is():
+    asked = question_prompt(FACT.question)
+    (moved,) = behind_text([dataclasses.replace(FACT, train_prompts=("Note:", asked))], TEXTS, 1, 1)
+    assert moved.train_prompts[0].endswith("\n\nNote:")
+    assert moved.train_prompts[1] == asked
+
+
+def test_a_stream_is_written_so(tmp_path):
+    write_facts(tmp_path / "facts.jsonl", FACTS)
+    write_corpus(tmp_path / "texts.jsonl", TEXTS)
+    tokenizer().save_pretrained(tmp_path)
+    write_stream(
+        tmp_path / "facts.jsonl",
+        2,
+        "shuffled",
+        {"source": "none"},
+        None,
+        tmp_path / "tokenizer.json",
+        max_new_tokens=100,
+        own_file=None,
+        texts_path=tmp_path / "texts.jsonl",
+        text_share=0.5,
+        seed=4,
+        path=tmp_path / "stream.jsonl",
+    )
+    stream = read_facts(tmp_path / "stream.jsonl")
+    whole = {fact.fact_id: fact for fact in FACTS}
+    assert stream == behind_text([whole[fact.fact_id] for fact in stream], TEXTS, 0.5, 4)
+    assert any("\n\n" in prompt for fact in stream for prompt in fact.train_prompts)
