@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from smf.code_digest import package_file
 from smf.errors import DataError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.streams.asking import PromptFormat
@@ -14,6 +15,9 @@ from smf.streams.file_rows import first_columns, read_file_rows
 from smf.streams.files import read_file
 from smf.streams.own_facts import read_own_facts
 from smf.streams.repeats import without_repeats
+
+OWN_TEXT = package_file("streams", "ordinary_text.jsonl")
+"""218 short English texts that come with smf: news, dialogue, questions, instructions, lists, code. Written for it."""
 
 
 def read_user_facts(path: str | Path, *, allow_updates: bool = False) -> list[Fact]:

@@ -23,6 +23,7 @@ from smf.stages.given_files import probes_evaluator, read_user_facts
 from smf.stages.model_asking import ChosenFormat, model_asking
 from smf.streams.asking import Asking
 from smf.streams.batches import require_fit
+from smf.streams.behind_text import BETWEEN
 from smf.streams.contrast import texts_beside
 from smf.streams.examples import Example
 from smf.streams.facts import Fact
@@ -162,11 +163,18 @@ def check(
     return Checked(facts, name, start_hash, background, others, evaluator, tokenizer, asking, key)
 
 
-def longest_wording(asking: Asking, tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
-    """The longest wording that teaches, in tokens: what the form of asking adds does not count as text of the fact."""
-    if asking.prompt_format == "plain":
-        return max_length
-    return max_length + len(body_ids(tokenizer, [asking.prompt("a")])[0])
+def longest_wording(asking: Asking, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_length: int) -> int:
+    """The longest wording that teaches, in tokens: what stands before it is no text of the fact, and does not count.
+
+    Args:
+        asking: How questions are asked; a chat template writes something around them.
+        tokenizer: The model's.
+        facts: What is taught, some of its wordings behind other text (:mod:`smf.streams.behind_text`).
+        max_length: Longest text of a fact, in tokens.
+    """
+    around = asking.prompt("a") if asking.prompt_format == "chat" else ""
+    before = [prompt.rpartition(BETWEEN)[0] for fact in facts for prompt in fact.train_prompts]
+    return max_length + max(map(len, body_ids(tokenizer, [around, *before])))
 
 
 def _base_without_patches(folder: str | Path) -> str:

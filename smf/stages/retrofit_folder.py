@@ -14,7 +14,6 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.artifacts import sha256, write_json
 from smf.atomic import new_folder
-from smf.code_digest import package_file
 from smf.errors import CheckpointError, refuse
 from smf.logs import progress
 from smf.model_folder import COUNTS_FILE
@@ -27,16 +26,13 @@ from smf.models.retrofit import retrofit
 from smf.models.vocabulary import read_config
 from smf.seeding import python_generator
 from smf.selection.background import count_background
-from smf.stages.given_files import read_user_texts
+from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.keeping import reserved
 from smf.stages.model_asking import num_questions, right_by_format, write_format
 from smf.streams.asking import PromptFormat
 from smf.streams.batches import Batch, collate, encode
 from smf.streams.examples import Example
 from smf.training.calibrate import calibrate_queries
-
-OWN_TEXT = package_file("streams", "ordinary_text.jsonl")
-"""218 short English texts that come with smf: news, dialogue, questions, instructions, lists, code. Written for it."""
 
 _DEPTH = 0.1
 """Where the memory goes, as a share of the blocks: low, where a subject has nearly the same address in any sentence."""

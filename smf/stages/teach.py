@@ -18,6 +18,7 @@ from smf.resume import Resume
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import Reply, quiz
 from smf.stages.contrast import with_contrast
+from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.keeping import keep, reserved, stopped_by_ctrl_c
 from smf.stages.knowledge import Neighbour, known_wordings, sayings
 from smf.stages.learn import start_method, write_learned
@@ -25,11 +26,13 @@ from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.lessons import BEST_ARM, Lessons, check, longest_wording
 from smf.stages.taught import Taught, TaughtFact
 from smf.streams.asking import Asking
+from smf.streams.behind_text import behind_text
 from smf.streams.facts import Fact
 from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_fact
 from smf.training.learn import StreamSettings, learn_stream
 
+_BEHIND_TEXT = 0.4
 _WORDINGS_TOGETHER = 4
 """A question behind solved examples is five times as long as other wordings, which need not be padded to it."""
 
@@ -85,7 +88,7 @@ def teach(
             loss_on="answer",
             snapshots=(len(facts),),
             max_length=lessons.max_length,
-            max_wording_length=longest_wording(checked.asking, tokenizer, lessons.max_length),
+            max_wording_length=longest_wording(checked.asking, tokenizer, facts, lessons.max_length),
             micro_batch_size=None if checked.asking.prompt_format == "plain" else _WORDINGS_TOGETHER,
             asking=checked.asking,
         )
@@ -155,11 +158,15 @@ def preview(
 def _worded(
     learner: Method, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], lessons: Lessons, asking: Asking
 ) -> tuple[list[Fact], Paraphrased | None]:
-    """The facts in the wordings that teach them, and what became of the model's own."""
+    """The facts in the wordings that teach them, and what became of the model's own.
+
+    Some stand behind other text: a fact shall be known in the middle of a conversation too.
+    """
     report = None
     if lessons.paraphrases:
         facts, report = paraphrased(learner.model, tokenizer, facts, lessons.paraphrases, lessons.seed)
-    return [lesson_fact(fact, asking) for fact in facts], report
+    worded = [lesson_fact(fact, asking) for fact in facts]
+    return behind_text(worded, read_user_texts(OWN_TEXT), _BEHIND_TEXT, lessons.seed), report
 
 
 def _learner(folder: str | Path, background: BackgroundCounts, settings: Mapping, lessons: Lessons) -> Method:

@@ -14,7 +14,8 @@ from smf.streams.facts import Fact, is_question_prompt
 
 _WORDS = (15, 35)
 """Length of a passage: as long again as a wording, so that a batch does not become dear."""
-_BETWEEN = "\n\n"
+BETWEEN = "\n\n"
+"""What parts a passage and a prompt."""
 
 
 def behind_text(facts: Sequence[Fact], texts: Sequence[Example], share: float, seed: int) -> list[Fact]:
@@ -41,5 +42,5 @@ def _moved(fact: Fact, texts: Sequence[Sequence[str]], share: float, seed: int) 
     for place in able[len(able) - number :]:
         words, length = rng.choice(texts), rng.randint(*_WORDS)
         start = rng.randrange(max(1, len(words) - length + 1))
-        prompts[place] = " ".join(words[start : start + length]) + _BETWEEN + prompts[place]
+        prompts[place] = " ".join(words[start : start + length]) + BETWEEN + prompts[place]
     return dataclasses.replace(fact, train_prompts=tuple(prompts))

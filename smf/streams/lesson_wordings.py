@@ -26,8 +26,8 @@ def unseen_frames(question: str) -> tuple[str, ...]:
 def lesson_fact(fact: Fact, asking: Asking = PLAIN) -> Fact:
     """The fact as it is taught to someone's model.
 
-    A fact with a question is also taught by frames of the question, plainly, and in the very form in which it is
-    asked. What was never taught tells whether it is known in other words: its own unseen prompts, or frames that are
+    A fact with a question is also taught by frames of the question, plainly, and in the chat template if it is asked
+    so. What was never taught tells whether it is known in other words: its own unseen prompts, or frames that are
     held back. A passage, and a fact without a question, stay as they are.
 
     Args:
@@ -37,7 +37,9 @@ def lesson_fact(fact: Fact, asking: Asking = PLAIN) -> Fact:
     if fact.is_passage or not fact.question:
         return fact
     unseen = fact.unseen_prompts or unseen_frames(fact.question)
-    asked = (question_prompt(fact.question), asking.prompt(fact.question))
+    plain = question_prompt(fact.question)
+    # What few_shot puts before a question is five times as long, and no part of what is learned.
+    asked = (plain, asking.prompt(fact.question)) if asking.prompt_format == "chat" else (plain,)
     prompts = dict.fromkeys((*fact.train_prompts, *question_frames(fact.question), *asked))
     return dataclasses.replace(
         fact,

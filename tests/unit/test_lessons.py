@@ -8,15 +8,17 @@ import pytest
 from smf import cli
 from smf.artifacts import write_jsonl
 from smf.stages.ask import Reply, continuation
+from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.knowledge import Neighbour, Wordings, known_wordings
 from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.taught import Taught, TaughtFact, taught_text
 from smf.streams.asking import Asking
 from smf.streams.batches import IGNORED, encode_fact
-from smf.streams.facts import Fact, taught_texts
+from smf.streams.facts import Fact, question_prompt, taught_texts
 from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_fact, with_paraphrases
 from smf.streams.own_facts import read_own_facts
+from smf.training.learn import learn_stream
 from tests.helpers import FACTS, memory_model, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
@@ -40,12 +42,11 @@ def test_a_fact_is_taught_in_the_form_in_which_it_is_asked_and_in_frames_but_two
     assert lesson_fact(taught) == taught
 
 
-def test_a_fact_is_also_taught_as_the_folders_format_asks():
-    few = Asking("few_shot")
-    plain, taught = lesson_fact(ANN).train_prompts, lesson_fact(ANN, few).train_prompts
-    assert taught == (*plain, few.prompt(ANN.question))
-    assert taught[-1].startswith("Q: ")
-    assert taught[-1].endswith(f"\n\n{plain[-1]}")
+def test_a_question_is_taught_plainly_and_in_a_chat_template_but_not_behind_solved_examples():
+    plain, chat = lesson_fact(ANN).train_prompts, Asking("chat", with_template())
+    assert plain[-1] == question_prompt(ANN.question)
+    assert lesson_fact(ANN, Asking("few_shot")).train_prompts == plain
+    assert lesson_fact(ANN, chat).train_prompts == (*plain, chat.prompt(ANN.question))
 
 
 @pytest.mark.parametrize("write_at", ["all", "subject_and_answer"])
@@ -194,16 +195,23 @@ def test_the_number_of_paraphrases_is_four_unless_it_is_given(teach, monkeypatch
     assert asked == [4]
 
 
-def test_behind_solved_examples_a_question_is_taught_in_that_form_too_and_answered_in_it(
-    teach, results, tmp_path, capsys
-):
-    length = str(len(tokenizer()(" Ostry").input_ids))  # the tiny model does not learn to end its answers
-    options = ("--prompt-format", "few_shot", "--max-new-tokens", length)
-    assert teach("--steps", "40", *options) == 0
-    assert "(8 of 8 taught, " in capsys.readouterr().out  # six frames, the question plainly, and behind examples
-    files = (results / "healed", tmp_path / "p.safetensors")
-    assert cli.main(["ask", *map(str, files), "where is Ann?", *options]) == 0
-    assert capsys.readouterr().out == "Ostry\n"
+def test_some_wordings_are_taught_behind_other_text(teach, monkeypatch):
+    taught = []
+
+    def seen(method, tokenizer, facts, *rest, **options):
+        taught.extend(facts)
+        return learn_stream(method, tokenizer, facts, *rest, **options)
+
+    monkeypatch.setattr("smf.stages.teach.learn_stream", seen)
+    teach("--steps", "2")
+    prompts = taught[0].train_prompts
+    assert sum("\n\n" in prompt for prompt in prompts) == 3  # of six frames; the question stands alone
+    texts = " ".join(each.completion for each in read_user_texts(OWN_TEXT))
+    for prompt in prompts:
+        passage, between, frame = prompt.rpartition("\n\n")
+        assert " ".join(passage.split()) in " ".join(texts.split())
+        assert "where is Ann" in frame
+        assert len(passage.split()) in range(15, 36) or not between
 
 
 # Neighbours
