@@ -237,7 +237,7 @@ def test_what_is_left_out_is_used_in_no_way_that_could_change_a_result(path):
                 "not_written",
             }
         elif module == "code_digest":
-            assert name in ("models/remote_code", "stages/model_asking", "stages/retrofit_folder")  # to find files
+            assert name in ("models/remote_code", "stages/model_asking", "stages/given_files")  # to find files
         else:
             assert (name, module) == ("patches/held", "seals")  # to find a patch's seal; no rule runs it
 
