@@ -61,8 +61,6 @@ def check_agreement(config: Mapping) -> None:
     if all(method.get("frontier_only") for method in config["methods"].values()):
         raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
     _check_stream(stream)
-    if (config["tuning"]["num_facts"] or 0) > stream["num_facts"]:
-        refuse("tuning.num_facts", config["tuning"]["num_facts"], f"at most stream.num_facts ({stream['num_facts']})")
     if (stream["max_length"] or 0) > base["max_length"]:
         refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
     for key, seeds in (("seeds", config["seeds"]), ("frontier.seeds", config["frontier"]["seeds"] or ())):

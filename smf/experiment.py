@@ -1,5 +1,6 @@
 """The experiment that a config describes: checked as a whole before any work starts, defaults filled in."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -252,8 +253,8 @@ class Experiment:
 
     def num_facts(self, seed: int) -> int:
         """Length of a seed's stream."""
-        shorter = self.config["tuning"]["num_facts"] if seed in self.config["tuning"]["seeds"] else None
-        return shorter or self.config["stream"]["num_facts"]
+        most = self.config["tuning"]["num_facts"] if seed in self.config["tuning"]["seeds"] else None
+        return min(most or math.inf, self.config["stream"]["num_facts"])
 
     def positions_of(self, run: str, seed: int) -> list[int]:
         """Where a run is scored: a method at all snapshots, a trial of a sweep at the stream's end."""

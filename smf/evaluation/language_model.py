@@ -234,7 +234,7 @@ class LanguageModel(HFLM):
         stop_at = StopStrings(self.tokenizer, stop, context.shape[1])
         if options.get("do_sample") in (None, False) and not options.get("temperature"):
             options = {key: value for key, value in options.items() if key != "temperature"} | {"do_sample": False}
-        mask_BT = options.pop("attention_mask")
+        mask_BT = options.pop("attention_mask", torch.ones_like(context))
 
         def generate() -> list[list[int]]:
             prompts = with_shared_prefix(self.model, context, mask_BT, max_length)

@@ -22,6 +22,7 @@ from smf.streams.batches import facts_batch
 from smf.streams.contrast import set_aside, swap, texts_beside
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.facts import Fact, read_facts
+from smf.streams.lesson_wordings import lesson_fact
 from smf.streams.other_subjects import OTHER_SUBJECTS, num_nameless, swapped_texts
 from tests.helpers import (
     FACTS,
@@ -302,7 +303,7 @@ def test_teaching_counts_the_facts_wordings_about_other_subjects_as_background(t
         settings = {**BEST_ARM, "contrast": weight}
         teach(results / "healed", facts, tmp_path / f"{weight}.patch", settings=settings, **options)
     text = BackgroundCounts.load(counts)
-    others = texts_beside(read_facts(facts), 0)
+    others = texts_beside([lesson_fact(fact) for fact in read_facts(facts)], 0)
     alone = count_contrast(
         memory_model(), tokenizer(), others, text, max_length=128, seed=0, provenance=text.provenance
     )
