@@ -191,7 +191,7 @@ def test_an_unknown_key_of_the_command_line_is_told_where_it_is_and_how_to_write
     with pytest.raises(ConfigError) as caught:
         Experiment(files.config, SCHEMA)
     told = files.explain(caught.value)
-    assert told.startswith("the config: unknown key 'steps_per_fact'; it is known as stream.steps_per_fact, ")
+    assert told.startswith("the config: unknown key 'steps_per_fact'; it is known as stream.steps_per_fact: ")
     assert told.endswith("[--config, where a key within another is written as in --config stream='{num_facts: 5}']")
 
 
@@ -274,7 +274,7 @@ def test_a_trap_of_yaml_is_named_with_file_and_line(refusal, text, message):
         ("healing: {learning_rate: {a: 1}}", "healing.learning_rate is {'a': 1}", "[mine.yaml, line 1]"),
         (
             "stream:\nsteps_per_fact: 3\n",
-            "the config: unknown key 'steps_per_fact'; it is known as stream.steps_per_fact, ",
+            "the config: unknown key 'steps_per_fact'; it is known as stream.steps_per_fact: ",
             "[mine.yaml, line 2]",
         ),
         ("stream:\n  num_facts: 9\n", "stream.num_facts is 9, but must be at most 8", "[mine.yaml, line 2]"),
