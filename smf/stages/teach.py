@@ -33,8 +33,9 @@ from smf.streams.lesson_wordings import lesson_fact
 from smf.training.learn import StreamSettings, learn_stream
 
 _BEHIND_TEXT = 0.4
+"""Share of a fact's wordings that stand behind other text; a few more steps, each dearer by as much text."""
 _WORDINGS_TOGETHER = 4
-"""A question behind solved examples is five times as long as other wordings, which need not be padded to it."""
+"""Those behind other text are three times as long as the rest, which need not be padded to them."""
 
 
 def teach(
@@ -89,7 +90,7 @@ def teach(
             snapshots=(len(facts),),
             max_length=lessons.max_length,
             max_wording_length=longest_wording(checked.asking, tokenizer, facts, lessons.max_length),
-            micro_batch_size=None if checked.asking.prompt_format == "plain" else _WORDINGS_TOGETHER,
+            micro_batch_size=_WORDINGS_TOGETHER,
             asking=checked.asking,
         )
         state = Path(out).with_name(f".{Path(out).name}.teaching")
