@@ -10,6 +10,9 @@ from torch import Tensor
 
 from smf.memory.row_sparse import RowGradient
 
+LONGEST = 4.0
+"""How many of Polyak's whole steps one step may be long."""
+
 
 @torch.no_grad()
 def polyak_rate(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor]) -> Tensor:
@@ -32,11 +35,14 @@ def polyak_rate(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[
     return torch.where((rate >= 0) & (rate <= most), rate, 0.0).to(torch.promote_types(loss.dtype, torch.float32))
 
 
-class Overshoots:
-    """Halves the steps on a batch when its loss rose, and makes them a fifth longer, up to whole ones, when it fell.
+class StepShares:
+    """How long the steps on one batch are, in Polyak's whole steps, as its loss tells, in the unit of no model.
 
-    Behind a normalisation the gradient shrinks as the values grow, and the loss hardly changes: Polyak's steps then
-    grow with the values, without end. The loss tells when that begins, in the unit of no model.
+    A whole step should bring the loss to zero. Two things go wrong. Behind a normalisation the gradient shrinks as the
+    values grow and the loss hardly changes: Polyak's steps then grow with the values, without end. So a step is half as
+    long when the loss rose, and recovers by a fifth, up to a whole one, when it fell. And where the loss is concave
+    along the step, as that of an answer which is still far from likely, even whole steps leave most of it: then steps
+    go on growing by a fifth, up to :data:`LONGEST` whole ones.
     """
 
     def __init__(self) -> None:
@@ -45,7 +51,7 @@ class Overshoots:
 
     @torch.no_grad()
     def share(self, loss: Tensor) -> Tensor:
-        """The share of the next step's length, a scalar in (0, 1]; the host waits for nothing.
+        """The next step's length, a scalar in (0, LONGEST]; the host waits for nothing.
 
         Args:
             loss: Before that step.
@@ -53,8 +59,10 @@ class Overshoots:
         if self._last is None:
             self._share = torch.ones_like(loss)
         else:
-            longer = (1.2 * self._share).clamp(max=1.0)
-            self._share = torch.where(loss > self._last, 0.5 * self._share, longer)
+            longer = 1.2 * self._share
+            # Beyond whole steps only where the last one left more than half of the loss; otherwise as long as it was.
+            most = torch.where(loss > 0.5 * self._last, LONGEST, self._share.clamp(min=1.0))
+            self._share = torch.where(loss > self._last, 0.5 * self._share, longer.minimum(most))
         self._last = loss
         return self._share
 

@@ -22,7 +22,7 @@ from smf.selection.step_options import STEP_OPTIONS, step_disagreement, with_pol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smf.memory.polyak import Overshoots
+    from smf.memory.polyak import StepShares
     from smf.memory.row_optimizers import RowOptimizer
     from smf.models.frozen_prefix import FrozenPrefix
     from smf.selection.select import Pass, SelectedSlots
@@ -99,7 +99,7 @@ class SparseMemoryFinetuning(Method):
             self.optimizers[block] = row_optimizer(layer.values_SV, settings)
         self._regions = None if settings["damping"] is None else self._trust_regions()
         self._batch: Batch | None = None
-        self._overshoots: Overshoots | None = None  # of that batch's steps
+        self._shares: StepShares | None = None  # of that batch's steps
         self._known: Tensor | None = None  # the batch's loss, once that is low enough to stop
         self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
         self._changed = ChangedSlots(self._layers)
@@ -167,15 +167,15 @@ class SparseMemoryFinetuning(Method):
         if polyak is not None:
             parts = polyak * loss, list(gradients.values()), list(steps.values())
             unbounded = self.settings["learning_rate"] is None
-            length = polyak_rate(*parts) * self._overshoots.share(loss) if unbounded else polyak_share(*parts, rate)
+            length = polyak_rate(*parts) * self._shares.share(loss) if unbounded else polyak_share(*parts, rate)
             steps = {block: step * length.to(step.dtype) for block, step in steps.items()}
         return steps
 
     def _start(self, batch: Batch) -> None:
-        from smf.memory.polyak import Overshoots
+        from smf.memory.polyak import StepShares
         from smf.models.frozen_prefix import FrozenPrefix
 
-        self._overshoots = Overshoots()
+        self._shares = StepShares()
         if self._regions is not None:
             self._regions.begin_batch()
         self._past_writes.begin_batch()

@@ -9,7 +9,7 @@ import yaml
 from smf.errors import ConfigError, TrainingError
 from smf.experiment import Experiment
 from smf.memory import RowGradient
-from smf.memory.polyak import Overshoots, polyak_rate, polyak_share
+from smf.memory.polyak import LONGEST, StepShares, polyak_rate, polyak_share
 from smf.methods.method import StepReport, language_model_loss
 from smf.selection.names import SELECTORS
 from smf.streams.batches import facts_batch
@@ -271,17 +271,28 @@ def test_settings_that_do_not_agree_are_refused_before_any_work():
         Experiment(tiny(methods={"smf_tfidf": {"damping": 0.1, "optimizer": "adamw"}}), SCHEMA)
 
 
+def _shares(losses: list[float]) -> list[float]:
+    shares = StepShares()
+    return [shares.share(torch.tensor(loss)).item() for loss in losses]
+
+
 def test_steps_are_halved_when_the_loss_rose_recover_as_it_falls_and_are_whole_again_on_another_batch():
-    overshoots = Overshoots()
-    losses = [5.0, 4.0, 4.5, 4.5, 3.0, 3.5, 1.0, 0.5, 0.4, 0.3, 0.2, 0.1]
-    shares = [overshoots.share(torch.tensor(loss)).item() for loss in losses]
-    assert shares == pytest.approx([1, 1, 0.5, 0.6, 0.72, 0.36, 0.432, 0.5184, 0.62208, 0.746496, 0.8957952, 1])
+    losses = [5.0, 2.0, 4.5, 4.5, 2.0, 3.5, 1.0, 0.45, 0.2, 0.09, 0.04, 0.019]
+    expected = [1, 1, 0.5, 0.6, 0.72, 0.36, 0.432, 0.5184, 0.62208, 0.746496, 0.8957952, 1]
+    assert _shares(losses) == pytest.approx(expected)
     method = start_method("smf", learning_rate=None)
     for fact in FACTS[:2]:
         batch = batch_of(fact)
         method.step(batch)
-        assert method._overshoots.share(torch.tensor(0.0)).item() == 1.0
-        assert method._overshoots.share(torch.tensor(9.0)).item() == 0.5
+        assert method._shares.share(torch.tensor(0.0)).item() == 1.0
+        assert method._shares.share(torch.tensor(9.0)).item() == 0.5
+
+
+def test_steps_grow_beyond_whole_ones_while_each_leaves_more_than_half_of_the_loss_and_no_longer_than_the_longest():
+    assert _shares([8.0, 6.0, 4.0, 1.9, 0.9, 0.5]) == pytest.approx([1, 1.2, 1.44, 1.44, 1.44, 1.728])
+    slowly = _shares([8.0 * 0.9**step for step in range(12)])
+    assert slowly == pytest.approx([min(1.2**step, LONGEST) for step in range(12)])
+    assert slowly[-1] == LONGEST == 4
 
 
 @pytest.mark.parametrize("selector", ["none", "tfidf"])
@@ -291,4 +302,4 @@ def test_steps_without_a_bound_do_not_run_away_behind_a_normalisation(selector):
     batch = batch_of(FACTS[2])
     losses = [method.step(batch).loss.item() for _ in range(40)]
     assert losses[-1] < 0.6 * losses[0]
-    assert max(values_SV.abs().max().item() for values_SV in tables(method).values()) < 1000
+    assert max(values_SV.abs().max().item() for values_SV in tables(method).values()) < 10_000
