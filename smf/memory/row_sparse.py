@@ -21,11 +21,17 @@ class RowGradient:
     """Which slots of one memory layer may train, and the gradient of exactly those.
 
     The selection is made between forward and backward, because it depends on what the forward pass reads.
+
+    Attributes:
+        slots_R: The slots, ascending.
+        gradient_RV: Their gradient so far.
+        writing_BT: Tokens of the batch whose reads contribute to it; None for all.
     """
 
     def __init__(self) -> None:
         self.slots_R: Tensor | None = None
         self.gradient_RV: Tensor | None = None
+        self.writing_BT: Tensor | None = None
 
     @property
     def is_first_R(self) -> Tensor:
@@ -51,6 +57,8 @@ class RowGradient:
         """
         if self.slots_R is None:
             raise TrainingError("backward ran before slots were selected; call RowGradient.select first")
+        if self.writing_BT is not None:
+            grad_TV = grad_TV * self.writing_BT.reshape(-1, 1)
         gradient_RV = row_gradient(self.slots_R, indices_TL, weights_TL, grad_TV)
         gradient_RV = gradient_RV.to(torch.promote_types(gradient_RV.dtype, torch.float32))
         self.gradient_RV = gradient_RV if self.gradient_RV is None else self.gradient_RV + gradient_RV

@@ -191,7 +191,7 @@ class SparseMemoryFinetuning(Method):
         with prefix.reused(), self._recorded() as reads:
             loss = language_model_loss(self.model, batch)
         selected = self._select((reads, writing_tokens(batch, self.write_at)))
-        loss.backward()
+        self._backward(loss, batch)
         return loss.detach(), selected
 
     def _micro_batches(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
@@ -209,9 +209,18 @@ class SparseMemoryFinetuning(Method):
         for part, prefix in self._parts:
             with prefix.reused():
                 loss = language_model_loss(self.model, part) * (part.num_labels / self._batch.num_labels)
-            loss.backward()
+            self._backward(loss, part)
             losses.append(loss.detach())
         return torch.stack(losses).sum(), selected
+
+    def _backward(self, loss: Tensor, batch: Batch) -> None:
+        """Collect the gradient of what the batch's writing tokens read."""
+        rows = [layer.row_gradient for layer in self._layers.values()]
+        for gradient in rows:
+            gradient.writing_BT = batch.write_mask_BT
+        loss.backward()
+        for gradient in rows:
+            gradient.writing_BT = None  # text that is replayed beside the batch counts as a whole
 
     def _recorded(self):
         from smf.memory import record_slot_reads

@@ -101,6 +101,7 @@ def read_fact(
         DataError: A wording or the question is too long.
     """
     try:
+        fact = replace(fact, train_contexts=())
         alone = [replace(fact, train_prompts=(prompt,), train_texts=()) for prompt in fact.train_prompts]
         alone += [replace(fact, train_prompts=(), train_texts=(text,)) for text in fact.train_texts]
         longest = max_wording_length or max_length

@@ -63,18 +63,18 @@ Pass = tuple[Mapping[int, SlotReads], Tensor]
 
 
 def writing_tokens(batch: Batch, write_at: WriteAt) -> Tensor:
-    """The tokens of a batch whose reads may be selected, (B, T): all but padding, or those that the batch marks.
+    """The tokens of a batch whose reads may be written to, (B, T): those that it marks, or all but padding.
 
     Raises:
         DataError: The batch marks none.
     """
-    if write_at == "all":
-        return batch.attention_mask_BT
-    if batch.write_mask_BT is None:
+    if batch.write_mask_BT is not None:
+        return batch.write_mask_BT
+    if write_at != "all":
         raise DataError(
             f"write_at is {write_at}, but the batch does not mark such tokens; make it by facts_batch(…, write_at=…)"
         )
-    return batch.write_mask_BT
+    return batch.attention_mask_BT
 
 
 def count_reads(passes: Sequence[Pass], count_by: CountBy = "accesses") -> dict[int, BatchCounts]:

@@ -23,7 +23,6 @@ from smf.stages.given_files import probes_evaluator, read_user_facts
 from smf.stages.model_asking import ChosenFormat, model_asking
 from smf.streams.asking import Asking
 from smf.streams.batches import require_fit
-from smf.streams.behind_text import BETWEEN
 from smf.streams.contrast import texts_beside
 from smf.streams.examples import Example
 from smf.streams.facts import Fact
@@ -173,7 +172,7 @@ def longest_wording(asking: Asking, tokenizer: PreTrainedTokenizerBase, facts: S
         max_length: Longest text of a fact, in tokens.
     """
     around = asking.prompt("a") if asking.prompt_format == "chat" else ""
-    before = [prompt.rpartition(BETWEEN)[0] for fact in facts for prompt in fact.train_prompts]
+    before = [context for fact in facts for context in fact.contexts]
     return max_length + max(map(len, body_ids(tokenizer, [around, *before])))
 
 

@@ -16,7 +16,7 @@ from smf.streams.asking import PLAIN, Asking, tokens_of
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, taught_texts
 from smf.streams.places import Span
-from smf.streams.write_places import WriteAt, write_places
+from smf.streams.write_places import WriteAt, writable_spans
 
 LossOn = Literal["text", "answer"]
 IGNORED = -100  # the label that transformers' language-model loss leaves out
@@ -31,8 +31,8 @@ class Batch:
         input_ids_BT: Token ids.
         attention_mask_BT: 1 for tokens, 0 for padding.
         labels_BT: Token ids to learn; ``IGNORED`` elsewhere.
-        write_mask_BT: 1 for tokens whose reads may be written to, see :mod:`smf.streams.write_places`; None if it was
-            not asked for.
+        write_mask_BT: 1 for tokens whose reads may be written to: not for what stands before a prompt, and as
+            :mod:`smf.streams.write_places` says. None if all tokens may.
     """
 
     input_ids_BT: Tensor
@@ -277,17 +277,18 @@ def encode_fact(
     """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
 
     Prompts that ``asking`` wrote are completed as it does. Texts are learned in full whatever ``loss_on`` says; a text
-    that is too long goes on in further sequences. Unless ``write_at`` is ``all``, tokens that may write are marked, see
-    :mod:`smf.streams.write_places`.
+    that is too long goes on in further sequences. What stands before a prompt is read, not learned. With such contexts,
+    or a ``write_at`` other than ``all``, tokens that may write are marked, see :mod:`smf.streams.write_places`.
 
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.
     """
     whole, number = taught_texts(fact), len(fact.train_prompts)
-    spans = None if write_at == "all" else [place.spans for place in write_places(fact, write_at)]
+    spans = writable_spans(fact, write_at)
     options = {"max_length": max_length, "limit": limit, "written": asking.written}
     encoded = []
-    if prompts := [asking.completed(each, fact.answers[0]) for each in whole[:number]]:
+    completed = [asking.completed(each, fact.answers[0]) for each in whole[:number]]
+    if prompts := [each.behind(context) for each, context in zip(completed, fact.contexts, strict=True)]:
         encoded += encode(tokenizer, prompts, loss_on=loss_on, **options, marked=spans and spans[:number])
     if texts := whole[number:]:
         encoded += encode(tokenizer, texts, loss_on="text", long="split", **options, marked=spans and spans[number:])

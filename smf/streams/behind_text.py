@@ -36,11 +36,11 @@ def behind_text(facts: Sequence[Fact], texts: Sequence[Example], share: float, s
 
 def _moved(fact: Fact, texts: Sequence[Sequence[str]], share: float, seed: int) -> Fact:
     rng = python_generator(seed, "behind text", fact.fact_id)
+    contexts = list(fact.contexts)
     able = [place for place, prompt in enumerate(fact.train_prompts) if not is_question_prompt(prompt)]
     number = math.ceil(share * len(able))
-    prompts = list(fact.train_prompts)
     for place in able[len(able) - number :]:
         words, length = rng.choice(texts), rng.randint(*_WORDS)
         start = rng.randrange(max(1, len(words) - length + 1))
-        prompts[place] = " ".join(words[start : start + length]) + BETWEEN + prompts[place]
-    return dataclasses.replace(fact, train_prompts=tuple(prompts))
+        contexts[place] = " ".join(words[start : start + length]) + BETWEEN
+    return dataclasses.replace(fact, train_contexts=tuple(contexts))

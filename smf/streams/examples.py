@@ -16,6 +16,10 @@ class Example:
     prompt: str
     completion: str
 
+    def behind(self, context: str) -> "Example":
+        """The same with a text before it, which is not learned; itself behind nothing."""
+        return Example(context + self.prompt, self.completion) if context else self
+
 
 def answered(prompt: str, answer: str, end: str = "") -> Example:
     """A prompt and the answer that completes it, with exactly one space between them."""

@@ -31,6 +31,8 @@ class Fact:
         locality_prompts: Texts whose continuation the fact must not change.
         locality_answers: Their true continuations, one a prompt.
         is_passage: Whether ``train_texts`` is a part of a document, and not a statement of the answer.
+        train_contexts: What stands before each of ``train_prompts``, one a prompt ("" for nothing); empty where nothing
+            stands before any. A model reads it, and it is no part of the fact: sparse memory writes nothing there.
     """
 
     fact_id: str
@@ -43,10 +45,16 @@ class Fact:
     locality_prompts: tuple[str, ...] = ()
     locality_answers: tuple[str, ...] = ()
     is_passage: bool = False
+    train_contexts: tuple[str, ...] = ()
 
     def __post_init__(self):
         answers = (spaced(answer) if isinstance(answer, str) else answer for answer in self.answers)
         object.__setattr__(self, "answers", tuple(answers))
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """What stands before each of the fact's training prompts; "" for nothing."""
+        return self.train_contexts or ("",) * len(self.train_prompts)
 
 
 _COLUMNS = {
@@ -57,7 +65,13 @@ _COLUMNS = {
     "question": str,
     "answers": list,
 }
-_OPTIONAL = {"train_texts": list, "locality_prompts": list, "locality_answers": list, "is_passage": bool}
+_OPTIONAL = {
+    "train_texts": list,
+    "locality_prompts": list,
+    "locality_answers": list,
+    "is_passage": bool,
+    "train_contexts": list,
+}
 
 
 def question_prompt(question: str) -> str:
@@ -79,7 +93,10 @@ def full_stop(prompt: str, answer: str) -> str:
 
 
 def taught_texts(fact: Fact) -> list[Example]:
-    """What trains: the fact's prompts, completed by its first answer, then its whole texts, which have no prompt."""
+    """What trains: the fact's prompts, completed by its first answer, then its whole texts, which have no prompt.
+
+    Without what stands before the prompts, ``train_contexts``.
+    """
     answer = next(iter(fact.answers), "")
     prompts = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
     return [*prompts, *(Example("", text) for text in fact.train_texts)]
@@ -132,6 +149,13 @@ def require_whole(fact: Fact, where: str) -> None:
         raise DataError(f"{where}: columns 'train_prompts' and 'train_texts' are empty; a fact needs at least one text")
     if not fact.answers and (fact.train_prompts or fact.unseen_prompts or fact.question):
         raise DataError(f"{where}: column 'answers' is empty; what is asked or completed needs at least one")
+    if not all(isinstance(text, str) for text in fact.train_contexts):
+        raise DataError(f"{where}: column 'train_contexts' must hold texts only")
+    if len(fact.contexts) != len(fact.train_prompts):
+        raise DataError(
+            f"{where}: {len(fact.train_contexts)} train_contexts, but {len(fact.train_prompts)} train_prompts; give "
+            'one for each prompt, "" where nothing stands before it'
+        )
     if len(fact.locality_prompts) != len(fact.locality_answers):
         raise DataError(
             f"{where}: {len(fact.locality_prompts)} locality_prompts, but {len(fact.locality_answers)} "

@@ -71,6 +71,26 @@ def write_places(fact: Fact, write_at: WriteAt) -> list[WritePlaces]:
     return places
 
 
+def writable_spans(fact: Fact, write_at: WriteAt) -> list[tuple[Span, ...]] | None:
+    """The characters of each training text, behind its context, that may be written; None if every text may as a whole.
+
+    What stands before a prompt is no part of the fact and is never written: most of what is asked later may stand
+    behind the same.
+    """
+    if write_at == "all":
+        if not fact.train_contexts:
+            return None
+        spans = [((0, len(text.prompt + text.completion)),) for text in taught_texts(fact)]
+    else:
+        spans = [place.spans for place in write_places(fact, write_at)]
+    before = [len(context) for context in fact.contexts]
+    before += [0] * (len(spans) - len(before))
+    return [
+        tuple((start + length, stop + length) for start, stop in found)
+        for found, length in zip(spans, before, strict=True)
+    ]
+
+
 def _keys(text: str) -> list[str]:
     return [word.key for word in placed_words(text)]
 

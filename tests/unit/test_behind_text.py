@@ -19,13 +19,14 @@ TEXTS = [Example("One ", " ".join(f"word{number}" for number in range(200))), Ex
 def test_the_last_prompts_stand_behind_a_passage_and_the_others_stay(share, number):
     (moved,) = behind_text([FACT], TEXTS, share, seed=1)
     kept = len(FACT.train_prompts) - number
-    assert moved.train_prompts[:kept] == FACT.train_prompts[:kept]
-    for prompt, before in zip(moved.train_prompts[kept:], FACT.train_prompts[kept:], strict=True):
-        passage, _, rest = prompt.partition("\n\n")
-        assert rest == before
+    assert moved.contexts[:kept] == ("",) * kept
+    for context in moved.contexts[kept:]:
+        passage, _, rest = context.partition("\n\n")
+        assert passage
+        assert not rest
         assert any(f" {passage} " in f" {each.prompt}{each.completion} " for each in TEXTS)
         assert len(passage.split()) <= 35
-    assert dataclasses.replace(moved, train_prompts=FACT.train_prompts) == FACT
+    assert dataclasses.replace(moved, train_contexts=()) == FACT
 
 
 def test_passages_depend_on_the_fact_and_the_seed_alone():
@@ -37,8 +38,8 @@ def test_passages_depend_on_the_fact_and_the_seed_alone():
 def test_a_question_in_the_form_in_which_it_is_asked_stays_where_it_is():
     asked = question_prompt(FACT.question)
     (moved,) = behind_text([dataclasses.replace(FACT, train_prompts=("Note:", asked))], TEXTS, 1, 1)
-    assert moved.train_prompts[0].endswith("\n\nNote:")
-    assert moved.train_prompts[1] == asked
+    assert moved.contexts[0].endswith("\n\n")
+    assert moved.contexts[1] == ""
 
 
 def test_a_stream_is_written_so(tmp_path):
@@ -62,4 +63,4 @@ def test_a_stream_is_written_so(tmp_path):
     stream = read_facts(tmp_path / "stream.jsonl")
     whole = {fact.fact_id: fact for fact in FACTS}
     assert stream == behind_text([whole[fact.fact_id] for fact in stream], TEXTS, 0.5, 4)
-    assert any("\n\n" in prompt for fact in stream for prompt in fact.train_prompts)
+    assert any(fact.train_contexts for fact in stream)
