@@ -34,6 +34,12 @@ def check_agreement(config: Mapping) -> None:
             "prompt_format plain, or take a base that was trained on chats",
             ("prompt_format",),
         )
+    if stream["behind_examples"] and config["prompt_format"] != "few_shot":
+        raise ConfigError(
+            f"stream.behind_examples is {stream['behind_examples']}, but prompt_format is {config['prompt_format']}, "
+            "in which no solved examples stand before a question; set prompt_format few_shot, or drop behind_examples",
+            ("stream", "behind_examples"),
+        )
     num_layers, where = known_num_layers(base)
     if num_layers is not None and max(memory["layers"]) >= num_layers:
         raise ConfigError(

@@ -15,6 +15,7 @@ from smf.seeding import python_generator
 from smf.selection.background import BackgroundCounts, count_background
 from smf.selection.joined import joined
 from smf.streams.batches import Batch, Encoded, collate, encode
+from smf.streams.contexts import contrast_behind_examples
 from smf.streams.examples import Example, read_corpus
 
 
@@ -27,6 +28,7 @@ def write_contrast_counts(
     seed: int,
     device: str,
     path: str | Path,
+    examples_share: float = 0.0,
     resume: Resume = NO_RESUME,
 ) -> None:
     """Count which slots contrast texts read and write the counts with their provenance.
@@ -39,15 +41,18 @@ def write_contrast_counts(
         seed: Of the order.
         device: Where to compute.
         path: Where the counts go.
+        examples_share: Share of the texts that stands behind solved examples, as training prompts do.
         resume: Keeps what was counted.
     """
     require_device(device)
     provenance = {"model_hash": model_hash(healed_folder), "corpus_sha256": sha256(contrast_path), "seed": seed}
+    if examples_share:
+        provenance["behind_examples"] = examples_share
     text = BackgroundCounts.load(counts_path, model_hash=provenance["model_hash"])
     counts = count_contrast(
         load_model(healed_folder, device),
         load_tokenizer(healed_folder),
-        read_corpus(contrast_path),
+        contrast_behind_examples(read_corpus(contrast_path), examples_share, seed),
         text,
         max_length=max_length,
         seed=seed,

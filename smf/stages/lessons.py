@@ -168,7 +168,7 @@ def longest_wording(asking: Asking, tokenizer: PreTrainedTokenizerBase, facts: S
     Args:
         asking: How questions are asked; a chat template writes something around them.
         tokenizer: The model's.
-        facts: What is taught, some of its wordings behind other text (:mod:`smf.streams.behind_text`).
+        facts: What is taught, some of its wordings behind other text (:mod:`smf.streams.contexts`).
         max_length: Longest text of a fact, in tokens.
     """
     around = asking.prompt("a") if asking.prompt_format == "chat" else ""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from smf.errors import ConfigError
-from smf.streams.behind_text import behind_text
 from smf.streams.collection import prepare_collection
+from smf.streams.contexts import behind_examples, behind_text
 from smf.streams.contrast import set_aside, swap
 from smf.streams.examples import read_corpus
 from smf.streams.facts import draw_stream, read_facts, write_facts
@@ -86,6 +86,7 @@ def write_stream(
     own_file: str | None,
     texts_path: str | Path | None = None,
     text_share: float = 0.0,
+    examples_share: float = 0.0,
     seed: int,
     path: str | Path,
 ) -> None:
@@ -103,7 +104,8 @@ def write_stream(
         max_new_tokens: Longest generated answer, in tokens.
         own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
         texts_path: Ordinary text; None if ``text_share`` is 0.
-        text_share: Share of each fact's prompts that stand behind it (:func:`smf.streams.behind_text.behind_text`).
+        text_share: Share of each fact's prompts that stand behind it (:func:`smf.streams.contexts.behind_text`).
+        examples_share: Share that stands behind solved examples (:func:`smf.streams.contexts.behind_examples`).
         seed: The run's seed.
         path: Where the stream goes.
 
@@ -120,6 +122,7 @@ def write_stream(
     facts = reworded(facts, wordings, paraphrases_path)
     if texts_path is not None:
         facts = behind_text(facts, read_corpus(texts_path), text_share, seed)
+    facts = behind_examples(facts, examples_share)
     write_facts(path, facts)
     numbers = [len(fact.train_prompts) + len(fact.train_texts) for fact in facts]
     logger.info("%d facts, %d to %d training wordings each", len(facts), min(numbers), max(numbers))

@@ -26,7 +26,7 @@ from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.lessons import BEST_ARM, Lessons, check, longest_wording
 from smf.stages.taught import Taught, TaughtFact
 from smf.streams.asking import Asking
-from smf.streams.behind_text import behind_text
+from smf.streams.contexts import behind_text
 from smf.streams.facts import Fact
 from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_fact

@@ -72,6 +72,7 @@ rule count_contrast:
     params:
         seed=EXPERIMENT.config["background"]["seed"],
         max_length=EXPERIMENT.config["base"]["max_length"],
+        examples_share=EXPERIMENT.config["stream"]["behind_examples"],
         device=EXPERIMENT.config["device"],
         code=code_of("count_contrast.py"),
     script:

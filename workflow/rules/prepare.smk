@@ -68,6 +68,7 @@ rule draw_stream:
         order=EXPERIMENT.config["stream"]["order"],
         wordings=EXPERIMENT.wordings,
         text_share=EXPERIMENT.config["stream"]["behind_text"],
+        examples_share=EXPERIMENT.config["stream"]["behind_examples"],
         max_new_tokens=EXPERIMENT.config["evaluation"]["max_new_tokens"],
         own_facts=are_own_facts(),
         code=code_of("draw_stream.py"),

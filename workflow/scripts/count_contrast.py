@@ -12,6 +12,7 @@ with Job(snakemake) as job:
         snakemake.input.contrast,
         max_length=snakemake.params.max_length,
         seed=snakemake.params.seed,
+        examples_share=snakemake.params.examples_share,
         device=snakemake.params.device,
         path=snakemake.output.counts,
         resume=job.resume,

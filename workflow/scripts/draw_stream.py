@@ -17,6 +17,7 @@ with Job(snakemake):
         own_file=own_facts and (own_facts["file"] or own_facts["hub"]),
         texts_path=next(iter(snakemake.input.texts), None),
         text_share=snakemake.params.text_share,
+        examples_share=snakemake.params.examples_share,
         seed=int(snakemake.wildcards.seed),
         path=snakemake.output.stream,
     )
