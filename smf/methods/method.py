@@ -145,7 +145,7 @@ class Method(ABC):
         return ""
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        """The batch in parts of ``micro_batch_size`` sequences of like length; those that teach nothing are left out."""
+        """The batch in parts of ``micro_batch_size`` sequences of like length, but for those that teach nothing."""
         if self.micro_batch_size is None or len(batch.input_ids_BT) <= self.micro_batch_size:
             return [batch]
         return [part for part in batch.split_by_length(self.micro_batch_size) if part.num_labels]

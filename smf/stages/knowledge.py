@@ -64,9 +64,13 @@ def known_wordings(
         asking: How questions are asked.
     """
     prompts = (*fact.train_prompts, *fact.unseen_prompts)
+    contexts = (*fact.contexts, *("" for _ in fact.unseen_prompts))
     known = [False] * len(prompts)
     for answer in fact.answers:
-        completed = [asking.completed(answered(prompt, answer), answer) for prompt in prompts]
+        completed = [
+            asking.completed(answered(prompt, answer), answer).behind(context)
+            for prompt, context in zip(prompts, contexts, strict=True)
+        ]
         found = _completed(model, tokenizer, completed, asking)
         known = [old or new for old, new in zip(known, found, strict=True)]
     number = len(fact.train_prompts)

@@ -23,10 +23,11 @@ from smf.stages.given_files import probes_evaluator, read_user_facts
 from smf.stages.model_asking import ChosenFormat, model_asking
 from smf.streams.asking import Asking
 from smf.streams.batches import require_fit
+from smf.streams.contexts import contrast_behind_examples
 from smf.streams.contrast import texts_beside
 from smf.streams.examples import Example
 from smf.streams.facts import Fact
-from smf.streams.lesson_wordings import lesson_fact
+from smf.streams.lesson_wordings import BEHIND_EXAMPLES, lesson_fact
 from smf.streams.tokens import body_ids
 
 BEST_ARM = {
@@ -154,10 +155,12 @@ def check(
     require_fit(tokenizer, lesson, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)
     others = texts_beside(lesson, lessons.seed) if contrast else []
+    if asking.prompt_format == "few_shot":
+        others = contrast_behind_examples(others, BEHIND_EXAMPLES, lessons.seed)
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
     learned.append(lessons.paraphrases)
     learned.append(asking.prompt_format)  # in which it is noted whether a fact is known right after its steps
-    counted = hashlib.sha256("\0".join(text.completion for text in others).encode()).hexdigest()
+    counted = hashlib.sha256("\0".join(text.prompt + text.completion for text in others).encode()).hexdigest()
     key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned, counted])
     return Checked(facts, name, start_hash, background, others, evaluator, tokenizer, asking, key)
 

@@ -26,16 +26,13 @@ from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.lessons import BEST_ARM, Lessons, check, longest_wording
 from smf.stages.taught import Taught, TaughtFact
 from smf.streams.asking import Asking
-from smf.streams.contexts import behind_text
 from smf.streams.facts import Fact
 from smf.streams.lesson_neighbours import neighbour_prompts
-from smf.streams.lesson_wordings import lesson_fact
+from smf.streams.lesson_wordings import lesson_contexts, lesson_fact
 from smf.training.learn import StreamSettings, learn_stream
 
-_BEHIND_TEXT = 0.4
-"""Share of a fact's wordings that stand behind other text; a few more steps, each dearer by as much text."""
 _WORDINGS_TOGETHER = 4
-"""Those behind other text are three times as long as the rest, which need not be padded to them."""
+"""Those behind something are three times as long as the rest, which need not be padded to them."""
 
 
 def teach(
@@ -159,15 +156,12 @@ def preview(
 def _worded(
     learner: Method, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], lessons: Lessons, asking: Asking
 ) -> tuple[list[Fact], Paraphrased | None]:
-    """The facts in the wordings that teach them, and what became of the model's own.
-
-    Some stand behind other text: a fact shall be known in the middle of a conversation too.
-    """
+    """The facts in the wordings that teach them, and what became of the model's own."""
     report = None
     if lessons.paraphrases:
         facts, report = paraphrased(learner.model, tokenizer, facts, lessons.paraphrases, lessons.seed)
     worded = [lesson_fact(fact, asking) for fact in facts]
-    return behind_text(worded, read_user_texts(OWN_TEXT), _BEHIND_TEXT, lessons.seed), report
+    return lesson_contexts(worded, asking, read_user_texts(OWN_TEXT), lessons.seed), report
 
 
 def _learner(folder: str | Path, background: BackgroundCounts, settings: Mapping, lessons: Lessons) -> Method:

@@ -6,11 +6,18 @@ A user wants the question answered, so here the question trains too. In an exper
 import dataclasses
 from collections.abc import Sequence
 
-from smf.streams.asking import PLAIN, Asking
+from smf.streams.asking import PLAIN, Asking, solved_examples
+from smf.streams.contexts import behind_examples, behind_text
+from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.normalize import holds_answer
 from smf.streams.places import occurrences, placed_words
 from smf.streams.wordings import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
+
+BEHIND_TEXT = 0.4
+"""Share of a fact's wordings that stand behind other text; a few more steps, each dearer by as much text."""
+BEHIND_EXAMPLES = 0.3
+"""Share of those that stand behind solved examples, beside the question as it is asked."""
 
 
 def question_frames(question: str) -> tuple[str, ...]:
@@ -26,9 +33,9 @@ def unseen_frames(question: str) -> tuple[str, ...]:
 def lesson_fact(fact: Fact, asking: Asking = PLAIN) -> Fact:
     """The fact as it is taught to someone's model.
 
-    A fact with a question is also taught by frames of the question, plainly, and in the chat template if it is asked
-    so. What was never taught tells whether it is known in other words: its own unseen prompts, or frames that are
-    held back. A passage, and a fact without a question, stay as they are.
+    A fact with a question is also taught by frames of the question, plainly, and in the chat template or behind the
+    solved examples if it is asked so. What was never taught tells whether it is known in other words: its own unseen
+    prompts, or frames that are held back. A passage, and a fact without a question, stay as they are.
 
     Args:
         fact: The fact.
@@ -38,14 +45,35 @@ def lesson_fact(fact: Fact, asking: Asking = PLAIN) -> Fact:
         return fact
     unseen = fact.unseen_prompts or unseen_frames(fact.question)
     plain = question_prompt(fact.question)
-    # What few_shot puts before a question is five times as long, and no part of what is learned.
-    asked = (plain, asking.prompt(fact.question)) if asking.prompt_format == "chat" else (plain,)
-    prompts = dict.fromkeys((*fact.train_prompts, *question_frames(fact.question), *asked))
+    asked = [(plain, "")]
+    if asking.prompt_format == "chat":
+        asked.append((asking.prompt(fact.question), ""))
+    if asking.prompt_format == "few_shot":
+        asked.append((plain, solved_examples()))
+    own = zip(fact.train_prompts, fact.contexts, strict=True)
+    prompts = dict.fromkeys((*own, *((frame, "") for frame in question_frames(fact.question)), *asked))
+    kept = [(prompt, context) for prompt, context in prompts if prompt not in unseen]
+    contexts = tuple(context for _, context in kept)
     return dataclasses.replace(
         fact,
-        train_prompts=tuple(prompt for prompt in prompts if prompt not in unseen),
+        train_prompts=tuple(prompt for prompt, _ in kept),
+        train_contexts=contexts if any(contexts) else (),
         unseen_prompts=unseen,
     )
+
+
+def lesson_contexts(facts: Sequence[Fact], asking: Asking, texts: Sequence[Example], seed: int) -> list[Fact]:
+    """Put some of the wordings that teach facts behind something: a fact shall be known in mid-conversation too.
+
+    Args:
+        facts: As they are taught, see :func:`lesson_fact`.
+        asking: How questions are asked. In ``few_shot`` the wordings stand behind its solved examples.
+        texts: Ordinary text, behind whose passages they stand otherwise.
+        seed: Of the passages.
+    """
+    if asking.prompt_format == "few_shot":
+        return behind_examples(facts, BEHIND_EXAMPLES)
+    return behind_text(facts, texts, BEHIND_TEXT, seed)
 
 
 def with_paraphrases(fact: Fact, texts: Sequence[str]) -> Fact:

@@ -12,11 +12,12 @@ from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.knowledge import Neighbour, Wordings, known_wordings
 from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.taught import Taught, TaughtFact, taught_text
-from smf.streams.asking import Asking
+from smf.streams.asking import PLAIN, Asking, solved_examples
 from smf.streams.batches import IGNORED, encode_fact
+from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt, taught_texts
 from smf.streams.lesson_neighbours import neighbour_prompts
-from smf.streams.lesson_wordings import lesson_fact, with_paraphrases
+from smf.streams.lesson_wordings import lesson_contexts, lesson_fact, with_paraphrases
 from smf.streams.own_facts import read_own_facts
 from smf.training.learn import learn_stream
 from tests.helpers import FACTS, memory_model, tokenizer, write_results
@@ -42,11 +43,29 @@ def test_a_fact_is_taught_in_the_form_in_which_it_is_asked_and_in_frames_but_two
     assert lesson_fact(taught) == taught
 
 
-def test_a_question_is_taught_plainly_and_in_a_chat_template_but_not_behind_solved_examples():
+def test_a_question_is_taught_plainly_in_a_chat_template_and_behind_solved_examples_as_it_is_asked():
     plain, chat = lesson_fact(ANN).train_prompts, Asking("chat", with_template())
     assert plain[-1] == question_prompt(ANN.question)
-    assert lesson_fact(ANN, Asking("few_shot")).train_prompts == plain
+    assert lesson_fact(ANN).train_contexts == ()
     assert lesson_fact(ANN, chat).train_prompts == (*plain, chat.prompt(ANN.question))
+    few_shot = Asking("few_shot")
+    taught = lesson_fact(ANN, few_shot)
+    assert taught.train_prompts == (*plain, plain[-1])
+    assert taught.train_contexts == (*("" for _ in plain), solved_examples())
+    texts = tokenizer().batch_decode(
+        [row[0][:-1] for row in encode_fact(tokenizer(), taught, loss_on="answer", max_length=1000, asking=few_shot)]
+    )
+    assert texts[-1] == tokenizer().decode(tokenizer()(few_shot.prompt(ANN.question) + " Ostry")["input_ids"])
+    assert lesson_fact(taught, few_shot) == taught
+
+
+def test_some_wordings_stand_behind_what_questions_are_asked_behind_or_behind_text():
+    texts = [Example("", "Rain fell on the hills all night and all day.")]
+    behind = lesson_contexts([lesson_fact(ANN, Asking("few_shot"))], Asking("few_shot"), texts, 0)[0].contexts
+    assert behind.count(solved_examples()) == 3 + 1
+    assert set(behind) == {"", solved_examples()}
+    passages = lesson_contexts([lesson_fact(ANN)], PLAIN, texts, 0)[0].contexts
+    assert [bool(passage) for passage in passages] == [False] * 4 + [True] * 3 + [False]
 
 
 @pytest.mark.parametrize("write_at", ["all", "subject_and_answer"])
@@ -204,14 +223,13 @@ def test_some_wordings_are_taught_behind_other_text(teach, monkeypatch):
 
     monkeypatch.setattr("smf.stages.teach.learn_stream", seen)
     teach("--steps", "2")
-    prompts = taught[0].train_prompts
-    assert sum("\n\n" in prompt for prompt in prompts) == 3  # of six frames; the question stands alone
+    contexts = taught[0].contexts
+    assert sum(map(bool, contexts)) == 3  # of six frames; the question stands alone
     texts = " ".join(each.completion for each in read_user_texts(OWN_TEXT))
-    for prompt in prompts:
-        passage, between, frame = prompt.rpartition("\n\n")
-        assert " ".join(passage.split()) in " ".join(texts.split())
-        assert "where is Ann" in frame
-        assert len(passage.split()) in range(15, 36) or not between
+    for prompt, context in zip(taught[0].train_prompts, contexts, strict=True):
+        assert " ".join(context.split()) in " ".join(texts.split())
+        assert "where is Ann" in prompt
+        assert len(context.split()) in range(15, 36) or not context
 
 
 # Neighbours
