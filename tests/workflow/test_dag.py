@@ -408,11 +408,12 @@ def test_the_readme_loads_the_healed_model(finished):
 
 
 @pytest.mark.slow
-def test_the_readme_teaches_asks_forgets_and_asks_again(finished, tmp_path):
-    (fact,) = re.findall(r'^    (\{"fact_id".*)$', README, re.MULTILINE)
+def test_the_documented_session_teaches_asks_forgets_and_asks_again(finished, tmp_path):
+    document = (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
+    (fact,) = re.findall(r'^    (\{"fact_id".*)$', document, re.MULTILINE)
     (tmp_path / "facts.jsonl").write_text(fact + "\n", encoding="utf-8")
     (tmp_path / "results").symlink_to(finished / "results")
-    (session,) = re.findall(r"<!-- example: teach -->\n+```\n(.*?)```", README, re.DOTALL)
+    (session,) = re.findall(r"<!-- example: teach -->\n+```\n(.*?)```", document, re.DOTALL)
     calls = [shlex.split(line.removeprefix("$ smf ")) for line in session.splitlines() if line.startswith("$ smf ")]
     assert [call[0] for call in calls] == ["teach", "ask", "patch", "ask"]
     calls.append([part for part in calls[-1] if part != "patch.safetensors"])
