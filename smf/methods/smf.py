@@ -5,7 +5,7 @@ selected rows alone, step these rows. Keys, queries, gates and the base model ar
 
 With micro-batches the slots are still selected once, from the counts of the whole batch. So that no graph must be kept
 until all of it was seen, a first pass up to the last memory layer, without gradients, counts alone. What that costs is
-in benchmarks/README.md.
+in benchmarks/README.md. The passes are in :mod:`smf.methods.memory_passes`.
 """
 
 from __future__ import annotations

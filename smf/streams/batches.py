@@ -181,10 +181,10 @@ def collate(encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
     Beside marked sequences all tokens of others may write, and stand behind nothing.
     """
     number = max(map(len, encoded))
-    unmarked = (
+    complete = (
         (*row, [1] * len(row[0]), [0] * len(row[0])) if len(row) == 2 else (*row, [0] * len(row[0])) for row in encoded
     )
-    ids, labels, *marks = zip(*(row[:number] for row in unmarked), strict=True)
+    ids, labels, *marks = zip(*(row[:number] for row in complete), strict=True)
     width = max(map(len, ids))
 
     def padded(rows: Iterable[list[int]], fill: int) -> Tensor:

@@ -10,7 +10,7 @@ from smf.models.memory_model import decoder_blocks
 from smf.models.recompute import recompute_activations
 from smf.streams.batches import IGNORED
 from smf.streams.fact_batches import facts_batch
-from tests.helpers import FACTS, base_model, memory_model, start_method, tokenizer, tokenizer_with_bos
+from tests.helpers import FACTS, FAMILIES, base_model, memory_model, start_method, tokenizer, tokenizer_with_bos
 
 CONTEXT = "Q: where was Mara Teller born?\nA: Velburg\n\n"
 ROOM = {"max_position_embeddings": 256}
@@ -53,8 +53,9 @@ def learned(method, batches, micro):
     return [report.loss for report in reports], [report.num_tokens for report in reports], method.delta()
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-@pytest.mark.parametrize("micro", [None, 3])
+@pytest.mark.parametrize(
+    ("family", "micro"), [("qwen2", None), ("qwen2", 2), ("llama", 3), ("gemma3", None), ("gemma3", 3)]
+)
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
@@ -74,9 +75,12 @@ def test_losses_and_weights_are_those_of_whole_sequences(family, micro, kind, se
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-6)
 
 
-@pytest.mark.parametrize("loss_on_first", [False, True], ids=["answer", "from the first token on"])
-@pytest.mark.parametrize("bos", [False, True], ids=["plain", "bos"])
-def test_gradients_flow_through_the_context(bos, loss_on_first):
+@pytest.mark.parametrize(
+    ("family", "bos", "loss_on_first"),
+    [*((family, False, False) for family in FAMILIES), ("llama", True, False), ("llama", True, True)],
+)
+def test_gradients_flow_through_the_context(family, bos, loss_on_first):
+    """Also with a token that begins each text, and where the context's last token predicts a label."""
     its = tokenizer()
     if bos:
         its = tokenizer_with_bos()
@@ -88,7 +92,7 @@ def test_gradients_flow_through_the_context(bos, loss_on_first):
         batch = replace(batch, labels_BT=labels_BT)
     gradients = []
     for given in (batch, whole(batch)):
-        method = method_of("full")
+        method = method_of("full", family)
         parts = method.micro_batches(given)
         for part in parts:
             (language_model_loss(method.model, part) * (part.num_labels / batch.num_labels)).backward()
@@ -201,7 +205,6 @@ def test_dropout_and_recomputed_activations_keep_sequences_whole():
 
 @pytest.mark.parametrize("alone", [{}, {"write_at": "subject"}], ids=str)
 def test_facts_with_and_without_contexts_share_a_batch(alone):
-    """A tokenizer's tokens are the same beside others; only those of a context are marked as such."""
     bare = replace(FACTS[0], train_contexts=())
     batch = batch_of(FACT, bare, **alone)
     assert batch.context_mask_BT.sum(1).tolist() == [
