@@ -23,7 +23,8 @@ from smf.models.logits import divergences, final_states
 from smf.resume import Tape
 from smf.seeding import python_generator
 from smf.streams.asking import PLAIN, Asking
-from smf.streams.batches import IGNORED, Encoded, LossOn, collate, encode_fact
+from smf.streams.batches import IGNORED, Encoded, LossOn, collate
+from smf.streams.fact_batches import encode_fact
 from smf.streams.facts import Fact
 
 Document = Sequence[Encoded]

@@ -20,7 +20,7 @@ from smf.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
     from smf.model_shape import BaseShape, MemoryShape
     from smf.selection.background import BackgroundCounts
@@ -145,7 +145,17 @@ class Method(ABC):
         return ""
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        """The batch in parts of ``micro_batch_size`` sequences of like length, but for those that teach nothing."""
+        """The batch in parts of ``micro_batch_size`` sequences of like length, but for those that teach nothing.
+
+        Sequences behind the same context have parts of their own, in which it is computed once, if that gives the same.
+        """
+        from smf.models.context_cache import gives_the_same
+        from smf.streams.shared_contexts import behind_contexts
+
+        if batch.context_mask_BT is not None and gives_the_same(self.model, batch.input_ids_BT.shape[1]):
+            parts = behind_contexts(batch, self.micro_batch_size)
+            if parts is not None:
+                return [part for part in parts if part.num_labels]
         if self.micro_batch_size is None or len(batch.input_ids_BT) <= self.micro_batch_size:
             return [batch]
         return [part for part in batch.split_by_length(self.micro_batch_size) if part.num_labels]
@@ -221,21 +231,28 @@ class Method(ABC):
         """
 
 
-def language_model_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
+def language_model_loss(model: PreTrainedModel, batch: Batch, context: Cache | None = None) -> Tensor:
     """Mean negative log-likelihood of the batch's labels, in nats a token.
 
     Only positions at which some row has a label reach the output map: with ``loss_on: answer`` and a large vocabulary
     it is the dearest map of the model. Logits that would be too large together are made in slices, and again for the
     backward pass (see :mod:`smf.models.logits`); the gradient is the same but for rounding.
+
+    Args:
+        model: The model.
+        batch: The sequences.
+        context: Keys and values of the batch's ``context_ids_C``; by default they are computed, and gradients flow
+            through them.
     """
     import torch.nn.functional as F
 
+    from smf.models.context_cache import inputs_of
     from smf.models.logits import at_once, final_states, in_float32, mean_loss
     from smf.streams.batches import IGNORED
 
     positions_P = batch.predicting_positions_P
     labels_BP = batch.labels_BT[:, positions_P + 1]
-    inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT, "use_cache": False}
+    inputs = inputs_of(model, batch, context)
     if labels_BP.numel() > at_once(model):
         rows_X, positions_X = batch.predictions_X2.unbind(1)
         states_XD = final_states(model, **inputs).last_hidden_state[rows_X, positions_X]

@@ -5,7 +5,7 @@ selected rows alone, step these rows. Keys, queries, gates and the base model ar
 
 With micro-batches the slots are still selected once, from the counts of the whole batch. So that no graph must be kept
 until all of it was seen, a first pass up to the last memory layer, without gradients, counts alone. What that costs is
-in benchmarks/README.md.
+in benchmarks/README.md. The passes are in :mod:`smf.methods.memory_passes`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError, ConfigError
-from smf.methods.method import Footprint, Method, StepReport, language_model_loss
+from smf.methods.method import Footprint, Method, StepReport
 from smf.selection.names import ALL_ACCESSED, SELECTORS
 from smf.selection.options import OPTIONS, disagreement
 from smf.selection.step_options import STEP_OPTIONS, step_disagreement, with_polyak
@@ -22,9 +22,10 @@ from smf.selection.step_options import STEP_OPTIONS, step_disagreement, with_pol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from smf.memory import SlotReads
     from smf.memory.polyak import StepShares
     from smf.memory.row_optimizers import RowOptimizer
-    from smf.models.frozen_prefix import FrozenPrefix
+    from smf.methods.memory_passes import MemoryPasses
     from smf.selection.select import Pass, SelectedSlots
     from smf.selection.trust_region import TrustRegions
     from smf.streams.batches import Batch
@@ -101,7 +102,7 @@ class SparseMemoryFinetuning(Method):
         self._batch: Batch | None = None
         self._shares: StepShares | None = None  # of that batch's steps
         self._known: Tensor | None = None  # the batch's loss, once that is low enough to stop
-        self._parts: list[tuple[Batch, FrozenPrefix]] = []  # of that batch
+        self._passes: MemoryPasses | None = None  # over that batch
         self._changed = ChangedSlots(self._layers)
 
     @classmethod
@@ -135,7 +136,10 @@ class SparseMemoryFinetuning(Method):
             self._start(batch)
         if self._known is not None:
             return StepReport(self._known, num_tokens=0)
-        loss, selected = self._whole_batch() if len(self._parts) == 1 else self._micro_batches()
+        self._passes.begin_step()
+        size = self.micro_batch_size
+        at_once = size is None or len(batch.input_ids_BT) <= size or len(self._passes.parts) == 1
+        loss, selected = self._at_once() if at_once else self._one_by_one()
         if self.settings["stop_loss"] is not None and loss < self.settings["stop_loss"]:
             self._known = loss
             return StepReport(loss, num_tokens=batch.num_tokens)
@@ -173,45 +177,49 @@ class SparseMemoryFinetuning(Method):
 
     def _start(self, batch: Batch) -> None:
         from smf.memory.polyak import StepShares
-        from smf.models.frozen_prefix import FrozenPrefix
+        from smf.methods.memory_passes import MemoryPasses
 
         self._shares = StepShares()
         if self._regions is not None:
             self._regions.begin_batch()
         self._past_writes.begin_batch()
         self._batch, self._known = batch, None
-        self._parts = [(part, FrozenPrefix(self.model)) for part in self.micro_batches(batch)]
+        self._passes = MemoryPasses(self.model, self.micro_batches(batch))
         for block in self._layers:
             self._changed.of(block)
 
-    def _whole_batch(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
-        from smf.selection.select import writing_tokens
+    def _at_once(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
+        """All parts with their graphs, as the whole batch may have one."""
+        losses, seen = [], []
+        for part in self._passes.parts:
+            loss, reads = self._passes.loss(part)
+            losses.append(self._share_of_loss(loss, part.batch))
+            seen.append(self._counted(reads, part.batch))
+        selected = self._select(*seen)
+        for part, loss in zip(self._passes.parts, losses, strict=True):
+            self._backward(loss, part.batch)
+        return sum(loss.detach() for loss in losses), selected
 
-        [(batch, prefix)] = self._parts
-        with prefix.reused(), self._recorded() as reads:
-            loss = language_model_loss(self.model, batch)
-        selected = self._select((reads, writing_tokens(batch, self.write_at)))
-        self._backward(loss, batch)
-        return loss.detach(), selected
-
-    def _micro_batches(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
+    def _one_by_one(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
+        """Each part with a pass that counts, and one whose graph goes before the next part's begins."""
         import torch
 
-        from smf.selection.select import writing_tokens
-
-        passes = []
-        for part, prefix in self._parts:
-            with torch.no_grad(), prefix.reused(), self._recorded() as reads:
-                self.model.read_memories(part.input_ids_BT, part.attention_mask_BT)
-            passes.append((reads, writing_tokens(part, self.write_at)))
-        selected = self._select(*passes)
+        passes = self._passes
+        selected = self._select(*(self._counted(passes.reads(part), part.batch) for part in passes.parts))
         losses = []
-        for part, prefix in self._parts:
-            with prefix.reused():
-                loss = language_model_loss(self.model, part) * (part.num_labels / self._batch.num_labels)
-            self._backward(loss, part)
+        for part in passes.parts:
+            loss = self._share_of_loss(passes.loss(part)[0], part.batch)
+            self._backward(loss, part.batch)
             losses.append(loss.detach())
         return torch.stack(losses).sum(), selected
+
+    def _share_of_loss(self, loss: Tensor, part: Batch) -> Tensor:
+        return loss if part is self._batch else loss * (part.num_labels / self._batch.num_labels)
+
+    def _counted(self, reads: Mapping[int, SlotReads], part: Batch) -> Pass:
+        from smf.selection.select import writing_tokens
+
+        return reads, writing_tokens(part, self.write_at)
 
     def _backward(self, loss: Tensor, batch: Batch) -> None:
         """Collect the gradient of what the batch's writing tokens read."""
@@ -221,11 +229,6 @@ class SparseMemoryFinetuning(Method):
         loss.backward()
         for gradient in rows:
             gradient.writing_BT = None  # text that is replayed beside the batch counts as a whole
-
-    def _recorded(self):
-        from smf.memory import record_slot_reads
-
-        return record_slot_reads(self._layers)
 
     def _trust_regions(self) -> TrustRegions:
         from smf.selection.trust_region import TrustRegions

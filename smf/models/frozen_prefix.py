@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor
+from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from smf.errors import TrainingError
@@ -17,6 +18,9 @@ from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 
 class FrozenPrefix:
     """Remembers the frozen prefix's outputs for one batch.
+
+    With a cache of keys and values, a pass that reads the memory puts nothing into the layers up to the lowest that has
+    memory, and needs nothing there.
 
     Args:
         model: In evaluation mode; nothing but values may train.
@@ -87,13 +91,16 @@ class FrozenPrefix:
 
         return record
 
-    def _upper_blocks(self, *_, **__) -> BaseModelOutputWithPast:
-        """The decoder's pass from the lowest memory layer on.
+    def _upper_blocks(self, *_, past_key_values: Cache | None = None, **__) -> BaseModelOutputWithPast:
+        """The decoder's pass from the lowest memory layer on, with this pass's cache in place of the first one's.
 
         What comes before is not only work saved: transformers looks at the values of the mask, and on an accelerator
         the host would wait for them in each step.
         """
         hidden_BTD = self._hidden_BTD
         for number in range(self._lowest, len(self._decoder.layers)):
-            hidden_BTD = self._blocks[number](hidden_BTD, **self._options[number])
+            options = self._options[number]
+            if "past_key_values" in options:
+                options = {**options, "past_key_values": past_key_values}
+            hidden_BTD = self._blocks[number](hidden_BTD, **options)
         return BaseModelOutputWithPast(last_hidden_state=self._decoder.norm(hidden_BTD))

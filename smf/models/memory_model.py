@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, Cache, GenerationConfig, GenerationMixin, PreTrainedModel
 
 from smf.errors import CheckpointError
 from smf.memory import MemoryLayer
@@ -90,20 +90,25 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
             **inputs,
         )
 
-    def read_memories(self, input_ids: Tensor, attention_mask: Tensor) -> None:
+    def read_memories(
+        self, input_ids: Tensor, attention_mask: Tensor, past_key_values: Cache | None = None, use_cache: bool = False
+    ) -> None:
         """Run the blocks up to the last memory layer: all that its reads depend on, without upper blocks and logits.
 
         For passes that only look at reads, see :func:`smf.memory.record_slot_reads`.
 
         Args:
             input_ids: (B, T).
-            attention_mask: (B, T), 1 for tokens, 0 for padding.
+            attention_mask: (B, T), 1 for tokens, 0 for padding; with a cache (B, C + T).
+            past_key_values: Keys and values of C tokens that stand before each row.
+            use_cache: Whether there are such.
         """
         decoder = self.language_model.get_decoder()
         blocks = decoder.layers
         decoder.layers = blocks[: max(self.config.layers) + 1]
         try:
-            decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+            behind = {"past_key_values": past_key_values} if use_cache else {}
+            decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache, **behind)
         finally:
             decoder.layers = blocks
 

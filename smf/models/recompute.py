@@ -29,6 +29,12 @@ def recompute_activations(model: PreTrainedModel) -> None:
         block.forward = partial(_recomputed, block.forward)
 
 
+def recomputes_activations(model: PreTrainedModel) -> bool:
+    """Whether :func:`recompute_activations` changed the model."""
+    blocks = getattr(model.get_decoder(), "layers", ())
+    return any(isinstance(block.forward, partial) and block.forward.func is _recomputed for block in blocks)
+
+
 def _recomputed(forward, *inputs, **options):
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)

@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from smf.errors import DataError
 from smf.memory import record_slot_reads
 from smf.models.memory_model import MemoryForCausalLM
-from smf.streams.batches import Encoded, collate, encode, encode_fact
+from smf.streams.batches import Encoded, collate, encode
 from smf.streams.examples import answered
+from smf.streams.fact_batches import encode_fact
 from smf.streams.facts import Fact, question_prompt
 
 Slots = Mapping[int, Tensor]

@@ -22,10 +22,10 @@ from smf.stages.ask import MOST_NEW_TOKENS, require_new_tokens, require_short_an
 from smf.stages.given_files import probes_evaluator, read_user_facts
 from smf.stages.model_asking import ChosenFormat, model_asking
 from smf.streams.asking import Asking
-from smf.streams.batches import require_fit
 from smf.streams.contexts import contrast_behind_examples
 from smf.streams.contrast import texts_beside
 from smf.streams.examples import Example
+from smf.streams.fact_batches import require_fit
 from smf.streams.facts import Fact
 from smf.streams.lesson_wordings import BEHIND_EXAMPLES, lesson_fact
 from smf.streams.tokens import body_ids

@@ -1,9 +1,9 @@
-"""Text that is read in batches: pretraining, healing and background corpora, and the wordings of one fact."""
+"""Text that is read in batches: pretraining, healing and background corpora, and the wordings of facts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
+from itertools import takewhile
 from typing import Literal
 
 import torch
@@ -12,11 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.errors import DataError
 from smf.seeding import python_generator
-from smf.streams.asking import PLAIN, Asking, tokens_of
+from smf.streams.asking import PLAIN, tokens_of
 from smf.streams.examples import Example
-from smf.streams.facts import Fact, taught_texts
 from smf.streams.places import Span
-from smf.streams.write_places import WriteAt, writable_spans
 
 LossOn = Literal["text", "answer"]
 IGNORED = -100  # the label that transformers' language-model loss leaves out
@@ -33,12 +31,18 @@ class Batch:
         labels_BT: Token ids to learn; ``IGNORED`` elsewhere.
         write_mask_BT: 1 for tokens whose reads may be written to: not for what stands before a prompt, and as
             :mod:`smf.streams.write_places` says. None if all tokens may.
+        context_mask_BT: 1 for tokens of what stands before a wording, with those that begin its text; these are never
+            written. None where nothing stands before any.
+        context_ids_C: Tokens that stand before each of the sequences, which then hold only what comes behind, see
+            :mod:`smf.streams.shared_contexts`. None where each sequence is whole.
     """
 
     input_ids_BT: Tensor
     attention_mask_BT: Tensor
     labels_BT: Tensor
     write_mask_BT: Tensor | None = None
+    context_mask_BT: Tensor | None = None
+    context_ids_C: Tensor | None = None
 
     @cached_property
     def predicting_positions_P(self) -> Tensor:
@@ -57,12 +61,14 @@ class Batch:
 
     @cached_property
     def num_tokens(self) -> int:
-        """How many tokens the sequences have, without padding."""
+        """How many tokens the sequences have, without padding and without ``context_ids_C``."""
         return int(self.attention_mask_BT.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device; what follows from it is counted here, where the host need not wait."""
-        moved = Batch(*(part if part is None else part.to(device) for part in self._parts))
+        moved = self._each(lambda tensor: tensor.to(device))
+        if self.context_ids_C is not None:
+            moved = replace(moved, context_ids_C=self.context_ids_C.to(device))
         known = {name: getattr(self, name) for name in ("num_labels", "num_tokens")}
         known |= {name: getattr(self, name).to(device) for name in ("predicting_positions_P", "predictions_X2")}
         vars(moved).update(known)
@@ -71,23 +77,31 @@ class Batch:
     def split_by_length(self, size: int) -> Iterator["Batch"]:
         """The same sequences, shortest first, in parts of at most ``size``, each cut to its longest sequence."""
         for rows in self.attention_mask_BT.sum(1).argsort(stable=True).split(size):
-            yield self._rows(rows)
+            yield self.rows(rows)
 
     def split(self, size: int) -> Iterator["Batch"]:
         """The same sequences in their order, in parts of at most ``size``, each cut to its longest sequence."""
         for rows in torch.arange(len(self.input_ids_BT), device=self.input_ids_BT.device).split(size):
-            yield self._rows(rows)
+            yield self.rows(rows)
 
-    @property
-    def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.input_ids_BT, self.attention_mask_BT, self.labels_BT, self.write_mask_BT
-
-    def _rows(self, rows: Tensor) -> "Batch":
+    def rows(self, rows: Tensor) -> "Batch":
+        """Some of the sequences, cut to the longest of them."""
         width = int(self.attention_mask_BT[rows].sum(1).max())
-        return Batch(*(part if part is None else part[rows, :width] for part in self._parts))
+        return self._each(lambda tensor_BT: tensor_BT[rows, :width])
+
+    def behind(self, number: int) -> "Batch":
+        """The same sequences behind their first ``number`` tokens, in which all are alike."""
+        cut = self._each(lambda tensor_BT: tensor_BT[:, number:])
+        return replace(cut, context_mask_BT=None, context_ids_C=self.input_ids_BT[0, :number])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with each tensor of the shape (B, T) changed."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_BT")}
+        return replace(self, **{name: change(each) for name, each in columns.items() if each is not None})
 
 
-Encoded = tuple[list[int], ...]  # token ids and labels of one example, and which tokens are marked, if any can be
+Encoded = tuple[list[int], ...]
+"""Token ids and labels of one example; which tokens are marked, if any can be; which stand before it, if any can."""
 
 
 def encode(
@@ -99,6 +113,7 @@ def encode(
     long: Literal["refuse", "split"] = "refuse",
     limit: str = "base.max_length",
     marked: Sequence[Sequence[Span]] | None = None,
+    contexts: Sequence[int] | None = None,
     written: Mapping[str, Sequence[int]] = PLAIN.written,
 ) -> list[Encoded]:
     """Token ids (with the tokens that begin a text and the one that ends it) and labels of each example.
@@ -114,6 +129,8 @@ def encode(
         limit: The setting that ``max_length`` comes from, for messages.
         marked: Of each example, parts of its text (prompt and completion). Each sequence then has a third list: 1 for
             tokens that stand for a character of these parts, 0 for all others.
+        contexts: With ``marked``: how many characters at the beginning of each example's text stand before what it is
+            about. Each sequence then has a fourth list: 1 for tokens that end within these, 0 for all others.
         written: Token ids of prompts that a chat template wrote, see :class:`smf.streams.asking.Asking`.
 
     Returns:
@@ -138,9 +155,14 @@ def encode(
         body = [[*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]]
         if marked is not None:
             body.append([int(any(a < end and stop > b for b, end in marked[number])) for a, stop in offsets] + [0])
+        if contexts is not None:
+            inside = takewhile(lambda place, end=contexts[number]: end and place[1] <= end, offsets)
+            before = [1 for _ in inside]
+            body.append([*before, *[0] * (len(ids) + 1 - len(before))])
         parts = [body] if length <= max_length else _parts(body, max_length - len(start), goes_on=not example.prompt)
-        before = (start, [IGNORED] * len(start), [0] * len(start))
-        encoded += [tuple([*first, *rest] for first, rest in zip(before, part, strict=False)) for part in parts]
+        behind = int(contexts is not None and contexts[number] > 0)
+        begin = (start, [IGNORED] * len(start), [0] * len(start), [behind] * len(start))
+        encoded += [tuple([*first, *rest] for first, rest in zip(begin, part, strict=False)) for part in parts]
     if examples and not encoded:
         raise DataError(f"none of {len(examples)} texts has anything to learn in its first {max_length} tokens")
     return encoded
@@ -154,8 +176,15 @@ def _parts(whole: Sequence[list[int]], max_length: int, *, goes_on: bool) -> lis
 
 
 def collate(encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
-    """Pad sequences on the right to the longest of them; their marks, if they have any, say which tokens may write."""
-    ids, labels, *marks = zip(*encoded, strict=True)
+    """Pad sequences on the right to the longest of them; their marks, if they have any, say which tokens may write.
+
+    Beside marked sequences all tokens of others may write, and stand behind nothing.
+    """
+    number = max(map(len, encoded))
+    complete = (
+        (*row, [1] * len(row[0]), [0] * len(row[0])) if len(row) == 2 else (*row, [0] * len(row[0])) for row in encoded
+    )
+    ids, labels, *marks = zip(*(row[:number] for row in complete), strict=True)
     width = max(map(len, ids))
 
     def padded(rows: Iterable[list[int]], fill: int) -> Tensor:
@@ -203,98 +232,3 @@ def batches(
         for group in groups[: num_batches - yielded]:
             yielded += 1
             yield collate([encoded[index] for index in group], pad_token_id)
-
-
-def facts_batch(
-    tokenizer: PreTrainedTokenizerBase,
-    facts: Sequence[Fact],
-    *,
-    loss_on: LossOn,
-    max_length: int,
-    write_at: WriteAt = "all",
-    asking: Asking = PLAIN,
-) -> Batch:
-    """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
-    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
-    encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
-    return collate(encoded, tokenizer.pad_token_id)
-
-
-def require_fit(
-    tokenizer: PreTrainedTokenizerBase,
-    facts: Sequence[Fact],
-    *,
-    loss_on: LossOn,
-    max_length: int,
-    max_wording_length: int | None = None,
-    write_at: WriteAt = "all",
-    source: str | Path | None = None,
-    limit: str | None = None,
-) -> None:
-    """Check that every fact can be learned and asked, before the first one is.
-
-    Args:
-        tokenizer: The model's.
-        facts: The stream.
-        loss_on: See :func:`encode`.
-        max_length: Longest text, in tokens.
-        max_wording_length: Longest training wording, in tokens; None for ``max_length``.
-        write_at: See :func:`encode_fact`.
-        source: The file that the facts come from, for messages.
-        limit: The setting that both lengths come from, for messages; None for the config's.
-
-    Raises:
-        DataError: A text is too long, leaves nothing to learn, or may be written nowhere; names the file, the fact and
-            the setting.
-    """
-    asking_limit = limit or "base.max_length"
-    wording_limit = limit or ("stream.max_length" if max_wording_length else "base.max_length")
-    wording_length = max_wording_length or max_length
-    for fact in facts:
-        try:
-            options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
-            encode_fact(tokenizer, fact, **options, limit=wording_limit)
-            if fact.question:
-                asked = PLAIN.answered(
-                    fact.question, fact.answers[0]
-                )  # what another format adds is no text of the fact
-                encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
-        except DataError as error:
-            where = "" if source is None else f"{source}, "
-            raise DataError(f"{where}fact {fact.fact_id!r}: {error}") from error
-
-
-def encode_fact(
-    tokenizer: PreTrainedTokenizerBase,
-    fact: Fact,
-    *,
-    loss_on: LossOn,
-    max_length: int,
-    write_at: WriteAt = "all",
-    limit: str = "base.max_length",
-    asking: Asking = PLAIN,
-) -> list[Encoded]:
-    """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
-
-    Prompts that ``asking`` wrote are completed as it does. Texts are learned in full whatever ``loss_on`` says; a text
-    that is too long goes on in further sequences. What stands before a prompt is read, not learned. With such contexts,
-    or a ``write_at`` other than ``all``, tokens that may write are marked, see :mod:`smf.streams.write_places`.
-
-    Raises:
-        DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.
-    """
-    whole, number = taught_texts(fact), len(fact.train_prompts)
-    spans = writable_spans(fact, write_at)
-    options = {"max_length": max_length, "limit": limit, "written": asking.written}
-    encoded = []
-    completed = [asking.completed(each, fact.answers[0]) for each in whole[:number]]
-    if prompts := [each.behind(context) for each, context in zip(completed, fact.contexts, strict=True)]:
-        encoded += encode(tokenizer, prompts, loss_on=loss_on, **options, marked=spans and spans[:number])
-    if texts := whole[number:]:
-        encoded += encode(tokenizer, texts, loss_on="text", long="split", **options, marked=spans and spans[number:])
-    if spans and not any(any(marks) for _, _, marks in encoded):
-        raise DataError(
-            f"write_at is {write_at}, but the tokenizer has no token for the subject {fact.subject[:60]!r} in what is "
-            "learned of the fact; correct the subject or use write_at: all"
-        )
-    return encoded

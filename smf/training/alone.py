@@ -13,8 +13,9 @@ from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.memory_model import MemoryForCausalLM
 from smf.selection.background import BackgroundCounts
 from smf.selection.joined import joined
-from smf.streams.batches import LossOn, facts_batch
+from smf.streams.batches import LossOn
 from smf.streams.examples import Example, answered
+from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact, full_stop, question_prompt
 from smf.streams.write_places import WriteAt
 

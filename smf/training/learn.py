@@ -15,7 +15,8 @@ from smf.logs import progress
 from smf.methods.method import Method
 from smf.resume import NO_RESUME, Resume
 from smf.streams.asking import PLAIN, Asking
-from smf.streams.batches import LossOn, facts_batch, require_fit
+from smf.streams.batches import LossOn
+from smf.streams.fact_batches import facts_batch, require_fit
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
 from smf.streams.write_places import log_write_places

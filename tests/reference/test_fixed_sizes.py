@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from smf.memory import bags, ranking, row_sparse, row_state
 from smf.selection import select
 from smf.selection.names import SELECTORS
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from tests.helpers import FACTS, MAX_LENGTH, copy_of_state, memory_model, same_bytes, start_method, tokenizer
 
 OPTIMIZERS = {

@@ -14,7 +14,7 @@ from smf.models.retrofit import retrofit
 from smf.sizing import memory
 from smf.sizing.activations import Texts
 from smf.sizing.jobs import jobs
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,

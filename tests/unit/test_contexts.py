@@ -7,7 +7,8 @@ import torch
 
 from smf.errors import DataError
 from smf.memory import record_slot_reads
-from smf.streams.batches import IGNORED, encode_fact, facts_batch
+from smf.streams.batches import IGNORED
+from smf.streams.fact_batches import encode_fact, facts_batch
 from smf.streams.facts import read_facts, write_facts
 from tests.helpers import FACTS, MAX_LENGTH, copy_of_state, memory_model, start_method, tokenizer
 

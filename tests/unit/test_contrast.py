@@ -18,9 +18,9 @@ from smf.stages.contrast import count_contrast, even_batches, write_contrast_cou
 from smf.stages.lessons import BEST_ARM, Lessons, check
 from smf.stages.prepare import prepare_data
 from smf.stages.teach import teach
-from smf.streams.batches import facts_batch
 from smf.streams.contrast import set_aside, swap, texts_beside
 from smf.streams.examples import Example, read_corpus, write_corpus
+from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact, read_facts
 from smf.streams.lesson_wordings import lesson_fact
 from smf.streams.other_subjects import OTHER_SUBJECTS, num_nameless, swapped_texts

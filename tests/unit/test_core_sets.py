@@ -18,7 +18,8 @@ from smf.models.checkpoint import model_hash, save_checkpoint
 from smf.selection.background import count_background
 from smf.selection.core_sets import common, read_fact, size
 from smf.stages.core_sets import write_core_sets
-from smf.streams.batches import collate, encode, facts_batch
+from smf.streams.batches import collate, encode
+from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import question_prompt, write_facts
 from smf.training.alone import Alone, AloneSettings, Enough, questions
 from tests.helpers import (

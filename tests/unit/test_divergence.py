@@ -12,7 +12,7 @@ from smf.evaluation.scores import scores_table
 from smf.evaluation.summary import summary_table
 from smf.models.checkpoint import model_hash, save_checkpoint
 from smf.stages.evaluate import evaluate_held_out, evaluate_run, evaluate_start
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import write_facts
 from smf.tensor_files import write_tensors
 from tests.helpers import FACTS, MAX_LENGTH, base_model, memory_model, start_method, tokenizer

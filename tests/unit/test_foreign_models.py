@@ -13,7 +13,7 @@ from smf.evaluation.named_model import NamedModel
 from smf.models.checkpoint import load_model, load_tokenizer, save_checkpoint
 from smf.models.vocabulary import require_fast
 from smf.stages.ask import ask
-from smf.streams.batches import require_fit
+from smf.streams.fact_batches import require_fit
 from smf.streams.facts import Fact
 from tests.helpers import FACTS, base_model, encoded_text, logits, memory_model, same_bytes, tokenizer
 

@@ -8,7 +8,7 @@ import pytest
 from smf.errors import TrainingError
 from smf.models.frozen_prefix import FrozenPrefix
 from smf.models.memory_model import decoder_blocks
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from tests.helpers import FACTS, FAMILIES, MAX_LENGTH, logits, memory_model, same_bytes, start_method, tokenizer
 
 

@@ -13,8 +13,9 @@ from smf.stages.knowledge import Neighbour, Wordings, known_wordings
 from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.taught import Taught, TaughtFact, taught_text
 from smf.streams.asking import PLAIN, Asking, solved_examples
-from smf.streams.batches import IGNORED, encode_fact
+from smf.streams.batches import IGNORED
 from smf.streams.examples import Example
+from smf.streams.fact_batches import encode_fact
 from smf.streams.facts import Fact, question_prompt, taught_texts
 from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_contexts, lesson_fact, with_paraphrases

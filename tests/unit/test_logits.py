@@ -5,7 +5,7 @@ import torch
 
 from smf.methods.method import language_model_loss
 from smf.models.logits import logits_of
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from tests.helpers import (
     FACTS,
     FAMILIES,

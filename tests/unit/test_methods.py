@@ -17,7 +17,8 @@ from smf.methods.registry import method_class, method_kinds
 from smf.models.memory_model import MemoryForCausalLM
 from smf.models.retrofit import retrofit
 from smf.selection.names import SELECTORS
-from smf.streams.batches import IGNORED, facts_batch
+from smf.streams.batches import IGNORED
+from smf.streams.fact_batches import facts_batch
 from smf.tensor_files import read_tensors, write_tensors
 from smf.training.learn import StreamSettings, learn_stream
 from tests.helpers import (

@@ -15,7 +15,7 @@ from smf.patches.forget import forget
 from smf.patches.patch import LayerPatch, patch_of, read_patch, require_base, write_patch
 from smf.patches.stack import conflicts, stack
 from smf.patches.text import conflicts_text, diff_text, info_text
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
 

@@ -11,7 +11,8 @@ from smf.errors import ConfigError, DataError
 from smf.memory import RowGradient
 from smf.memory.clipping import clip_row_gradients
 from smf.methods.registry import method_kinds
-from smf.streams.batches import IGNORED, facts_batch
+from smf.streams.batches import IGNORED
+from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
 from smf.training.learn import StreamSettings, learn_stream

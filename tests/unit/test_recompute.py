@@ -7,7 +7,7 @@ from smf.methods.method import language_model_loss
 from smf.models.base_networks import feed_forward_networks
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from smf.training.heal import HealingSettings, heal
 from tests.helpers import (
     FACTS,

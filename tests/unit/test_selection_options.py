@@ -15,7 +15,7 @@ from smf.selection.background import BackgroundCounts, LayerCounts, count_backgr
 from smf.selection.past_writes import PastWrites
 from smf.selection.scores import SCORES, BatchCounts, ScoreInputs
 from smf.selection.select import SelectedSlots, Selection, count_reads, select_slots
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,

@@ -12,7 +12,7 @@ from smf.memory import RowGradient
 from smf.memory.polyak import LONGEST, StepShares, polyak_rate, polyak_share
 from smf.methods.method import StepReport, language_model_loss
 from smf.selection.names import SELECTORS
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from smf.training.learn import StreamSettings, learn_stream
 from tests.helpers import (
     FACTS,

@@ -11,8 +11,9 @@ from tokenizers.processors import TemplateProcessing
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
 from smf.streams import wordings
-from smf.streams.batches import IGNORED, batches, collate, encode, facts_batch
+from smf.streams.batches import IGNORED, batches, collate, encode
 from smf.streams.examples import Example, read_corpus, write_corpus
+from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact, draw_stream, question_prompt, read_facts, write_facts
 from smf.streams.prepared import known_examples, prepare_world
 from smf.streams.tokens import start_of_text

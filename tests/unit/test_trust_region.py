@@ -11,7 +11,7 @@ from smf.errors import CheckpointError, ConfigError
 from smf.memory import SlotReads
 from smf.selection.background import LayerCounts, squared_read_weights
 from smf.selection.trust_region import TrustRegion
-from smf.streams.batches import facts_batch
+from smf.streams.fact_batches import facts_batch
 from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
 
 

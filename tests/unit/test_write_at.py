@@ -12,7 +12,8 @@ from tokenizers import normalizers
 
 from smf.errors import DataError
 from smf.memory import record_slot_reads
-from smf.streams.batches import collate, encode_fact, facts_batch
+from smf.streams.batches import collate
+from smf.streams.fact_batches import encode_fact, facts_batch
 from smf.streams.facts import Fact, full_stop
 from smf.streams.places import longest_shared, occurrences, placed_words
 from smf.streams.questions import Pair, question_fact

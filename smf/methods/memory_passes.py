@@ -1,0 +1,92 @@
+"""The forward passes of sparse memory finetuning over one batch, which compute once what its steps do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from smf.memory import SlotReads, record_slot_reads
+from smf.methods.method import language_model_loss
+from smf.models.context_cache import context_cache, inputs_of
+from smf.models.frozen_prefix import FrozenPrefix
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import Cache
+
+    from smf.models.memory_model import MemoryForCausalLM
+    from smf.streams.batches import Batch
+
+
+class Part(NamedTuple):
+    """Sequences that pass the model together, and what is remembered of them."""
+
+    batch: Batch
+    prefix: FrozenPrefix
+    context: FrozenContext | None
+
+
+class FrozenContext:
+    """Keys and values of a context, of which no token may write: no gradient reaches them.
+
+    Attributes:
+        cache: As the memory was at :meth:`compute`.
+    """
+
+    def __init__(self, model: MemoryForCausalLM, ids_C: Tensor):
+        self._model, self._ids_C = model, ids_C
+        self._prefix = FrozenPrefix(model)
+        self._frozen: list | None = None  # the layers of the cache that no step changes
+        self.cache: Cache | None = None
+
+    @torch.no_grad()
+    def compute(self) -> None:
+        """Read the context; below the lowest memory layer, only the first time."""
+        with self._prefix.reused():
+            self.cache = context_cache(self._model, self._ids_C)
+        number = min(self._model.memory_layers()) + 1
+        if self._frozen is None:
+            self._frozen = self.cache.layers[:number]
+        self.cache.layers[:number] = self._frozen
+
+
+class MemoryPasses:
+    """Passes over the parts of one batch.
+
+    Args:
+        model: In evaluation mode.
+        batches: The parts. Those behind the same context share its computation.
+    """
+
+    def __init__(self, model: MemoryForCausalLM, batches: Sequence[Batch]):
+        self._model = model
+        self._contexts: dict[tuple[int, ...], FrozenContext] = {}
+        self.parts = [Part(batch, FrozenPrefix(model), self._context_of(batch)) for batch in batches]
+
+    def begin_step(self) -> None:
+        """Values may have moved since the last step: contexts are read anew."""
+        for context in self._contexts.values():
+            context.compute()
+
+    def loss(self, part: Part) -> tuple[Tensor, Mapping[int, SlotReads]]:
+        """The part's loss with its graph, and what it reads."""
+        with part.prefix.reused(), record_slot_reads(self._model.memory_layers()) as reads:
+            return language_model_loss(self._model, part.batch, part.context and part.context.cache), reads
+
+    @torch.no_grad()
+    def reads(self, part: Part) -> Mapping[int, SlotReads]:
+        """What the part reads."""
+        inputs = inputs_of(self._model, part.batch, part.context and part.context.cache)
+        with part.prefix.reused(), record_slot_reads(self._model.memory_layers()) as reads:
+            self._model.read_memories(**inputs)
+        return reads
+
+    def _context_of(self, batch: Batch) -> FrozenContext | None:
+        if batch.context_ids_C is None:
+            return None
+        ids = tuple(batch.context_ids_C.tolist())
+        if ids not in self._contexts:
+            self._contexts[ids] = FrozenContext(self._model, batch.context_ids_C)
+        return self._contexts[ids]

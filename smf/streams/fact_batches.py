@@ -1,0 +1,111 @@
+"""The training wordings of facts in batches, and whether they fit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from smf.errors import DataError
+from smf.streams.asking import PLAIN, Asking
+from smf.streams.batches import Batch, Encoded, LossOn, collate, encode
+from smf.streams.facts import Fact, taught_texts
+from smf.streams.write_places import WriteAt, writable_spans
+
+
+def facts_batch(
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Fact],
+    *,
+    loss_on: LossOn,
+    max_length: int,
+    write_at: WriteAt = "all",
+    asking: Asking = PLAIN,
+) -> Batch:
+    """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
+    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
+    encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
+    return collate(encoded, tokenizer.pad_token_id)
+
+
+def require_fit(
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Fact],
+    *,
+    loss_on: LossOn,
+    max_length: int,
+    max_wording_length: int | None = None,
+    write_at: WriteAt = "all",
+    source: str | Path | None = None,
+    limit: str | None = None,
+) -> None:
+    """Check that every fact can be learned and asked, before the first one is.
+
+    Args:
+        tokenizer: The model's.
+        facts: The stream.
+        loss_on: See :func:`encode`.
+        max_length: Longest text, in tokens.
+        max_wording_length: Longest training wording, in tokens; None for ``max_length``.
+        write_at: See :func:`encode_fact`.
+        source: The file that the facts come from, for messages.
+        limit: The setting that both lengths come from, for messages; None for the config's.
+
+    Raises:
+        DataError: A text is too long, leaves nothing to learn, or may be written nowhere; names the file, the fact and
+            the setting.
+    """
+    asking_limit = limit or "base.max_length"
+    wording_limit = limit or ("stream.max_length" if max_wording_length else "base.max_length")
+    wording_length = max_wording_length or max_length
+    for fact in facts:
+        try:
+            options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
+            encode_fact(tokenizer, fact, **options, limit=wording_limit)
+            if fact.question:
+                asked = PLAIN.answered(
+                    fact.question, fact.answers[0]
+                )  # what another format adds is no text of the fact
+                encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
+        except DataError as error:
+            where = "" if source is None else f"{source}, "
+            raise DataError(f"{where}fact {fact.fact_id!r}: {error}") from error
+
+
+def encode_fact(
+    tokenizer: PreTrainedTokenizerBase,
+    fact: Fact,
+    *,
+    loss_on: LossOn,
+    max_length: int,
+    write_at: WriteAt = "all",
+    limit: str = "base.max_length",
+    asking: Asking = PLAIN,
+) -> list[Encoded]:
+    """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
+
+    Prompts that ``asking`` wrote are completed as it does. Texts are learned in full whatever ``loss_on`` says; a text
+    that is too long goes on in further sequences. What stands before a prompt is read, not learned. With such contexts,
+    or a ``write_at`` other than ``all``, tokens that may write are marked, see :mod:`smf.streams.write_places`; with
+    contexts also the tokens that end within them.
+
+    Raises:
+        DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.
+    """
+    whole, number = taught_texts(fact), len(fact.train_prompts)
+    spans = writable_spans(fact, write_at)
+    options = {"max_length": max_length, "limit": limit, "written": asking.written}
+    lengths = [*map(len, fact.contexts), *[0] * len(fact.train_texts)] if fact.train_contexts else None
+    encoded = []
+    completed = [asking.completed(each, fact.answers[0]) for each in whole[:number]]
+    if prompts := [each.behind(context) for each, context in zip(completed, fact.contexts, strict=True)]:
+        options |= {"marked": spans and spans[:number], "contexts": lengths and lengths[:number]}
+        encoded += encode(tokenizer, prompts, loss_on=loss_on, **options)
+    if texts := whole[number:]:
+        options |= {"marked": spans and spans[number:], "contexts": lengths and lengths[number:]}
+        encoded += encode(tokenizer, texts, loss_on="text", long="split", **options)
+    if spans and not any(any(row[2]) for row in encoded):
+        raise DataError(
+            f"write_at is {write_at}, but the tokenizer has no token for the subject {fact.subject[:60]!r} in what is "
+            "learned of the fact; correct the subject or use write_at: all"
+        )
+    return encoded
