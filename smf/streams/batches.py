@@ -121,7 +121,7 @@ def encode(
     Args:
         tokenizer: A fast tokenizer.
         examples: The texts.
-        loss_on: ``text`` learns every token, ``answer`` only what follows the prompt.
+        loss_on: ``text`` learns every token behind the context, ``answer`` only what follows the prompt.
         max_length: Longest sequence, in tokens.
         long: What happens to an example of more than ``max_length`` tokens. ``refuse``: it is an error, because cutting
             could cut its answer. ``split``: running text, which has no prompt, goes on in further sequences; an example
@@ -148,9 +148,10 @@ def encode(
             raise DataError(
                 f"the text {shown!r}… has {length} tokens, but {limit} is {max_length}; raise it or shorten the text"
             )
+        # A token is learned if it ends behind what stands before: the prompt, or the context alone.
+        end = len(example.prompt) if loss_on == "answer" else 0 if contexts is None else contexts[number]
         labels = ids
-        if loss_on == "answer":  # a token belongs to the completion if it ends after the prompt does
-            end = len(example.prompt)
+        if loss_on == "answer" or end:
             labels = [token if stop > end else IGNORED for token, (_, stop) in zip(ids, offsets, strict=True)]
         body = [[*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]]
         if marked is not None:

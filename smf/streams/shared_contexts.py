@@ -9,7 +9,7 @@ from math import ceil
 
 import torch
 
-from smf.streams.batches import IGNORED, Batch
+from smf.streams.batches import Batch
 
 _LEAST = 8
 """Tokens of a context that is worth a pass of its own."""
@@ -25,8 +25,8 @@ def behind_contexts(batch: Batch, size: int | None) -> list[Batch] | None:
         size: Sequences in a part, at most; None for no such limit.
 
     Returns:
-        The parts, of like length each; None where no two sequences share a context of some length, where labels lie
-        within them, or where parts have one sequence.
+        The parts, of like length each; None where no two sequences share a context of some length, or where parts have
+        one sequence.
     """
     groups = {} if size == 1 else _groups(batch)
     if not groups:
@@ -41,10 +41,10 @@ def behind_contexts(batch: Batch, size: int | None) -> list[Batch] | None:
 
 def _groups(batch: Batch) -> dict[tuple[int, ...], list[int]]:
     """The sequences behind each context that several have."""
-    ids, labels = batch.input_ids_BT.tolist(), batch.labels_BT.tolist()
+    ids = batch.input_ids_BT.tolist()
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, length in enumerate(batch.context_mask_BT.sum(1).tolist()):
-        if length >= _LEAST and all(label == IGNORED for label in labels[row][:length]):
+        if length >= _LEAST:
             groups.setdefault(tuple(ids[row][:length]), []).append(row)
     return {context: rows for context, rows in groups.items() if len(rows) > 1}
 

@@ -22,8 +22,10 @@ def texts_of(rows):
     return [tokenizer().decode(row[0][:-1]) for row in rows]
 
 
-def test_a_wording_is_read_behind_its_context_and_learned_as_without():
-    bare, rows = encode_fact(tokenizer(), BARE, **OPTIONS), encode_fact(tokenizer(), FACT, **OPTIONS)
+@pytest.mark.parametrize("loss_on", ["answer", "text"])
+def test_a_wording_is_read_behind_its_context_and_learned_as_without(loss_on):
+    options = {**OPTIONS, "loss_on": loss_on}
+    bare, rows = encode_fact(tokenizer(), BARE, **options), encode_fact(tokenizer(), FACT, **options)
     assert texts_of(rows) == [CONTEXT + texts_of(bare)[0], *texts_of(bare)[1:]]
     labels = [[token for token in row[1] if token != IGNORED] for row in (bare[0], rows[0])]
     assert labels[0] == labels[1]

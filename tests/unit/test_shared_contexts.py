@@ -174,8 +174,12 @@ def test_where_no_long_context_is_shared_sequences_stay_whole(fact):
     assert method.micro_batches(batch) == [batch]
 
 
-def test_labels_within_the_context_keep_sequences_whole():
-    assert not has_contexts(method_of("full"), batch_of(FACT, loss_on="text"))
+def test_wordings_that_are_learned_as_a_whole_share_a_context_too():
+    batch, settings = batch_of(FACT, loss_on="text"), {"optimizer": "sgd", "learning_rate": 0.01}
+    assert has_contexts(method_of("full", **settings), batch)
+    found = learned(method_of("full", **settings), [batch], None)
+    expected = learned(method_of("full", **settings), [whole(batch)], None)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-6)
 
 
 def test_one_sequence_a_part_stays_whole():
