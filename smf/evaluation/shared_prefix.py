@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
+from smf.models.context_cache import context_cache, sees_all
+
 _LEAST = 8
 """Tokens that prompts must share; below that a pass of its own for them costs more than it saves."""
 
@@ -40,11 +42,10 @@ def with_shared_prefix(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, 
     lengths_B = mask_BT.sum(1)
     shared = _shared(ids_BT, lengths_B) if len(ids_BT) > 1 else 0
     # A sliding window counts padding as distance, which lies between prefix and question then.
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    if shared < _LEAST or (window is not None and longest > window):
+    if shared < _LEAST or not sees_all(model, longest):
         return Prefixed(ids_BT, mask_BT, None)
     prefix_1P = ids_BT[:1, ids_BT.shape[1] - lengths_B[0] :][:, :shared]
-    cache = model(input_ids=prefix_1P, use_cache=True, logits_to_keep=1).past_key_values
+    cache = context_cache(model, prefix_1P[0])
     cache.batch_repeat_interleave(len(ids_BT))
     moved_BT, seen_BT = ids_BT.clone(), torch.ones_like(mask_BT)
     for row, length in enumerate(lengths_B.tolist()):

@@ -28,10 +28,14 @@ def gives_the_same(model: PreTrainedModel, longest: int) -> bool:
     """
     if any(module.training for module in model.modules()) or recomputes_activations(model):
         return False
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    known = set(getattr(config, "layer_types", None) or ()) <= _KNOWN
-    return known and (window is None or longest <= window)
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return set(kinds) <= _KNOWN and sees_all(model, longest)
+
+
+def sees_all(model: PreTrainedModel, longest: int) -> bool:
+    """Whether no sliding window is shorter than the longest sequence, with its context, in tokens."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return window is None or longest <= window
 
 
 def inputs_of(model: PreTrainedModel, batch: Batch, context: Cache | None = None) -> dict[str, object]:

@@ -27,7 +27,7 @@ SOLVED = (
 )
 """The solved examples of ``few_shot``: what every small model knows, each answer of another kind."""
 
-_BETWEEN = "\n\n"  # of every tokenizer one or two tokens of their own: no letter joins a line break
+BETWEEN = "\n\n"  # of every tokenizer one or two tokens of their own: no letter joins a line break
 _SEAM = "\n"  # what stands before an answer in a chat, so that its first word is cut as within a text
 _MARK = "\ue000"  # a private character of Unicode, which no template writes
 
@@ -109,7 +109,7 @@ PLAIN = Asking()
 
 def solved_examples() -> str:
     """What stands before a question in ``few_shot``: questions with their answers, an empty line behind each."""
-    return "".join(f"{question_prompt(question)} {answer}{_BETWEEN}" for question, answer in SOLVED)
+    return "".join(f"{question_prompt(question)} {answer}{BETWEEN}" for question, answer in SOLVED)
 
 
 def refuse_other_examples(key: str, number: int, prompt_format: PromptFormat) -> None:

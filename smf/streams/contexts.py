@@ -9,14 +9,12 @@ import math
 from collections.abc import Sequence
 
 from smf.seeding import python_generator
-from smf.streams.asking import solved_examples
+from smf.streams.asking import BETWEEN, solved_examples
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, is_question_prompt
 
 _WORDS = (15, 35)
 """Length of a passage: as long again as a wording, so that a batch does not become dear."""
-BETWEEN = "\n\n"
-"""What parts a passage and a prompt."""
 
 
 def behind_text(facts: Sequence[Fact], texts: Sequence[Example], share: float, seed: int) -> list[Fact]:
