@@ -137,7 +137,7 @@ def terminal_summary(
 
 def percent(share: float) -> str:
     """A share as per cent with one decimal; a dash where it is not defined."""
-    return "–" if math.isnan(share) else f"{_no_minus_zero(100 * share, 1)} %"
+    return "–" if math.isnan(share) else f"{rounded(100 * share, 1)} %"
 
 
 def shorten(name: str, width: int) -> str:
@@ -148,7 +148,7 @@ def shorten(name: str, width: int) -> str:
 def _value(cell: pd.Series, decimals: int) -> str:
     if math.isnan(cell["mean"]):
         return "–"
-    text = _no_minus_zero(cell["mean"], decimals)
+    text = rounded(cell["mean"], decimals)
     half = cell["ci95_high"] - cell["mean"]
     return text if math.isnan(half) else f"{text} ±{half:.{decimals}f}"
 
@@ -158,5 +158,7 @@ def _line(name: str, width: int, cells: Iterable[str]) -> str:
     return f"{name:{width}} " + " ".join(f"{cell:>{size}}" for cell, size in zip(cells, columns, strict=False))
 
 
-def _no_minus_zero(value: float, decimals: int) -> str:
-    return f"{round(value, decimals) + 0.0:.{decimals}f}"
+def rounded(value: float, decimals: int) -> str:
+    """A number as it is shown everywhere, in text and in figures: halves by their binary value, a zero without sign."""
+    text = f"{value:.{decimals}f}"  # numpy's numbers round halves otherwise
+    return text if float(text) else text.removeprefix("-")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from smf.evaluation.metrics import LOCALITY, HeldOutMetric
 from smf.evaluation.scores import BASE, HEALED
-from smf.evaluation.summary import neighbours_beside, percent, shorten, summary_cell
+from smf.evaluation.summary import neighbours_beside, percent, rounded, shorten, summary_cell
 from smf.evaluation.words import column_unit, loss_word, set_words
 from smf.figures.legend import draw_sample
 from smf.figures.style import FAINT, GREY, INK, SMALL, MethodStyle
@@ -119,4 +119,4 @@ def _value(cell: pd.Series) -> tuple[str, str]:
     if math.isnan(cell["mean"]):
         return "–", ""
     half = cell["ci95_high"] - cell["mean"]
-    return f"{cell['mean']:.2f}", "" if math.isnan(half) else f"±{half:.2f}"
+    return rounded(cell["mean"], 2), "" if math.isnan(half) else f"±{half:.2f}"

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from smf.evaluation.metrics import LOCALITY, NEIGHBOURS, HeldOutMetric
 from smf.evaluation.scores import end_values, forgetting, start_model
-from smf.evaluation.summary import Interval, mean_interval
+from smf.evaluation.summary import Interval, mean_interval, rounded
 from smf.evaluation.words import asked_by, column_unit, loss_word, lost_words
 from smf.figures.method_dots import Value
 
@@ -84,8 +84,7 @@ def _share(title: str, line: str, scores: pd.DataFrame, starts: Mapping[str, str
 
 def _loss(scores: pd.DataFrame, starts: Mapping[str, str], metric: HeldOutMetric) -> Column:
     values = {method: _percent(mean_interval(forgetting(scores, method, metric.name, starts))) for method in starts}
-    # rounded first: a loss of nothing has no sign
-    texts = {method: f"{round(value[0], 1) + 0.0:.1f} %".replace("-", "−") for method, value in values.items()}
+    texts = {method: f"{rounded(value[0], 1)} %".replace("-", "−") for method, value in values.items()}
     line = f"{metric.probe}: relative {loss_word(metric)} of {column_unit(metric)}"
     return Column(lost_words(metric), line, False, values, texts)
 

@@ -9,7 +9,7 @@ from scipy import stats
 from smf.errors import DataError
 from smf.evaluation.metrics import FACTS_METRICS, held_out_metric, metrics_of
 from smf.evaluation.scores import scores_table
-from smf.evaluation.summary import SUMMARY_COLUMNS, WIDTH, mean_interval, summary_table, terminal_summary
+from smf.evaluation.summary import SUMMARY_COLUMNS, WIDTH, mean_interval, rounded, summary_table, terminal_summary
 
 KINDS = {"nq": "questions", "hellaswag": "choices"}
 HEADLINE = [held_out_metric(name, KINDS) for name in ("nq_f1", "hellaswag_acc_norm")]
@@ -129,3 +129,19 @@ def test_terminal_summary_of_one_seed_has_no_intervals_and_of_a_rise_a_minus():
     assert next(line for line in text.splitlines() if line.startswith("full")).split() == (
         "full 0.80 1.00 1.00 0.990 -10.0 % 1.000 0.0 %".split()
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "shown"),
+    [
+        (0.975, 2, "0.97"),
+        (0.235, 2, "0.23"),
+        (0.125, 2, "0.12"),
+        (-0.004, 2, "0.00"),
+        (-0.006, 2, "-0.01"),
+        (-0.0, 1, "0.0"),
+    ],
+)
+def test_numpys_numbers_are_shown_as_pythons_and_zero_has_no_sign(value, decimals, shown):
+    """As the figure shows what the table in the terminal shows: numpy rounds 0.975 to 0.98."""
+    assert rounded(value, decimals) == rounded(np.float64(value), decimals) == shown
