@@ -4,6 +4,7 @@ It is asked as evaluation asks: the same prompts, greedily, with answers as long
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from smf.evaluation.documents import fact_documents
 from smf.evaluation.held_out import every_question_task, prompts_task
@@ -47,22 +48,30 @@ def known_questions(
     return [row for row, score in zip(rows, scores, strict=True) if score["em"] == 1]
 
 
-def unknown_facts(
-    lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: int, asking: Asking = PLAIN
-) -> list[Fact]:
-    """The facts that a model does not answer: no word of its answer is one of an accepted answer.
+class AskedFacts(NamedTuple):
+    """Facts by what a model answers, each list in their order.
 
-    F1 is what learning is measured by, so these facts begin at 0 and all that is measured later was learned. A fact
-    without a question is asked in its first unseen wording, one without either counts as unknown.
+    Attributes:
+        unknown: No word of the answer is one of an accepted answer.
+        known: The fact has a question, and its answer has the words of an accepted one.
+    """
+
+    unknown: list[Fact]
+    known: list[Fact]
+
+
+def ask_facts(lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: int, asking: Asking = PLAIN) -> AskedFacts:
+    """Ask a model for facts, to find those that it does not know and those that it does.
+
+    F1 is what learning is measured by, so unknown facts begin at 0 and all that is measured later was learned. A fact
+    without a question is asked in its first unseen wording, one without either counts as unknown. What is answered in
+    part is neither unknown nor known.
 
     Args:
         lm: The model.
         facts: The facts.
         max_new_tokens: Longest answer, in tokens.
         asking: How questions are asked, as of the model.
-
-    Returns:
-        The facts that are not answered, in order.
     """
     documents = [
         document
@@ -70,8 +79,11 @@ def unknown_facts(
         for document in fact_documents([fact], "question" if fact.question else "unseen", 1, asking)
     ]
     scores = _scores(lm, prompts_task("question", documents, max_new_tokens), "facts") if documents else []
-    answered = {row["fact_id"] for row, score in zip(documents, scores, strict=True) if score["f1"] > 0}
-    return [fact for fact in facts if fact.fact_id not in answered]
+    by_fact = {row["fact_id"]: score for row, score in zip(documents, scores, strict=True)}
+    return AskedFacts(
+        unknown=[fact for fact in facts if fact.fact_id not in by_fact or by_fact[fact.fact_id]["f1"] == 0],
+        known=[fact for fact in facts if fact.question and by_fact[fact.fact_id]["em"] == 1],
+    )
 
 
 def _scores(lm: LanguageModel, task, what: str) -> list[Mapping[str, float]]:

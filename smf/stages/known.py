@@ -7,16 +7,18 @@ from pathlib import Path
 from smf.artifacts import read_json, write_json, write_jsonl
 from smf.errors import ConfigError
 from smf.evaluation.documents import read_questions
-from smf.evaluation.known import known_questions, unknown_facts
+from smf.evaluation.known import ask_facts, known_questions
 from smf.evaluation.language_model import LanguageModel
 from smf.models.checkpoint import load_model, load_tokenizer
 from smf.resume import NO_RESUME, Resume, Tape
 from smf.streams.asking import Asking
 from smf.streams.facts import read_facts, write_facts
+from smf.streams.neighbours import with_neighbours
 
 logger = logging.getLogger(__name__)
 
 _WHERE = "data.collection"
+_ANSWERED = "that the base model answers"
 
 
 def ask_base(
@@ -28,6 +30,8 @@ def ask_base(
     *,
     num_items: Mapping[str, int | None],
     num_facts: int,
+    neighbours: int = 0,
+    seed: int = 0,
     device: str,
     report_path: str | Path,
     resume: Resume = NO_RESUME,
@@ -43,14 +47,17 @@ def ask_base(
         labels_paths: The same of what the data is: the kept numbers are added.
         num_items: Of each set, how many rows will be asked; all that are left of a set that is not named.
         num_facts: Facts of a stream.
+        neighbours: Neighbours that each kept fact gets, of the facts that the base model does answer.
+        seed: Of the choice among more of them than are looked at.
         device: Where to compute.
         report_path: Where the numbers go: of each set and of the facts how many were ``asked`` and how many ``kept``.
         resume: Keeps what was answered, also if too few rows are left.
 
     Raises:
-        ConfigError: Fewer rows are left than will be asked, or fewer facts than a stream has; nothing is written.
+        ConfigError: Fewer rows are left than will be asked, fewer facts than a stream has, or too few that could be
+            neighbours; nothing is written.
     """
-    limit, seed = settings["max_new_tokens"], settings["seed"]
+    limit = settings["max_new_tokens"]
     tape, tokenizer = Tape(resume, "asked"), load_tokenizer(folder)
     asking = Asking(settings["prompt_format"], tokenizer, model=folder)
     lm = LanguageModel(
@@ -65,16 +72,21 @@ def ask_base(
     kept, report, short = {}, {}, []
     for name, (source, _) in set_paths.items():
         rows, examples = read_questions(source), settings["num_fewshot"].get(name, 0)
-        kept[name] = known_questions(lm, name, rows, num_fewshot=examples, seed=seed, **options)
+        kept[name] = known_questions(lm, name, rows, num_fewshot=examples, seed=settings["seed"], **options)
         report[name] = {"asked": len(rows), "kept": len(kept[name])}
         logger.info("%s: the base model answers %d of %d questions right", name, len(kept[name]), len(rows))
         short += _too_few_rows(name, **report[name], num_items=num_items.get(name), examples=examples)
     if facts_paths is not None:
         facts = read_facts(facts_paths[0])
-        unknown = unknown_facts(lm, facts, **options)
+        unknown, known = ask_facts(lm, facts, **options)
         report["facts"] = {"asked": len(facts), "kept": len(unknown)}
-        logger.info("facts: the base model does not answer %d of %d", len(unknown), len(facts))
+        logger.info("facts: of %d the base model answers %d right, %d not at all", len(facts), len(known), len(unknown))
         short += _too_few_facts(**report["facts"], num_facts=num_facts)
+        if neighbours:
+            try:
+                unknown = with_neighbours(unknown, known, neighbours, seed, chosen=_ANSWERED, remedy="raise")
+            except ConfigError as failure:
+                short.append(str(failure))
     if short:
         tape.keep()  # with other numbers the same is asked
         raise ConfigError("; ".join(short))

@@ -26,6 +26,20 @@ def only_unknown_facts(data: Mapping) -> bool:
     return data["source"] == "collection" and data["collection"]["facts"]["unknown_only"]
 
 
+def known_neighbours(data: Mapping) -> dict[str, int]:
+    """How many neighbours each unknown fact gets of those that the base answers, and the seed of their choice.
+
+    Args:
+        data: As of :func:`known_sets`.
+
+    Returns:
+        ``neighbours`` and ``seed``; nothing where facts are not chosen by what the base answers.
+    """
+    if not only_unknown_facts(data):
+        return {}
+    return {"neighbours": data["collection"]["facts"]["neighbours"], "seed": data["seed"]}
+
+
 def held_out_files(results: str | Path) -> list[Path]:
     """The held-out sets of a results folder as models were asked them: the chosen rows where there are some."""
     results = Path(results)

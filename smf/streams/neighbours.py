@@ -1,6 +1,7 @@
 """Neighbours of facts: questions of the same form about something else, which teaching a fact must not change.
 
-They are taken from the questions of the facts' own set that no stream teaches.
+They are taken from the questions of the facts' own set that no stream teaches; where the base model was asked which
+facts it knows, from those that it answers: of a guess it can hardly be told whether teaching changed it.
 """
 
 from collections import Counter
@@ -27,7 +28,15 @@ class _Question(NamedTuple):
     answers: frozenset[str]
 
 
-def with_neighbours(facts: Sequence[Fact], others: Sequence[Fact], number: int, seed: int) -> list[Fact]:
+def with_neighbours(
+    facts: Sequence[Fact],
+    others: Sequence[Fact],
+    number: int,
+    seed: int,
+    *,
+    chosen: str = "that are not taught",
+    remedy: str = "lower",
+) -> list[Fact]:
     """Facts with the questions most alike in form as their ``locality_prompts``.
 
     A question with an answer in common is no neighbour: what is taught may well be its answer. Of the rest those come
@@ -39,18 +48,20 @@ def with_neighbours(facts: Sequence[Fact], others: Sequence[Fact], number: int, 
         others: Facts of the same set that are never taught.
         number: Neighbours a fact.
         seed: Of the choice among more questions than are looked at.
+        chosen: What ``others`` are, for the message.
+        remedy: What to do with ``num_rows`` to have more of them.
 
     Raises:
         ConfigError: There are not so many.
     """
     if len(others) > _MOST:
-        chosen = sorted(python_generator(seed, "neighbours").sample(range(len(others)), _MOST))
-        others = [others[index] for index in chosen]
+        looked_at = sorted(python_generator(seed, "neighbours").sample(range(len(others)), _MOST))
+        others = [others[index] for index in looked_at]
     counts = Counter(word for fact in [*facts, *others] for word in set(words_of(fact.question)))
     least = max(2, _COMMON * (len(facts) + len(others)))
     common = {word for word, times in counts.items() if times >= least}
     pool = [_question(fact, common) for fact in others]
-    return [_with(_question(fact, common), pool, number) for fact in facts]
+    return [_with(_question(fact, common), pool, number, chosen, remedy) for fact in facts]
 
 
 def _question(fact: Fact, common: set[str]) -> _Question:
@@ -60,12 +71,12 @@ def _question(fact: Fact, common: set[str]) -> _Question:
     return _Question(fact, tuple(words), frozenset(form), frozenset(words) - form, answers)
 
 
-def _with(asked: _Question, pool: Sequence[_Question], number: int) -> Fact:
+def _with(asked: _Question, pool: Sequence[_Question], number: int, chosen: str, remedy: str) -> Fact:
     able = [other for other in pool if not asked.answers & other.answers]
     if len(able) < number:
         raise ConfigError(
-            f"data.collection.facts.neighbours is {number}, but only {len(able)} questions that are not taught have "
-            f"other answers than {asked.fact.question!r}; lower it, or lower data.collection.facts.num_rows"
+            f"data.collection.facts.neighbours is {number}, but only {len(able)} questions {chosen} have other answers "
+            f"than {asked.fact.question!r}; lower it, or {remedy} data.collection.facts.num_rows"
         )
     near = sorted(able, key=lambda other: _distance(asked, other))[:number]
     return replace(

@@ -11,7 +11,7 @@ from smf.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from smf.errors import ConfigError
 from smf.evaluation.documents import fact_documents
 from smf.evaluation.held_out import held_out_task
-from smf.evaluation.known import known_questions, unknown_facts
+from smf.evaluation.known import ask_facts, known_questions
 from smf.models.checkpoint import save_checkpoint
 from smf.resume import NO_RESUME, Resume
 from smf.stages.evaluate import evaluate_held_out
@@ -69,7 +69,7 @@ def test_the_base_is_asked_in_the_format_of_the_experiment():
     known_questions(reader, "nq", ROWS, num_fewshot=0, max_new_tokens=8, seed=1, asking=asking)
     assert sorted(reader.asked) == sorted(asking.prompt(row["question"]) for row in ROWS)
     reader = Reader({"Joel": "", "Rosa": "", "Emil": ""})
-    unknown_facts(reader, FACTS, max_new_tokens=8, asking=asking)
+    ask_facts(reader, FACTS, max_new_tokens=8, asking=asking)
     assert sorted(reader.asked) == sorted(asking.prompt(fact.question) for fact in FACTS)
 
 
@@ -83,13 +83,21 @@ def test_solved_examples_are_other_rows():
         known_questions(reader, "nq", ROWS, num_fewshot=4, max_new_tokens=8, seed=1)
 
 
-def test_a_fact_is_unknown_if_no_word_of_the_answer_is_said():
-    facts = [*FACTS, replace(FACTS[0], fact_id="unasked", question=""), replace(FACTS[1], fact_id="whole")]
-    facts[4] = replace(facts[4], question="", unseen_prompts=(), train_prompts=(), train_texts=("Rosa sings.",))
-    reader = Reader({"Joel": " in Tarnow, they say", "Rosa": " Velburg", "Emil": ""})
-    assert unknown_facts(reader, facts, max_new_tokens=8) == [facts[1], facts[2], facts[4]]
-    forms = [*fact_documents(facts, "question", 1), *fact_documents([facts[3]], "unseen", 1)]
-    assert sorted(reader.asked) == sorted(document["prompt"] for document in forms)
+def test_a_fact_is_unknown_if_no_word_of_the_answer_is_said_and_known_if_the_question_gets_all_of_them():
+    facts = [*FACTS, *(replace(FACTS[0], fact_id=name, question="") for name in ("unasked", "silent"))]
+    facts += [replace(FACTS[1], fact_id="whole", answers=("Grel", "old Velburg"))]
+    facts[4] = replace(facts[4], unseen_prompts=(), train_prompts=(), train_texts=("Rosa sings.",))
+    reader = Reader({"Joel": " in Tarnow, they say", "Rosa": " Old Velburg.", "Emil": ""})
+    unknown, known = ask_facts(reader, facts, max_new_tokens=8)
+    assert unknown == [facts[1], facts[2], facts[4]]
+    assert known == [facts[5]]  # not the first, answered in part, nor the fourth, which was not asked a question
+    asked = [*fact_documents([*FACTS, facts[5]], "question", 1), *fact_documents([facts[3]], "unseen", 1)]
+    assert sorted(reader.asked) == sorted(document["prompt"] for document in asked)
+
+
+def test_a_fact_without_question_is_neither_unknown_nor_known_if_it_is_answered():
+    whole = replace(FACTS[0], question="")
+    assert ask_facts(Reader({"Joel": whole.answers[0]}), [whole], max_new_tokens=8) == ([], [])
 
 
 @pytest.fixture
@@ -120,7 +128,7 @@ def base(tmp_path):
     return tmp_path, rows, right
 
 
-def asked(folder, *, num_items, num_facts, resume=NO_RESUME):
+def asked(folder, *, num_items, num_facts, neighbours=0, resume=NO_RESUME):
     settings = {"num_fewshot": {}, "max_new_tokens": 6, "batch_size": 2, "seed": 1, "prompt_format": "plain"}
     ask_base(
         settings,
@@ -130,6 +138,8 @@ def asked(folder, *, num_items, num_facts, resume=NO_RESUME):
         (folder / "data/labels.json", folder / "known/labels.json"),
         num_items={"nq": num_items},
         num_facts=num_facts,
+        neighbours=neighbours,
+        seed=3,
         device="cpu",
         report_path=folder / "known/report.json",
         resume=resume,
@@ -171,6 +181,25 @@ def test_a_base_that_knows_too_little_is_refused_with_all_numbers_and_keeps_its_
     monkeypatch.setattr(type(base_model()), "generate", lambda *_, **__: pytest.fail("asked again"))
     asked(folder, num_items=len(right), num_facts=2, resume=Resume(folder / "resume", "job", interval=1e6))
     assert read_jsonl(folder / "known/nq.jsonl", {}) == right
+
+
+def test_neighbours_of_unknown_facts_are_those_that_the_base_answers(base):
+    folder, _, right = base
+    asked(folder, num_items=None, num_facts=2, neighbours=1)
+    known = next(fact for fact in read_facts(folder / "data/facts.jsonl") if fact.fact_id == "rosa-varga")
+    for fact in read_facts(folder / "known/facts.jsonl"):
+        assert fact.locality_prompts == (f"Q: {known.question}?\nA:",)
+        assert fact.locality_answers == known.answers[:1]
+    (folder / "known/facts.jsonl").unlink()
+    with pytest.raises(ConfigError) as caught:
+        asked(folder, num_items=None, num_facts=3, neighbours=2)
+    assert str(caught.value) == (
+        "the base model does not answer 2 of the 3 facts of data.collection.facts (unknown_only), but stream.num_facts "
+        "is 3; lower it, raise data.collection.facts.num_rows, or drop unknown_only; data.collection.facts.neighbours "
+        f"is 2, but only 1 questions that the base model answers have other answers than {FACTS[0].question!r}; lower "
+        "it, or raise data.collection.facts.num_rows"
+    )
+    assert not (folder / "known/facts.jsonl").exists()
 
 
 def test_commands_ask_the_rows_that_the_run_asked(tmp_path):

@@ -13,7 +13,7 @@ from smf.file_digests import FileDigests
 from smf.lost import lost_files
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.streams.formats import OWN_FORMATS
-from smf.streams.known_rows import KNOWN, known_sets, only_unknown_facts
+from smf.streams.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
 from smf.user_files import UserFiles
 
 with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:

@@ -130,6 +130,7 @@ rule ask_base:
             "num_fewshot": {name: EXPERIMENT.asking["num_fewshot"].get(name, 0) for name in KNOWN_SETS},
             **{key: EXPERIMENT.asking[key] for key in ("max_new_tokens", "batch_size", "seed", "prompt_format")},
         },
+        neighbours=known_neighbours(EXPERIMENT.config["data"]),
         device=EXPERIMENT.config["device"],
         code=code_of("ask_base.py", *TASK_FILES),
     script:

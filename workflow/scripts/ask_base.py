@@ -16,6 +16,7 @@ with Job(snakemake) as job:
         (asked.labels, kept.labels),
         num_items=checked["evaluation"]["num_items"],
         num_facts=checked["stream"]["num_facts"],
+        **snakemake.params.neighbours,
         device=snakemake.params.device,
         report_path=kept.report,
         resume=job.resume,
