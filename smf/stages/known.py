@@ -82,14 +82,14 @@ def ask_base(
         report["facts"] = {"asked": len(facts), "kept": len(unknown)}
         logger.info("facts: of %d the base model answers %d right, %d not at all", len(facts), len(known), len(unknown))
         short += _too_few_facts(**report["facts"], num_facts=num_facts)
-        if neighbours:
-            try:
-                unknown = with_neighbours(unknown, known, neighbours, seed, chosen=_ANSWERED, remedy="raise")
-            except ConfigError as failure:
-                short.append(str(failure))
-    if short:
+    try:
+        if short:
+            raise ConfigError("; ".join(short))
+        if facts_paths is not None and neighbours:
+            unknown = with_neighbours(unknown, known, neighbours, seed, chosen=_ANSWERED, remedy="raise")
+    except ConfigError:
         tape.keep()  # with other numbers the same is asked
-        raise ConfigError("; ".join(short))
+        raise
     for name, (_, path) in set_paths.items():
         write_jsonl(path, kept[name])
     if facts_paths is not None:

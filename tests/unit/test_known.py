@@ -192,12 +192,10 @@ def test_neighbours_of_unknown_facts_are_those_that_the_base_answers(base):
         assert fact.locality_answers == known.answers[:1]
     (folder / "known/facts.jsonl").unlink()
     with pytest.raises(ConfigError) as caught:
-        asked(folder, num_items=None, num_facts=3, neighbours=2)
+        asked(folder, num_items=None, num_facts=2, neighbours=2)
     assert str(caught.value) == (
-        "the base model does not answer 2 of the 3 facts of data.collection.facts (unknown_only), but stream.num_facts "
-        "is 3; lower it, raise data.collection.facts.num_rows, or drop unknown_only; data.collection.facts.neighbours "
-        f"is 2, but only 1 questions that the base model answers have other answers than {FACTS[0].question!r}; lower "
-        "it, or raise data.collection.facts.num_rows"
+        "data.collection.facts.neighbours is 2, but only 1 questions that the base model answers have other answers "
+        f"than {FACTS[0].question!r}; lower it, or raise data.collection.facts.num_rows"
     )
     assert not (folder / "known/facts.jsonl").exists()
 
