@@ -1,7 +1,6 @@
 """Config files as people write them: what one takes out of another, and YAML's traps by file and line."""
 
 import copy
-import re
 
 import pytest
 import yaml
@@ -11,6 +10,7 @@ from smf.config_files import ConfigFiles, typed
 from smf.errors import ConfigError
 from smf.experiment import Experiment
 from smf.plan import main as plan
+from tests.pages import example
 from tests.workflow.runs import ROOT, merged, tiny, tiny_config
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
@@ -303,10 +303,8 @@ def test_what_a_merge_takes_over_is_wrong_where_it_is_written(refusal):
     assert refusal(text).endswith("[mine.yaml, line 3]")
 
 
-def test_the_readmes_overlay_leaves_out_two_methods_and_keeps_one_seed(tmp_path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"<!-- example: overlay -->\n```yaml\n(.*?)```", readme, re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(text)
+def test_the_documented_overlay_leaves_out_two_methods_and_keeps_one_seed(tmp_path):
+    (tmp_path / "mine.yaml").write_text(example("overlay"))
     files = ConfigFiles([ROOT / "config.yaml", tmp_path / "mine.yaml"])
     found = Experiment(files.config, SCHEMA)
     files.require_underneath(found.removed)

@@ -1,4 +1,4 @@
-"""The README says what is there: files, rules, metrics, and commands that Snakemake accepts."""
+"""README and docs say what is there: files, rules, metrics, and commands that Snakemake accepts."""
 
 import re
 import shlex
@@ -6,31 +6,48 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from smf.evaluation.metrics import FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, metrics_of
+from smf.methods.registry import method_class, method_kinds
+from smf.selection.names import SELECTORS
+from tests.pages import PAGES, README, only_match
 from tests.workflow.runs import ROOT, Job, copy_sources, snakemake
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-HOUSE = re.search(r"^## The house\n\n((?: {4}.*\n)+)", README, re.MULTILINE)[1]
-COMMANDS = sorted(set(re.findall(r"`\.venv/bin/snakemake ?([^`]*)`", README)))
+MOST_LINES = 180
+COMMANDS = sorted(
+    {
+        " ".join(command.split())
+        for text in PAGES.values()
+        for command in re.findall(r"`\.venv/bin/snakemake ?([^`]*)`", text)
+        if "--report" not in command and "--unlock" not in command
+    }
+)
 
 
-def paths_of_the_house():
+def paths_of_the_house(page):
+    """The paths that the map of a page names: indented lines below "The house", the first word of each a path."""
+    (lines,) = re.findall(r"^#+ The house\n(?:.+\n|\n(?! {4}))*\n((?: {4}.*\n)+)", PAGES[page], re.MULTILINE)
     folder = ""
-    for line in HOUSE.splitlines():
+    for line in lines.splitlines():
         indent, name = re.match(r" {4}( *)(\S+)", line).groups()
         path = folder + name if indent else name
         folder = name if not indent else folder
         yield path
 
 
-@pytest.mark.parametrize("path", list(paths_of_the_house()))
-def test_the_map_names_what_exists(path):
+@pytest.mark.parametrize("path", sorted({*paths_of_the_house("README.md"), *paths_of_the_house("docs/house.md")}))
+def test_the_maps_name_what_exists(path):
     assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file()
 
 
-def test_the_map_names_every_part_of_the_library_and_of_the_workflow():
-    named = {path.rstrip("/") for path in paths_of_the_house()}
+def test_the_readmes_map_names_every_folder_of_the_library():
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "smf").glob("*/__init__.py")}
+    assert folders <= {path.rstrip("/") for path in paths_of_the_house("README.md")}
+
+
+def test_the_whole_map_names_every_part_of_the_library_and_of_the_workflow():
+    named = {path.rstrip("/") for path in paths_of_the_house("docs/house.md")}
     for folder in ("smf", "workflow", "tests"):
         parts = {
             path for path in (ROOT / folder).iterdir() if path.name not in ("__init__.py", "__pycache__", "helpers.py")
@@ -38,15 +55,57 @@ def test_the_map_names_every_part_of_the_library_and_of_the_workflow():
         assert {path.relative_to(ROOT).as_posix() for path in parts} <= named
 
 
+def test_the_readme_says_where_a_key_a_selector_a_probe_a_figure_and_a_rule_are():
+    rows = re.search(r"^\| to find \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)[1].splitlines()
+    assert len(rows) == 5
+    for row in rows:
+        paths = re.findall(r"`([^`]+)`", row.split("|")[2])
+        assert paths
+        assert all(list(ROOT.glob(re.sub(r"<\w+>", "*", path))) for path in paths)
+
+
+def test_the_readme_is_read_in_a_minute_and_leads_to_every_page():
+    assert len(README.splitlines()) <= MOST_LINES
+    assert {page for page in PAGES if f"]({page})" not in README} == {"README.md"}
+
+
+def test_the_readmes_results_are_those_of_the_docs():
+    section = re.search(r"^## The result\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)[1]
+    rows = re.findall(r"^\| `.*$", section, re.MULTILINE)
+    assert rows
+    pages = "".join(text for page, text in PAGES.items() if page.startswith("docs/"))
+    assert [row for row in rows if row not in pages] == []
+
+
+def table_of(heading):
+    """The first column of the table on some page whose first heading is this."""
+    rows = only_match(rf"^\| {heading} \|.*\n\|---.*\n((?:\|.*\n)+)").splitlines()
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def test_the_docs_name_every_section_of_the_config():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    assert sorted(table_of("section")) == sorted(schema["properties"])
+
+
+def test_the_docs_name_every_kind_of_method_its_start_model_and_every_selector():
+    assert sorted(table_of("`kind`")) == method_kinds()
+    starts = only_match(r"^\| `kind` \|.*\n\|---.*\n((?:\|.*\n)+)").splitlines()
+    assert [row.split("|")[3].strip(" `") for row in starts] == [
+        method_class(kind).starts_from for kind in table_of("`kind`")
+    ]
+    assert table_of("`selector`") == list(SELECTORS)
+
+
 def test_the_stages_are_the_rules_of_the_workflow():
     text = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
     rules = set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)", text, re.MULTILINE))
-    (sentence,) = re.findall(r"- The stages are (.*?)\.\n", README, re.DOTALL)
+    sentence = only_match(r"(?s:- The stages are (.*?)\.\n)")
     assert set(re.findall(r"`(\w+)`", sentence)) == rules
 
 
 def test_all_metrics_are_explained():
-    table = README.split("| metric | question |")[1].split("\n\n")[0]
+    table = only_match(r"^\| metric \| question \|\n((?:\|.*\n)+)")
     assert set(re.findall(r"`(\w+)`", table)) == {
         *metrics_of({"nq": "questions", "hellaswag": "choices"}),
         *FACTS_METRICS,
@@ -59,7 +118,7 @@ LARGEST_PICTURE = 150_000
 
 
 def faults_of_pictures(text, root):
-    """Pictures that a README shows and a reader would miss, wait for, or could not make again."""
+    """Pictures that a page shows and a reader would miss, wait for, or could not make again; paths from root on."""
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
         if not (root / path).is_file():
             yield f"{path} is missing"
@@ -129,7 +188,7 @@ def checkout(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("arguments", [command for command in COMMANDS if "--report" not in command])
+@pytest.mark.parametrize("arguments", COMMANDS)
 def test_snakemake_accepts_the_command(checkout, arguments):
     outcome = snakemake(checkout, checkout, "--dry-run", *shlex.split(arguments))
     assert outcome.code == 0, outcome.text

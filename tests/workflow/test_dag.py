@@ -25,6 +25,7 @@ from smf.experiment import Experiment
 from smf.models.checkpoint import save_checkpoint
 from smf.sizing.work import Work
 from tests.helpers import base_model, tokenizer
+from tests.pages import PAGES, example, only_match
 from tests.workflow.runs import (
     ENVIRONMENT,
     ROOT,
@@ -38,7 +39,6 @@ from tests.workflow.runs import (
     tiny_config,
 )
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 EVERYTHING = (
     "all",
@@ -161,13 +161,6 @@ def table_bytes(folder):
 
 def append(path, text):
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
-
-
-def example(name):
-    """A code block of the README that is marked as an example."""
-    blocks = re.findall(rf"<!-- example: {re.escape(name)} -->\n+```\w+\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 1, f"the README has {len(blocks)} examples {name!r}"
-    return blocks[0]
 
 
 # What is planned from nothing
@@ -380,8 +373,8 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished):
 
 
 @pytest.mark.slow
-def test_every_path_that_the_readme_lists_is_there(finished):
-    (table,) = re.findall(r"^\| path below .*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+def test_every_path_that_the_docs_list_is_there(finished):
+    table = only_match(r"^\| path below .*\n\|---.*\n((?:\|.*\n)+)")
     spans = re.findall(r"`([^`]+)`", "".join(row.split("|")[1] for row in table.splitlines()))
     assert len(spans) > 10
     for span in spans:
@@ -392,7 +385,7 @@ def test_every_path_that_the_readme_lists_is_there(finished):
 
 
 @pytest.mark.slow
-def test_the_readme_loads_the_healed_model(finished):
+def test_the_documented_code_loads_the_healed_model(finished):
     code = example("loading") + "\nprint(type(model).__name__, tokenizer.pad_token_id is not None)"
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -409,12 +402,11 @@ def test_the_readme_loads_the_healed_model(finished):
 
 @pytest.mark.slow
 def test_the_documented_session_teaches_asks_forgets_and_asks_again(finished, tmp_path):
-    document = (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
-    (fact,) = re.findall(r'^    (\{"fact_id".*)$', document, re.MULTILINE)
+    (fact,) = re.findall(r'^    (\{"fact_id".*)$', PAGES["docs/patches.md"], re.MULTILINE)
     (tmp_path / "facts.jsonl").write_text(fact + "\n", encoding="utf-8")
     (tmp_path / "results").symlink_to(finished / "results")
-    (session,) = re.findall(r"<!-- example: teach -->\n+```\n(.*?)```", document, re.DOTALL)
-    calls = [shlex.split(line.removeprefix("$ smf ")) for line in session.splitlines() if line.startswith("$ smf ")]
+    lines = example("teach").splitlines()
+    calls = [shlex.split(line.removeprefix("$ smf ")) for line in lines if line.startswith("$ smf ")]
     assert [call[0] for call in calls] == ["teach", "ask", "patch", "ask"]
     calls.append([part for part in calls[-1] if part != "patch.safetensors"])
     said = []
@@ -653,11 +645,11 @@ def test_the_users_files_make_stale_what_was_made_of_what_they_held(sources, own
     assert plan("--dry-run").counts == {"prepare_data": 1, "base_model": 1}
 
 
-# The README's examples
+# The documented examples
 
 
 @pytest.mark.slow
-def test_the_readmes_method_is_added_by_the_config_alone(replan):
+def test_the_documented_method_is_added_by_the_config_alone(replan):
     method = yaml.safe_load(example("method"))["methods"]
     (name,) = method
     outcome = replan("all", methods=method)
@@ -665,7 +657,7 @@ def test_the_readmes_method_is_added_by_the_config_alone(replan):
 
 
 @pytest.mark.slow
-def test_the_readmes_kind_is_added_by_one_file(copy_of_finished, tmp_path):
+def test_the_documented_kind_is_added_by_one_file(copy_of_finished, tmp_path):
     changed = copy_sources(tmp_path / "sources")
     (changed / "smf/methods/bitfit.py").write_text(example("kind"), encoding="utf-8")
     method = yaml.safe_load(example("method of the new kind"))["methods"]
