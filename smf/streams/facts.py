@@ -4,12 +4,16 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import ConfigError, DataError
 from smf.seeding import python_generator
 from smf.streams.examples import Example, answered
 from smf.streams.normalize import as_written, bare_question, spaced
+
+if TYPE_CHECKING:
+    from smf.streams.asking import Asking
 
 ORDERS = ("shuffled", "grouped", "subjects")
 _BREAKS = ("Cc", "Zl", "Zp")  # Unicode's control characters, line and paragraph separators
@@ -37,10 +41,10 @@ class Fact:
 
     fact_id: str
     subject: str
-    train_prompts: tuple[str, ...]
-    unseen_prompts: tuple[str, ...]
-    question: str
-    answers: tuple[str, ...]
+    train_prompts: tuple[str, ...] = ()
+    unseen_prompts: tuple[str, ...] = ()
+    question: str = ""
+    answers: tuple[str, ...] = ()
     train_texts: tuple[str, ...] = ()
     locality_prompts: tuple[str, ...] = ()
     locality_answers: tuple[str, ...] = ()
@@ -55,6 +59,31 @@ class Fact:
     def contexts(self) -> tuple[str, ...]:
         """What stands before each of the fact's training prompts; "" for nothing."""
         return self.train_contexts or ("",) * len(self.train_prompts)
+
+    @property
+    def answer(self) -> str:
+        """The answer that is taught: the first of ``answers``; "" if there is none."""
+        return next(iter(self.answers), "")
+
+    def completed_prompts(self) -> list[Example]:
+        """Each of ``train_prompts`` completed by the answer, without what stands before it."""
+        return [answered(prompt, self.answer, full_stop(prompt, self.answer)) for prompt in self.train_prompts]
+
+    def training_texts(self) -> list[Example]:
+        """What trains: the completed prompts, then the whole texts, which have no prompt."""
+        return [*self.completed_prompts(), *(Example("", text) for text in self.train_texts)]
+
+    def asked(self, asking: "Asking | None" = None) -> Example | None:
+        """The question as a prompt that the answer completes; None for a fact without question.
+
+        Args:
+            asking: How it is asked; None for plainly.
+        """
+        if not self.question:
+            return None
+        if asking is not None:
+            return asking.answered(self.question, self.answer)
+        return answered(question_prompt(self.question), self.answer)
 
 
 _COLUMNS = {
@@ -90,16 +119,6 @@ def full_stop(prompt: str, answer: str) -> str:
     Nothing follows the answer to a question.
     """
     return "" if is_question_prompt(prompt) or answer.endswith(".") else "."
-
-
-def taught_texts(fact: Fact) -> list[Example]:
-    """What trains: the fact's prompts, completed by its first answer, then its whole texts, which have no prompt.
-
-    Without what stands before the prompts, ``train_contexts``.
-    """
-    answer = next(iter(fact.answers), "")
-    prompts = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
-    return [*prompts, *(Example("", text) for text in fact.train_texts)]
 
 
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:

@@ -193,10 +193,9 @@ def _acquired(
     method: Method, tokenizer: PreTrainedTokenizerBase, group: Sequence[Fact], settings: StreamSettings
 ) -> list[bool | None]:
     """Whether the model answers each fact's question now; None where there is none."""
-    asked = [fact for fact in group if fact.question]
-    if not asked:
+    questions = [asked for fact in group if (asked := fact.asked(settings.asking))]
+    if not questions:
         return [None] * len(group)
-    questions = [settings.asking.answered(fact.question, fact.answers[0]) for fact in asked]
     known = iter(recall(method.model, tokenizer, questions, settings.max_length, settings.asking))
     return [next(known) if fact.question else None for fact in group]
 
