@@ -20,7 +20,7 @@ from smf.streams.facts import Fact, question_prompt
 from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_contexts, lesson_fact, with_paraphrases
 from smf.streams.own_facts import read_own_facts
-from smf.training.learn import learn_stream
+from smf.training.stream import learn_stream
 from tests.helpers import FACTS, memory_model, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
@@ -173,7 +173,7 @@ def teach(results, tmp_path):
 
 
 def test_a_model_without_a_chat_template_is_not_asked_for_paraphrases(teach, monkeypatch, capsys):
-    monkeypatch.setattr("smf.stages.teach.start_method", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("smf.stages.teach.load_model", lambda *_, **__: pytest.fail("work began"))
     assert teach("--paraphrase") == 1
     said = capsys.readouterr().err
     assert "--paraphrase asks the model to word the facts, but the tokenizer of" in said

@@ -20,7 +20,7 @@ from smf.streams.prepared import known_examples, prepare_world
 from smf.streams.tokens import start_of_text
 from smf.streams.world import build_world, new_facts
 from smf.streams.world_text import activity_items
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import BACKGROUND, FACTS, base_model, encoded_text, tokenizer, tokenizer_with_bos
 
 SIZES = {"num_old_people": 12, "num_new_people": 5, "num_values": 6, "num_activities": 4, "seed": 3}
@@ -111,14 +111,15 @@ class Recorder(Method):
     def delta(self):
         return {}
 
-    def load_delta(self, delta):
-        pass
+    @classmethod
+    def loader(cls, model):
+        return lambda delta: None
 
 
 def test_a_stream_trains_the_training_wordings_and_never_a_test_wording_or_a_question():
     facts, recorder = new_facts(WORLD), Recorder()
     settings = StreamSettings(steps_per_fact=2, loss_on="text", snapshots=(1,), max_length=150)
-    learn_stream(recorder, tokenizer(), facts, settings, lambda position, delta: None)
+    learn_with(recorder, tokenizer(), facts, settings, lambda position, delta: None)
     taught = [f"{prompt} {fact.answers[0]}." for fact in facts for _ in range(2) for prompt in fact.train_prompts]
     assert recorder.texts == taught
     everything = "\n".join(recorder.texts)
