@@ -37,6 +37,14 @@ class Fact:
         is_passage: Whether ``train_texts`` is a part of a document, and not a statement of the answer.
         train_contexts: What stands before each of ``train_prompts``, one a prompt ("" for nothing); empty where nothing
             stands before any. A model reads it, and it is no part of the fact: sparse memory writes nothing there.
+
+    Example:
+        >>> fact = Fact(
+        ...     fact_id="veskaria-capital", subject="Veskaria", question="what is the capital of Veskaria",
+        ...     train_prompts=("The capital of Veskaria is",), answers=("Port Elmsworth",),
+        ... )
+        >>> fact.completed_prompts()
+        [Example(prompt='The capital of Veskaria is', completion=' Port Elmsworth.')]
     """
 
     fact_id: str
@@ -132,6 +140,10 @@ def read_facts(path: str | Path) -> list[Fact]:
 
     Raises:
         DataError: The file is missing, a row is broken or incomplete, or two facts share an id; names file and line.
+
+    Example:
+        >>> read_facts("facts.jsonl")[0].answer
+        'Tarnow'
     """
     facts, lines = [], {}
     for number, row in enumerate(read_jsonl(path, _COLUMNS, optional=_OPTIONAL), start=1):
