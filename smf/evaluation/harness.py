@@ -58,6 +58,10 @@ class EvaluationSettings:
             model is measured at most (:mod:`smf.evaluation.divergence`); a seeded subset, 0 for none.
         kl_facts: On which texts of the facts taught so far it is measured, the attributes of
             :class:`smf.evaluation.divergence.TaughtTexts`; None for none.
+
+    Example:
+        >>> EvaluationSettings(num_items={"nq": 300}).num_items["nq"]
+        300
     """
 
     num_items: Mapping[str, int | None] = field(default_factory=dict)

@@ -421,7 +421,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest_known_one(kind, near):
 
 
 def test_helpers_are_not_kinds():
-    for name in ("method", "registry", "dense", "ordinary_text", "replay", "nothing like it"):
+    for name in ("method", "registry", "dense", "deltas", "settings", "ordinary_text", "replay", "nothing like it"):
         with pytest.raises(ConfigError, match="unknown method kind"):
             method_class(name)
 
