@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError
+from smf.methods.deltas import Load, shapes
 from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod, num_moments
-from smf.methods.method import Footprint, StepReport, shapes
+from smf.methods.method import Footprint, StepReport
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from smf.streams.batches import Batch
 
@@ -37,6 +39,12 @@ class LoRA(DenseMethod):
     }
 
     def __init__(self, model, settings, background, seed, texts=None):
+        super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
+        self._num_steps = 0
+
+    @classmethod
+    def extended(cls, model, settings, seed):
+        """The model with adapters, which change nothing before they are trained."""
         import peft
         import torch
 
@@ -51,9 +59,7 @@ class LoRA(DenseMethod):
         )
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "lora"))
-            model = peft.get_peft_model(model, config)
-        super().__init__(model, settings, background, seed, texts)
-        self._num_steps = 0
+            return peft.get_peft_model(model, config)
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
@@ -101,11 +107,16 @@ class LoRA(DenseMethod):
 
         return {name: tensor.detach().clone() for name, tensor in peft.get_peft_model_state_dict(self.model).items()}
 
-    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Overwrite the adapters."""
+    @classmethod
+    def loader(cls, model: PreTrainedModel) -> Load:
+        """Overwrites the adapters."""
         import peft
 
-        expected = peft.get_peft_model_state_dict(self.model)
-        if shapes(delta) != shapes(expected):
-            raise CheckpointError("the delta holds other adapters than the settings describe; learn the stream again")
-        peft.set_peft_model_state_dict(self.model, dict(delta))
+        def load(delta: Mapping[str, Tensor]) -> None:
+            if shapes(delta) != shapes(peft.get_peft_model_state_dict(model)):
+                raise CheckpointError(
+                    "the delta holds other adapters than the settings describe; learn the stream again"
+                )
+            peft.set_peft_model_state_dict(model, dict(delta))
+
+        return load

@@ -38,6 +38,13 @@ class MemorySettings:
             ``values``: the value table; the output map is drawn, and the first gradient step reaches the values, so
             that the model needs no healing. In mode ``replace`` either start changes the model: with ``output`` all is
             drawn, with ``values`` the model is the base without the network.
+
+    Example:
+        >>> memory = MemorySettings(
+        ...     layers=(1,), mode="additive", num_keys=256, num_heads=4, top_k=16, key_dim=128, value_dim=576
+        ... )
+        >>> memory.start
+        'output'
     """
 
     layers: tuple[int, ...]

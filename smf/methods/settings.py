@@ -1,0 +1,58 @@
+"""The settings of a method for those who write no config: checked and complete from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from jsonschema import Draft202012Validator
+
+from smf.errors import ConfigError
+from smf.methods.registry import method_class, unknown_name
+
+
+class MethodSettings(Mapping):
+    """A kind of method and its settings, with the defaults of those that are not given. It cannot be changed.
+
+    Args:
+        kind: ``smf``, ``full``, ``lora`` or another kind; see :func:`smf.methods.registry.method_kinds`.
+        settings: By name, as in the config's ``methods`` (docs/selection.md has those of ``smf``).
+
+    Raises:
+        ConfigError: There is no such kind or setting, a value is missing or out of range, or two do not go together.
+
+    Example:
+        >>> MethodSettings("lora", learning_rate=1e-4)["rank"]
+        16
+        >>> MethodSettings("smf", top_tt=8)
+        Traceback (most recent call last):
+        smf.errors.ConfigError: unknown setting of method kind smf 'top_tt'; did you mean 'top_t'? known: ...
+    """
+
+    def __init__(self, kind: str, **settings: object):
+        method = method_class(kind)
+        for name in settings:
+            if name not in method.schema:
+                raise ConfigError(unknown_name(f"setting of method kind {kind}", name, method.schema), (name,))
+        whole = method.with_defaults(settings)
+        if missing := [name for name in method.required if name not in whole]:
+            raise ConfigError(f"method kind {kind} needs {missing[0]}; give it a value", (missing[0],))
+        for name, value in whole.items():
+            for error in Draft202012Validator(method.schema[name]).iter_errors(value):
+                what = method.schema[name].get("description", "")
+                raise ConfigError(f"{name} of method kind {kind}: {error.message}. {what}", (name,))
+        if wrong := method.disagreement(whole):
+            raise ConfigError(f"method kind {kind}: {wrong}")
+        self._settings = {"kind": kind, **whole}
+
+    def __getitem__(self, name: str) -> object:
+        return self._settings[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self._settings.items() if name != "kind")
+        return f"MethodSettings({self._settings['kind']!r}, {given})"
