@@ -12,7 +12,8 @@ from smf.model_folder import COUNTS_FILE
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.selection.background import BackgroundCounts, count_background
 from smf.stages.given_files import read_user_texts
-from smf.stages.retrofit_folder import OWN_TEXT, Retrofit, _batches, retrofit_folder
+from smf.stages.retrofit_folder import OWN_TEXT, Retrofit, retrofit_folder
+from smf.streams.background_texts import text_batches
 from smf.streams.batches import collate, encode
 from smf.streams.examples import Example
 from tests.helpers import FAMILIES, MAX_LENGTH, base_model, logits, memory_model, same_bytes, tokenizer
@@ -89,7 +90,8 @@ def test_the_counts_are_those_of_every_text_once(base, tmp_path):
 
 def test_of_a_large_text_a_random_part_is_counted_none_of_it_twice(tmp_path):
     texts = [Example("", f"{number}, {number + 1}") for number in range(3000)]
-    stream, number = _batches(tokenizer(), texts)
+    stream = text_batches(tokenizer(), texts)
+    number = sum(len(batch.input_ids_BT) for batch in stream)
     rows = [tuple(row) for batch in stream for row in batch.input_ids_BT.tolist()]
     assert (len(stream), number, len({tuple(filter(None, row)) for row in rows})) == (200, 800, 800)
 
