@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import line, row
 from smf.artifacts import write_json
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 MADE_ANEW = ("runs", "tables", "figures", "logs", "benchmarks", "resume")

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import line, ratio, row
 from smf.artifacts import copy_file, write_json
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 from smf.resume import NO_RESUME, Resume
 from smf.stages.base_model import make_base_model
 from smf.stages.evaluate import evaluate_run

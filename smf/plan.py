@@ -13,9 +13,9 @@ from pathlib import Path
 
 import yaml
 
-from smf.config_files import ConfigFiles
+from smf.config.experiment import Experiment
+from smf.config.overlays import ConfigFiles
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.stages.plan import describe_plan
 
 _SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from smf.config_files import ConfigFiles, typed
+from smf.config.experiment import Experiment
+from smf.config.overlays import ConfigFiles, typed
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.plan import main as plan
 from tests.workflow.runs import ROOT, merged, tiny, tiny_config
 

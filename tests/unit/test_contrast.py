@@ -8,8 +8,8 @@ import yaml
 
 from smf import cli
 from smf.artifacts import read_jsonl, write_jsonl
+from smf.config.experiment import Experiment
 from smf.errors import CheckpointError, ConfigError
-from smf.experiment import Experiment
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts
 from smf.selection.joined import joined, read_background

@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from smf.artifacts import read_table
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError, DataError
 from smf.evaluation.core_sets import CORE_SET_COLUMNS, answered_shares, core_sets_table
-from smf.experiment import Experiment
 from smf.memory import record_slot_reads
 from smf.methods.method import language_model_loss
 from smf.methods.smf import SparseMemoryFinetuning

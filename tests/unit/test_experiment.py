@@ -7,8 +7,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.methods.registry import method_class, method_kinds
 from tests.workflow.runs import ROOT, merged, tiny
 

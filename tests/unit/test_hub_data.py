@@ -14,7 +14,7 @@ import yaml
 import zstandard
 
 from smf.artifacts import read_json, read_jsonl
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 from smf.streams.facts import read_facts
 from tests.unit.data_hub import commit_of, serve
 

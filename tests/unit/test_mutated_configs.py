@@ -8,9 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smf.config_files import ConfigFiles
+from smf.config.experiment import Experiment
+from smf.config.overlays import ConfigFiles
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.stages.plan import describe_plan
 from tests.workflow.runs import ROOT
 

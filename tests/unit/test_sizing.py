@@ -8,8 +8,8 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.memory import product_keys
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds

@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError, TrainingError
-from smf.experiment import Experiment
 from smf.memory import RowGradient
 from smf.memory.polyak import LONGEST, StepShares, polyak_rate, polyak_share
 from smf.methods.method import StepReport, language_model_loss

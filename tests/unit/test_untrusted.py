@@ -7,8 +7,8 @@ import re
 import pytest
 import yaml
 
+from smf.config.experiment import Experiment
 from smf.errors import CheckpointError, ConfigError
-from smf.experiment import Experiment
 from smf.models.checkpoint import load_model, save_checkpoint
 from tests.helpers import base_model, tokenizer
 from tests.workflow.runs import ROOT, tiny

@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 from smf.artifacts import read_json, sha256, write_json, write_jsonl
+from smf.config.experiment import Experiment
 from smf.evaluation.metrics import FACTS_METRICS, metrics_of
 from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
 from smf.evaluation.summary import SUMMARY_COLUMNS
 from smf.evaluation.tuning import tuning_columns
-from smf.experiment import Experiment
 from smf.models.checkpoint import save_checkpoint
 from smf.sizing.work import Work
 from tests.helpers import base_model, tokenizer

@@ -8,7 +8,7 @@ import yaml
 from snakemake.utils import update_config
 
 from smf.code_digest import code_digest, package_file
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 from smf.file_digests import FileDigests
 from smf.lost import lost_files
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES

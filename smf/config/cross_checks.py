@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 
+from smf.config.base_checks import check_base, known_num_layers
+from smf.config.data_checks import check_data
 from smf.errors import ConfigError, refuse
-from smf.expected_base import check_base, known_num_layers
-from smf.expected_data import check_data
 from smf.selection.names import ALL_ACCESSED
 from smf.streams.passes import Passes
 

@@ -4,17 +4,17 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.agreement import check_agreement, require_contrast
-from smf.config_schema import check, key_places, unshared
+from smf.config.base_checks import known_num_layers
+from smf.config.checking import check, key_places, unshared
+from smf.config.cross_checks import check_agreement, require_contrast
+from smf.config.data_checks import check_evaluation
+from smf.config.methods import check_method, method_settings
+from smf.config.sweeps import Trial, check_sweeps, trials
 from smf.errors import ConfigError
 from smf.evaluation.metrics import MEASURES, TASK
-from smf.expected_base import known_num_layers
-from smf.expected_data import check_evaluation
-from smf.method_settings import check_method, method_settings
 from smf.methods.registry import method_class
 from smf.selection.names import ALL_ACCESSED
 from smf.streams.formats import probe_kind
-from smf.sweeps import Trial, check_sweeps, trials
 
 _LEARNING = (
     "steps_per_fact",

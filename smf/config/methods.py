@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from smf.config_schema import check
+from smf.config.checking import check
 from smf.errors import ConfigError, Key
 from smf.methods.registry import method_class
 
