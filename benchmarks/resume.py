@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of the pretraining, which is cut short")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/resume.json"))
     options = parser.parse_args()
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    experiment = Experiment(yaml.safe_load(options.config.read_text(encoding="utf-8")), schema)
+    experiment = Experiment(yaml.safe_load(options.config.read_text(encoding="utf-8")))
     interval = options.interval or float(experiment.config["resume_interval"])
     if options.repeats < 2:
         parser.error("--repeats must be at least 2")

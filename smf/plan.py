@@ -11,14 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from smf.config.experiment import Experiment
 from smf.config.overlays import ConfigFiles
 from smf.errors import ConfigError
 from smf.stages.plan import describe_plan
-
-_SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         config = files.config
         if options.memory is not None:
             config["device_memory"] = options.memory
-        experiment = Experiment(config, yaml.safe_load(_SCHEMA.read_text(encoding="utf-8")))
+        experiment = Experiment(config)
         files.require_underneath(experiment.removed)
         sys.stdout.write(describe_plan(experiment.config, experiment.probes, experiment.positions))
     except ConfigError as error:

@@ -10,7 +10,7 @@ import smf.methods
 from smf.errors import ConfigError, did_you_mean
 from smf.methods.method import Method
 
-_NOT_KINDS = {"method", "registry", "dense", "memory_passes", "ordinary_text", "replay"}
+_NOT_KINDS = {"method", "registry", "dense", "memory_passes", "ordinary_text", "replay", "kind_settings"}
 
 
 def method_kinds() -> list[str]:

@@ -1,13 +1,12 @@
 """Retrofit: a pretrained language model gets memory layers."""
 
-from dataclasses import asdict
-
 import torch
 from transformers import PreTrainedModel
 
-from smf.models.config import MemoryConfig, MemorySettings
+from smf.models.config import MemoryConfig
 from smf.models.memory_model import MemoryForCausalLM
 from smf.seeding import derive_seed
+from smf.settings.memory import MemorySettings
 
 
 def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> MemoryForCausalLM:
@@ -25,7 +24,6 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> Memo
     Raises:
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
     """
-    memory = {**asdict(settings), "layers": list(settings.layers)}
     # Where the base lay does not make it another model, and would make the hash another one.
     text_config = {key: value for key, value in base.config.to_dict().items() if key != "_name_or_path"}
     config = MemoryConfig(
@@ -35,7 +33,7 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> Memo
         pad_token_id=base.config.pad_token_id,
         bos_token_id=base.config.bos_token_id,
         eos_token_id=base.config.eos_token_id,
-        **memory,
+        **settings.plain(),
     )
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "retrofit"))

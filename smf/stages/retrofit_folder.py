@@ -18,7 +18,7 @@ from smf.errors import CheckpointError, refuse
 from smf.logs import progress
 from smf.model_folder import COUNTS_FILE
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
-from smf.models.config import MODEL_TYPE, MemorySettings
+from smf.models.config import MODEL_TYPE
 from smf.models.device import require_device
 from smf.models.hub import download_model
 from smf.models.memory_model import decoder_blocks
@@ -26,6 +26,7 @@ from smf.models.retrofit import retrofit
 from smf.models.vocabulary import read_config
 from smf.seeding import python_generator
 from smf.selection.background import count_background
+from smf.settings.memory import MemorySettings
 from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.keeping import reserved
 from smf.stages.model_asking import num_questions, right_by_format, write_format
@@ -179,7 +180,7 @@ def _batches(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Example]) -> tu
 def _memory(chosen: Retrofit, num_blocks: int, hidden_size: int) -> MemorySettings:
     low = min(num_blocks - 1, max(1, round(_DEPTH * num_blocks)))
     return MemorySettings(
-        layers=tuple(sorted(set(chosen.layers))) if chosen.layers else (low,),
+        layers=sorted(set(chosen.layers)) if chosen.layers else [low],
         mode="additive",
         num_keys=chosen.num_keys,
         num_heads=4,

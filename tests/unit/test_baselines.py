@@ -23,11 +23,11 @@ from tests.helpers import (
     logits,
     memory_model,
     memory_settings,
-    method_settings,
     same_bytes,
     start_method,
     texts,
     tokenizer,
+    typed_settings,
 )
 from tests.unit.test_sizing import qwen, work_of
 
@@ -467,7 +467,7 @@ def shapes():
 
 
 def footprint_of(kind, **settings):
-    return method_class(kind).footprint(method_settings(kind, **settings), *shapes(), num_steps=2, tokens_per_step=24)
+    return method_class(kind).footprint(typed_settings(kind, **settings), *shapes(), num_steps=2, tokens_per_step=24)
 
 
 def parts_of(kind, weight=4, value=4, **settings):
