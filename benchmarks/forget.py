@@ -42,7 +42,7 @@ def main() -> None:
     model, tokenizer, patch = load_model(options.model, "cpu"), load_tokenizer(options.model), read_patch(options.patch)
     require_base(patch, model_hash(options.model), options.patch, options.model)
     facts = [fact for fact in read_facts(options.facts) if fact.question]
-    asked = [Example(question_prompt(fact.question), f" {fact.answers[0]}") for fact in facts]
+    asked = [fact.asked() for fact in facts]
     rows = read_jsonl(options.held_out, {"question": str, "answer": list})
     old = [Example(question_prompt(row["question"]), f" {row['answer'][0]}") for row in rows]
 

@@ -31,7 +31,7 @@ from smf.resume import NO_RESUME, Resume
 from smf.stages.base_model import make_base_model
 from smf.stages.evaluate import evaluate_run
 from smf.stages.heal import write_background_counts
-from smf.stages.learn import learn
+from smf.stages.learn import Learning, Run, learn
 
 ROOT = Path(__file__).parents[1]
 LARGEST_SHARE = 0.02
@@ -127,23 +127,21 @@ def jobs(experiment: Experiment, options: argparse.Namespace, folder: Path) -> d
             resume=resume,
         )  # fmt: skip
 
-    def start(name: str) -> tuple[Path, Path | None]:
-        return results / experiment.start(name), counts if experiment.needs_background(name) else None
+    def run(name: str) -> Run:
+        background = counts if experiment.needs_background(name) else None
+        start, how = results / experiment.start(name), {"seed": config["seeds"][0], "device": config["device"]}
+        return Run(experiment.runs[name], start, stream, background, **how)
 
     def teach(name: str) -> Callable[[Resume], None]:
-        model, background = start(name)
         return lambda resume: learn(
-            experiment.runs[name], experiment.learning, model, background, stream, None,
-            max_length=config["base"]["max_length"], gradient_checkpointing=False, seed=config["seeds"][0],
-            device=config["device"], log_path=folder / "facts.jsonl", resume=resume,
+            run(name), Learning(experiment.learning, config["base"]["max_length"]),
+            log_path=folder / "facts.jsonl", resume=resume,
             delta_paths={position: folder / f"{name}-{position}.safetensors" for position in experiment.positions},
         )  # fmt: skip
 
     def evaluate(name: str) -> Callable[[Resume], None]:
-        model, background = start(name)
         return lambda resume: evaluate_run(
-            name, experiment.runs[name], experiment.asking, model, background, held_out, stream,
-            seed=config["seeds"][0], device=config["device"], resume=resume,
+            name, run(name), experiment.asking, held_out, resume=resume,
             delta_paths={position: folder / f"{name}-{position}.safetensors" for position in experiment.positions},
             score_paths={position: folder / f"{name}-{position}.json" for position in experiment.positions},
         )  # fmt: skip

@@ -15,6 +15,7 @@ from smf.code_meaning import meaning
 PACKAGE = "smf"
 
 LEFT_OUT = {
+    "__init__": "names for those who import smf elsewhere; neither smf itself nor a script imports through it",
     "atomic": "how a file gets to its place; what is in it comes from the caller",
     "code_digest": "finds out what ran",
     "code_meaning": "finds out what ran",
@@ -82,13 +83,13 @@ def _is_left_out(module: str) -> bool:
 
 @cache
 def _files(name: str) -> tuple[Path, ...]:
-    """A module's file and those of the packages above it, which an import runs too."""
+    """A module's file and those of the packages above it, which an import runs too, but for smf's own."""
     parts = name.split(".")[1:]
     if parts and parts[0] in LEFT_OUT:
-        return _files(PACKAGE)
+        return ()
     files = []
     root = _package_root()
-    for depth in range(len(parts) + 1):
+    for depth in range(1, len(parts) + 1):
         place = root.joinpath(*parts[:depth])
         files += [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
     return tuple(files)

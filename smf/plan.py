@@ -17,6 +17,37 @@ from smf.errors import ConfigError
 from smf.stages.plan import describe_plan
 
 
+def load_config(*paths: str | Path) -> Experiment:
+    """Read config files, each laid over those before it, and check them as a whole.
+
+    Args:
+        paths: YAML files, the lowest first, such as ``config.yaml``.
+
+    Returns:
+        The checked experiment: ``config`` with all defaults, ``runs`` with each method's settings, as
+        :func:`smf.training.stream.learn_stream` takes them.
+
+    Raises:
+        ConfigError: Something is wrong; the message names the key, the value, the remedy, and file and line.
+
+    Example:
+        >>> experiment = load_config("config.yaml")
+        >>> experiment.runs["smf_tfidf"]["selector"]
+        'tfidf'
+    """
+    files = ConfigFiles(paths)
+    try:
+        return _checked(files, files.config)
+    except ConfigError as error:
+        raise ConfigError(files.explain(error), error.key) from error
+
+
+def _checked(files: ConfigFiles, config: dict) -> Experiment:
+    experiment = Experiment(config)
+    files.require_underneath(experiment.removed)
+    return experiment
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the plan; 1 if the config is not valid."""
     parser = argparse.ArgumentParser(prog="python -m smf.plan", description=__doc__.splitlines()[0])
@@ -35,8 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         config = files.config
         if options.memory is not None:
             config["device_memory"] = options.memory
-        experiment = Experiment(config)
-        files.require_underneath(experiment.removed)
+        experiment = _checked(files, config)
         sys.stdout.write(describe_plan(experiment.config, experiment.probes, experiment.positions))
     except ConfigError as error:
         sys.stderr.write(f"{files.explain(error) if files else error}\n")

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
-import lm_eval
 from lm_eval.api.model import LM
 from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate
@@ -21,7 +21,7 @@ from smf.evaluation.documents import FACT_FORMS, chosen_facts, fact_documents, l
 from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.metrics import LOCALITY, MEASURES
-from smf.evaluation.named_tasks import named_task, seed_examples, task_scores
+from smf.evaluation.named_tasks import named_task, seed_examples, task_scores, without_run_details
 from smf.resume import Tape
 from smf.streams.asking import Asking, PromptFormat
 from smf.streams.facts import Fact
@@ -58,6 +58,10 @@ class EvaluationSettings:
             model is measured at most (:mod:`smf.evaluation.divergence`); a seeded subset, 0 for none.
         kl_facts: On which texts of the facts taught so far it is measured, the attributes of
             :class:`smf.evaluation.divergence.TaughtTexts`; None for none.
+
+    Example:
+        >>> EvaluationSettings(num_items={"nq": 300}).num_items["nq"]
+        300
     """
 
     num_items: Mapping[str, int | None] = field(default_factory=dict)
@@ -89,13 +93,18 @@ class Evaluator:
         DataError: A data file is missing or holds a broken row, or nothing can be asked of the facts.
         ConfigError: A subset is empty, larger than its file, or leaves too few rows for the solved examples, or
             there is no chat template to ask in.
+
+    Example:
+        >>> evaluator = Evaluator(facts=facts, settings=EvaluationSettings(max_new_tokens=4))
+        >>> [score["metric"] for score in evaluator.evaluate(model, tokenizer)["scores"]]
+        ['facts_seen_f1', 'facts_unseen_f1', 'facts_question_f1']
     """
 
     def __init__(
         self,
-        probes: Mapping[str, tuple[str, str | Path]],
-        facts: Sequence[Fact],
-        settings: EvaluationSettings,
+        probes: Mapping[str, tuple[str, str | Path]] = MappingProxyType({}),
+        facts: Sequence[Fact] = (),
+        settings: EvaluationSettings = EvaluationSettings(),  # noqa: B008 (it is frozen)
         tokenizer: PreTrainedTokenizerBase | None = None,
     ):
         self._asking = Asking(settings.prompt_format, tokenizer)
@@ -179,7 +188,7 @@ class Evaluator:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        position: int,
+        position: int = 0,
         tape: Tape | None = None,
         start: PreTrainedModel | None = None,
     ) -> dict:
@@ -232,7 +241,7 @@ class Evaluator:
             wanted = self._settings.tasks[name].get("metrics")
             scores += task_scores(name, results[name], raw["higher_is_better"][name], wanted)
         scores += [_score(metric, results[task.task_name], "f1") for metric, task in facts.items()]
-        return {"scores": scores, "lm_eval": _without_run_details(raw)}
+        return {"scores": scores, "lm_eval": without_run_details(raw)}
 
     def _warn_of_long_answers(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Say, once, how many held-out questions no model could answer in ``max_new_tokens``."""
@@ -289,11 +298,3 @@ class Evaluator:
 def _score(metric: str, results: Mapping, measure: str) -> dict:
     value, stderr = results[f"{measure},none"], results[f"{measure}_stderr,none"]
     return {"metric": metric, "value": float(value), "stderr": None if stderr == "N/A" else float(stderr)}
-
-
-def _without_run_details(raw: Mapping) -> dict:
-    """lm-eval's results without dates, paths, function addresses and samples."""
-    kept = ("results", "versions", "n-shot", "n-samples", "higher_is_better")
-    settings = ("output_type", "num_fewshot", "generation_kwargs", "target_delimiter", "fewshot_delimiter")
-    configs = {task: {key: config[key] for key in settings if key in config} for task, config in raw["configs"].items()}
-    return {"lm_eval_version": lm_eval.__version__, **{key: raw[key] for key in kept}, "configs": configs}

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+import lm_eval
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 from lm_eval.api.task import Task
@@ -146,3 +147,11 @@ def _members(manager: TaskManager, name: str) -> list[str]:
         return list(entry.tags)
     parts = (entry.cfg or {}).get("task", [])
     return [part if isinstance(part, str) else part.get("task", "") for part in parts if part]
+
+
+def without_run_details(raw: Mapping) -> dict:
+    """lm-eval's results without dates, paths, function addresses and samples."""
+    kept = ("results", "versions", "n-shot", "n-samples", "higher_is_better")
+    settings = ("output_type", "num_fewshot", "generation_kwargs", "target_delimiter", "fewshot_delimiter")
+    configs = {task: {key: config[key] for key in settings if key in config} for task, config in raw["configs"].items()}
+    return {"lm_eval_version": lm_eval.__version__, **{key: raw[key] for key in kept}, "configs": configs}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from smf.methods.deltas import Load, overwrite
 from smf.methods.dense import DenseMethod
-from smf.methods.method import overwrite
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 class FullFinetuning(DenseMethod):
@@ -19,7 +19,8 @@ class FullFinetuning(DenseMethod):
         """All weights; a tied weight once."""
         return {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
 
-    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Overwrite all weights."""
-        parameters = dict(self.model.named_parameters())
-        overwrite(parameters, delta, "other weights than the model; it was made from another base")
+    @classmethod
+    def loader(cls, model: PreTrainedModel) -> Load:
+        """Overwrites all weights."""
+        parameters = dict(model.named_parameters())
+        return lambda delta: overwrite(parameters, delta, "other weights than the model; it was made from another base")

@@ -30,11 +30,12 @@ class KindSettings(Section):
     """What a kind of method can be set to; each kind adds its own keys."""
 
     @classmethod
-    def read(cls, settings: "Mapping | Self") -> Self:
+    def read(cls, settings: "Mapping | Self", where: str = "settings") -> Self:
         """The settings of one method, as a config has them.
 
         Args:
             settings: What is given; what is said of every method is left out. Settings that were read stay as they are.
+            where: What messages call them.
 
         Raises:
             ConfigError: A key is unknown or missing, or its value is not right; the message names it and the remedy.
@@ -42,7 +43,7 @@ class KindSettings(Section):
         if isinstance(settings, cls):
             return settings
         own = {key: value for key, value in settings.items() if key not in MethodEntry.model_fields}
-        return check(own, cls, "settings")[0]
+        return check(own, cls, where)[0]
 
     def disagreement(self) -> str:
         """Which settings do not go together, and the remedy. Empty if all do, the default."""

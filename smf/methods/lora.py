@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from smf.errors import CheckpointError
+from smf.methods.deltas import Load, shapes
 from smf.methods.dense import DenseMethod, DenseSettings, num_moments
 from smf.methods.kind_settings import TargetModules
-from smf.methods.method import Footprint, StepReport, shapes
+from smf.methods.method import Footprint, StepReport
 from smf.settings.section import Count, Number, PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from smf.streams.batches import Batch
 
@@ -38,12 +40,18 @@ class LoRA(DenseMethod):
     settings_class = LoRASettings
 
     def __init__(self, model, settings, background, seed, texts=None):
+        super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
+        self._num_steps = 0
+
+    @classmethod
+    def extended(cls, model, settings, seed):
+        """The model with adapters, which change nothing before they are trained."""
         import peft
         import torch
 
         from smf.seeding import derive_seed
 
-        settings = self.settings_class.read(settings)
+        settings = cls.settings_class.read(settings)
         config = peft.LoraConfig(
             task_type="CAUSAL_LM",
             r=settings.rank,
@@ -53,9 +61,7 @@ class LoRA(DenseMethod):
         )
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "lora"))
-            model = peft.get_peft_model(model, config)
-        super().__init__(model, settings, background, seed, texts)
-        self._num_steps = 0
+            return peft.get_peft_model(model, config)
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
@@ -103,11 +109,16 @@ class LoRA(DenseMethod):
 
         return {name: tensor.detach().clone() for name, tensor in peft.get_peft_model_state_dict(self.model).items()}
 
-    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Overwrite the adapters."""
+    @classmethod
+    def loader(cls, model: PreTrainedModel) -> Load:
+        """Overwrites the adapters."""
         import peft
 
-        expected = peft.get_peft_model_state_dict(self.model)
-        if shapes(delta) != shapes(expected):
-            raise CheckpointError("the delta holds other adapters than the settings describe; learn the stream again")
-        peft.set_peft_model_state_dict(self.model, dict(delta))
+        def load(delta: Mapping[str, Tensor]) -> None:
+            if shapes(delta) != shapes(peft.get_peft_model_state_dict(model)):
+                raise CheckpointError(
+                    "the delta holds other adapters than the settings describe; learn the stream again"
+                )
+            peft.set_peft_model_state_dict(model, dict(delta))
+
+        return load

@@ -6,14 +6,15 @@ their parameters train, so that a comparison tells what the choice of slots does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from smf.methods.deltas import Load, overwrite
 from smf.methods.dense import DenseMethod, num_moments
-from smf.methods.method import Footprint, overwrite
+from smf.methods.method import Footprint
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 class DenseMemory(DenseMethod):
@@ -42,13 +43,18 @@ class DenseMemory(DenseMethod):
             memory_weights=True,
         )
 
-    def _of_memory(self) -> dict[str, Tensor]:
-        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-
     def delta(self) -> dict[str, Tensor]:
         """The parameters of the memory layers."""
-        return {name: parameter.detach().clone() for name, parameter in self._of_memory().items()}
+        return {name: parameter.detach().clone() for name, parameter in _of_memory(self.model).items()}
 
-    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Overwrite the memory layers."""
-        overwrite(self._of_memory(), delta, "other memory layers than the model; learn the stream again")
+    @classmethod
+    def loader(cls, model: PreTrainedModel) -> Load:
+        """Overwrites the memory layers."""
+        parameters = _of_memory(model)
+        return lambda delta: overwrite(parameters, delta, "other memory layers than the model; learn the stream again")
+
+
+def _of_memory(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The parameters of the memory layers, by their names in the model."""
+    own = {id(parameter) for layer in model.memory_layers().values() for parameter in layer.parameters()}
+    return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in own}

@@ -1,7 +1,7 @@
 """What a learning method is: the four questions that each file in this folder answers.
 
 1. Which settings does it take? (``settings_class``) 2. Which model does it start from? (``starts_from``) 3. How does it
-learn from one batch? (``step``) 4. What has it learned? (``delta`` and ``load_delta``)
+learn from one batch? (``step``) 4. What has it learned? (``delta``, and ``holder`` for a model that shall hold it)
 
 The workflow reads ``settings_class``, ``starts_from`` and ``needs_background`` at every start. So the methods here
 import torch, transformers and peft where they use them: a dry run then does not wait for them.
@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from smf.errors import CheckpointError
+from smf.methods.deltas import Holder, Load
 from smf.methods.kind_settings import KindSettings
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import Cache, PreTrainedModel
 
@@ -93,7 +92,7 @@ class Method(ABC):
         settings: The method's settings, as ``settings_class`` declares them, or as a mapping that it reads.
         background: Background counts, if ``needs_background``.
         seed: The run's seed.
-        texts: Background text, if ``needs_texts``; None where nothing will be learned, only a delta loaded.
+        texts: Background text, if ``needs_texts``.
 
     Attributes:
         settings_class: Declares the settings of this kind.
@@ -216,13 +215,34 @@ class Method(ABC):
     def delta(self) -> dict[str, Tensor]:
         """What was learned since the start, as tensors; copies, so that later steps do not change them."""
 
-    @abstractmethod
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
         """Put the start model into the state that ``delta`` describes; deltas of one run may follow in any order.
 
         Raises:
             CheckpointError: The delta does not fit the model.
         """
+        self.loader(self.model)(delta)
+
+    @classmethod
+    def holder(cls, model: PreTrainedModel, settings: Mapping) -> Holder:
+        """A start model that deltas can be put on, without what only learning needs, such as background counts.
+
+        Args:
+            model: The start model; it becomes part of the holder.
+            settings: The method's settings.
+        """
+        model = cls.extended(model, settings, 0)
+        return Holder(model, cls.loader(model))
+
+    @classmethod
+    def extended(cls, model: PreTrainedModel, settings: Mapping, seed: int) -> PreTrainedModel:
+        """The start model with the parameters that the method adds: by default, none."""
+        return model
+
+    @classmethod
+    @abstractmethod
+    def loader(cls, model: PreTrainedModel) -> Load:
+        """What puts deltas on an :meth:`extended` model."""
 
 
 def language_model_loss(model: PreTrainedModel, batch: Batch, context: Cache | None = None) -> Tensor:
@@ -253,25 +273,3 @@ def language_model_loss(model: PreTrainedModel, batch: Batch, context: Cache | N
         return mean_loss(model, states_XD, batch.labels_BT[rows_X, positions_X + 1])
     logits_BPV = model(**inputs, logits_to_keep=positions_P).logits
     return F.cross_entropy(in_float32(logits_BPV.flatten(0, 1)), labels_BP.flatten(), ignore_index=IGNORED)
-
-
-def overwrite(tensors: Mapping[str, Tensor], delta: Mapping[str, Tensor], others: str) -> None:
-    """Put a delta's values into tensors of the same names.
-
-    Args:
-        tensors: Of the model.
-        delta: What they shall hold.
-        others: What the delta holds if names or shapes differ, and the remedy.
-
-    Raises:
-        CheckpointError: Names or shapes differ; nothing was changed.
-    """
-    if shapes(delta) != shapes(tensors):
-        raise CheckpointError(f"the delta holds {others}")
-    for name, tensor in tensors.items():
-        tensor.data.copy_(delta[name])
-
-
-def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """The shape of each tensor: what a delta and the model that it is for have in common."""
-    return {name: tensor.shape for name, tensor in tensors.items()}

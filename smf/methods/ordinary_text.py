@@ -41,7 +41,7 @@ class ReadsOrdinaryText(Method):
         """The next sequences, on the CPU.
 
         Raises:
-            ConfigError: The method was made without text, as for evaluation.
+            ConfigError: The method was made without text.
         """
         if self.texts is None:
             raise ConfigError(f"{type(self).__name__} learns with background text; none was given")

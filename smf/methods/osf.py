@@ -21,16 +21,17 @@ The adapter adds U_low S_low V_low less what it was at the start, so the model s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from smf.errors import ConfigError
+from smf.methods.deltas import Load, overwrite
 from smf.methods.dense import DenseMethod, DenseSettings, num_moments
 from smf.methods.kind_settings import TargetModules
-from smf.methods.method import Footprint, overwrite
+from smf.methods.method import Footprint
 from smf.settings.section import Count, Number, one_of_several
 
 if TYPE_CHECKING:
@@ -64,27 +65,32 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
     settings_class = OSFSettings
 
     def __init__(self, model, settings, background, seed, texts=None):
+        super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
+        for name, factor in self.model.named_parameters():
+            if factor.requires_grad and not factor.numel():
+                raise ConfigError(
+                    f"effective_rank is {self.settings.effective_rank}, which keeps all directions of "
+                    f"{name.split('.osf_')[0]}, and nothing of it would train; lower effective_rank, give a share, or "
+                    "name other target_modules"
+                )
+
+    @classmethod
+    def extended(cls, model, settings, seed):
+        """Each map split by its singular values."""
         import peft
 
-        settings = self.settings_class.read(settings)
+        settings = cls.settings_class.read(settings)
         rank, targets = settings.effective_rank, settings.target_modules
         given = rank if rank < 1 else int(rank)  # to peft 1.0 is a share, and 1 a number
         config = peft.OSFConfig(task_type="CAUSAL_LM", effective_rank=given, target_modules=targets)
         try:
             with _in_float32(model):
-                model = peft.get_peft_model(model, config)
+                return peft.get_peft_model(model, config)
         except ValueError as error:
             raise ConfigError(
                 f"peft refuses effective_rank {rank} with target_modules {targets} ({error}); a share must keep one "
                 "direction of each map at least, and modules must be there"
             ) from error
-        super().__init__(model, settings, background, seed, texts)
-        for name, factor in model.named_parameters():
-            if factor.requires_grad and not factor.numel():
-                raise ConfigError(
-                    f"effective_rank is {rank}, which keeps all directions of {name.split('.osf_')[0]}, and nothing of "
-                    "it would train; lower effective_rank, give a share, or name other target_modules"
-                )
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
@@ -111,23 +117,28 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
             adapter_width=width,
         )
 
-    def _factors(self) -> dict[str, Tensor]:
-        """The trained factors and what they were at the start.
-
-        The start is part of it: another process would decompose the base once more, and another library or number of
-        threads finds singular vectors that differ in their last bits, or in sign.
-        """
-        trained = {name: tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad}
-        start = {name: tensor for name, tensor in self.model.named_buffers() if "_low_init" in name}
-        return {**trained, **start}
-
     def delta(self) -> dict[str, Tensor]:
         """The trained factors and their start."""
-        return {name: tensor.detach().clone() for name, tensor in self._factors().items()}
+        return {name: tensor.detach().clone() for name, tensor in _factors(self.model).items()}
 
-    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Overwrite both."""
-        overwrite(self._factors(), delta, "other factors than the settings describe; learn the stream again")
+    @classmethod
+    def loader(cls, model: PreTrainedModel) -> Load:
+        """Overwrites both."""
+        factors = _factors(model)
+        return lambda delta: overwrite(
+            factors, delta, "other factors than the settings describe; learn the stream again"
+        )
+
+
+def _factors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The trained factors and what they were at the start.
+
+    The start is part of it: another process would decompose the base once more, and another library or number of
+    threads finds singular vectors that differ in their last bits, or in sign.
+    """
+    trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+    start = {name: tensor for name, tensor in model.named_buffers() if "_low_init" in name}
+    return {**trained, **start}
 
 
 @contextmanager

@@ -1,16 +1,26 @@
 """Finds the methods: each file in this folder that defines a :class:`Method` is a kind, named after the file."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 import smf.methods
 from smf.errors import ConfigError, did_you_mean
 from smf.methods.method import Method
 
-_NOT_KINDS = {"method", "registry", "dense", "memory_passes", "ordinary_text", "replay", "kind_settings"}
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from smf.selection.background import BackgroundCounts
+    from smf.streams.background_texts import BackgroundTexts
+
+_NOT_KINDS = {"deltas", "dense", "kind_settings", "memory_passes", "method"}
+_NOT_KINDS |= {"ordinary_text", "registry", "replay", "settings"}
 
 
 def method_kinds() -> list[str]:
@@ -36,6 +46,30 @@ def method_class(kind: str) -> type[Method]:
     if len(found) != 1:
         raise ConfigError(f"smf/methods/{kind}.py defines {len(found)} methods; one subclass of Method is expected")
     return found[0]
+
+
+def start_method(
+    settings: Mapping,
+    model: PreTrainedModel,
+    background: BackgroundCounts | None = None,
+    texts: BackgroundTexts | None = None,
+    *,
+    seed: int = 0,
+) -> Method:
+    """A method at the beginning of its stream.
+
+    Args:
+        settings: Its ``kind``, and the settings of that kind; those with a default may be missing.
+        model: The start model; the method changes it.
+        background: Background counts, if the kind needs them.
+        texts: Background text, if the kind reads it while it learns.
+        seed: The run's seed.
+
+    Raises:
+        ConfigError: There is no such kind, settings do not go together, or something that the kind needs is missing.
+    """
+    kind = method_class(settings["kind"])
+    return kind(model, settings, background, seed, texts)
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

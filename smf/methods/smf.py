@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError, ConfigError
+from smf.methods.deltas import Load
 from smf.methods.kind_settings import KindSettings
 from smf.methods.method import Footprint, Method, StepReport
 from smf.selection.names import ALL_ACCESSED
@@ -22,6 +23,7 @@ from smf.selection.step_options import StepSettings, step_disagreement
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from smf.memory import SlotReads
     from smf.memory.polyak import StepShares
@@ -216,10 +218,7 @@ class SparseMemoryFinetuning(Method):
         return selected
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a later process needs, beside the delta, to go on with another batch bit for bit.
-
-        Optimizer state, what selection and trust regions know of the past, and random state.
-        """
+        """Optimizer state, what selection and trust regions know of the past, the journal, and random state."""
         state = {
             f"{block}.{name}": tensor
             for block, optimizer in self.optimizers.items()
@@ -230,11 +229,7 @@ class SparseMemoryFinetuning(Method):
         return {**state, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
-        """Go on where :meth:`state_dict` and :meth:`delta` were taken.
-
-        Raises:
-            CheckpointError: They do not fit this model and these settings.
-        """
+        """Go on where they were taken, see :meth:`smf.methods.method.Method.load_state_dict`."""
         if "generator" not in state:
             raise CheckpointError(f"the state holds {sorted(state)}, no `generator`; learn the stream again")
         if self._regions is not None:
@@ -261,5 +256,12 @@ class SparseMemoryFinetuning(Method):
         return self._changed.delta()
 
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Write the slots; slots that an earlier delta wrote get their original values back first."""
+        """Write the slots, see :meth:`loader`; the journal begins anew."""
         self._changed.load(delta)
+
+    @classmethod
+    def loader(cls, model: PreTrainedModel) -> Load:
+        """Writes the slots; slots that an earlier delta wrote get their original values back first."""
+        from smf.memory.changed_slots import ChangedSlots
+
+        return ChangedSlots(model.memory_layers()).load

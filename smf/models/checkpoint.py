@@ -31,6 +31,11 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     """Write model and tokenizer as a transformers folder: :data:`MODEL_FILES`, and beside a memory model its code.
 
     The weights get their final name last, so a folder with weights is complete.
+
+    Example:
+        >>> save_checkpoint(model, tokenizer, "taught")
+        >>> type(load_model("taught")).__name__
+        'MemoryForCausalLM'
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +59,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         raise
 
 
-def load_model(folder: str | Path, device: str, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(folder: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> PreTrainedModel:
     """Load a language model, with memory or without, in evaluation mode.
 
     Args:
@@ -65,6 +70,10 @@ def load_model(folder: str | Path, device: str, dtype: torch.dtype | None = None
     Raises:
         CheckpointError: The folder is missing or incomplete, or its weights do not fit its configuration.
         ConfigError: The device is not there.
+
+    Example:
+        >>> load_model("base").training
+        False
     """
     require_device(device)
     if not (Path(folder) / "config.json").is_file():  # transformers would look for the name on the hub
@@ -102,6 +111,10 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: The folder holds none or a slow one, it has no end-of-text token, or it has tokens that the
             folder's model has no embedding for.
+
+    Example:
+        >>> load_tokenizer("base").is_fast
+        True
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -142,6 +155,10 @@ def model_hash(folder: str | Path) -> str:
 
     Raises:
         CheckpointError: A file is missing, or the list of weight files is damaged.
+
+    Example:
+        >>> len(model_hash("base"))
+        64
     """
     folder, weights = Path(folder), weight_files(folder)
     index = [] if weights == [Path(folder) / _WEIGHTS] else [folder / _INDEX]

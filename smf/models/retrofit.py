@@ -1,15 +1,45 @@
 """Retrofit: a pretrained language model gets memory layers."""
 
+from collections.abc import Sequence
+
 import torch
 from transformers import PreTrainedModel
 
 from smf.models.config import MemoryConfig
-from smf.models.memory_model import MemoryForCausalLM
+from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.seeding import derive_seed
 from smf.settings.memory import MemorySettings
 
+_DEPTH = 0.1
+"""Where the memory goes, as a share of the blocks: low, where a subject has nearly the same address in any sentence."""
 
-def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> MemoryForCausalLM:
+
+def memory_for(base: PreTrainedModel, *, layers: Sequence[int] | None = None, num_keys: int = 256) -> MemorySettings:
+    """The memory that ``smf retrofit`` gives a model: one that starts with zero values and needs no healing.
+
+    Args:
+        base: The model.
+        layers: Blocks that get a memory layer, counted from 0; None for one low block.
+        num_keys: Sub-keys per half; a layer has ``num_keys ** 2`` slots.
+
+    Raises:
+        CheckpointError: The architecture is not supported.
+    """
+    num_blocks = len(decoder_blocks(base))
+    low = min(num_blocks - 1, max(1, round(_DEPTH * num_blocks)))
+    return MemorySettings(
+        layers=tuple(sorted(set(layers))) if layers else (low,),
+        mode="additive",
+        num_keys=num_keys,
+        num_heads=4,
+        top_k=min(16, num_keys**2),
+        key_dim=128,
+        value_dim=base.config.get_text_config().hidden_size,
+        start="values",
+    )
+
+
+def retrofit(base: PreTrainedModel, settings: MemorySettings | None = None, seed: int = 0) -> MemoryForCausalLM:
     """Install memory layers in ``base``, which becomes part of the result.
 
     In mode ``additive`` the new model's logits are bit-identical to the base's: with ``start: values`` the value table
@@ -18,12 +48,21 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings, seed: int) -> Memo
 
     Args:
         base: A causal language model.
-        settings: Where the layers go and how large they are.
+        settings: Where the layers go and how large they are; None for :func:`memory_for`.
         seed: Of the new parameters.
 
     Raises:
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
+
+    Example:
+        >>> memory = MemorySettings(
+        ...     layers=(1,), mode="additive", num_keys=16, num_heads=2, top_k=4, key_dim=8, value_dim=16, start="values"
+        ... )
+        >>> model = retrofit(load_model("base"), memory)
+        >>> model.memory_layers()[1].num_slots
+        256
     """
+    settings = memory_for(base) if settings is None else settings
     # Where the base lay does not make it another model, and would make the hash another one.
     text_config = {key: value for key, value in base.config.to_dict().items() if key != "_name_or_path"}
     config = MemoryConfig(

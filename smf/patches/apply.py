@@ -19,6 +19,10 @@ def apply(model: MemoryForCausalLM, patches: Sequence[MemoryPatch], names: Seque
     Raises:
         CheckpointError: They do not fit its tables, or the model holds something else than their base.
         DataError: Two hold the same lesson.
+
+    Example:
+        >>> revert(model, [patch])
+        >>> apply(model, [patch])
     """
     _write(model, stack(patches, names), "before_RV", "after_RV")
 
@@ -28,6 +32,13 @@ def revert(model: MemoryForCausalLM, patches: Sequence[MemoryPatch]) -> None:
 
     Raises:
         CheckpointError: They do not fit its tables, or the model does not hold them.
+
+    Example:
+        >>> before = {block: layer.values_SV.clone() for block, layer in model.memory_layers().items()}
+        >>> revert(model, [patch])
+        >>> apply(model, [patch])
+        >>> all((layer.values_SV == before[block]).all() for block, layer in model.memory_layers().items())
+        True
     """
     _write(model, stack(patches), "after_RV", "before_RV")
 

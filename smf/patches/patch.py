@@ -100,6 +100,10 @@ class MemoryPatch:
             ``answer`` and ``stream``, a name for the run that taught it.
         lessons: Which facts (by their place in ``facts``) were learned together, in one batch.
         provenance: What else is known of how it was learned, such as ``seed`` and ``method``; JSON values.
+
+    Example:
+        >>> sum(len(layer.slots_R) for layer in patch.layers.values()) == patch.num_rows
+        True
     """
 
     base_hash: str
@@ -180,7 +184,13 @@ def patch_of(
 
 
 def write_patch(path: str | Path, patch: MemoryPatch) -> None:
-    """Write a patch; equal patches give equal bytes."""
+    """Write a patch; equal patches give equal bytes.
+
+    Example:
+        >>> write_patch("facts.safetensors", patch)
+        >>> read_patch("facts.safetensors").num_rows == patch.num_rows
+        True
+    """
     parts = {
         f"{block}.{_FILE_NAMES[part.name]}": getattr(layer, part.name)
         for block, layer in patch.layers.items()
@@ -201,6 +211,11 @@ def read_patch(path: str | Path) -> MemoryPatch:
 
     Raises:
         CheckpointError: The file is missing, damaged, of another format version, or no patch.
+
+    Example:
+        >>> write_patch("facts.safetensors", patch)
+        >>> [fact["answer"] for fact in read_patch("facts.safetensors").facts]
+        ['Tarnow', 'Ostry', 'Melvik']
     """
     return patch_from(*read_tensors(path), str(path))
 

@@ -43,6 +43,10 @@ def stack(patches: Sequence[MemoryPatch], names: Sequence[object] | None = None)
     Raises:
         DataError: There is none, or two hold the same lesson: a patch twice, or with one that it was stacked into.
         CheckpointError: They are of different bases or shapes, or disagree on what the base holds.
+
+    Example:
+        >>> stack([patch]).num_rows == patch.num_rows
+        True
     """
     if not patches:
         raise DataError("there is no patch to stack; name one at least")

@@ -91,7 +91,13 @@ class LayerCounts:
 
 @dataclass(frozen=True)
 class BackgroundCounts:
-    """Background use of all memory layers, by block number, and what it was counted on."""
+    """Background use of all memory layers, by block number, and what it was counted on.
+
+    Example:
+        >>> background.save("counts.safetensors")
+        >>> len(BackgroundCounts.load("counts.safetensors").layers[0].accesses_S) == model.memory_layers()[0].num_slots
+        True
+    """
 
     layers: Mapping[int, LayerCounts]
     provenance: Mapping[str, object]
@@ -160,19 +166,27 @@ def count_background(
     model: MemoryForCausalLM,
     batches: Iterable[Batch],
     *,
-    document: Document,
-    provenance: Mapping[str, object],
+    document: Document = "batch",
+    provenance: Mapping[str, object] | None = None,
     resume: Resume = NO_RESUME,
 ) -> BackgroundCounts:
     """Count slot reads over background batches. Padding is never counted.
 
     Args:
-        model: The healed model.
-        batches: Background text.
+        model: A model with memory layers, healed or with a memory that starts at zero values.
+        batches: Background text, see :func:`smf.streams.background_texts.text_batches`.
         document: What document frequency counts unless a method chooses otherwise: batches (Lin et al., 2025) or
             single sequences. Both are counted.
-        provenance: What the counts are made of; kept with them.
+        provenance: What the counts are made of; kept with them. ``model_hash`` is checked where they are read again.
         resume: Keeps what was counted; batches that were are passed over.
+
+    Returns:
+        For each memory layer, by block, how often each of its slots was read: tensors of shape (S), on the CPU.
+
+    Example:
+        >>> background = count_background(model, text_batches(tokenizer, ["The sun rose late.", "Nobody came."]))
+        >>> int(background.layers[2].accesses_S.sum()) > 0
+        True
     """
     model.eval()
     layers = model.memory_layers()
@@ -192,7 +206,7 @@ def count_background(
             if resume.due():
                 parts = {f"{block}.{name}": part for block, one in counters.items() for name, part in one.state.items()}
                 resume.save("counts", parts, {"num_batches": number})
-    return BackgroundCounts({block: counter.counts(document) for block, counter in counters.items()}, provenance)
+    return BackgroundCounts({block: counter.counts(document) for block, counter in counters.items()}, provenance or {})
 
 
 def _resumed(resume: Resume, counters: Mapping[int, "_LayerCounter"]) -> int:

@@ -15,9 +15,8 @@ from smf.errors import DataError
 from smf.memory import record_slot_reads
 from smf.models.memory_model import MemoryForCausalLM
 from smf.streams.batches import Encoded, collate, encode
-from smf.streams.examples import answered
 from smf.streams.fact_batches import encode_fact
-from smf.streams.facts import Fact, question_prompt
+from smf.streams.facts import Fact
 
 Slots = Mapping[int, Tensor]
 """Different slots by block, ascending, on the CPU."""
@@ -110,8 +109,7 @@ def read_fact(
         alone = [replace(fact, train_prompts=(prompt,), train_texts=()) for prompt in fact.unseen_prompts]
         unseen = [encode_fact(tokenizer, one, loss_on="text", max_length=max_length) for one in alone]
         question = []
-        if fact.question:
-            asked = answered(question_prompt(fact.question), fact.answers[0])
+        if asked := fact.asked():
             question = [encode(tokenizer, [asked], loss_on="text", max_length=max_length)]
     except DataError as error:
         raise DataError(f"fact {fact.fact_id!r}: {error}") from error

@@ -15,7 +15,13 @@ Layers = Annotated[Distinct[Natural], Field(min_length=1), BeforeValidator(_as_l
 
 
 class MemorySettings(Section):
-    """Where memory layers go and how large they are."""
+    """Where memory layers go and how large they are.
+
+    Example:
+        >>> memory = MemorySettings(layers=(1,), num_keys=256, value_dim=576)
+        >>> memory.start
+        'output'
+    """
 
     layers: Layers
     """Blocks that get a memory layer, counted from 0."""

@@ -79,6 +79,30 @@ def ask(
         if old:
             revert(model, old)
         apply(model, [*old, *new], names)
+    return answer(model, tokenizer, question, asking, max_new_tokens)
+
+
+def answer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    asking: Asking = PLAIN,
+    max_new_tokens: int = MOST_NEW_TOKENS,
+) -> str:
+    """A model's answer to a question, decoded greedily and cut at the first line break.
+
+    Args:
+        model: In evaluation mode, on any device.
+        tokenizer: Its tokenizer.
+        question: With or without a question mark.
+        asking: How it is asked; plainly by default. A model that was trained elsewhere may want
+            ``Asking("few_shot")`` or ``Asking("chat", tokenizer)``.
+        max_new_tokens: Longest answer, in tokens.
+
+    Example:
+        >>> isinstance(answer(model, tokenizer, "in which city was Joel Quint born", max_new_tokens=4), str)
+        True
+    """
     return extract_answer(continuation(model, tokenizer, asking.prompt(question), max_new_tokens, asking))
 
 

@@ -63,30 +63,30 @@ def write_contrast_counts(
 
 
 def with_contrast(
-    folder: str | Path,
+    model: MemoryForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
     text: BackgroundCounts,
     examples: Sequence[Example],
     weight: float,
     *,
     max_length: int,
     seed: int,
-    device: str,
 ) -> BackgroundCounts:
     """Ordinary text and contrast texts as one background, the latter counted here and now; blocks up to the memory run.
 
     Args:
-        folder: The model that ``text`` was counted with.
+        model: The model that ``text`` was counted with.
+        tokenizer: Its tokenizer.
         text: Counts of ordinary text.
         examples: The contrast texts. Without any this is ``text`` itself.
         weight: See :func:`smf.selection.joined.joined`.
         max_length: Longest text, in tokens.
         seed: Of the order.
-        device: Where to compute.
     """
     if not examples:
         return text
     options = {"max_length": max_length, "seed": seed, "provenance": text.provenance}
-    counts = count_contrast(load_model(folder, device), load_tokenizer(folder), examples, text, **options)
+    counts = count_contrast(model, tokenizer, examples, text, **options)
     return joined(text, counts, weight)
 
 

@@ -10,25 +10,20 @@ from smf.artifacts import read_json, write_json
 from smf.errors import CheckpointError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.logs import progress
+from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.resume import NO_RESUME, Resume, Tape
-from smf.selection.joined import read_background
-from smf.stages.learn import read_delta, start_method
+from smf.stages.learn import read_delta
+from smf.stages.run import Run
 from smf.streams.facts import read_facts
 
 
 def evaluate_run(
     name: str,
-    method: Mapping,
+    run: Run,
     settings: Mapping,
-    start_folder: str | Path,
-    counts_path: str | Path | None,
     probes: Mapping[str, tuple[str, str | Path]],
-    facts_path: str | Path,
     *,
-    contrast_path: str | Path | None = None,
-    seed: int,
-    device: str,
     delta_paths: Mapping[int, str | Path],
     score_paths: Mapping[int, str | Path],
     resume: Resume = NO_RESUME,
@@ -37,15 +32,9 @@ def evaluate_run(
 
     Args:
         name: The method's name.
-        method: Its entry in the config.
+        run: Method, start model and stream; what only learning needs is not read.
         settings: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
-        start_folder: The model that the run started from.
-        counts_path: Background counts, for methods that need them.
         probes: The held-out sets by name, each with its kind and its file.
-        facts_path: The stream.
-        contrast_path: Counts of contrast texts, for methods that weigh them.
-        seed: The run's seed.
-        device: Where to compute.
         delta_paths: The delta of each position.
         score_paths: Where the scores of each position go.
         resume: Keeps what was asked, and finished scores until the job is done.
@@ -53,20 +42,22 @@ def evaluate_run(
     Raises:
         CheckpointError: A delta was learned from another start model.
     """
-    background = read_background(counts_path, contrast_path, method.get("contrast", 0))
-    tokenizer = load_tokenizer(start_folder)
-    evaluator = Evaluator(probes, read_facts(facts_path), EvaluationSettings(**settings), tokenizer)
-    learner = start_method(method, start_folder, background, seed=seed, device=device)
-    evaluator.remember(learner.model, tokenizer, delta_paths, Tape(resume, "neighbours"))
-    start = load_model(start_folder, device) if evaluator.needs_start else None
-    start_hash = model_hash(start_folder)
+    tokenizer = load_tokenizer(run.start_folder)
+    evaluator = Evaluator(probes, read_facts(run.facts_path), EvaluationSettings(**settings), tokenizer)
+    model = load_model(run.start_folder, run.device)
+    holder = method_class(run.method["kind"]).holder(model, run.method)
+    evaluator.remember(holder.model, tokenizer, delta_paths, Tape(resume, "neighbours"))
+    start = load_model(run.start_folder, run.device) if evaluator.needs_start else None
+    start_hash = model_hash(run.start_folder)
     for position, path in progress(delta_paths.items(), "snapshots", total=len(delta_paths)):
         delta, metadata = read_delta(path)
         if metadata["start_hash"] != start_hash:
-            raise CheckpointError(f"{path} was learned from another model than {start_folder}; learn the stream again")
-        learner.load_delta(delta)
-        scores = evaluator.evaluate(learner.model, tokenizer, position, Tape(resume, f"asked-{position}"), start)
-        write_json(score_paths[position], {"method": name, "seed": seed, "position": position, **scores})
+            raise CheckpointError(
+                f"{path} was learned from another model than {run.start_folder}; learn the stream again"
+            )
+        holder.load(delta)
+        scores = evaluator.evaluate(holder.model, tokenizer, position, Tape(resume, f"asked-{position}"), start)
+        write_json(score_paths[position], {"method": name, "seed": run.seed, "position": position, **scores})
 
 
 def evaluate_held_out(

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from smf.artifacts import sha256, write_json
 from smf.atomic import new_folder
@@ -21,25 +20,19 @@ from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_c
 from smf.models.config import MODEL_TYPE
 from smf.models.device import require_device
 from smf.models.hub import download_model
-from smf.models.memory_model import decoder_blocks
-from smf.models.retrofit import retrofit
+from smf.models.retrofit import memory_for, retrofit
 from smf.models.vocabulary import read_config
-from smf.seeding import python_generator
 from smf.selection.background import count_background
 from smf.settings.memory import MemorySettings
 from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.keeping import reserved
 from smf.stages.model_asking import num_questions, right_by_format, write_format
 from smf.streams.asking import PromptFormat
-from smf.streams.batches import Batch, collate, encode
-from smf.streams.examples import Example
+from smf.streams.background_texts import text_batches
 from smf.training.calibrate import calibrate_queries
 
-_DEPTH = 0.1
-"""Where the memory goes, as a share of the blocks: low, where a subject has nearly the same address in any sentence."""
 _MAX_LENGTH = 128
 _BATCH_SIZE = 4
-_MOST_BATCHES = 200  # of a large text; minutes on a CPU
 _CALIBRATION_BATCHES = 25
 _SEED = 0
 
@@ -111,10 +104,10 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
                 f"{name} has memory layers already; teach it, or retrofit the base that it is made of"
             )
         tokenizer = load_tokenizer(source)
-        stream, num_sequences = _batches(tokenizer, texts)
+        stream = text_batches(tokenizer, texts, batch_size=_BATCH_SIZE, max_length=_MAX_LENGTH, seed=_SEED)
         base = load_model(source, chosen.device, getattr(torch, chosen.dtype))
         right = right_by_format(base, tokenizer)
-        memory = _memory(chosen, len(decoder_blocks(base)), base.config.get_text_config().hidden_size)
+        memory = memory_for(base, layers=chosen.layers, num_keys=chosen.num_keys)
         model = retrofit(base, memory, _SEED).eval()
         calibrate_queries(model, stream[:_CALIBRATION_BATCHES])
         counted = {
@@ -132,6 +125,7 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
             base_is = {"base": str(name), "commit": commit}
             write_json(temporary / "report.json", {**base_is, "memory": asdict(memory), "background": counted})
     read = {block: int(layer.accesses_S.count_nonzero()) for block, layer in counts.layers.items()}
+    num_sequences = sum(len(batch.input_ids_BT) for batch in stream)
     return Retrofitted(memory, len(texts), num_sequences, len(stream), read, right, best)
 
 
@@ -165,27 +159,3 @@ def _find(name: str) -> tuple[Path, str | None]:
         )
     called = f"there is no folder {name}, and on the hub"
     return download_model(name, "main", called=called, folder_instead="in its place")
-
-
-def _batches(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Example]) -> tuple[list[Batch], int]:
-    """Random sequences of the texts, none twice, and how many they are."""
-    rng, most = python_generator(_SEED, "retrofit"), _MOST_BATCHES * _BATCH_SIZE
-    texts = rng.sample(texts, min(len(texts), most))
-    encoded = encode(tokenizer, texts, loss_on="text", max_length=_MAX_LENGTH, long="split")
-    drawn = rng.sample(encoded, min(len(encoded), most))
-    parts = [drawn[start : start + _BATCH_SIZE] for start in range(0, len(drawn), _BATCH_SIZE)]
-    return [collate(part, tokenizer.pad_token_id) for part in parts], len(drawn)
-
-
-def _memory(chosen: Retrofit, num_blocks: int, hidden_size: int) -> MemorySettings:
-    low = min(num_blocks - 1, max(1, round(_DEPTH * num_blocks)))
-    return MemorySettings(
-        layers=sorted(set(chosen.layers)) if chosen.layers else [low],
-        mode="additive",
-        num_keys=chosen.num_keys,
-        num_heads=4,
-        top_k=min(16, chosen.num_keys**2),
-        key_dim=128,
-        value_dim=hidden_size,
-        start="values",
-    )

@@ -3,25 +3,22 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.atomic import require_new
 from smf.evaluation.harness import Evaluator
 from smf.evaluation.metrics import MEASURES
-from smf.methods.method import Method
-from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model
-from smf.patches.patch import read_patch
+from smf.patches.patch import write_patch
 from smf.resume import Resume
-from smf.selection.background import BackgroundCounts
 from smf.stages.ask import Reply, quiz
 from smf.stages.contrast import with_contrast
 from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.keeping import keep, reserved, stopped_by_ctrl_c
 from smf.stages.knowledge import Neighbour, known_wordings, sayings
-from smf.stages.learn import start_method, write_learned
 from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
 from smf.stages.lessons import BEST_ARM, Lessons, check, longest_wording
 from smf.stages.taught import Taught, TaughtFact
@@ -29,7 +26,8 @@ from smf.streams.asking import Asking
 from smf.streams.facts import Fact
 from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_contexts, lesson_fact
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings
+from smf.training.stream import StreamHooks, learn_stream
 
 _WORDINGS_TOGETHER = 4
 """Those behind something are three times as long as the rest, which need not be padded to them."""
@@ -71,16 +69,15 @@ def teach(
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
     facts, tokenizer = checked.facts, checked.tokenizer
     with reserved(out):
-        options = {"max_length": lessons.max_length, "seed": lessons.seed, "device": lessons.device}
-        background = checked.background
+        model, background = load_model(folder, lessons.device), checked.background
         if weight := settings.get("contrast", 0.0):
-            background = with_contrast(folder, background, checked.contrast, weight, **options)
-        learner = _learner(folder, background, settings, lessons)
-        facts, worded = _worded(learner, tokenizer, facts, lessons, checked.asking)
-        asked_before = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
+            options = {"max_length": lessons.max_length, "seed": lessons.seed}
+            background = with_contrast(model, tokenizer, background, checked.contrast, weight, **options)
+        facts, worded = _worded(model, tokenizer, facts, lessons, checked.asking)
+        asked_before = quiz(model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
         beside = neighbour_prompts(facts, lessons.num_neighbours, lessons.seed)
-        said_before = sayings(learner.model, tokenizer, beside, checked.asking)
-        scores_before = _scores(checked.evaluator, learner, tokenizer)
+        said_before = sayings(model, tokenizer, beside, checked.asking)
+        scores_before = _scores(checked.evaluator, model, tokenizer)
         stream = StreamSettings(
             steps_per_fact=lessons.steps,
             loss_on="answer",
@@ -88,29 +85,34 @@ def teach(
             max_length=lessons.max_length,
             max_wording_length=longest_wording(checked.asking, tokenizer, facts, lessons.max_length),
             micro_batch_size=_WORDINGS_TOGETHER,
+            seed=lessons.seed,
             asking=checked.asking,
+            name=checked.name,
         )
         state = Path(out).with_name(f".{Path(out).name}.teaching")
-        resume, learned = Resume(state, checked.key, lessons.resume_interval), []
+        resume = Resume(state, checked.key, lessons.resume_interval)
         with stopped_by_ctrl_c() as stopped:
-            logged = learn_stream(
-                learner, tokenizer, facts, stream, lambda *snapshot: learned.append(snapshot), resume, stopped=stopped
+            learned = learn_stream(
+                model,
+                tokenizer,
+                facts,
+                {"kind": "smf", **settings},
+                stream,
+                background=background,
+                base_hash=checked.start_hash,
+                hooks=StreamHooks(stopped=stopped, resume=resume),
             )
-            [(number, delta)] = learned
-            metadata = {"seed": lessons.seed, "method": dict(settings)}
-            keep(
-                out,
-                lambda place: write_learned(place, delta, learner, checked.start_hash, facts, checked.name, metadata),
-            )
+            patch = replace(learned.patch, provenance={"seed": lessons.seed, "method": dict(settings)})
+            keep(out, lambda place: write_patch(place, patch))
+        number = learned.snapshots[-1].position
         shutil.rmtree(state, ignore_errors=True)
         with _written(f"{out} holds the first {number} of {len(facts)} facts" if stopped() else f"{out} was written"):
             if stopped():
                 raise KeyboardInterrupt
-            asked_after = quiz(learner.model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
-            wordings = [known_wordings(learner.model, tokenizer, fact, checked.asking) for fact in facts]
-            said_after = sayings(learner.model, tokenizer, beside, checked.asking)
-            scores_after = _scores(checked.evaluator, learner, tokenizer)
-            num_slots = read_patch(out).num_rows
+            asked_after = quiz(model, tokenizer, facts, lessons.max_new_tokens, checked.asking)
+            wordings = [known_wordings(model, tokenizer, fact, checked.asking) for fact in facts]
+            said_after = sayings(model, tokenizer, beside, checked.asking)
+            scores_after = _scores(checked.evaluator, model, tokenizer)
     taught = (
         TaughtFact(
             fact_id=fact.fact_id,
@@ -121,11 +123,13 @@ def teach(
             acquired=row["acquired"],
             wordings=known,
         )
-        for fact, row, before, after, known in zip(facts, logged, asked_before, asked_after, wordings, strict=True)
+        for fact, row, before, after, known in zip(
+            facts, learned.rows, asked_before, asked_after, wordings, strict=True
+        )
     )
     probes = {metric: (scores_before[metric], scores_after[metric]) for metric in scores_before}
     neighbours = tuple(map(Neighbour, beside, said_before, said_after))
-    return Taught(tuple(taught), probes, num_slots, settings["stop_loss"], lessons.steps, neighbours, worded)
+    return Taught(tuple(taught), probes, patch.num_rows, settings["stop_loss"], lessons.steps, neighbours, worded)
 
 
 def preview(
@@ -154,19 +158,14 @@ def preview(
 
 
 def _worded(
-    learner: Method, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], lessons: Lessons, asking: Asking
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], lessons: Lessons, asking: Asking
 ) -> tuple[list[Fact], Paraphrased | None]:
     """The facts in the wordings that teach them, and what became of the model's own."""
     report = None
     if lessons.paraphrases:
-        facts, report = paraphrased(learner.model, tokenizer, facts, lessons.paraphrases, lessons.seed)
+        facts, report = paraphrased(model, tokenizer, facts, lessons.paraphrases, lessons.seed)
     worded = [lesson_fact(fact, asking) for fact in facts]
     return lesson_contexts(worded, asking, read_user_texts(OWN_TEXT), lessons.seed), report
-
-
-def _learner(folder: str | Path, background: BackgroundCounts, settings: Mapping, lessons: Lessons) -> Method:
-    settings = method_class("smf").with_defaults(settings)
-    return start_method(settings, folder, background, seed=lessons.seed, device=lessons.device)
 
 
 @contextmanager
@@ -179,10 +178,12 @@ def _written(what: str) -> Iterator[None]:
         raise
 
 
-def _scores(evaluator: Evaluator | None, learner: Method, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+def _scores(
+    evaluator: Evaluator | None, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, float]:
     """The first measure of each held-out set, by metric."""
     if evaluator is None:
         return {}
-    found = {entry["metric"]: entry["value"] for entry in evaluator.evaluate(learner.model, tokenizer, 0)["scores"]}
+    found = {entry["metric"]: entry["value"] for entry in evaluator.evaluate(model, tokenizer, 0)["scores"]}
     firsts = {measures[0] for measures in MEASURES.values()}
     return {metric: value for metric, value in found.items() if metric.rsplit("_", 1)[-1] in firsts}

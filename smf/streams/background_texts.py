@@ -1,9 +1,51 @@
-"""Ordinary text for methods that go on reading it while they learn: replay, anchors, Fisher information."""
+"""Ordinary text: to be counted, and for methods that go on reading it (replay, anchors, Fisher information)."""
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedTokenizerBase
+
 from smf.seeding import python_generator
-from smf.streams.batches import Batch, Encoded, collate
+from smf.streams.batches import Batch, Encoded, collate, encode
+from smf.streams.examples import Example
+
+
+def text_batches(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str | Example],
+    *,
+    batch_size: int = 4,
+    max_length: int = 128,
+    most_batches: int = 200,
+    seed: int = 0,
+) -> list[Batch]:
+    """Random sequences of ordinary text in batches, none twice: what calibration and background counts are made of.
+
+    Args:
+        tokenizer: The model's.
+        texts: Whole texts; a few hundred short ones will do.
+        batch_size: Sequences a batch.
+        max_length: Longest sequence, in tokens; a longer text goes on in further sequences.
+        most_batches: Of a large text no more than so many batches are drawn.
+        seed: Of the draw.
+
+    Returns:
+        Batches of token ids, (``batch_size``, T), padded on the right; on the CPU.
+
+    Raises:
+        DataError: No text holds anything.
+
+    Example:
+        >>> batches = text_batches(tokenizer, ["The sun rose late.", "Nobody came."], batch_size=2)
+        >>> len(batches), len(batches[0].input_ids_BT)
+        (1, 2)
+    """
+    rng, most = python_generator(seed, "retrofit"), most_batches * batch_size
+    examples = [Example("", text) if isinstance(text, str) else text for text in texts]
+    examples = rng.sample(examples, min(len(examples), most))
+    encoded = encode(tokenizer, examples, loss_on="text", max_length=max_length, long="split")
+    drawn = rng.sample(encoded, min(len(encoded), most))
+    parts = [drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size)]
+    return [collate(part, tokenizer.pad_token_id) for part in parts]
 
 
 class BackgroundTexts:

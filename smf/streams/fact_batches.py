@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from smf.errors import DataError
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import Batch, Encoded, LossOn, collate, encode
-from smf.streams.facts import Fact, taught_texts
+from smf.streams.facts import Fact
 from smf.streams.write_places import WriteAt, writable_spans
 
 
@@ -61,10 +61,7 @@ def require_fit(
         try:
             options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
             encode_fact(tokenizer, fact, **options, limit=wording_limit)
-            if fact.question:
-                asked = PLAIN.answered(
-                    fact.question, fact.answers[0]
-                )  # what another format adds is no text of the fact
+            if asked := fact.asked():  # plainly: what another format adds is no text of the fact
                 encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
         except DataError as error:
             where = "" if source is None else f"{source}, "
@@ -91,12 +88,12 @@ def encode_fact(
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.
     """
-    whole, number = taught_texts(fact), len(fact.train_prompts)
+    whole, number = fact.training_texts(), len(fact.train_prompts)
     spans = writable_spans(fact, write_at)
     options = {"max_length": max_length, "limit": limit, "written": asking.written}
     lengths = [*map(len, fact.contexts), *[0] * len(fact.train_texts)] if fact.train_contexts else None
     encoded = []
-    completed = [asking.completed(each, fact.answers[0]) for each in whole[:number]]
+    completed = [asking.completed(each, fact.answer) for each in whole[:number]]
     if prompts := [each.behind(context) for each, context in zip(completed, fact.contexts, strict=True)]:
         options |= {"marked": spans and spans[:number], "contexts": lengths and lengths[:number]}
         encoded += encode(tokenizer, prompts, loss_on=loss_on, **options)

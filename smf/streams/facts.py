@@ -4,12 +4,16 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import ConfigError, DataError
 from smf.seeding import python_generator
 from smf.streams.examples import Example, answered
 from smf.streams.normalize import as_written, bare_question, spaced
+
+if TYPE_CHECKING:
+    from smf.streams.asking import Asking
 
 ORDERS = ("shuffled", "grouped", "subjects")
 _BREAKS = ("Cc", "Zl", "Zp")  # Unicode's control characters, line and paragraph separators
@@ -33,14 +37,22 @@ class Fact:
         is_passage: Whether ``train_texts`` is a part of a document, and not a statement of the answer.
         train_contexts: What stands before each of ``train_prompts``, one a prompt ("" for nothing); empty where nothing
             stands before any. A model reads it, and it is no part of the fact: sparse memory writes nothing there.
+
+    Example:
+        >>> fact = Fact(
+        ...     fact_id="veskaria-capital", subject="Veskaria", question="what is the capital of Veskaria",
+        ...     train_prompts=("The capital of Veskaria is",), answers=("Port Elmsworth",),
+        ... )
+        >>> fact.completed_prompts()
+        [Example(prompt='The capital of Veskaria is', completion=' Port Elmsworth.')]
     """
 
     fact_id: str
     subject: str
-    train_prompts: tuple[str, ...]
-    unseen_prompts: tuple[str, ...]
-    question: str
-    answers: tuple[str, ...]
+    train_prompts: tuple[str, ...] = ()
+    unseen_prompts: tuple[str, ...] = ()
+    question: str = ""
+    answers: tuple[str, ...] = ()
     train_texts: tuple[str, ...] = ()
     locality_prompts: tuple[str, ...] = ()
     locality_answers: tuple[str, ...] = ()
@@ -55,6 +67,31 @@ class Fact:
     def contexts(self) -> tuple[str, ...]:
         """What stands before each of the fact's training prompts; "" for nothing."""
         return self.train_contexts or ("",) * len(self.train_prompts)
+
+    @property
+    def answer(self) -> str:
+        """The answer that is taught: the first of ``answers``; "" if there is none."""
+        return next(iter(self.answers), "")
+
+    def completed_prompts(self) -> list[Example]:
+        """Each of ``train_prompts`` completed by the answer, without what stands before it."""
+        return [answered(prompt, self.answer, full_stop(prompt, self.answer)) for prompt in self.train_prompts]
+
+    def training_texts(self) -> list[Example]:
+        """What trains: the completed prompts, then the whole texts, which have no prompt."""
+        return [*self.completed_prompts(), *(Example("", text) for text in self.train_texts)]
+
+    def asked(self, asking: "Asking | None" = None) -> Example | None:
+        """The question as a prompt that the answer completes; None for a fact without question.
+
+        Args:
+            asking: How it is asked; None for plainly.
+        """
+        if not self.question:
+            return None
+        if asking is not None:
+            return asking.answered(self.question, self.answer)
+        return answered(question_prompt(self.question), self.answer)
 
 
 _COLUMNS = {
@@ -92,16 +129,6 @@ def full_stop(prompt: str, answer: str) -> str:
     return "" if is_question_prompt(prompt) or answer.endswith(".") else "."
 
 
-def taught_texts(fact: Fact) -> list[Example]:
-    """What trains: the fact's prompts, completed by its first answer, then its whole texts, which have no prompt.
-
-    Without what stands before the prompts, ``train_contexts``.
-    """
-    answer = next(iter(fact.answers), "")
-    prompts = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
-    return [*prompts, *(Example("", text) for text in fact.train_texts)]
-
-
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:
     """Write facts as JSONL; what a fact has none of is left out where it may be."""
     rows = (asdict(fact) for fact in facts)
@@ -113,6 +140,10 @@ def read_facts(path: str | Path) -> list[Fact]:
 
     Raises:
         DataError: The file is missing, a row is broken or incomplete, or two facts share an id; names file and line.
+
+    Example:
+        >>> read_facts("facts.jsonl")[0].answer
+        'Tarnow'
     """
     facts, lines = [], {}
     for number, row in enumerate(read_jsonl(path, _COLUMNS, optional=_OPTIONAL), start=1):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from smf.seeding import python_generator
 from smf.streams.examples import Example
-from smf.streams.facts import Fact, taught_texts
+from smf.streams.facts import Fact
 from smf.streams.places import Span, occurrences, placed_words
 from smf.streams.write_places import write_places
 
@@ -72,7 +72,7 @@ def _names(text: str) -> set[str]:
 def _forms(fact: Fact) -> list[list[str] | None]:
     """Each training wording, without its answer, in the parts between which its subject stands; None without one."""
     forms: list[list[str] | None] = []
-    for text, places in zip(taught_texts(fact), write_places(fact, "subject"), strict=True):
+    for text, places in zip(fact.training_texts(), write_places(fact, "subject"), strict=True):
         named = places.found_by in ("subject", "shared")
         parts = _parts(text.prompt or text.completion, places.spans) if named else []
         if parts and not text.prompt:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from smf.streams.facts import Fact, taught_texts
+from smf.streams.facts import Fact
 from smf.streams.normalize import text_key
 from smf.streams.places import Span, Word, longest_shared, occurrences, placed_words
 
@@ -41,11 +41,11 @@ class WritePlaces:
 
 
 def write_places(fact: Fact, write_at: WriteAt) -> list[WritePlaces]:
-    """Where each training text (:func:`smf.streams.facts.taught_texts`) may be written; ``write_at`` is not ``all``.
+    """Where each training text (:meth:`~smf.streams.facts.Fact.training_texts`) may be written, unless ``all`` may be.
 
     A prompt is searched for the subject, the answer that completes it is not.
     """
-    texts = taught_texts(fact)
+    texts = fact.training_texts()
     words = [placed_words(text.prompt or text.completion) for text in texts]
     subject = _keys(fact.subject)
     held = [occurrences(found, subject) for found in words]
@@ -80,7 +80,7 @@ def writable_spans(fact: Fact, write_at: WriteAt) -> list[tuple[Span, ...]] | No
     if write_at == "all":
         if not fact.train_contexts:
             return None
-        spans = [((0, len(text.prompt + text.completion)),) for text in taught_texts(fact)]
+        spans = [((0, len(text.prompt + text.completion)),) for text in fact.training_texts()]
     else:
         spans = [place.spans for place in write_places(fact, write_at)]
     before = [len(context) for context in fact.contexts]

@@ -14,9 +14,9 @@ from smf.models.memory_model import MemoryForCausalLM
 from smf.selection.background import BackgroundCounts
 from smf.selection.joined import joined
 from smf.streams.batches import LossOn
-from smf.streams.examples import Example, answered
+from smf.streams.examples import Example
 from smf.streams.fact_batches import facts_batch
-from smf.streams.facts import Fact, full_stop, question_prompt
+from smf.streams.facts import Fact
 from smf.streams.write_places import WriteAt
 
 
@@ -62,10 +62,8 @@ def questions(fact: Fact) -> dict[str, list[Example]]:
 
     Texts that are taught whole have no place where an answer would begin.
     """
-    answer = next(iter(fact.answers), "")
-    wordings = [answered(prompt, answer, full_stop(prompt, answer)) for prompt in fact.train_prompts]
-    question = [answered(question_prompt(fact.question), fact.answers[0])] if fact.question else []
-    return {"wordings": wordings, "question": question}
+    asked = fact.asked()
+    return {"wordings": fact.completed_prompts(), "question": [] if asked is None else [asked]}
 
 
 class Alone:

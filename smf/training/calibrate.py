@@ -27,6 +27,10 @@ def calibrate_queries(model: MemoryForCausalLM, probe: Sequence[Batch]) -> None:
     Args:
         model: A retrofitted model, not yet healed.
         probe: Background batches.
+
+    Example:
+        >>> new = retrofit(load_model("base"))
+        >>> calibrate_queries(new, text_batches(tokenizer, ["The sun rose late.", "Nobody came."]))
     """
     model.eval()
     for block, layer in model.memory_layers().items():

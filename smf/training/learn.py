@@ -25,12 +25,13 @@ from smf.training.schedule import Schedule, ScheduleShape
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How a stream is learned.
+    """How a stream is learned; by default, as ``smf teach`` does.
 
     Attributes:
         steps_per_fact: Optimizer steps on each batch of training wordings, in each epoch.
         loss_on: ``text`` learns whole statements, ``answer`` the answers only.
-        snapshots: Positions (numbers of facts learned) at which the delta is kept, see :class:`Passes`.
+        snapshots: Positions (numbers of facts learned) at which the delta is kept, see :class:`Passes`;
+            :func:`smf.training.stream.learn_stream` takes none for the stream's end alone.
         max_length: Longest text, in tokens.
         max_wording_length: Longest training wording, in tokens; None for ``max_length``.
         micro_batch_size: Wordings in one forward pass, see :class:`smf.methods.method.Method`.
@@ -44,12 +45,17 @@ class StreamSettings:
         max_gradient_norm: See :class:`smf.methods.method.Method`.
         seed: The run's seed.
         asking: How facts are asked while they are learned.
+        name: What patches call the stream.
+
+    Example:
+        >>> StreamSettings(steps_per_fact=10, stop_loss=0.1).loss_on
+        'answer'
     """
 
-    steps_per_fact: int
-    loss_on: LossOn
-    snapshots: tuple[int, ...]
-    max_length: int
+    steps_per_fact: int = 30
+    loss_on: LossOn = "answer"
+    snapshots: tuple[int, ...] = ()
+    max_length: int = 128
     max_wording_length: int | None = None
     micro_batch_size: int | None = None
     facts_per_step: int = 1
@@ -61,9 +67,10 @@ class StreamSettings:
     max_gradient_norm: float | None = None
     seed: int = 0
     asking: Asking = PLAIN
+    name: str = "stream"
 
 
-def learn_stream(
+def learn_with(
     method: Method,
     tokenizer: PreTrainedTokenizerBase,
     facts: Sequence[Fact],
@@ -73,10 +80,10 @@ def learn_stream(
     is_kept: Callable[[int], bool] = lambda _: True,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[dict]:
-    """Teach facts, ``facts_per_step`` at a time.
+    """Teach facts, ``facts_per_step`` at a time: the loop of :func:`smf.training.stream.learn_stream`.
 
     Args:
-        method: How to learn.
+        method: At the beginning of its stream.
         tokenizer: The model's tokenizer.
         facts: The stream.
         settings: Steps and snapshots.
@@ -193,10 +200,9 @@ def _acquired(
     method: Method, tokenizer: PreTrainedTokenizerBase, group: Sequence[Fact], settings: StreamSettings
 ) -> list[bool | None]:
     """Whether the model answers each fact's question now; None where there is none."""
-    asked = [fact for fact in group if fact.question]
-    if not asked:
+    questions = [asked for fact in group if (asked := fact.asked(settings.asking))]
+    if not questions:
         return [None] * len(group)
-    questions = [settings.asking.answered(fact.question, fact.answers[0]) for fact in asked]
     known = iter(recall(method.model, tokenizer, questions, settings.max_length, settings.asking))
     return [next(known) if fact.question else None for fact in group]
 

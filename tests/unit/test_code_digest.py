@@ -66,20 +66,27 @@ def edit(path):
     path.write_text(path.read_text() + ("EDIT = 1\n" if path.suffix == ".py" else "# an edit\n"))
 
 
-@pytest.mark.parametrize(
-    "name", ["script.py", "smf/__init__.py", "smf/one.py", "smf/two.py", "smf/part/__init__.py", "smf/part/three.py"]
-)
+@pytest.mark.parametrize("name", ["script.py", "smf/one.py", "smf/two.py", "smf/part/__init__.py", "smf/part/three.py"])
 def test_an_edit_of_anything_imported_changes_the_digest(folder, name):
     before = digest_in(folder, "script.py")
     edit(folder / name)
     assert digest_in(folder, "script.py") != before
 
 
-@pytest.mark.parametrize("name", ["smf/unrelated.py", "smf/code_digest.py", "smf/task.yaml", "smf/errors.py"])
+@pytest.mark.parametrize(
+    "name", ["smf/__init__.py", "smf/unrelated.py", "smf/code_digest.py", "smf/task.yaml", "smf/errors.py"]
+)
 def test_an_edit_of_anything_else_does_not(folder, name):
     before = digest_in(folder, "script.py")
     edit(folder / name)
     assert digest_in(folder, "script.py") == before
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_here_imports_through_the_front_door_which_no_digest_covers(path):
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    assert "smf" not in [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert "smf" not in [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
 
 
 def test_neither_modification_times_nor_the_place_matter(folder, tmp_path_factory):

@@ -11,7 +11,7 @@ from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.evaluation.scores import scores_table
 from smf.evaluation.summary import summary_table
 from smf.models.checkpoint import model_hash, save_checkpoint
-from smf.stages.evaluate import evaluate_held_out, evaluate_run, evaluate_start
+from smf.stages.evaluate import Run, evaluate_held_out, evaluate_run, evaluate_start
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import write_facts
 from smf.tensor_files import write_tensors
@@ -159,14 +159,9 @@ def test_runs_are_compared_with_what_they_started_from_and_start_models_with_the
     probes, asked = {"stories": ("texts", tmp_path / "stories.jsonl")}, {"batch_size": 4, "max_new_tokens": 4}
     evaluate_run(
         "dense",
-        {"kind": "memory_dense", **method.settings},
+        Run({"kind": "memory_dense", **method.settings}, tmp_path / "healed", tmp_path / "facts.jsonl"),
         {**asked, "kl_texts": 9, "kl_facts": TAUGHT},
-        tmp_path / "healed",
-        None,
         probes,
-        tmp_path / "facts.jsonl",
-        seed=0,
-        device="cpu",
         delta_paths=deltas,
         score_paths=scores,
     )

@@ -16,11 +16,11 @@ from smf.streams.asking import PLAIN, Asking, solved_examples
 from smf.streams.batches import IGNORED
 from smf.streams.examples import Example
 from smf.streams.fact_batches import encode_fact
-from smf.streams.facts import Fact, question_prompt, taught_texts
+from smf.streams.facts import Fact, question_prompt
 from smf.streams.lesson_neighbours import neighbour_prompts
 from smf.streams.lesson_wordings import lesson_contexts, lesson_fact, with_paraphrases
 from smf.streams.own_facts import read_own_facts
-from smf.training.learn import learn_stream
+from smf.training.stream import learn_stream
 from tests.helpers import FACTS, memory_model, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
@@ -38,7 +38,7 @@ def test_a_fact_is_taught_in_the_form_in_which_it_is_asked_and_in_frames_but_two
     assert len(taught.unseen_prompts) == 2
     assert not {*taught.unseen_prompts} & {*taught.train_prompts}
     assert all(ANN.question in prompt for prompt in (*taught.train_prompts[1:], *taught.unseen_prompts))
-    texts = [example.prompt + example.completion for example in taught_texts(taught)]
+    texts = [example.prompt + example.completion for example in taught.training_texts()]
     assert texts[-1] == "Q: in which city was Ann Lee born?\nA: Ostry"
     assert texts[0] == "The birthplace of Ann Lee is Ostry."
     assert lesson_fact(taught) == taught
@@ -173,7 +173,7 @@ def teach(results, tmp_path):
 
 
 def test_a_model_without_a_chat_template_is_not_asked_for_paraphrases(teach, monkeypatch, capsys):
-    monkeypatch.setattr("smf.stages.teach.start_method", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("smf.stages.teach.load_model", lambda *_, **__: pytest.fail("work began"))
     assert teach("--paraphrase") == 1
     said = capsys.readouterr().err
     assert "--paraphrase asks the model to word the facts, but the tokenizer of" in said

@@ -20,7 +20,7 @@ from smf.selection.names import SELECTORS
 from smf.streams.batches import IGNORED
 from smf.streams.fact_batches import facts_batch
 from smf.tensor_files import read_tensors, write_tensors
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,
@@ -307,17 +307,21 @@ def learned(kind):
 
 @every_kind
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 2, 3, 1, 3)], ids=str)
-def test_deltas_restore_the_logits_bit_for_bit_in_any_order(kind, order, tmp_path):
+def test_deltas_restore_the_logits_bit_for_bit_in_any_order_also_without_what_learning_takes(kind, order, tmp_path):
     deltas, expected = learned(kind)
     assert not any(torch.equal(expected[first], expected[second]) for first, second in ((1, 2), (2, 3), (1, 3)))
     for position, delta in deltas.items():
         write_tensors(tmp_path / f"{position}.safetensors", delta, {"position": position})
     method = start_method(kind, seed=99, **LEARNING[kind])
+    healed = type(method).starts_from == "healed"
+    holder = type(method).holder(memory_model() if healed else base_model(), method.settings)
     for position in order:
         delta, metadata = read_tensors(tmp_path / f"{position}.safetensors")
         assert metadata == {"position": position}
         method.load_delta(delta)
         assert same_bytes(logits(method.model), expected[position])
+        holder.load(delta)
+        assert same_bytes(logits(holder.model), expected[position])
 
 
 @every_kind
@@ -418,7 +422,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest_known_one(kind, near):
 
 
 def test_helpers_are_not_kinds():
-    for name in ("method", "registry", "dense", "ordinary_text", "replay", "nothing like it"):
+    for name in ("method", "registry", "dense", "deltas", "settings", "ordinary_text", "replay", "nothing like it"):
         with pytest.raises(ConfigError, match="unknown method kind"):
             method_class(name)
 
@@ -438,8 +442,9 @@ class Frozen(Method):
     def delta(self):
         return {}
 
-    def load_delta(self, delta):
-        pass
+    @classmethod
+    def loader(cls, model):
+        return lambda delta: None
 '''
 
 
@@ -458,7 +463,7 @@ def test_a_new_file_is_a_new_kind(methods_folder):
     (methods_folder / "frozen.py").write_text(ONE_METHOD)
     assert method_kinds() == sorted([*LEARNING, "frozen"])
     method = method_class("frozen")(base_model(), {"learning_rate": 1}, None, 0)
-    rows = learn_stream(method, tokenizer(), FACTS, stream_settings(), lambda position, delta: None)
+    rows = learn_with(method, tokenizer(), FACTS, stream_settings(), lambda position, delta: None)
     assert [row["losses"][0] == row["losses"][1] for row in rows] == [True] * 3
 
 
@@ -485,7 +490,7 @@ def stream_settings(**overrides):
 def learn(method, **overrides):
     """The rows without times, and the snapshots."""
     snapshots = {}
-    rows = learn_stream(method, tokenizer(), FACTS, stream_settings(**overrides), snapshots.__setitem__)
+    rows = learn_with(method, tokenizer(), FACTS, stream_settings(**overrides), snapshots.__setitem__)
     assert all(row.pop("seconds") >= 0 for row in rows)
     return rows, snapshots
 

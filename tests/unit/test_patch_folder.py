@@ -311,7 +311,7 @@ def test_forgetting_keeps_what_the_file_says_of_how_it_was_made(results, patches
 def test_a_late_fact_that_cannot_be_taught_is_refused_before_anything_is_learned(
     results, tmp_path, capsys, monkeypatch, change, message
 ):
-    monkeypatch.setattr("smf.stages.teach.start_method", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("smf.stages.teach.load_model", lambda *_, **__: pytest.fail("work began"))
     good = {"fact_id": "first", "statements": ["Mara is in Ostry."], "answers": ["Ostry"], "question": "where is Mara"}
     bad = {**good, "fact_id": "last", "prompts": ["Ina is in"], "question": "where is Ina", **change}
     rows = [json.dumps(row) for row in (good, bad)]

@@ -15,7 +15,7 @@ from smf.streams.batches import IGNORED
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings, learn_with
 from smf.training.schedule import Schedule
 from tests.helpers import FACTS, MAX_LENGTH, base_model, copy_of_state, same_bytes, start_method, tokenizer
 
@@ -43,7 +43,7 @@ def learn(method, facts=FACTS, **settings):
     """The rows and the snapshots."""
     snapshots = {}
     settings = {"steps_per_fact": 1, "snapshots": (len(facts),), **TEXT, **settings}
-    rows = learn_stream(method, tokenizer(), facts, StreamSettings(**settings), snapshots.__setitem__)
+    rows = learn_with(method, tokenizer(), facts, StreamSettings(**settings), snapshots.__setitem__)
     return rows, snapshots
 
 

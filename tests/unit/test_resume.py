@@ -18,12 +18,12 @@ from smf.model_shape import BaseShape
 from smf.models.checkpoint import save_checkpoint
 from smf.resume import NO_RESUME, Resume, Tape
 from smf.selection.background import count_background
-from smf.stages.learn import learn, write_learned
+from smf.stages.learn import Learning, Run, learn, write_snapshot
 from smf.streams.batches import batches
 from smf.streams.facts import write_facts
 from smf.tensor_files import read_tensors, write_tensors
 from smf.training.heal import HealingSettings, heal
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings, learn_with
 from smf.training.loop import TrainingSettings
 from smf.training.pretrain import pretrain
 from tests.helpers import (
@@ -170,7 +170,7 @@ def test_every_method_learns_its_stream(tmp_path, kind, number):
 
     def work(resume):
         method, kept = start_method(kind, **LEARNING[kind]), {}
-        rows = learn_stream(method, tokenizer(), FACTS, settings, kept.__setitem__, resume)
+        rows = learn_with(method, tokenizer(), FACTS, settings, kept.__setitem__, resume)
         for row in rows:
             row["seconds"] = None
         history = method.history()
@@ -282,16 +282,8 @@ def learn_run(tmp_path):
 
     def run(out, resume, rate=0.001):
         learn(
-            {**settings, "kind": "full", "learning_rate": rate},
-            {**stream, "max_gradient_norm": None},
-            tmp_path / "start",
-            None,
-            tmp_path / "facts.jsonl",
-            None,
-            max_length=MAX_LENGTH,
-            gradient_checkpointing=False,
-            seed=0,
-            device="cpu",
+            Run({**settings, "kind": "full", "learning_rate": rate}, tmp_path / "start", tmp_path / "facts.jsonl"),
+            Learning({**stream, "max_gradient_norm": None}, MAX_LENGTH),
             delta_paths={position: tmp_path / out / f"{position}.safetensors" for position in (1, 3)},
             log_path=tmp_path / out / "facts.jsonl",
             resume=resume,
@@ -306,7 +298,7 @@ def test_a_run_publishes_no_snapshot_of_settings_that_were_left_and_taken_up_aga
     with pytest.raises(Killed):
         learn_run("first", KilledAfter(tmp_path / "resume", 2, "a"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("smf.stages.learn.write_learned", die_after(write_learned))
+        patch.setattr("smf.stages.learn.write_snapshot", die_after(write_snapshot))
         with pytest.raises(Killed):
             learn_run("other", Resume(tmp_path / "resume", "b", 300.0), 0.1)
     assert learn_run("again", Resume(tmp_path / "resume", "a", 0.0)) == expected
@@ -318,7 +310,7 @@ def test_a_stream_with_a_fact_that_cannot_be_learned_begins_with_none():
     late = replace(FACTS[2], question="why " * MAX_LENGTH)
     settings = StreamSettings(steps_per_fact=1, loss_on="answer", snapshots=(3,), max_length=MAX_LENGTH)
     with pytest.raises(DataError, match=f"fact {late.fact_id!r}: "):
-        learn_stream(method, tokenizer(), [*FACTS[:2], late], settings, lambda *_: None)
+        learn_with(method, tokenizer(), [*FACTS[:2], late], settings, lambda *_: None)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-3])])
@@ -337,7 +329,7 @@ def test_a_stream_whose_snapshot_is_gone_is_learned_anew_and_not_gone_on_with(tm
                 return False
             return True
 
-        learn_stream(method(), tokenizer(), FACTS, settings, keep, resume, is_kept)
+        learn_with(method(), tokenizer(), FACTS, settings, keep, resume, is_kept)
         return [(tmp_path / f"{position}.safetensors").read_bytes() for position in (1, 3)]
 
     with pytest.raises(Killed):

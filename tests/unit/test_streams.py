@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
 from smf.streams import wordings
+from smf.streams.asking import PLAIN, Asking, solved_examples
 from smf.streams.batches import IGNORED, batches, collate, encode
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.fact_batches import facts_batch
@@ -19,7 +20,7 @@ from smf.streams.prepared import known_examples, prepare_world
 from smf.streams.tokens import start_of_text
 from smf.streams.world import build_world, new_facts
 from smf.streams.world_text import activity_items
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import BACKGROUND, FACTS, base_model, encoded_text, tokenizer, tokenizer_with_bos
 
 SIZES = {"num_old_people": 12, "num_new_people": 5, "num_values": 6, "num_activities": 4, "seed": 3}
@@ -110,20 +111,36 @@ class Recorder(Method):
     def delta(self):
         return {}
 
-    def load_delta(self, delta):
-        pass
+    @classmethod
+    def loader(cls, model):
+        return lambda delta: None
 
 
 def test_a_stream_trains_the_training_wordings_and_never_a_test_wording_or_a_question():
     facts, recorder = new_facts(WORLD), Recorder()
     settings = StreamSettings(steps_per_fact=2, loss_on="text", snapshots=(1,), max_length=150)
-    learn_stream(recorder, tokenizer(), facts, settings, lambda position, delta: None)
+    learn_with(recorder, tokenizer(), facts, settings, lambda position, delta: None)
     taught = [f"{prompt} {fact.answers[0]}." for fact in facts for _ in range(2) for prompt in fact.train_prompts]
     assert recorder.texts == taught
     everything = "\n".join(recorder.texts)
     for fact in facts:
         for form in (*fact.unseen_prompts, fact.question, question_prompt(fact.question)):
             assert form not in everything
+
+
+def test_a_fact_knows_its_texts_as_they_are_taught_and_asked():
+    fact = Fact("a", "Ann Dahl", ("Ann Dahl lives in ", "Q: where is Ann?\nA:"), answers=("St. Ives", "Ives"))
+    assert fact.completed_prompts() == [
+        Example("Ann Dahl lives in", " St. Ives."),
+        Example("Q: where is Ann?\nA:", " St. Ives"),  # nothing follows the answer to a question
+    ]
+    assert fact.asked() is None
+    fact = dataclasses.replace(fact, train_texts=("Ann moved.",), question="where is Ann", answers=("Washington D.C.",))
+    assert fact.training_texts()[0] == Example("Ann Dahl lives in", " Washington D.C.")  # one full stop, not two
+    assert fact.training_texts()[2:] == [Example("", "Ann moved.")]
+    assert fact.asked() == fact.asked(PLAIN) == Example("Q: where is Ann?\nA:", " Washington D.C.")
+    behind = fact.asked(Asking("few_shot"))
+    assert behind == Example(solved_examples() + "Q: where is Ann?\nA:", " Washington D.C.")
 
 
 @pytest.mark.parametrize("loss_on", ["text", "answer"])

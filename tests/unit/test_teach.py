@@ -141,7 +141,7 @@ def test_with_updates_allowed_the_later_answer_is_given_in_both_orders(teach, re
 
 
 def test_a_dry_run_checks_and_asks_and_writes_nothing(teach, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("smf.stages.teach.start_method", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("smf.stages.teach.learn_stream", lambda *_, **__: pytest.fail("work began"))
     assert teach([own("Ostry", fact_id="ann", statements=["Ostry is where Ann is."])], "--dry-run", "--steps", 7) == 0
     said = capsys.readouterr().out
     assert "not known  ann: 7 prompts and 1 whole texts to learn" in said

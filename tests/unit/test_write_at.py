@@ -19,7 +19,7 @@ from smf.streams.places import longest_shared, occurrences, placed_words
 from smf.streams.questions import Pair, question_fact
 from smf.streams.write_places import log_write_places, write_places
 from smf.training.alone import Alone, AloneSettings
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,
@@ -437,7 +437,7 @@ def test_a_stream_and_facts_alone_are_written_where_the_method_says(caplog):
             steps_per_fact=1, loss_on="answer", snapshots=(2,), max_length=MAX_LENGTH, facts_per_step=2
         )
         strange = replace(TOLD, train_texts=(*TOLD.train_texts, "He is from Tarnow."))
-        learn_stream(method, tokenizer(), [FACTS_HERE[0], strange], settings, lambda *_: None)
+        learn_with(method, tokenizer(), [FACTS_HERE[0], strange], settings, lambda *_: None)
         assert "1 of 7 training texts do not hold their fact's subject" in caplog.text
         first = Alone(model, tokenizer(), counts, AloneSettings(1, "answer", MAX_LENGTH)).selected(
             method.settings, TOLD

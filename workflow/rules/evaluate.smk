@@ -4,8 +4,6 @@
 rule evaluate:
     input:
         start=start_files,
-        counts=counts_file,
-        contrast=contrast_file,
         deltas=rules.learn.output.deltas,
         stream="<results>/streams/seed-{seed}.jsonl",
         held_out=HELD_OUT_FILES.values(),

@@ -5,10 +5,6 @@
 TRIALS = alternatives(EXPERIMENT.runs.keys() - EXPERIMENT.methods.keys())
 TUNING_SEEDS = EXPERIMENT.config["tuning"]["seeds"]
 TUNING_END = EXPERIMENT.num_facts(TUNING_SEEDS[0])
-TRIAL_OPTIONS = {
-    "device": EXPERIMENT.config["device"],
-    **{key: EXPERIMENT.config["base"][key] for key in ("max_length", "gradient_checkpointing")},
-}
 
 
 rule trial:
@@ -39,7 +35,10 @@ rule trial:
         stream=EXPERIMENT.learning,
         evaluation=lambda wildcards: USER_FILES.with_tasks(EXPERIMENT.asking),
         probes=EXPERIMENT.probes,
-        options={**TRIAL_OPTIONS, "position": EXPERIMENT.positions[-1]},
+        position=EXPERIMENT.positions[-1],
+        max_length=EXPERIMENT.config["base"]["max_length"],
+        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        device=EXPERIMENT.config["device"],
         code=lambda wildcards: code_of("trial.py", method_code(wildcards), *TASK_FILES),
     script:
         "../scripts/trial.py"
@@ -62,7 +61,10 @@ use rule trial as tuning_trial with:
         stream=EXPERIMENT.learning,
         evaluation=lambda wildcards: USER_FILES.with_tasks(EXPERIMENT.asking),
         probes=EXPERIMENT.probes,
-        options={**TRIAL_OPTIONS, "position": TUNING_END},
+        position=TUNING_END,
+        max_length=EXPERIMENT.config["base"]["max_length"],
+        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        device=EXPERIMENT.config["device"],
         code=lambda wildcards: code_of("trial.py", method_code(wildcards), *TASK_FILES),
 
 

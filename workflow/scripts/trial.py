@@ -3,23 +3,25 @@
 from pathlib import Path
 
 from smf.job import Job
-from smf.stages.trial import learn_and_score
+from smf.stages.trial import Learning, Run, learn_and_score
 
 with Job(snakemake) as job:
+    paths = {f"{name}_path": next(iter(snakemake.input[name]), None) for name in ("counts", "contrast", "texts")}
     probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
     learn_and_score(
         snakemake.wildcards.method,
-        snakemake.params.method,
-        snakemake.params.stream,
+        Run(
+            method=snakemake.params.method,
+            start_folder=Path(snakemake.input.start[0]).parent,
+            facts_path=snakemake.input.stream,
+            **paths,
+            seed=int(snakemake.wildcards.seed),
+            device=snakemake.params.device,
+        ),
+        Learning(snakemake.params.stream, snakemake.params.max_length, snakemake.params.gradient_checkpointing),
         {**snakemake.params.evaluation, "include_path": snakemake.config["checked"]["evaluation"]["include_path"]},
-        Path(snakemake.input.start[0]).parent,
-        next(iter(snakemake.input.counts), None),
-        next(iter(snakemake.input.texts), None),
-        snakemake.input.stream,
         {name: (kind, path) for (name, kind), path in probes},
-        **snakemake.params.options,
-        contrast_path=next(iter(snakemake.input.contrast), None),
-        seed=int(snakemake.wildcards.seed),
+        position=snakemake.params.position,
         log_path=snakemake.output.facts,
         score_path=snakemake.output.scores,
         resume=job.resume,
