@@ -36,6 +36,7 @@ class LoRA(DenseMethod):
     """Trains low-rank adapters on all linear maps of the blocks; everything else is frozen."""
 
     settings_class = LoRASettings
+    settings: LoRASettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         import peft
