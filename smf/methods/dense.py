@@ -40,6 +40,7 @@ class DenseMethod(Method):
     """Steps all parameters of the model that require gradient."""
 
     settings_class = DenseSettings
+    settings: DenseSettings
     starts_from = "base"
 
     def __init__(self, model, settings, background, seed, texts=None):

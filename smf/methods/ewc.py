@@ -50,6 +50,7 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
     """
 
     settings_class = EWCSettings
+    settings: EWCSettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(model, settings, background, seed, texts)

@@ -38,6 +38,7 @@ class LoRA(DenseMethod):
     """Trains low-rank adapters on all linear maps of the blocks; everything else is frozen."""
 
     settings_class = LoRASettings
+    settings: LoRASettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)

@@ -96,6 +96,7 @@ class Method(ABC):
 
     Attributes:
         settings_class: Declares the settings of this kind.
+        settings: Those that the method was made with.
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
         needs_texts: Whether the method reads background text while it learns.
@@ -107,6 +108,7 @@ class Method(ABC):
     """
 
     settings_class: ClassVar[type[KindSettings]]
+    settings: KindSettings
     starts_from: ClassVar[Start]
     needs_background: ClassVar[bool] = False
     needs_texts: ClassVar[bool] = False

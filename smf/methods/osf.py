@@ -63,6 +63,7 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
     """Trains the smallest singular values of linear maps, with their directions (OSF; Nayak et al., 2025)."""
 
     settings_class = OSFSettings
+    settings: OSFSettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)

@@ -31,6 +31,8 @@ class ReplaySettings(KindSettings):
 class Replay(ReadsOrdinaryText):
     """Goes before the method that it adds replay to, among the bases of a class."""
 
+    settings: ReplaySettings
+
     def add_gradients(self, batch: Batch) -> int:
         """Add the weighted gradient of newly drawn text."""
         num_tokens = super().add_gradients(batch)

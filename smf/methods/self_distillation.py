@@ -43,6 +43,7 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
     """
 
     settings_class = SelfDistillationSettings
+    settings: SelfDistillationSettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(model, settings, background, seed, texts)

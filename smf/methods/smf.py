@@ -50,6 +50,7 @@ class SparseMemoryFinetuning(Method):
     """
 
     settings_class = SparseSettings
+    settings: SparseSettings
     starts_from = "healed"
     needs_background = True
 
