@@ -88,7 +88,8 @@ class _Mistake:
     """
 
     def __init__(self, error: ErrorDetails):
-        self._kind, self._value, self._limits = error["type"], error["input"], error.get("ctx", {})
+        self._kind, self._limits = error["type"], error.get("ctx", {})
+        self._value = list(error["input"]) if isinstance(error["input"], tuple) else error["input"]
         self._text = error["msg"]
         self._of_a_name = error["loc"][-1:] == ("[key]",)
         self.key = error["loc"][:-1] if self._of_a_name else error["loc"]

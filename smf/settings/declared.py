@@ -44,7 +44,8 @@ class Declared:
     @property
     def type_names(self) -> list[str]:
         """The types of JSON Schema that belong there."""
-        names = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
+        names = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object"}
+        names |= {list: "array", tuple: "array"}
         name = "object" if self.section else names[get_origin(self.kind) or self.kind]
         return [name, "null"] if self.nullable else [name]
 
@@ -55,8 +56,10 @@ class Declared:
                 return _of_field(section.model_fields[str(key)])
             extra = section.__annotations__.get("__pydantic_extra__")
             return None if extra is None else declared(get_args(extra)[1])
-        if get_origin(self.kind) in (dict, list):
-            return declared(get_args(self.kind)[-1])
+        if get_origin(self.kind) is dict:
+            return declared(get_args(self.kind)[1])
+        if get_origin(self.kind) in (list, tuple):
+            return declared(get_args(self.kind)[0])
         return None
 
     def children(self) -> Iterator[tuple[str, "Declared"]]:

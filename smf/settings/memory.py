@@ -3,15 +3,24 @@
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticKnownError
 
-from smf.settings.section import Count, Distinct, Natural, Number, Section, Whole
-
-
-def _as_list(layers: object) -> object:
-    return list(layers) if isinstance(layers, tuple) else layers
+from smf.settings.section import Count, Natural, Number, Section, Whole, distinct
 
 
-Layers = Annotated[Distinct[Natural], Field(min_length=1), BeforeValidator(_as_list)]
+def _as_tuple(layers: object) -> object:
+    """What a file has as a list. One that is empty is refused here: pydantic counts the valid members of a tuple."""
+    if isinstance(layers, list) and not layers:
+        raise PydanticKnownError("too_short", {"field_type": "List", "min_length": 1, "actual_length": 0})
+    return tuple(layers) if isinstance(layers, list) else layers
+
+
+Layers = Annotated[
+    tuple[Natural, ...],
+    Field(json_schema_extra={"minItems": 1, "uniqueItems": True}),
+    BeforeValidator(_as_tuple),
+    BeforeValidator(distinct),
+]
 
 
 class MemorySettings(Section):

@@ -33,7 +33,7 @@ def _as_written(value: object, check: Callable[[object], object]) -> object:
     return value
 
 
-def _distinct(values: object) -> object:
+def distinct(values: object) -> object:
     """Refuse a list that holds a value twice; 1 and 1.0 are the same, 1 and true are not."""
     if isinstance(values, list):
         marked = [(isinstance(value, bool), value) for value in values]
@@ -53,7 +53,7 @@ NonNegativeNumber = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 _Item = TypeVar("_Item")
-Distinct = Annotated[list[_Item], BeforeValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
+Distinct = Annotated[list[_Item], BeforeValidator(distinct), Field(json_schema_extra={"uniqueItems": True})]
 """A list that holds no value twice."""
 
 
@@ -129,4 +129,4 @@ def _plain(value: object) -> object:
         return value.plain()
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list) else value
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

@@ -6,7 +6,7 @@ spreads its queries over the table and tells which slots it reads.
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -123,7 +123,7 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
             best = write_format(temporary, right)
             replace(counts, provenance={**counted, "model_hash": model_hash(temporary)}).save(temporary / COUNTS_FILE)
             base_is = {"base": str(name), "commit": commit}
-            write_json(temporary / "report.json", {**base_is, "memory": asdict(memory), "background": counted})
+            write_json(temporary / "report.json", {**base_is, "memory": memory.plain(), "background": counted})
     read = {block: int(layer.accesses_S.count_nonzero()) for block, layer in counts.layers.items()}
     num_sequences = sum(len(batch.input_ids_BT) for batch in stream)
     return Retrofitted(memory, len(texts), num_sequences, len(stream), read, right, best)
