@@ -95,7 +95,7 @@ class Method(ABC):
         texts: Background text, if ``needs_texts``.
 
     Attributes:
-        settings_class: Declares the settings of this kind.
+        settings_class: Declares the settings of this kind; by default, it has none.
         settings: Those that the method was made with.
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
@@ -107,7 +107,7 @@ class Method(ABC):
         max_gradient_norm: The gradient of all that trains is scaled down to this norm before a step; None leaves it.
     """
 
-    settings_class: ClassVar[type[KindSettings]]
+    settings_class: ClassVar[type[KindSettings]] = KindSettings
     settings: KindSettings
     starts_from: ClassVar[Start]
     needs_background: ClassVar[bool] = False

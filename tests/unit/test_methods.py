@@ -422,7 +422,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest_known_one(kind, near):
 
 
 def test_helpers_are_not_kinds():
-    for name in ("method", "registry", "dense", "deltas", "settings", "ordinary_text", "replay", "nothing like it"):
+    for name in ("method", "registry", "dense", "deltas", "kind_settings", "settings", "ordinary_text", "replay", "no"):
         with pytest.raises(ConfigError, match="unknown method kind"):
             method_class(name)
 
@@ -432,8 +432,6 @@ from smf.methods.method import Method, StepReport, language_model_loss
 
 class Frozen(Method):
     """Learns nothing."""
-    schema = {}
-    required = ()
     starts_from = "base"
 
     def step(self, batch):
@@ -462,7 +460,7 @@ def methods_folder(tmp_path, monkeypatch):
 def test_a_new_file_is_a_new_kind(methods_folder):
     (methods_folder / "frozen.py").write_text(ONE_METHOD)
     assert method_kinds() == sorted([*LEARNING, "frozen"])
-    method = method_class("frozen")(base_model(), {"learning_rate": 1}, None, 0)
+    method = method_class("frozen")(base_model(), {}, None, 0)
     rows = learn_with(method, tokenizer(), FACTS, stream_settings(), lambda position, delta: None)
     assert [row["losses"][0] == row["losses"][1] for row in rows] == [True] * 3
 
