@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure test lint audit
+.PHONY: figure readme-figure schema test lint audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -19,6 +19,10 @@ readme-figure:
 	@size=$$(wc -c < "$(PICTURE)"); [ $$size -le $(LARGEST_PICTURE) ] || { \
 	  echo "$(PICTURE) has $$size bytes; a picture that the repository keeps has at most $(LARGEST_PICTURE)"; exit 1; }
 	@mkdir -p docs/figures && cp "$(PICTURE)" "$(KEPT_PICTURE)" && echo "$(KEPT_PICTURE)"
+
+# What editors read of the config's keys, and people; from smf/config, where each key is declared.
+schema: .venv/installed
+	.venv/bin/python -m smf.config.schema > workflow/schemas/config.schema.yaml
 
 # One thread a process: on shared cores OpenMP threads wait for each other far longer than they compute.
 test: .venv/installed

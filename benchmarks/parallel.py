@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import line, row
 from smf.artifacts import write_json
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 MADE_ANEW = ("runs", "tables", "figures", "logs", "benchmarks", "resume")
@@ -38,8 +38,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/parallel.json"))
     options = parser.parse_args()
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    experiment = Experiment(yaml.safe_load(options.config.read_text(encoding="utf-8")), schema)
+    experiment = Experiment(yaml.safe_load(options.config.read_text(encoding="utf-8")))
     seed, last = experiment.config["seeds"][0], experiment.positions[-1]
     targets = [f"results/runs/{name}/seed-{seed}/evaluate/position-{last}.json" for name in experiment.starts]
     seconds = {cores: timed(options, targets, cores) for cores in (1, options.cores)}

@@ -49,7 +49,7 @@ def estimated(kind: str, shape: dict, texts: list[int], micro: int | None, devic
     batch = Texts(rows, tokens, answer + 3)  # texts end at up to four different places
     chosen = method_class(kind)
     footprint = chosen.footprint(
-        chosen.with_defaults(SETTINGS[kind]), base, memory, num_steps=_STEPS, tokens_per_step=batch.num_tokens
+        chosen.settings_class.read(SETTINGS[kind]), base, memory, num_steps=_STEPS, tokens_per_step=batch.num_tokens
     )
     weight = BYTES[dtype]
     models = sizing.Models(base, memory, weight, weight, on_cpu=device == "cpu")

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import line, ratio, row
 from smf.artifacts import copy_file, write_json
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 from smf.resume import NO_RESUME, Resume
 from smf.stages.base_model import make_base_model
 from smf.stages.evaluate import evaluate_run
@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of the pretraining, which is cut short")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/resume.json"))
     options = parser.parse_args()
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    experiment = Experiment(yaml.safe_load(options.config.read_text(encoding="utf-8")), schema)
+    experiment = Experiment(yaml.safe_load(options.config.read_text(encoding="utf-8")))
     interval = options.interval or float(experiment.config["resume_interval"])
     if options.repeats < 2:
         parser.error("--repeats must be at least 2")

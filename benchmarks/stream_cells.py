@@ -45,7 +45,7 @@ def start(kind: str, shape: dict, layers: tuple[int, ...], device: str = "cpu", 
             frequency_S = torch.randint(100, (layer.num_slots,))
             counts[block] = LayerCounts(frequency_S, frequency_S, 100, frequency_S.double())
         background = BackgroundCounts(counts, {})
-    return chosen(model.to(device), chosen.with_defaults(SETTINGS[kind]), background, 0)
+    return chosen(model.to(device), SETTINGS[kind], background, 0)
 
 
 def fact(vocab_size: int, seed: int, wordings: int = 8, tokens: int = 32, answer: int = 4) -> Batch:

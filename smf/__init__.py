@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from smf.models.checkpoint import load_tokenizer as load_tokenizer
     from smf.models.checkpoint import model_hash as model_hash
     from smf.models.checkpoint import save_checkpoint as save_checkpoint
-    from smf.models.config import MemorySettings as MemorySettings
     from smf.models.retrofit import retrofit as retrofit
     from smf.patches.apply import apply as apply
     from smf.patches.apply import revert as revert
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from smf.plan import load_config as load_config
     from smf.selection.background import BackgroundCounts as BackgroundCounts
     from smf.selection.background import count_background as count_background
+    from smf.settings.memory import MemorySettings as MemorySettings
     from smf.stages.ask import answer as answer
     from smf.streams.background_texts import text_batches as text_batches
     from smf.streams.facts import Fact as Fact
@@ -52,7 +52,6 @@ _HOMES = {
     "evaluation.harness": ("EvaluationSettings", "Evaluator"),
     "methods.settings": ("MethodSettings",),
     "models.checkpoint": ("load_model", "load_tokenizer", "model_hash", "save_checkpoint"),
-    "models.config": ("MemorySettings",),
     "models.retrofit": ("retrofit",),
     "patches.apply": ("apply", "revert"),
     "patches.forget": ("forget",),
@@ -60,6 +59,7 @@ _HOMES = {
     "patches.stack": ("stack",),
     "plan": ("load_config",),
     "selection.background": ("BackgroundCounts", "count_background"),
+    "settings.memory": ("MemorySettings",),
     "stages.ask": ("answer",),
     "streams.background_texts": ("text_batches",),
     "streams.facts": ("Fact", "read_facts"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smf.errors import ConfigError
+from smf.settings.memory import MemorySettings
 
 
 @dataclass(frozen=True)
@@ -170,19 +171,10 @@ class BaseShape:
         return cls.from_transformers({"tie_word_embeddings": True, **architecture}, "base.architecture")
 
 
-@dataclass(frozen=True)
-class MemoryShape:
-    """The memory layers of a model; attributes as the config's ``memory``."""
+class MemoryShape(MemorySettings):
+    """The memory layers of a model."""
 
     hidden_size: int
-    layers: tuple[int, ...]
-    mode: str
-    num_keys: int
-    num_heads: int
-    top_k: int
-    key_dim: int
-    value_dim: int
-    output_gate: str = "none"
 
     @property
     def num_slots(self) -> int:
@@ -220,7 +212,5 @@ class MemoryShape:
     @classmethod
     def from_config(cls, memory: Mapping, hidden_size: int) -> "MemoryShape":
         """The shape that the config's ``memory`` describes."""
-        names = [name for name in cls.__dataclass_fields__ if name in memory]
-        return cls(
-            hidden_size=hidden_size, **{**{name: memory[name] for name in names}, "layers": tuple(memory["layers"])}
-        )
+        sizes = {name: memory[name] for name in MemorySettings.model_fields if name in memory}
+        return cls(hidden_size=hidden_size, **sizes)

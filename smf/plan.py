@@ -11,14 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from smf.config_files import ConfigFiles
+from smf.config.experiment import Experiment
+from smf.config.overlays import ConfigFiles
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.stages.plan import describe_plan
-
-_SCHEMA = Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml"
 
 
 def load_config(*paths: str | Path) -> Experiment:
@@ -47,7 +43,7 @@ def load_config(*paths: str | Path) -> Experiment:
 
 
 def _checked(files: ConfigFiles, config: dict) -> Experiment:
-    experiment = Experiment(config, yaml.safe_load(_SCHEMA.read_text(encoding="utf-8")))
+    experiment = Experiment(config)
     files.require_underneath(experiment.removed)
     return experiment
 

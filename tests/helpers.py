@@ -31,6 +31,7 @@ from smf.models import MemorySettings
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.models.retrofit import retrofit
 from smf.selection.background import BackgroundCounts, count_background
+from smf.settings.json_schema import json_schema
 from smf.streams.background_texts import BackgroundTexts
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
@@ -155,10 +156,18 @@ def background_counts(model, document="batch"):
 
 
 def method_settings(kind, **settings):
-    """The settings of a method with all defaults of its schema."""
-    schema = method_class(kind).schema
-    assert settings.keys() <= schema.keys()
+    """The settings of a method with all defaults of its kind."""
     return method_class(kind).with_defaults({"learning_rate": 0.1, **settings})
+
+
+def typed_settings(kind, **settings):
+    """The same as what the kind declares."""
+    return method_class(kind).settings_class.read({"learning_rate": 0.1, **settings})
+
+
+def settings_schema(kind):
+    """The JSON schema of a kind's settings."""
+    return json_schema(method_class(kind).settings_class, title=kind)
 
 
 def start_method(kind, *, seed=0, model=None, **settings):

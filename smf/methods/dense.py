@@ -6,11 +6,15 @@ less than the distance to the next bfloat16 number, so without the copy most ste
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import Field
+
+from smf.methods.kind_settings import KindSettings
 from smf.methods.method import Footprint, Method, StepReport, language_model_loss
+from smf.settings.section import NonNegativeNumber, Number, PositiveNumber
 
 if TYPE_CHECKING:
     import torch
@@ -18,26 +22,25 @@ if TYPE_CHECKING:
 
     from smf.streams.batches import Batch
 
-OPTIMIZER_SCHEMA = {
-    "optimizer": {
-        "enum": ["adamw", "sgd"],
-        "default": "adamw",
-        "description": "AdamW (betas 0.9 and 0.999) or SGD.",
-    },
-    "learning_rate": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv.",
-    },
-    "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0, "description": "For SGD."},
-    "weight_decay": {"type": "number", "minimum": 0, "default": 0.0, "description": "As in torch.optim."},
-}
+
+class DenseSettings(KindSettings):
+    """Settings of the optimizer."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW (betas 0.9 and 0.999) or SGD."""
+    learning_rate: PositiveNumber
+    """Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv."""
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """For SGD."""
+    weight_decay: NonNegativeNumber = 0.0
+    """As in torch.optim."""
 
 
 class DenseMethod(Method):
     """Steps all parameters of the model that require gradient."""
 
-    schema = OPTIMIZER_SCHEMA
+    settings_class = DenseSettings
+    settings: DenseSettings
     starts_from = "base"
 
     def __init__(self, model, settings, background, seed, texts=None):
@@ -92,7 +95,7 @@ class DenseMethod(Method):
         from smf.resume import set_optimizer_state
 
         super().load_state_dict(state, delta)
-        if not any(name.startswith("optimizer.") for name in state) and self.settings["optimizer"] != "sgd":
+        if not any(name.startswith("optimizer.") for name in state) and self.settings.optimizer != "sgd":
             return  # no step was taken
         self._prepare()
         for place, (master, own) in enumerate(zip(self._masters, self._trained, strict=True)):
@@ -115,7 +118,7 @@ class DenseMethod(Method):
         if self.max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._masters, self.max_gradient_norm)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.settings["learning_rate"] * self.rate_share
+            group["lr"] = self.settings.learning_rate * self.rate_share
         self._optimizer.step()
         self._optimizer.zero_grad()
         for master, parameter in copies:
@@ -132,16 +135,16 @@ def _master(parameter: nn.Parameter) -> torch.Tensor:
     return parameter.detach().to(precise).requires_grad_()
 
 
-def num_moments(settings: Mapping) -> int:
+def num_moments(settings: DenseSettings) -> int:
     """Numbers that the optimizer keeps for each one that it steps."""
-    return 2 if settings["optimizer"] == "adamw" else int(settings["momentum"] > 0)
+    return 2 if settings.optimizer == "adamw" else int(settings.momentum > 0)
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: Mapping) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Iterable[nn.Parameter], settings: DenseSettings) -> torch.optim.Optimizer:
     """The torch optimizer that the settings name."""
     import torch
 
-    rates = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
-    if settings["optimizer"] == "sgd":
-        return torch.optim.SGD(parameters, momentum=settings["momentum"], **rates)
+    rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=settings.momentum, **rates)
     return torch.optim.AdamW(parameters, fused=True, **rates)

@@ -20,12 +20,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from smf.methods.dense import DenseSettings
 from smf.methods.full import FullFinetuning
 from smf.methods.method import language_model_loss
 from smf.methods.ordinary_text import ReadsOrdinaryText
+from smf.settings.section import Count, NonNegativeNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class EWCSettings(DenseSettings):
+    """Settings of elastic weight consolidation."""
+
+    strength: NonNegativeNumber = 1.0
+    """Weight of the penalty: strength / 2 * F_i (w_i - start_i)², the mean of all F_i being 1."""
+    fisher_sequences: Count = 256
+    """Sequences of background text that the Fisher information is measured on, once."""
 
 
 class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
@@ -38,21 +49,8 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
             first step.
     """
 
-    schema = {
-        **FullFinetuning.schema,
-        "strength": {
-            "type": "number",
-            "minimum": 0,
-            "default": 1.0,
-            "description": "Weight of the penalty: strength / 2 * F_i (w_i - start_i)², the mean of all F_i being 1.",
-        },
-        "fisher_sequences": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 256,
-            "description": "Sequences of background text that the Fisher information is measured on, once.",
-        },
-    }
+    settings_class = EWCSettings
+    settings: EWCSettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(model, settings, background, seed, texts)
@@ -95,7 +93,7 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
             torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) for weight in self._trained
         ]
         num_tokens = 0
-        for _ in range(self.settings["fisher_sequences"]):
+        for _ in range(self.settings.fisher_sequences):
             text = self.drawn(1)
             num_tokens += text.num_tokens
             for part, _ in self.parts(text, 1):
@@ -119,4 +117,4 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
         for weight, fisher, start in zip(trained, self.fisher, self._start, strict=True):
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-            weight.grad.addcmul_(fisher, weight.detach() - start, value=self.settings["strength"])
+            weight.grad.addcmul_(fisher, weight.detach() - start, value=self.settings.strength)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from smf.errors import CheckpointError
 from smf.methods.deltas import Load, shapes
-from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod, num_moments
+from smf.methods.dense import DenseMethod, DenseSettings, num_moments
+from smf.methods.kind_settings import TargetModules
 from smf.methods.method import Footprint, StepReport
+from smf.settings.section import Count, Number, PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,26 +21,24 @@ if TYPE_CHECKING:
     from smf.streams.batches import Batch
 
 
+class LoRASettings(DenseSettings):
+    """Settings of LoRA."""
+
+    rank: Count = 16
+    """Rank r of the adapters."""
+    alpha: PositiveNumber = 32
+    """Updates scale by alpha / r."""
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapters' inputs that a training pass drops; nothing else has dropout."""
+    target_modules: TargetModules = "all-linear"
+    """Linear maps that get an adapter: all of the blocks, or a list of module names."""
+
+
 class LoRA(DenseMethod):
     """Trains low-rank adapters on all linear maps of the blocks; everything else is frozen."""
 
-    schema = {
-        **OPTIMIZER_SCHEMA,
-        "rank": {"type": "integer", "minimum": 1, "default": 16, "description": "Rank r of the adapters."},
-        "alpha": {"type": "number", "exclusiveMinimum": 0, "default": 32, "description": "Updates scale by alpha / r."},
-        "dropout": {
-            "type": "number",
-            "minimum": 0,
-            "exclusiveMaximum": 1,
-            "default": 0.0,
-            "description": "Share of the adapters' inputs that a training pass drops; nothing else has dropout.",
-        },
-        "target_modules": {
-            "anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
-            "default": "all-linear",
-            "description": "Linear maps that get an adapter: all of the blocks, or a list of module names.",
-        },
-    }
+    settings_class = LoRASettings
+    settings: LoRASettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
@@ -50,12 +52,13 @@ class LoRA(DenseMethod):
 
         from smf.seeding import derive_seed
 
+        settings = cls.settings_class.read(settings)
         config = peft.LoraConfig(
             task_type="CAUSAL_LM",
-            r=settings["rank"],
-            lora_alpha=settings["alpha"],
-            lora_dropout=settings["dropout"],
-            target_modules=settings["target_modules"],
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=settings.target_modules,
         )
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "lora"))
@@ -64,14 +67,14 @@ class LoRA(DenseMethod):
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
         """Two matrices for each adapted map; unknown module names count as none."""
-        maps, targets = base.linear_maps, settings["target_modules"]
+        maps, targets = base.linear_maps, settings.target_modules
         chosen = maps if targets == "all-linear" else [name for name in maps if name in targets]
-        number = base.num_layers * sum(settings["rank"] * sum(maps[name]) for name in chosen)
+        number = base.num_layers * sum(settings.rank * sum(maps[name]) for name in chosen)
         return Footprint(number, num_moments(settings) * number, number, added=number, kept_inputs="adapters")
 
     def step(self, batch: Batch) -> StepReport:
         """One step; the adapters' dropout is drawn anew in each, from the run's seed."""
-        if not self.settings["dropout"]:
+        if not self.settings.dropout:
             return super().step(batch)
         import torch
 

@@ -1,7 +1,11 @@
 """LoRA with experience replay (Chaudhry et al., 2019), see :mod:`smf.methods.replay`."""
 
-from smf.methods.lora import LoRA
-from smf.methods.replay import REPLAY_SCHEMA, Replay
+from smf.methods.lora import LoRA, LoRASettings
+from smf.methods.replay import Replay, ReplaySettings
+
+
+class LoRAReplaySettings(ReplaySettings, LoRASettings):
+    """Settings of the method and of replay."""
 
 
 class LoRAReplay(Replay, LoRA):
@@ -10,4 +14,4 @@ class LoRAReplay(Replay, LoRA):
     The adapters' dropout acts on both.
     """
 
-    schema = {**LoRA.schema, **REPLAY_SCHEMA}
+    settings_class = LoRAReplaySettings

@@ -1,22 +1,21 @@
 """What a learning method is: the four questions that each file in this folder answers.
 
-1. Which settings does it take? (``schema``) 2. Which model does it start from? (``starts_from``) 3. How does it learn
-from one batch? (``step``) 4. What has it learned? (``delta``, and ``holder`` for a model that shall hold it)
+1. Which settings does it take? (``settings_class``) 2. Which model does it start from? (``starts_from``) 3. How does it
+learn from one batch? (``step``) 4. What has it learned? (``delta``, and ``holder`` for a model that shall hold it)
 
-The workflow reads ``schema``, ``starts_from`` and ``needs_background`` at every start. So the methods here import
-torch, transformers and peft where they use them: a dry run then does not wait for them.
+The workflow reads ``settings_class``, ``starts_from`` and ``needs_background`` at every start. So the methods here
+import torch, transformers and peft where they use them: a dry run then does not wait for them.
 """
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from smf.errors import ConfigError
 from smf.methods.deltas import Holder, Load
+from smf.methods.kind_settings import KindSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,14 +89,14 @@ class Method(ABC):
 
     Args:
         model: The start model; the method changes it.
-        settings: The method's settings, checked against ``schema`` and with its defaults filled in.
+        settings: The method's settings, as ``settings_class`` declares them, or as a mapping that it reads.
         background: Background counts, if ``needs_background``.
         seed: The run's seed.
         texts: Background text, if ``needs_texts``.
 
     Attributes:
-        schema: JSON schema of the settings: a mapping of setting name to schema, each with a description.
-        required: Settings without a default.
+        settings_class: Declares the settings of this kind; by default, it has none.
+        settings: Those that the method was made with.
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
         needs_texts: Whether the method reads background text while it learns.
@@ -108,8 +107,8 @@ class Method(ABC):
         max_gradient_norm: The gradient of all that trains is scaled down to this norm before a step; None leaves it.
     """
 
-    schema: ClassVar[Mapping[str, Mapping]]
-    required: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    settings_class: ClassVar[type[KindSettings]] = KindSettings
+    settings: KindSettings
     starts_from: ClassVar[Start]
     needs_background: ClassVar[bool] = False
     needs_texts: ClassVar[bool] = False
@@ -121,28 +120,24 @@ class Method(ABC):
     def __init__(
         self,
         model: PreTrainedModel,
-        settings: Mapping,
+        settings: KindSettings | Mapping,
         background: BackgroundCounts | None,
         seed: int,
         texts: BackgroundTexts | None = None,
     ):
-        if wrong := self.disagreement(settings):
-            raise ConfigError(wrong)
         self.model = model
-        self.settings = settings
+        self.settings = self.settings_class.read(settings)
         self.seed = seed
         self.texts = texts
 
     @classmethod
     def with_defaults(cls, settings: Mapping) -> dict:
-        """The settings, with the defaults of those that are missing."""
-        defaults = {name: part["default"] for name, part in cls.schema.items() if "default" in part}
-        return {**copy.deepcopy(defaults), **settings}
+        """The settings as a mapping, with the defaults of those that are missing.
 
-    @classmethod
-    def disagreement(cls, settings: Mapping) -> str:
-        """What no schema can tell: which settings do not go together, and the remedy. Empty if all do, the default."""
-        return ""
+        Raises:
+            ConfigError: Some are not right, see :meth:`smf.methods.kind_settings.KindSettings.read`.
+        """
+        return {**settings, **cls.settings_class.read(settings).plain()}
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         """The batch in parts of ``micro_batch_size`` sequences of like length, but for those that teach nothing.
@@ -162,7 +157,7 @@ class Method(ABC):
 
     @classmethod
     def footprint(
-        cls, settings: Mapping, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int
+        cls, settings: KindSettings, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int
     ) -> Footprint:
         """What the method takes and leaves at most: by default, everything trains with two numbers of state each.
 

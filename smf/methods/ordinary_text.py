@@ -6,24 +6,20 @@ It is drawn and counted on the CPU and moves to the model's device part by part,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from smf.errors import ConfigError
 from smf.methods.method import Method
+from smf.settings.section import Number
 
 if TYPE_CHECKING:
     from smf.streams.batches import Batch
 
 
-def share_setting(description: str) -> dict:
-    """The schema of a setting that says which share of a step's sequences is background text."""
-    return {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "exclusiveMaximum": 1,
-        "default": 0.5,
-        "description": description,
-    }
+ShareOfText = Annotated[Number, Field(gt=0, lt=1)]
+"""Which share of a step's sequences is background text."""
 
 
 def odds(share: float) -> float:

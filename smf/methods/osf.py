@@ -23,45 +23,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from smf.errors import ConfigError
 from smf.methods.deltas import Load, overwrite
-from smf.methods.dense import OPTIMIZER_SCHEMA, DenseMethod, num_moments
+from smf.methods.dense import DenseMethod, DenseSettings, num_moments
+from smf.methods.kind_settings import TargetModules
 from smf.methods.method import Footprint
+from smf.settings.section import Count, Number, one_of_several
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+EffectiveRank = one_of_several(
+    Count | Annotated[Number, Field(gt=0, lt=1)],
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        ]
+    },
+)
+
+
+class OSFSettings(DenseSettings):
+    """Settings of orthogonal subspace finetuning."""
+
+    effective_rank: EffectiveRank = 0.5
+    """Singular directions of each map that are kept: a number below 1 is a share of its smaller side, an integer is
+    their number. The others train."""
+    target_modules: TargetModules = "all-linear"
+    """Linear maps that are split: all of the blocks, or a list of module names."""
+
 
 class OrthogonalSubspaceFinetuning(DenseMethod):
     """Trains the smallest singular values of linear maps, with their directions (OSF; Nayak et al., 2025)."""
 
-    schema = {
-        **OPTIMIZER_SCHEMA,
-        "effective_rank": {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-            ],
-            "default": 0.5,
-            "description": "Singular directions of each map that are kept: a number below 1 is a share of its smaller "
-            "side, an integer is their number. The others train.",
-        },
-        "target_modules": {
-            "anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
-            "default": "all-linear",
-            "description": "Linear maps that are split: all of the blocks, or a list of module names.",
-        },
-    }
+    settings_class = OSFSettings
+    settings: OSFSettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
         for name, factor in self.model.named_parameters():
             if factor.requires_grad and not factor.numel():
                 raise ConfigError(
-                    f"effective_rank is {settings['effective_rank']}, which keeps all directions of "
+                    f"effective_rank is {self.settings.effective_rank}, which keeps all directions of "
                     f"{name.split('.osf_')[0]}, and nothing of it would train; lower effective_rank, give a share, or "
                     "name other target_modules"
                 )
@@ -71,7 +80,8 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
         """Each map split by its singular values."""
         import peft
 
-        rank, targets = settings["effective_rank"], settings["target_modules"]
+        settings = cls.settings_class.read(settings)
+        rank, targets = settings.effective_rank, settings.target_modules
         given = rank if rank < 1 else int(rank)  # to peft 1.0 is a share, and 1 a number
         config = peft.OSFConfig(task_type="CAUSAL_LM", effective_rank=given, target_modules=targets)
         try:
@@ -86,7 +96,7 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
         """Trained factors, what they were, and the kept directions; unknown module names count as none."""
-        rank, targets = settings["effective_rank"], settings["target_modules"]
+        rank, targets = settings.effective_rank, settings.target_modules
         trained = kept = products = width = 0
         for name, sides in base.linear_maps.items():
             if targets == "all-linear" or name in targets:

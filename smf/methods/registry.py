@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from smf.selection.background import BackgroundCounts
     from smf.streams.background_texts import BackgroundTexts
 
-_NOT_KINDS = {"method", "registry", "settings", "deltas", "dense", "memory_passes", "ordinary_text", "replay"}
+_NOT_KINDS = {"deltas", "dense", "kind_settings", "memory_passes", "method"}
+_NOT_KINDS |= {"ordinary_text", "registry", "replay", "settings"}
 
 
 def method_kinds() -> list[str]:
@@ -68,7 +69,7 @@ def start_method(
         ConfigError: There is no such kind, settings do not go together, or something that the kind needs is missing.
     """
     kind = method_class(settings["kind"])
-    return kind(model, kind.with_defaults(settings), background, seed, texts)
+    return kind(model, settings, background, seed, texts)
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

@@ -13,26 +13,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smf.methods.kind_settings import KindSettings
 from smf.methods.method import language_model_loss
-from smf.methods.ordinary_text import ReadsOrdinaryText, number_beside, odds, share_setting
+from smf.methods.ordinary_text import ReadsOrdinaryText, ShareOfText, number_beside, odds
 
 if TYPE_CHECKING:
     from smf.streams.batches import Batch
 
-REPLAY_SCHEMA = {
-    "replay_share": share_setting(
-        "Share of a step's sequences that are background text; at least one is. Its loss weighs share / (1 - share)."
-    ),
-}
+
+class ReplaySettings(KindSettings):
+    """Settings of experience replay."""
+
+    replay_share: ShareOfText = 0.5
+    """Share of a step's sequences that are background text; at least one is. Its loss weighs share / (1 - share)."""
 
 
 class Replay(ReadsOrdinaryText):
     """Goes before the method that it adds replay to, among the bases of a class."""
 
+    settings: ReplaySettings
+
     def add_gradients(self, batch: Batch) -> int:
         """Add the weighted gradient of newly drawn text."""
         num_tokens = super().add_gradients(batch)
-        share, rows = self.settings["replay_share"], len(batch.input_ids_BT)
+        share, rows = self.settings.replay_share, len(batch.input_ids_BT)
         text = self.drawn(number_beside(rows, share))
         for part, label_share in self.parts(text, rows):
             (language_model_loss(self.model, part) * (odds(share) * label_share)).backward()
@@ -43,4 +47,4 @@ class Replay(ReadsOrdinaryText):
         """The method's own, with passes over background text."""
         from dataclasses import replace
 
-        return replace(super().footprint(settings, base, memory, **stream), text_share=settings["replay_share"])
+        return replace(super().footprint(settings, base, memory, **stream), text_share=settings.replay_share)

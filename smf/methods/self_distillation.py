@@ -15,8 +15,10 @@ import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from smf.methods.dense import DenseSettings
 from smf.methods.full import FullFinetuning
-from smf.methods.ordinary_text import ReadsOrdinaryText, number_beside, share_setting
+from smf.methods.ordinary_text import ReadsOrdinaryText, ShareOfText, number_beside
+from smf.settings.section import NonNegativeNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,22 +27,23 @@ if TYPE_CHECKING:
     from smf.streams.batches import Batch
 
 
+class SelfDistillationSettings(DenseSettings):
+    """Settings of self-distillation."""
+
+    anchor_share: ShareOfText = 0.5
+    """Share of a step's sequences that are background text; at least one is."""
+    weight: NonNegativeNumber = 1.0
+    """What a nat of KL(p_start || p_now) weighs, where a nat of the facts' loss weighs 1."""
+
+
 class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
     """Trains all weights; the start model's predictions on text are an anchor (after Li and Hoiem, 2016).
 
     The first step keeps a copy of the model as it finds it. Text is read by both, and its tokens count twice.
     """
 
-    schema = {
-        **FullFinetuning.schema,
-        "anchor_share": share_setting("Share of a step's sequences that are background text; at least one is."),
-        "weight": {
-            "type": "number",
-            "minimum": 0,
-            "default": 1.0,
-            "description": "What a nat of KL(p_start || p_now) weighs, where a nat of the facts' loss weighs 1.",
-        },
-    }
+    settings_class = SelfDistillationSettings
+    settings: SelfDistillationSettings
 
     def __init__(self, model, settings, background, seed, texts=None):
         super().__init__(model, settings, background, seed, texts)
@@ -50,7 +53,7 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
     def footprint(cls, settings, base, memory, **stream):
         """Also the start model, and passes over text."""
         full = super().footprint(settings, base, memory, **stream)
-        return replace(full, start_copies=full.gradients, text_share=settings["anchor_share"])
+        return replace(full, start_copies=full.gradients, text_share=settings.anchor_share)
 
     def step(self, batch):
         """One step; the first keeps the start model before."""
@@ -66,9 +69,9 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
     def add_gradients(self, batch: Batch) -> int:
         """Add the anchor's gradient on newly drawn text."""
         num_tokens, rows = super().add_gradients(batch), len(batch.input_ids_BT)
-        text = self.drawn(number_beside(rows, self.settings["anchor_share"]))
+        text = self.drawn(number_beside(rows, self.settings.anchor_share))
         for part, label_share in self.parts(text, rows):
-            (self._divergence(part) * (self.settings["weight"] * label_share)).backward()
+            (self._divergence(part) * (self.settings.weight * label_share)).backward()
         return num_tokens + 2 * text.num_tokens
 
     def _divergence(self, text: Batch) -> Tensor:

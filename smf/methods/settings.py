@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from jsonschema import Draft202012Validator
-
-from smf.errors import ConfigError
-from smf.methods.registry import method_class, unknown_name
+from smf.methods.registry import method_class
 
 
 class MethodSettings(Mapping):
@@ -25,24 +22,12 @@ class MethodSettings(Mapping):
         16
         >>> MethodSettings("smf", top_tt=8)
         Traceback (most recent call last):
-        smf.errors.ConfigError: unknown setting of method kind smf 'top_tt'; did you mean 'top_t'? known: ...
+        smf.errors.ConfigError: smf: unknown key 'top_tt'; did you mean 'top_t'? known: ...
     """
 
     def __init__(self, kind: str, **settings: object):
-        method = method_class(kind)
-        for name in settings:
-            if name not in method.schema:
-                raise ConfigError(unknown_name(f"setting of method kind {kind}", name, method.schema), (name,))
-        whole = method.with_defaults(settings)
-        if missing := [name for name in method.required if name not in whole]:
-            raise ConfigError(f"method kind {kind} needs {missing[0]}; give it a value", (missing[0],))
-        for name, value in whole.items():
-            for error in Draft202012Validator(method.schema[name]).iter_errors(value):
-                what = method.schema[name].get("description", "")
-                raise ConfigError(f"{name} of method kind {kind}: {error.message}. {what}", (name,))
-        if wrong := method.disagreement(whole):
-            raise ConfigError(f"method kind {kind}: {wrong}")
-        self._settings = {"kind": kind, **whole}
+        checked = method_class(kind).settings_class.read(settings, kind)
+        self._settings = {"kind": kind, **checked.plain()}
 
     def __getitem__(self, name: str) -> object:
         return self._settings[name]

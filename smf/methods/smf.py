@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from smf.errors import CheckpointError, ConfigError
 from smf.methods.deltas import Load
+from smf.methods.kind_settings import KindSettings
 from smf.methods.method import Footprint, Method, StepReport
-from smf.selection.names import ALL_ACCESSED, SELECTORS
-from smf.selection.options import OPTIONS, disagreement
-from smf.selection.step_options import STEP_OPTIONS, step_disagreement, with_polyak
+from smf.selection.names import ALL_ACCESSED
+from smf.selection.options import SelectionSettings, selection_disagreement
+from smf.selection.step_options import StepSettings, step_disagreement
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
     from smf.streams.batches import Batch
 
 
+class SparseSettings(StepSettings, SelectionSettings, KindSettings):
+    """Settings of sparse memory finetuning: which slots train, and how far they move."""
+
+    def disagreement(self) -> str:
+        """Options of the selection, and of the step, that do not go together."""
+        return step_disagreement(self) or selection_disagreement(self)
+
+
 class SparseMemoryFinetuning(Method):
     """Trains the values of selected slots of the healed memory model.
 
@@ -40,40 +49,8 @@ class SparseMemoryFinetuning(Method):
         optimizers: One for the table of each memory layer, by block.
     """
 
-    schema = {
-        "selector": {
-            "enum": list(SELECTORS),
-            "default": "tfidf",
-            "description": "Score that picks slots: tfidf (Lin et al.), kl (Goyal et al.), tf, random among those "
-            "accessed; none trains every accessed slot.",
-        },
-        "top_t": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 64,
-            "description": "Slots that may train in one step, per memory layer. Not used by selector none.",
-        },
-        **OPTIONS,
-        "kl_background": {
-            "enum": ["accesses", "documents"],
-            "default": "accesses",
-            "description": "What KL's background distribution is made of: access counts or document frequencies.",
-        },
-        **STEP_OPTIONS,
-        "optimizer": {
-            "enum": ["sgd", "adamw", "adagrad"],
-            "default": "sgd",
-            "description": "Steps the selected slots, each with state of its own.",
-        },
-        "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0, "description": "For SGD."},
-        "weight_decay": {
-            "type": "number",
-            "minimum": 0,
-            "default": 0.0,
-            "description": "Decoupled; acts on selected slots only.",
-        },
-    }
-    required = ()
+    settings_class = SparseSettings
+    settings: SparseSettings
     starts_from = "healed"
     needs_background = True
 
@@ -86,21 +63,22 @@ class SparseMemoryFinetuning(Method):
         from smf.selection.select import Selection
 
         super().__init__(model, settings, background, seed, texts)
+        settings = self.settings
         if background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
-        self.write_at = settings["write_at"]
-        self._background = background.in_documents(settings["document"]).to(model.device)
-        self._past_writes = PastWrites(self._background, settings["past_writes"])
+        self.write_at = settings.write_at
+        self._background = background.in_documents(settings.document).to(model.device)
+        self._past_writes = PastWrites(self._background, settings.past_writes)
         options = ("selector", "top_t", "pooled", "kl_background", "score_share")
-        self._selection = Selection(*(settings[name] for name in options))
+        self._selection = Selection(*(getattr(settings, name) for name in options))
         self._generator = torch_generator(seed, "slot selection", device=model.device)
         model.requires_grad_(False)
         self._layers = model.memory_layers()
         self.optimizers: dict[int, RowOptimizer] = {}
         for block, layer in self._layers.items():
             layer.row_gradient = RowGradient()
-            self.optimizers[block] = row_optimizer(layer.values_SV, settings)
-        self._regions = None if settings["damping"] is None else self._trust_regions()
+            self.optimizers[block] = row_optimizer(layer.values_SV, settings.plain())
+        self._regions = None if settings.damping is None else self._trust_regions()
         self._batch: Batch | None = None
         self._shares: StepShares | None = None  # of that batch's steps
         self._known: Tensor | None = None  # the batch's loss, once that is low enough to stop
@@ -108,25 +86,15 @@ class SparseMemoryFinetuning(Method):
         self._changed = ChangedSlots(self._layers)
 
     @classmethod
-    def with_defaults(cls, settings) -> dict:
-        """A step has Polyak's length, or that of the learning rate that is given."""
-        return super().with_defaults(with_polyak(settings))
-
-    @classmethod
-    def disagreement(cls, settings) -> str:
-        """Options of the selection, and of the step, that do not go together."""
-        return step_disagreement(settings) or disagreement(settings)
-
-    @classmethod
     def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
         """The selected rows of a step; state and delta hold as many slots as the steps can select."""
-        rows = settings["top_t"]
-        if settings["selector"] == ALL_ACCESSED:
+        rows = settings.top_t
+        if settings.selector == ALL_ACCESSED:
             rows = tokens_per_step * memory.lookups
         width = len(memory.layers) * memory.value_dim
         rows = min(rows, memory.num_slots)
         changed = min(rows * num_steps, memory.num_slots)
-        moments = {"adamw": 2, "adagrad": 1}.get(settings["optimizer"], int(settings["momentum"] > 0))
+        moments = {"adamw": 2, "adagrad": 1}.get(settings.optimizer, int(settings.momentum > 0))
         # The state's room grows by doubling up to the table's size, see smf.memory.row_state.
         room = moments * min(2 * changed, memory.num_slots + 1)
         first = min(memory.layers) + 1
@@ -142,11 +110,11 @@ class SparseMemoryFinetuning(Method):
         size = self.micro_batch_size
         at_once = size is None or len(batch.input_ids_BT) <= size or len(self._passes.parts) == 1
         loss, selected = self._at_once() if at_once else self._one_by_one()
-        if self.settings["stop_loss"] is not None and loss < self.settings["stop_loss"]:
+        if self.settings.stop_loss is not None and loss < self.settings.stop_loss:
             self._known = loss
             return StepReport(loss, num_tokens=batch.num_tokens)
         more_tokens = self.add_gradients(batch)
-        bound = self.settings["learning_rate"]
+        bound = self.settings.learning_rate
         rate = self.rate_share * (1.0 if bound is None else bound)  # without a bound steps come at their length
         for block, step_RV in self._steps(loss, rate).items():
             slots_R = selected[block].slots_R
@@ -162,7 +130,7 @@ class SparseMemoryFinetuning(Method):
         from smf.memory.polyak import polyak_rate, polyak_share
 
         gradients = {block: layer.row_gradient for block, layer in self._layers.items()}
-        polyak = self.settings["polyak"]
+        polyak = self.settings.polyak
         if self.max_gradient_norm is not None and polyak is None:
             clip_row_gradients(list(gradients.values()), self.max_gradient_norm)
         steps = {block: gradient.gradient_RV for block, gradient in gradients.items()}
@@ -172,7 +140,7 @@ class SparseMemoryFinetuning(Method):
             }
         if polyak is not None:
             parts = polyak * loss, list(gradients.values()), list(steps.values())
-            unbounded = self.settings["learning_rate"] is None
+            unbounded = self.settings.learning_rate is None
             length = polyak_rate(*parts) * self._shares.share(loss) if unbounded else polyak_share(*parts, rate)
             steps = {block: step * length.to(step.dtype) for block, step in steps.items()}
         return steps
@@ -235,7 +203,7 @@ class SparseMemoryFinetuning(Method):
     def _trust_regions(self) -> TrustRegions:
         from smf.selection.trust_region import TrustRegions
 
-        options = {name: self.settings[name] for name in ("damping", "disturbance", "past_weight")}
+        options = {name: getattr(self.settings, name) for name in ("damping", "disturbance", "past_weight")}
         return TrustRegions(self._background, **options)
 
     def _select(self, *passes: Pass) -> dict[int, SelectedSlots]:
@@ -243,7 +211,7 @@ class SparseMemoryFinetuning(Method):
 
         if self._regions is not None:
             self._regions.see(passes)
-        counts = count_reads(passes, self.settings["count_by"])
+        counts = count_reads(passes, self.settings.count_by)
         selected = select_slots(counts, self._past_writes.background, self._selection, self._generator)
         self._past_writes.see(counts, selected)
         for block, layer in self._layers.items():

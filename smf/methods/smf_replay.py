@@ -4,11 +4,15 @@ The facts' batch alone selects the slots. What text reads elsewhere stays; the s
 are moved so that the text suffers less.
 """
 
-from smf.methods.replay import REPLAY_SCHEMA, Replay
-from smf.methods.smf import SparseMemoryFinetuning
+from smf.methods.replay import Replay, ReplaySettings
+from smf.methods.smf import SparseMemoryFinetuning, SparseSettings
+
+
+class SparseReplaySettings(ReplaySettings, SparseSettings):
+    """Settings of the method and of replay."""
 
 
 class SparseReplay(Replay, SparseMemoryFinetuning):
     """Trains selected slots on facts and on background text (experience replay, Chaudhry et al., 2019)."""
 
-    schema = {**SparseMemoryFinetuning.schema, **REPLAY_SCHEMA}
+    settings_class = SparseReplaySettings

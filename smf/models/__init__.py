@@ -3,8 +3,8 @@
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from smf.models.config import MODEL_TYPE, MemoryConfig
-from smf.models.config import MemorySettings as MemorySettings
 from smf.models.memory_model import MemoryForCausalLM
+from smf.settings.memory import MemorySettings as MemorySettings
 
 AutoConfig.register(MODEL_TYPE, MemoryConfig, exist_ok=True)
 AutoModelForCausalLM.register(MemoryConfig, MemoryForCausalLM, exist_ok=True)

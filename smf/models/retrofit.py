@@ -1,14 +1,14 @@
 """Retrofit: a pretrained language model gets memory layers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from transformers import PreTrainedModel
 
-from smf.models.config import MemoryConfig, MemorySettings
+from smf.models.config import MemoryConfig
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.seeding import derive_seed
+from smf.settings.memory import MemorySettings
 
 _DEPTH = 0.1
 """Where the memory goes, as a share of the blocks: low, where a subject has nearly the same address in any sentence."""
@@ -63,7 +63,6 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings | None = None, seed
         256
     """
     settings = memory_for(base) if settings is None else settings
-    memory = {**asdict(settings), "layers": list(settings.layers)}
     # Where the base lay does not make it another model, and would make the hash another one.
     text_config = {key: value for key, value in base.config.to_dict().items() if key != "_name_or_path"}
     config = MemoryConfig(
@@ -73,7 +72,7 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings | None = None, seed
         pad_token_id=base.config.pad_token_id,
         bos_token_id=base.config.bos_token_id,
         eos_token_id=base.config.eos_token_id,
-        **memory,
+        **settings.plain(),
     )
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "retrofit"))

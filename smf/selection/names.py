@@ -3,6 +3,10 @@
 Free of torch: the config is checked against them at every start of the workflow.
 """
 
+from typing import Literal, get_args
+
 ALL_ACCESSED = "none"
-SELECTORS = ("tfidf", "kl", "tf", "random", ALL_ACCESSED)
-WRITE_AT = ("all", "subject", "subject_and_answer")
+Selector = Literal["tfidf", "kl", "tf", "random", "none"]
+WritingTokens = Literal["all", "subject", "subject_and_answer"]
+SELECTORS: tuple[str, ...] = get_args(Selector)
+WRITE_AT: tuple[str, ...] = get_args(WritingTokens)

@@ -1,63 +1,49 @@
 """Settings of the selection that the papers do not have (docs/selection.md). Free of torch, as method settings are."""
 
-from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from smf.selection.names import ALL_ACCESSED, WRITE_AT
+from pydantic import Field
 
-OPTIONS = {
-    "write_at": {
-        "enum": list(WRITE_AT),
-        "default": "all",
-        "description": "Tokens of the training wordings whose reads may be selected: all, those of the fact's subject, "
-        "or those of the answer too. Where a wording does not hold the subject: the words that all wordings share.",
-    },
-    "pooled": {
-        "type": "boolean",
-        "default": False,
-        "description": "Pick the best top_t * layers slots over all layers together.",
-    },
-    "document": {
-        "enum": ["batch", "sequence", None],
-        "default": None,
-        "description": "Document whose frequency tfidf and kl_background documents use; null: background.document.",
-    },
-    "count_by": {
-        "enum": ["accesses", "weights"],
-        "default": "accesses",
-        "description": "What a batch's term frequency is made of: how often each slot is read, or the sum of the "
-        "softmax weights with which it is. Not used by selectors random and none.",
-    },
-    "score_share": {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "maximum": 1,
-        "default": None,
-        "description": "Of the top_t slots take only the best ones, as few as hold this share of the sum of all "
-        "positive scores, and none whose score is not positive, but at least one slot. null: all top_t.",
-    },
-    "past_writes": {
-        "type": "number",
-        "minimum": 0,
-        "default": 0.0,
-        "description": "Further background documents, and accesses, as which each earlier batch of the stream counts "
-        "for the slots that it was allowed to write.",
-    },
-    "contrast": {
-        "type": "number",
-        "minimum": 0,
-        "default": 0.0,
-        "description": "What contrast texts (data.contrast) weigh in the background, where all ordinary text weighs 1: "
-        "text of the shape of what is taught, about other subjects. 0: ordinary text alone.",
-    },
-}
+from smf.selection.names import ALL_ACCESSED, Selector, WritingTokens
+from smf.settings.section import Count, NonNegativeNumber, Number, Section
 
 
-def disagreement(settings: Mapping) -> str:
+class SelectionSettings(Section):
+    """How slots are selected."""
+
+    selector: Selector = "tfidf"
+    """Score that picks slots: tfidf (Lin et al.), kl (Goyal et al.), tf, random among those accessed; none trains every
+    accessed slot."""
+    top_t: Count = 64
+    """Slots that may train in one step, per memory layer. Not used by selector none."""
+    write_at: WritingTokens = "all"
+    """Tokens of the training wordings whose reads may be selected: all, those of the fact's subject, or those of the
+    answer too. Where a wording does not hold the subject: the words that all wordings share."""
+    pooled: bool = False
+    """Pick the best top_t * layers slots over all layers together."""
+    document: Literal["batch", "sequence"] | None = None
+    """Document whose frequency tfidf and kl_background documents use; null: background.document."""
+    count_by: Literal["accesses", "weights"] = "accesses"
+    """What a batch's term frequency is made of: how often each slot is read, or the sum of the softmax weights with
+    which it is. Not used by selectors random and none."""
+    score_share: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Of the top_t slots take only the best ones, as few as hold this share of the sum of all positive scores, and none
+    whose score is not positive, but at least one slot. null: all top_t."""
+    past_writes: NonNegativeNumber = 0.0
+    """Further background documents, and accesses, as which each earlier batch of the stream counts for the slots that
+    it was allowed to write."""
+    contrast: NonNegativeNumber = 0.0
+    """What contrast texts (data.contrast) weigh in the background, where all ordinary text weighs 1: text of the shape
+    of what is taught, about other subjects. 0: ordinary text alone."""
+    kl_background: Literal["accesses", "documents"] = "accesses"
+    """What KL's background distribution is made of: access counts or document frequencies."""
+
+
+def selection_disagreement(settings: SelectionSettings) -> str:
     """Which settings of a selection do not go together, and the remedy; empty if all do."""
-    share, selector = settings["score_share"], settings["selector"]
-    if share is not None and selector in ("random", ALL_ACCESSED):
+    if settings.score_share is not None and settings.selector in ("random", ALL_ACCESSED):
         return (
-            f"score_share is {share}, but selector {selector} has no scores that mean anything; use tfidf, kl or tf, "
-            "or leave score_share out"
+            f"score_share is {settings.score_share}, but selector {settings.selector} has no scores that mean "
+            "anything; use tfidf, kl or tf, or leave score_share out"
         )
     return ""

@@ -5,92 +5,78 @@ needs none. One that gives a ``learning_rate``, momentum or another optimizer th
 takes steps of that rate, as the published recipes do. With both, the rate bounds that of Polyak's step.
 """
 
-from collections.abc import Mapping
+from typing import Annotated, Literal
 
-STEP_OPTIONS = {
-    "damping": {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "default": None,
-        "description": "Trust region (docs/trust_region.md): a slot takes the share damping / (q + damping) of its "
-        "step, q being how much it disturbs ordinary text, 1 on average. null: whole steps.",
-    },
-    "disturbance": {
-        "enum": ["squared_weights", "accesses"],
-        "default": "squared_weights",
-        "description": "What q is made of: squared read weights or access counts of ordinary text.",
-    },
-    "past_weight": {
-        "type": "number",
-        "minimum": 0,
-        "default": 0.0,
-        "description": "What each earlier batch of the stream weighs in q, where ordinary text weighs 1.",
-    },
-    "polyak": {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "default": 1.0,
-        "description": "Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were "
-        "it linear, takes to reach zero, but at most learning_rate. Nothing is clipped then. Without a learning_rate "
-        "steps on a batch are halved when its loss rose, until it falls. null, the default where learning_rate, "
-        "momentum or an optimizer other than sgd is given: steps of learning_rate.",
-    },
-    "learning_rate": {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "default": None,
-        "description": "Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv. With "
-        "polyak the longest step; null: no bound, and a schedule scales Polyak's step itself.",
-    },
-    "stop_loss": {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "default": None,
-        "description": "No further step is taken on a batch whose loss is below this, in nats a token.",
-    },
-}
+from pydantic import Field, model_validator
+
+from smf.settings.section import NonNegativeNumber, Number, PositiveNumber, Section
 
 
-def with_polyak(settings: Mapping) -> dict:
-    """The settings with ``polyak`` null where something else makes the length of a step; what is given stays.
+class StepSettings(Section):
+    """How the selected slots move."""
 
-    Args:
-        settings: As a user writes them, without defaults.
-    """
-    given = settings.get("learning_rate") is not None
-    return {"polyak": None, **settings} if given or not _is_plain(settings) else dict(settings)
+    damping: PositiveNumber | None = None
+    """Trust region (docs/trust_region.md): a slot takes the share damping / (q + damping) of its step, q being how much
+    it disturbs ordinary text, 1 on average. null: whole steps."""
+    disturbance: Literal["squared_weights", "accesses"] = "squared_weights"
+    """What q is made of: squared read weights or access counts of ordinary text."""
+    past_weight: NonNegativeNumber = 0.0
+    """What each earlier batch of the stream weighs in q, where ordinary text weighs 1."""
+    polyak: PositiveNumber | None = 1.0
+    """Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were it linear, takes to
+    reach zero, but at most learning_rate. Nothing is clipped then. Without a learning_rate steps on a batch are halved
+    when its loss rose, until it falls. null, the default where learning_rate, momentum or an optimizer other than sgd
+    is given: steps of learning_rate."""
+    learning_rate: PositiveNumber | None = None
+    """Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv. With polyak the longest
+    step; null: no bound, and a schedule scales Polyak's step itself."""
+    stop_loss: PositiveNumber | None = None
+    """No further step is taken on a batch whose loss is below this, in nats a token."""
+    optimizer: Literal["sgd", "adamw", "adagrad"] = "sgd"
+    """Steps the selected slots, each with state of its own."""
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """For SGD."""
+    weight_decay: NonNegativeNumber = 0.0
+    """Decoupled; acts on selected slots only."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_polyak(cls, settings: object) -> object:
+        """Where something else makes the length of a step and ``polyak`` is not given, it is null."""
+        if not isinstance(settings, dict):
+            return settings
+        plain = _is_plain(settings.get("optimizer"), settings.get("momentum"))
+        given = settings.get("learning_rate") is not None
+        return {"polyak": None, **settings} if given or not plain else settings
 
 
-def step_disagreement(settings: Mapping) -> str:
-    """Which settings of a step do not go together, and the remedy; empty if all do.
-
-    Args:
-        settings: With their defaults.
-    """
-    optimizer, rateless = settings["optimizer"], settings["learning_rate"] is None
-    if settings["damping"] is not None and optimizer != "sgd":
+def step_disagreement(settings: StepSettings) -> str:
+    """Which settings of a step do not go together, and the remedy; empty if all do."""
+    optimizer, rateless = settings.optimizer, settings.learning_rate is None
+    plain = _is_plain(optimizer, settings.momentum)
+    if settings.damping is not None and optimizer != "sgd":
         return f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd"
-    if settings["polyak"] is not None and not _is_plain(settings):
+    if settings.polyak is not None and not plain:
         return (
             "polyak is the length of a step along the gradient; use sgd without momentum, or polyak: null and a "
             "learning_rate"
         )
-    if settings["polyak"] is None and rateless:
-        if _is_plain(settings):
+    if settings.polyak is None and rateless:
+        if plain:
             return (
                 "polyak is null and there is no learning_rate, so nothing says how long a step is; write a "
                 "learning_rate, or leave polyak out: its steps need none"
             )
-        momentum = " with momentum" if settings["momentum"] else ""
+        momentum = " with momentum" if settings.momentum else ""
         return (
             f"the steps of optimizer {optimizer}{momentum} need a learning_rate; write one, or use sgd without "
             "momentum, whose steps need none"
         )
-    if settings["weight_decay"] and rateless:
+    if settings.weight_decay and rateless:
         return "weight_decay is a share of the learning_rate, and there is none; write one, or weight_decay: 0"
     return ""
 
 
-def _is_plain(settings: Mapping) -> bool:
+def _is_plain(optimizer: object, momentum: object) -> bool:
     """Whether a step is along the gradient: SGD, without momentum."""
-    return settings.get("optimizer") in (None, "sgd") and not settings.get("momentum")
+    return optimizer in (None, "sgd") and not momentum

@@ -95,7 +95,9 @@ class Work:
     def footprint(self, name: str) -> Footprint:
         """What a method takes and leaves."""
         settings, models = self.config["methods"][name], self.models
-        return method_class(settings["kind"]).footprint(
+        chosen = method_class(settings["kind"])
+        settings = chosen.settings_class.read(settings)
+        return chosen.footprint(
             settings, models.base, models.memory, num_steps=self.passes.num_steps, tokens_per_step=self.batch.num_tokens
         )
 

@@ -7,13 +7,13 @@ from smf.artifacts import sha256, write_json
 from smf.logs import progress
 from smf.models.base_networks import feed_forward_networks
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
-from smf.models.config import MemorySettings
 from smf.models.device import require_device
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
 from smf.resume import NO_RESUME, Resume
 from smf.seeding import derive_seed
 from smf.selection.background import count_background
+from smf.settings.memory import MemorySettings
 from smf.streams.batches import Encoded, batches, encode
 from smf.streams.examples import Example, hold_out, read_corpus
 from smf.training.heal import HealingSettings, heal, require_healed
@@ -63,8 +63,8 @@ def make_healed_model(
     if gradient_checkpointing:
         recompute_activations(base)
     networks = feed_forward_networks(base, memory["layers"])
-    sizes = {key: value for key, value in memory.items() if key not in ("layers", "calibrate_queries")}
-    model = retrofit(base, MemorySettings(layers=tuple(memory["layers"]), **sizes), settings.seed)
+    sizes = {key: value for key, value in memory.items() if key in MemorySettings.model_fields}
+    model = retrofit(base, MemorySettings(**sizes), settings.seed)
     report = heal(
         model,
         networks,

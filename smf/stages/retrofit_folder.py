@@ -6,7 +6,7 @@ spreads its queries over the table and tells which slots it reads.
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,12 +17,13 @@ from smf.errors import CheckpointError, refuse
 from smf.logs import progress
 from smf.model_folder import COUNTS_FILE
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
-from smf.models.config import MODEL_TYPE, MemorySettings
+from smf.models.config import MODEL_TYPE
 from smf.models.device import require_device
 from smf.models.hub import download_model
 from smf.models.retrofit import memory_for, retrofit
 from smf.models.vocabulary import read_config
 from smf.selection.background import count_background
+from smf.settings.memory import MemorySettings
 from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.keeping import reserved
 from smf.stages.model_asking import num_questions, right_by_format, write_format
@@ -122,7 +123,7 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
             best = write_format(temporary, right)
             replace(counts, provenance={**counted, "model_hash": model_hash(temporary)}).save(temporary / COUNTS_FILE)
             base_is = {"base": str(name), "commit": commit}
-            write_json(temporary / "report.json", {**base_is, "memory": asdict(memory), "background": counted})
+            write_json(temporary / "report.json", {**base_is, "memory": memory.plain(), "background": counted})
     read = {block: int(layer.accesses_S.count_nonzero()) for block, layer in counts.layers.items()}
     num_sequences = sum(len(batch.input_ids_BT) for batch in stream)
     return Retrofitted(memory, len(texts), num_sequences, len(stream), read, right, best)

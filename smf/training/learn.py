@@ -217,7 +217,7 @@ def _finite_delta(method: Method, row: dict, step: int) -> dict[str, Tensor]:
 
 def _lower_the_rate(method: Method, row: dict) -> str:
     """The fact, and how its steps become shorter."""
-    fact, rate = f"fact {row['position']} ({row['fact_id']!r})", method.settings.get("learning_rate")
-    if rate is None and method.settings.get("polyak"):
-        return f"{fact}; lower the method's polyak ({method.settings['polyak']}), or give a learning_rate as a bound"
+    fact, rate = f"fact {row['position']} ({row['fact_id']!r})", getattr(method.settings, "learning_rate", None)
+    if rate is None and (polyak := getattr(method.settings, "polyak", None)):
+        return f"{fact}; lower the method's polyak ({polyak}), or give a learning_rate as a bound"
     return f"{fact}; lower the method's learning_rate ({rate})"

@@ -6,18 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.evaluation.held_out import held_out_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.recall import recall
-from smf.experiment import Experiment
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import IGNORED, encode
 from smf.streams.facts import Fact
 from tests.helpers import base_model
 from tests.tokenizer_families import FAMILIES
-from tests.unit.test_experiment import SCHEMA
 from tests.unit.test_harness import Oracle, values
 from tests.workflow.runs import tiny
 
@@ -249,16 +248,16 @@ def test_solved_examples_of_a_set_and_of_the_format_exclude_each_other(tmp_path)
     with pytest.raises(
         ConfigError, match=r"num_fewshot.nq is 2, .* drop evaluation.num_fewshot.nq, or set prompt_form"
     ):
-        Experiment(tiny(prompt_format="few_shot", evaluation={"num_fewshot": {"nq": 2}}), SCHEMA)
+        Experiment(tiny(prompt_format="few_shot", evaluation={"num_fewshot": {"nq": 2}}))
 
 
 def test_a_base_that_is_pretrained_here_is_not_asked_in_chats():
     with pytest.raises(ConfigError, match="prompt_format is chat, but base.source is pretrain"):
-        Experiment(tiny(prompt_format="chat"), SCHEMA)
+        Experiment(tiny(prompt_format="chat"))
 
 
 def test_what_is_asked_and_learned_depends_on_the_format_and_the_base_does_not():
-    plain, few = (Experiment(tiny(**given), SCHEMA) for given in ({}, {"prompt_format": "few_shot"}))
+    plain, few = (Experiment(tiny(**given)) for given in ({}, {"prompt_format": "few_shot"}))
     for part in ("asking", "asking_held_out", "asking_facts", "learning"):
         assert getattr(plain, part) == {**getattr(few, part), "prompt_format": "plain"}
     assert plain.base == few.base

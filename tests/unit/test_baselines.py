@@ -23,11 +23,11 @@ from tests.helpers import (
     logits,
     memory_model,
     memory_settings,
-    method_settings,
     same_bytes,
     start_method,
     texts,
     tokenizer,
+    typed_settings,
 )
 from tests.unit.test_sizing import qwen, work_of
 
@@ -408,6 +408,7 @@ def test_a_delta_restores_the_logits_where_the_base_is_decomposed_into_other_fac
             {"effective_rank": 16},
             "effective_rank is 16, which keeps all directions of .*k_proj.*; lower effective",
         ),
+        ({"effective_rank": 1.0}, "settings.effective_rank: 1.0 is not valid under any of the given schemas"),
         ({"effective_rank": 0.01}, "peft refuses effective_rank 0.01 .* a share must keep one direction"),
         ({"target_modules": ["nowhere"]}, r"peft refuses effective_rank 0.5 with target_modules \['nowhere'\]"),
     ],
@@ -417,7 +418,7 @@ def test_a_rank_that_leaves_nothing_to_keep_or_to_train_is_refused(settings, mes
         start_method("osf", **settings)
 
 
-@pytest.mark.parametrize(("rank", "expected"), [(0.25, 24), (1, 31), (1.0, 31), (30, 2)])
+@pytest.mark.parametrize(("rank", "expected"), [(0.25, 24), (1, 31), (30, 2)])
 def test_a_rank_below_one_is_a_share_of_a_map_and_any_other_a_number(rank, expected):
     method = start_method("osf", effective_rank=rank, target_modules=["q_proj"])
     assert {len(tensor) for name, tensor in method.delta().items() if "S_low" in name} == {expected}
@@ -467,7 +468,7 @@ def shapes():
 
 
 def footprint_of(kind, **settings):
-    return method_class(kind).footprint(method_settings(kind, **settings), *shapes(), num_steps=2, tokens_per_step=24)
+    return method_class(kind).footprint(typed_settings(kind, **settings), *shapes(), num_steps=2, tokens_per_step=24)
 
 
 def parts_of(kind, weight=4, value=4, **settings):

@@ -6,14 +6,12 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from smf.config_files import ConfigFiles, typed
+from smf.config.experiment import Experiment
+from smf.config.overlays import ConfigFiles, typed
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.plan import main as plan
 from tests.pages import example
 from tests.workflow.runs import ROOT, merged, tiny, tiny_config
-
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def lay(tmp_path):
         mine.write_bytes(text if isinstance(text, bytes) else text.encode())
         files = ConfigFiles([tiny_config(tmp_path / "tiny.yaml", **changes), mine])
         try:
-            found = Experiment(files.config, SCHEMA)
+            found = Experiment(files.config)
             files.require_underneath(found.removed)
         except ConfigError as error:
             raise ConfigError(files.explain(error)) from error
@@ -59,8 +57,8 @@ def test_a_method_that_is_null_is_as_if_it_had_never_been_there_and_its_sweep_go
     found = lay("methods: {lora: null}", **swept())
     without = tiny(**swept())
     del without["methods"]["lora"], without["sweeps"]["lora"]
-    assert found.config == Experiment(without, SCHEMA).config
-    assert found.runs == Experiment(without, SCHEMA).runs
+    assert found.config == Experiment(without).config
+    assert found.runs == Experiment(without).runs
 
 
 @pytest.mark.parametrize(
@@ -80,7 +78,7 @@ def test_a_method_that_is_null_is_as_if_it_had_never_been_there_and_its_sweep_go
 )
 def test_null_takes_out_what_the_file_underneath_holds(lay, below, above):
     mine = yaml.safe_load(above)
-    expected = Experiment(merged(tiny(**below), mine), SCHEMA)  # the helper of these tests removes what is None
+    expected = Experiment(merged(tiny(**below), mine))  # the helper of these tests removes what is None
     found = lay(above, **below)
     assert found.runs == expected.runs
     assert found.asking == expected.asking
@@ -102,7 +100,7 @@ def test_a_held_out_set_that_is_null_takes_with_it_how_many_of_its_rows_are_aske
         evaluation={"num_items": {"wiki": 3}},
     )
     config["data"]["collection"]["held_out"]["wiki"] = None
-    found = Experiment(config, SCHEMA)
+    found = Experiment(config)
     assert list(found.probes) == ["nq"]
     assert found.config["evaluation"]["num_items"] == {}
 
@@ -189,7 +187,7 @@ def test_an_unknown_key_of_the_command_line_is_told_where_it_is_and_how_to_write
     overrides = {"steps_per_fact": 5}
     files = ConfigFiles([tiny_config(tmp_path / "tiny.yaml")], overrides)
     with pytest.raises(ConfigError) as caught:
-        Experiment(files.config, SCHEMA)
+        Experiment(files.config)
     told = files.explain(caught.value)
     assert told.startswith("the config: unknown key 'steps_per_fact'; it is known as stream.steps_per_fact: ")
     assert told.endswith("[--config, where a key within another is written as in --config stream='{num_facts: 5}']")
@@ -306,9 +304,9 @@ def test_what_a_merge_takes_over_is_wrong_where_it_is_written(refusal):
 def test_the_documented_overlay_leaves_out_two_methods_and_keeps_one_seed(tmp_path):
     (tmp_path / "mine.yaml").write_text(example("overlay"))
     files = ConfigFiles([ROOT / "config.yaml", tmp_path / "mine.yaml"])
-    found = Experiment(files.config, SCHEMA)
+    found = Experiment(files.config)
     files.require_underneath(found.removed)
-    whole = Experiment(ConfigFiles([ROOT / "config.yaml"]).config, SCHEMA)
+    whole = Experiment(ConfigFiles([ROOT / "config.yaml"]).config)
     assert whole.methods.keys() - found.methods.keys() == {"lora", "smf_random"}
     assert found.config["seeds"] == [0]
 

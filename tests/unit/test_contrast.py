@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-import yaml
 
 from smf import cli
 from smf.artifacts import read_jsonl, write_jsonl
+from smf.config.experiment import Experiment
 from smf.errors import CheckpointError, ConfigError
-from smf.experiment import Experiment
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts
 from smf.selection.joined import joined, read_background
@@ -35,9 +34,7 @@ from tests.helpers import (
     tokenizer,
     write_results,
 )
-from tests.workflow.runs import ROOT, tiny
-
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+from tests.workflow.runs import tiny
 
 
 def counts_of(accesses, squares, batches, num_batches, sequences, num_sequences, model_hash="m"):
@@ -189,7 +186,7 @@ def test_a_pool_that_would_be_left_empty_is_refused(number):
 
 
 def test_contrast_facts_are_in_no_file_of_facts(tmp_path):
-    data = Experiment(tiny(data={"world": {"num_new_people": 5}, "contrast": {"num_facts": 6}}), SCHEMA).config["data"]
+    data = Experiment(tiny(data={"world": {"num_new_people": 5}, "contrast": {"num_facts": 6}})).config["data"]
     prepare_data(data, tmp_path / "with", num_facts=4)
     prepare_data({**data, "contrast": {"num_facts": 0}}, tmp_path / "without", num_facts=4)
     everything, left = (read_facts(tmp_path / name / "facts.jsonl") for name in ("without", "with"))
@@ -224,7 +221,7 @@ def test_a_users_own_facts_all_stay_and_other_subjects_take_their_place(tmp_path
         "base": {"min_recall": 0.0},
         "stream": {"num_facts": 2},
     }
-    prepare_data(Experiment(tiny(**changes), SCHEMA).config["data"], tmp_path / "data", num_facts=2)
+    prepare_data(Experiment(tiny(**changes)).config["data"], tmp_path / "data", num_facts=2)
     assert len(read_facts(tmp_path / "data" / "facts.jsonl")) == 2
     texts = [row["completion"] for row in read_jsonl(tmp_path / "data" / "contrast.jsonl", {"completion": str})]
     assert len(texts) == 7
@@ -340,17 +337,15 @@ METHOD = {"smf_tfidf": {"contrast": 0.5, "sweep": None}}
 
 def test_a_method_with_contrast_needs_contrast_texts():
     with pytest.raises(ConfigError, match=r"contrast is 0.5 in smf_tfidf, but data.contrast.num_facts is 0"):
-        Experiment(tiny(methods=METHOD), SCHEMA)
+        Experiment(tiny(methods=METHOD))
     sweeps = {"smf_tfidf": {"contrast": [0, 2]}}
     with pytest.raises(ConfigError, match="contrast is 2 in smf_tfidf"):
-        Experiment(tiny(sweeps=sweeps), SCHEMA)
+        Experiment(tiny(sweeps=sweeps))
     people = {"world": {"num_new_people": 4}}
-    Experiment(tiny(methods=METHOD, data={**people, "contrast": {"num_facts": 9}}), SCHEMA)
+    Experiment(tiny(methods=METHOD, data={**people, "contrast": {"num_facts": 9}}))
 
 
 def test_a_stream_and_contrast_texts_must_have_facts_for_both():
     """Subjects are set aside whole: of nine facts, three people with four facts each."""
     with pytest.raises(ConfigError, match=r"stream.num_facts is 5 and data.contrast.num_facts sets 12 .* 16"):
-        Experiment(
-            tiny(data={"world": {"num_new_people": 4}, "contrast": {"num_facts": 9}}, stream={"num_facts": 5}), SCHEMA
-        )
+        Experiment(tiny(data={"world": {"num_new_people": 4}, "contrast": {"num_facts": 9}}, stream={"num_facts": 5}))

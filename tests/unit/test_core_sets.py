@@ -5,12 +5,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from smf.artifacts import read_table
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError, DataError
 from smf.evaluation.core_sets import CORE_SET_COLUMNS, answered_shares, core_sets_table
-from smf.experiment import Experiment
 from smf.memory import record_slot_reads
 from smf.methods.method import language_model_loss
 from smf.methods.smf import SparseMemoryFinetuning
@@ -34,9 +33,8 @@ from tests.helpers import (
     start_method,
     tokenizer,
 )
-from tests.workflow.runs import ROOT, tiny
+from tests.workflow.runs import tiny
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 SETTINGS = AloneSettings(num_steps=8, loss_on="answer", max_length=MAX_LENGTH)
 TOP_T, RATES = (1, 4, 64), (0.1, 1.0)
 
@@ -253,7 +251,7 @@ def test_the_table_has_a_row_a_fact_and_says_what_was_found(tmp_path):
 def test_the_first_method_that_selects_and_the_first_tuning_seed_are_the_default():
     everything = {"kind": "smf", "selector": "none", "learning_rate": 1.0}
     methods = {"all_slots": everything, **tiny()["methods"]}
-    experiment = Experiment({**tiny(tuning={"seeds": [7, 8]}), "methods": methods}, SCHEMA)
+    experiment = Experiment({**tiny(tuning={"seeds": [7, 8]}), "methods": methods})
     assert (experiment.core_sets["method"], experiment.core_sets["seed"]) == ("smf_tfidf", 7)
     assert list(experiment.memory_methods) == ["all_slots", "smf_tfidf"]
 
@@ -261,8 +259,8 @@ def test_the_first_method_that_selects_and_the_first_tuning_seed_are_the_default
 def test_a_method_without_a_rate_is_tried_once_with_each_number_of_slots(monkeypatch):
     free, rated = (tiny(), tiny())
     free["methods"]["smf_tfidf"] = {"kind": "smf"}
-    assert Experiment(free, SCHEMA).core_sets["rate_factors"] == []
-    assert Experiment(rated, SCHEMA).core_sets["rate_factors"] == tiny()["core_sets"]["rate_factors"]
+    assert Experiment(free).core_sets["rate_factors"] == []
+    assert Experiment(rated).core_sets["rate_factors"] == tiny()["core_sets"]["rate_factors"]
     method = method_settings("smf", selector="none", learning_rate=None)
     answers = iter([False, False, False, False, True, True])  # of wordings and question: at the start, in two trials
     monkeypatch.setattr("smf.training.alone.recall", lambda *_: [next(answers)])
@@ -290,10 +288,10 @@ def test_a_method_without_a_rate_is_tried_once_with_each_number_of_slots(monkeyp
 )
 def test_settings_that_cannot_be_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        Experiment(tiny(**changes), SCHEMA)
+        Experiment(tiny(**changes))
 
 
 def test_an_experiment_without_selection_is_valid_but_has_no_core_sets():
-    experiment = Experiment(tiny(methods={"smf_tfidf": None}), SCHEMA)
+    experiment = Experiment(tiny(methods={"smf_tfidf": None}))
     with pytest.raises(ConfigError, match="needs a method of kind smf that selects slots; add one under methods"):
         _ = experiment.core_sets

@@ -7,9 +7,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from smf.config.experiment import Experiment
+from smf.config.schema import schema_text
 from smf.errors import ConfigError
-from smf.experiment import Experiment
+from smf.methods.kind_settings import KindSettings
 from smf.methods.registry import method_class, method_kinds
+from tests.helpers import settings_schema
 from tests.workflow.runs import ROOT, merged, tiny
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
@@ -35,7 +38,7 @@ CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
 def refusal(config):
     """The message with which a config is refused."""
     with pytest.raises(ConfigError) as caught:
-        Experiment(config, SCHEMA)
+        Experiment(config)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -57,7 +60,7 @@ def properties(schema, path=()) -> Iterator[tuple[tuple, dict]]:
 def method_properties() -> Iterator[tuple[tuple, dict]]:
     """Every setting of every kind, at the place of a method that is named after its kind."""
     for kind in method_kinds():
-        for setting, schema in method_class(kind).schema.items():
+        for setting, schema in settings_schema(kind)["properties"].items():
             yield ("methods", kind, setting), schema
 
 
@@ -103,6 +106,11 @@ def name_of(value):
 
 
 # The schema
+
+
+def test_the_schema_in_the_repository_is_what_the_code_declares():
+    text = (ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8")
+    assert text == schema_text(), "run `make schema`"
 
 
 def test_the_schema_is_a_schema():
@@ -164,7 +172,7 @@ def test_shipped_configs_are_valid(path, tmp_path):
         config["base"]["checkpoint"] = str(tmp_path)  # nor are models
     if config["data"]["source"] == "question_sets":
         config["data"]["question_sets"]["data_root"] = None  # the files are not part of the repository
-    experiment = Experiment(config, SCHEMA)
+    experiment = Experiment(config)
     assert experiment.config["results"] == ("results" if path.stem == "config" else f"results/{path.stem}")
     for name, method in experiment.methods.items():
         if method.get("frontier_only"):
@@ -205,24 +213,24 @@ def test_what_benchmarks_lay_over_a_config_is_valid(base, overlays, tmp_path):
     if config["base"]["source"] == "checkpoint":
         (tmp_path / "config.json").write_text('{"num_hidden_layers": 24}')
         config["base"]["checkpoint"] = str(tmp_path)
-    experiment = Experiment(config, SCHEMA)
+    experiment = Experiment(config)
     assert experiment.config["results"] == f"results/{overlays[-1]}"
 
 
 @pytest.mark.parametrize(("given", "number"), [(None, 4), (3, 3), (9, 4)])
 def test_streams_of_tuning_seeds_may_be_shorter_and_are_never_longer(given, number):
-    experiment = Experiment(tiny(tuning={"num_facts": given}), SCHEMA)
+    experiment = Experiment(tiny(tuning={"num_facts": given}))
     assert (experiment.num_facts(0), experiment.num_facts(100)) == (4, number)
 
 
 def test_the_complete_config_of_these_tests_is_valid():
-    Experiment(complete(), SCHEMA)
+    Experiment(complete())
 
 
 def test_defaults_are_filled_in_everywhere():
     config = tiny()
     del config["tuning"], config["evaluation"]
-    experiment = Experiment(config, SCHEMA)
+    experiment = Experiment(config)
     assert experiment.config["tuning"] == {"num_facts": None, "seeds": [100]}
     assert experiment.config["device"] == "cpu"
     assert experiment.config["healing"]["weight_decay"] == 0.0
@@ -232,18 +240,18 @@ def test_defaults_are_filled_in_everywhere():
 
 def test_the_config_that_is_passed_in_stays_as_it_is():
     config = tiny()
-    Experiment(config, SCHEMA)
+    Experiment(config)
     assert config == tiny()
 
 
 def test_a_label_or_a_sweep_does_not_change_what_a_method_gets():
-    plain = Experiment(tiny(), SCHEMA).runs["full"]
-    assert Experiment(tiny(methods={"full": {"label": "x", "sweep": [0.5, 2.0]}}), SCHEMA).runs["full"] == plain
-    assert plain.keys() == {"kind", *method_class("full").schema}
+    plain = Experiment(tiny()).runs["full"]
+    assert Experiment(tiny(methods={"full": {"label": "x", "sweep": [0.5, 2.0]}})).runs["full"] == plain
+    assert plain.keys() == {"kind", *method_class("full").settings_class.model_fields}
 
 
 def test_a_sweep_adds_one_run_a_rate_that_differs_in_the_rate_alone():
-    experiment = Experiment(tiny(methods={"full": {"sweep": [0.00001, 0.5, 300]}}), SCHEMA)
+    experiment = Experiment(tiny(methods={"full": {"sweep": [0.00001, 0.5, 300]}}))
     sweep = {run: pair for run, pair in experiment.sweep.items() if pair[0] == "full"}
     assert sweep == {"full--lr-1e-05": ("full", 1e-5), "full--lr-0.5": ("full", 0.5), "full--lr-300": ("full", 300)}
     for run, (_, rate) in sweep.items():
@@ -253,16 +261,16 @@ def test_a_sweep_adds_one_run_a_rate_that_differs_in_the_rate_alone():
 def test_neither_the_order_of_keys_nor_a_default_that_is_written_down_changes_what_jobs_get():
     same = tiny(device="cpu", methods={"full": {"optimizer": "adamw"}}, evaluation={"num_fewshot": {}})
     same = yaml.safe_load(yaml.safe_dump(same, sort_keys=True))
-    first, second = (Experiment(config, SCHEMA) for config in (tiny(), same))
+    first, second = (Experiment(config) for config in (tiny(), same))
     assert repr(first.runs) == repr(second.runs)  # Snakemake compares params by their text
     for section in ("data", "base", "memory", "healing", "background", "evaluation"):
         assert repr(first.config[section]) == repr(second.config[section])
 
 
 def test_a_headline_that_is_changed_evaluates_nothing_anew():
-    plain = Experiment(tiny(), SCHEMA)
+    plain = Experiment(tiny())
     other = Experiment(
-        tiny(evaluation={"headline": ["nq_em"], "num_items": {"nq": None}, "num_fewshot": {"hellaswag": 0}}), SCHEMA
+        tiny(evaluation={"headline": ["nq_em"], "num_items": {"nq": None}, "num_fewshot": {"hellaswag": 0}})
     )
     assert plain.asking == other.asking
     assert other.headline == ["nq_em"]
@@ -270,11 +278,11 @@ def test_a_headline_that_is_changed_evaluates_nothing_anew():
 
 def test_a_sweep_of_the_frontier_combines_its_lists():
     sweeps = {"smf_tfidf": {"top_t": [4, 8], "learning_rate": [1, 10.0]}}
-    product = Experiment(tiny(sweeps=sweeps), SCHEMA)
+    product = Experiment(tiny(sweeps=sweeps))
     runs = [f"smf_tfidf--lr-{rate}--top_t-{top_t}" for rate in (1, 10) for top_t in (4, 8)]
     assert [run for run, trial in product.trials.items() if trial.method == "smf_tfidf"] == runs
     sweeps["smf_tfidf"]["combine"] = "paired"
-    paired = Experiment(tiny(sweeps=sweeps), SCHEMA)
+    paired = Experiment(tiny(sweeps=sweeps))
     assert [run for run, trial in paired.trials.items() if trial.method == "smf_tfidf"] == [runs[0], runs[3]]
     assert paired.runs[runs[3]] == {**paired.runs["smf_tfidf"], "top_t": 8, "learning_rate": 10.0}
     assert paired.trials[runs[3]].setting == "learning_rate 10, top_t 8"
@@ -282,14 +290,14 @@ def test_a_sweep_of_the_frontier_combines_its_lists():
 
 
 def test_a_method_without_a_sweep_is_tried_as_it_is_configured():
-    experiment = Experiment(tiny(), SCHEMA)
+    experiment = Experiment(tiny())
     assert experiment.runs["full--as-configured"] == experiment.runs["full"]
     assert [run for run in experiment.trials if run.startswith("smf_tfidf")] == list(experiment.sweep)
 
 
 def test_a_method_of_the_frontier_alone_is_no_method_of_the_main_figure():
     sweep = {"frontier_only": True, "sweep": [1.0, 2.0], "label": "x"}
-    experiment = Experiment(tiny(methods={"smf_tfidf": sweep}), SCHEMA)
+    experiment = Experiment(tiny(methods={"smf_tfidf": sweep}))
     shown = (experiment.starts, experiment.rates, experiment.untuned, experiment.labels, experiment.sweep)
     assert all("smf_tfidf" not in str(part) for part in shown)
     assert experiment.compared_starts["smf_tfidf"] == "healed"
@@ -297,23 +305,23 @@ def test_a_method_of_the_frontier_alone_is_no_method_of_the_main_figure():
 
 
 def test_the_frontier_compares_all_methods_or_those_that_it_names():
-    assert Experiment(tiny(), SCHEMA).compared == ["full", "lora", "smf_tfidf"]
-    experiment = Experiment(tiny(frontier={"methods": ["smf_tfidf", "full"]}), SCHEMA)
+    assert Experiment(tiny()).compared == ["full", "lora", "smf_tfidf"]
+    experiment = Experiment(tiny(frontier={"methods": ["smf_tfidf", "full"]}))
     assert experiment.compared == ["full", "smf_tfidf"]
     assert [trial.method for trial in experiment.trials.values()] == ["full", "smf_tfidf", "smf_tfidf"]
     assert list(experiment.sweep) == ["smf_tfidf--lr-1", "smf_tfidf--lr-10"]
 
 
 def test_the_frontier_has_seeds_of_its_own_or_those_of_the_experiment():
-    assert Experiment(tiny(), SCHEMA).frontier_seeds == [0]
-    experiment = Experiment(tiny(frontier={"seeds": [3, 1]}), SCHEMA)
+    assert Experiment(tiny()).frontier_seeds == [0]
+    experiment = Experiment(tiny(frontier={"seeds": [3, 1]}))
     assert experiment.frontier_seeds == [3, 1]
     assert experiment.all_seeds == [0, 1, 3, 100]
 
 
 def test_what_facts_are_asked_depends_on_no_held_out_set():
-    plain = Experiment(tiny(), SCHEMA)
-    other = Experiment(tiny(evaluation={"num_items": {"nq": 3}, "tasks": {"arc_easy": {}}, "window": 16}), SCHEMA)
+    plain = Experiment(tiny())
+    other = Experiment(tiny(evaluation={"num_items": {"nq": 3}, "tasks": {"arc_easy": {}}, "window": 16}))
     assert plain.asking_facts == other.asking_facts
     assert plain.asking_held_out != other.asking_held_out
     assert plain.asking_held_out["window"] == plain.config["base"]["max_length"]
@@ -321,22 +329,22 @@ def test_what_facts_are_asked_depends_on_no_held_out_set():
 
 
 def test_divergences_change_what_is_asked_only_where_they_are_asked_for():
-    plain = Experiment(collection(), SCHEMA)
-    off = Experiment({**collection(), "evaluation": {"kl": {"num_facts": 0, "num_texts": 0}}}, SCHEMA)
+    plain = Experiment(collection())
+    off = Experiment({**collection(), "evaluation": {"kl": {"num_facts": 0, "num_texts": 0}}})
     assert off.asking == plain.asking
     assert not {"kl_texts", "kl_facts"} & plain.asking.keys()
-    facts = Experiment({**collection(), "evaluation": {"kl": {"num_facts": 5}}}, SCHEMA)
+    facts = Experiment({**collection(), "evaluation": {"kl": {"num_facts": 5}}})
     taught = {"num_facts": 5, "loss_on": facts.config["stream"]["loss_on"], "max_length": 128}
     assert facts.asking_facts == {**plain.asking_facts, "kl_facts": taught}
     assert facts.asking_held_out == plain.asking_held_out
-    texts = Experiment({**collection(), "evaluation": {"kl": {"num_texts": 5}}}, SCHEMA)
+    texts = Experiment({**collection(), "evaluation": {"kl": {"num_texts": 5}}})
     assert texts.asking_held_out == {**plain.asking_held_out, "kl_texts": 5}
     assert texts.asking_facts == plain.asking_facts
 
 
 def test_metrics_of_lm_evals_tasks_may_be_in_the_headline():
     evaluation = {"tasks": {"arc_easy": {}}, "headline": ["nq_f1", "arc_easy_acc_norm"]}
-    assert Experiment(tiny(evaluation=evaluation), SCHEMA).headline == ["nq_f1", "arc_easy_acc_norm"]
+    assert Experiment(tiny(evaluation=evaluation)).headline == ["nq_f1", "arc_easy_acc_norm"]
 
 
 @pytest.mark.parametrize(
@@ -349,7 +357,7 @@ def test_metrics_of_lm_evals_tasks_may_be_in_the_headline():
     ids=["hub", "checkpoint", "pretrained here"],
 )
 def test_a_model_is_called_as_on_the_hub_or_as_its_folder(base, expected):
-    experiment = Experiment(tiny(), SCHEMA)
+    experiment = Experiment(tiny())
     experiment.config["base"].update(base)
     assert experiment.model_name == expected
 
@@ -357,12 +365,12 @@ def test_a_model_is_called_as_on_the_hub_or_as_its_folder(base, expected):
 def test_methods_keep_their_order_which_is_that_of_the_figure():
     methods = {name: {"kind": "full", "learning_rate": 0.1} for name in ("zebra", "ant", "mole")}
     config = tiny() | {"methods": methods}
-    assert list(Experiment(config, SCHEMA).starts) == ["zebra", "ant", "mole"]
+    assert list(Experiment(config).starts) == ["zebra", "ant", "mole"]
 
 
 def test_snapshots_are_the_configured_positions_and_the_end():
-    assert Experiment(tiny(stream={"num_facts": 7, "snapshots": [5, 2]}), SCHEMA).positions == [2, 5, 7]
-    assert Experiment(tiny(stream={"num_facts": 7, "snapshots": [7]}), SCHEMA).positions == [7]
+    assert Experiment(tiny(stream={"num_facts": 7, "snapshots": [5, 2]})).positions == [2, 5, 7]
+    assert Experiment(tiny(stream={"num_facts": 7, "snapshots": [7]})).positions == [7]
 
 
 # What is wrong anywhere
@@ -679,14 +687,14 @@ def test_message(config, expected):
 
 
 def test_the_probes_of_a_collection_have_the_kinds_of_their_formats():
-    experiment = Experiment(collection(), SCHEMA)
+    experiment = Experiment(collection())
     assert experiment.probes == {"nq": "questions", "wikitext": "texts"}
     assert experiment.known is None
-    assert Experiment(tiny(), SCHEMA).known in Experiment(tiny(), SCHEMA).probes
+    assert Experiment(tiny()).known in Experiment(tiny()).probes
 
 
 def test_defaults_of_sources_are_filled_in_wherever_they_are_named():
-    sources = Experiment(collection(), SCHEMA).config["data"]["collection"]
+    sources = Experiment(collection()).config["data"]["collection"]
     assert sources["held_out"]["wikitext"]["num_rows"] is None
     assert sources["healing"]["split"] == "train"
 
@@ -695,14 +703,14 @@ def test_what_aliases_of_yaml_share_gets_the_defaults_of_each_place():
     config = collection()
     given = config["data"]["collection"]
     given["held_out"]["wikitext"] = given["background"]
-    sources = Experiment(config, SCHEMA).config["data"]["collection"]
+    sources = Experiment(config).config["data"]["collection"]
     assert sources["held_out"]["wikitext"]["known_only"] is False
     assert "known_only" not in sources["background"]
 
 
 def test_a_stream_depends_on_the_wordings_that_it_takes_only():
     def wordings(**settings):
-        return Experiment(tiny(stream={"paraphrases": settings}), SCHEMA).wordings
+        return Experiment(tiny(stream={"paraphrases": settings})).wordings
 
     assert wordings(number=5, seed=3) == {"source": "none"}
     assert wordings(source="templates", number=5, seed=3) == {"source": "templates", "number": 5, "seed": 3}
@@ -723,7 +731,7 @@ def test_a_missing_data_file_is_named_with_both_ways_out(tmp_path):
     assert message.startswith(f"data.question_sets.known.file: there is no file {tmp_path / 'rows.jsonl'}; ")
     assert "set data_root to null to load from the hub" in message
     (tmp_path / "rows.jsonl").touch()
-    Experiment(config, SCHEMA)
+    Experiment(config)
 
 
 def test_a_missing_checkpoint_is_named_with_the_path_that_was_tried_and_both_ways_out(tmp_path, monkeypatch):
@@ -764,7 +772,7 @@ def test_a_layer_that_the_checkpoint_does_not_have_is_refused(tmp_path):
     base = {"source": "checkpoint", "checkpoint": str(tmp_path), "architecture": {"num_layers": 1}}
     message = refusal(tiny(base=base))
     assert message.startswith(f"memory.layers names block 1, but the model in {tmp_path} has 1 (blocks 0 to 0); choose")
-    Experiment(tiny(base=base, memory={"layers": [0]}), SCHEMA)
+    Experiment(tiny(base=base, memory={"layers": [0]}))
 
 
 def test_a_pretrained_model_has_default_sizes_and_one_from_elsewhere_only_those_that_are_expected(tmp_path):
@@ -775,7 +783,7 @@ def test_a_pretrained_model_has_default_sizes_and_one_from_elsewhere_only_those_
     for base, expected in (({"source": "pretrain"}, sizes), (checkpoint, {"vocab_size": 512})):
         config = tiny()
         config["base"] = {"max_length": 128, "architecture": {"vocab_size": 512}, **base}
-        assert Experiment(config, SCHEMA).config["base"]["architecture"] == expected
+        assert Experiment(config).config["base"]["architecture"] == expected
 
 
 def hub(**architecture):
@@ -791,9 +799,9 @@ def test_a_layer_that_the_hubs_model_is_expected_not_to_have_is_refused():
 
 def test_only_layers_that_the_config_cannot_check_are_left_to_the_loaded_model():
     config = hub()
-    assert Experiment(config, SCHEMA).unchecked_layers == config["memory"]["layers"]
-    assert Experiment(hub(num_layers=4), SCHEMA).unchecked_layers == []
-    assert Experiment(tiny(), SCHEMA).unchecked_layers == []
+    assert Experiment(config).unchecked_layers == config["memory"]["layers"]
+    assert Experiment(hub(num_layers=4)).unchecked_layers == []
+    assert Experiment(tiny()).unchecked_layers == []
 
 
 @pytest.mark.parametrize(
@@ -823,13 +831,14 @@ def test_a_pretrained_model_has_an_end_of_text_token_of_its_own():
 
 def test_how_activations_are_kept_does_not_make_the_base_model_stale():
     kept, recomputed = (tiny(base={"gradient_checkpointing": value}) for value in (False, True))
-    assert Experiment(kept, SCHEMA).base == Experiment(recomputed, SCHEMA).base
+    assert Experiment(kept).base == Experiment(recomputed).base
 
 
 def test_a_sweep_of_a_kind_without_a_rate_is_refused(monkeypatch):
-    full = method_class("full")
-    rateless = {key: value for key, value in full.schema.items() if key != "learning_rate"}
-    monkeypatch.setattr(full, "schema", rateless, raising=False)
-    monkeypatch.setattr(full, "required", ())
+    class Rateless(KindSettings):
+        optimizer: str = "adamw"
+        """How."""
+
+    monkeypatch.setattr(method_class("full"), "settings_class", Rateless)
     config = tiny(methods={"full": {"learning_rate": None, "sweep": [0.1]}})
     assert refusal(config) == "methods.full.sweep: methods of kind full have no learning_rate to sweep; drop it"

@@ -203,10 +203,14 @@ def test_the_settings_of_a_method_are_those_that_a_config_with_the_same_words_gi
     ("kind", "settings", "message"),
     [
         ("smff", {}, r"unknown method kind 'smff'; did you mean 'smf'\?"),
-        ("smf", {"top_tt": 3}, r"unknown setting of method kind smf 'top_tt'; did you mean 'top_t'\?"),
-        ("smf", {"top_t": 0}, "top_t of method kind smf: 0 is less than the minimum of 1. Slots that may train"),
-        ("lora", {}, "method kind lora needs learning_rate; give it a value"),
-        ("smf", {"damping": 0.1, "optimizer": "adamw"}, "method kind smf: "),
+        ("smf", {"top_tt": 3}, r"smf: unknown key 'top_tt'; did you mean 'top_t'\?"),
+        ("smf", {"top_t": 0}, r"smf.top_t is 0, but must be at least 1 \(Slots that may train"),
+        ("lora", {}, r"lora: the key 'learning_rate' is missing \(Highest step size"),
+        (
+            "smf",
+            {"damping": 0.1, "optimizer": "adamw"},
+            "smf: damping shortens steps, which optimizer adamw makes ",
+        ),
     ],
 )
 def test_a_mistake_in_the_settings_is_told_with_its_name(kind, settings, message):

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
@@ -398,7 +398,7 @@ def stage(folder, memory=MappingProxyType({"mode": "replace"}), **healing):
     """The stage on a tiny base, whose memories replace their networks unless told otherwise."""
     save_checkpoint(trained_base(), tokenizer(), folder / "base")
     write_corpus(folder / "healing.jsonl", BACKGROUND)
-    memory = asdict(memory_settings(**memory)) | {"calibrate_queries": True}
+    memory = memory_settings(**memory).plain() | {"calibrate_queries": True}
     make_healed_model(
         memory,
         {"num_steps": 2, "batch_size": 4, "learning_rate": 0.001, "probe_batches": 2, **healing},

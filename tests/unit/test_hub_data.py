@@ -14,7 +14,7 @@ import yaml
 import zstandard
 
 from smf.artifacts import read_json, read_jsonl
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 from smf.streams.facts import read_facts
 from tests.unit.data_hub import commit_of, serve
 
@@ -273,9 +273,8 @@ def test_without_network_the_cache_is_read_and_else_named(found, hub):
 
 def settings_of(preset: str, address: str) -> dict:
     """The data of a preset, of whose facts all are wanted."""
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
     config = yaml.safe_load((ROOT / "presets" / f"{preset}.yaml").read_text(encoding="utf-8"))
-    data = Experiment(config, schema).config["data"]
+    data = Experiment(config).config["data"]
     data["collection"]["facts"] |= {"num_rows": None, "endpoint": f"{address}/w/api.php"}
     return data
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, mode
 from smf.models.config import MemoryConfig
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.models.retrofit import retrofit
+from smf.settings.memory import MemorySettings
 from tests.helpers import (
     FAMILIES,
     base_model,
@@ -705,3 +707,12 @@ def test_gradient_checkpointing_gives_the_same_gradient():
 def test_the_configuration_refuses_a_wrong_type():
     with pytest.raises(Exception, match="num_keys"):
         MemoryConfig(text_config=base_model().config.to_dict(), num_keys="many")
+
+
+def test_the_models_configuration_has_the_memory_settings_with_their_options_and_defaults():
+    """It is written again for transformers; the one declaration is that of the config."""
+    config, hints = MemoryConfig(), MemoryConfig.__annotations__
+    for name, field in MemorySettings.model_fields.items():
+        assert getattr(config, name) == ([] if field.is_required() else field.default), name
+        if isinstance(field.default, str):
+            assert get_args(hints[name]) == get_args(field.annotation), name

@@ -32,6 +32,7 @@ from tests.helpers import (
     memory_settings,
     method_settings,
     same_bytes,
+    settings_schema,
     start_method,
     tokenizer,
 )
@@ -398,18 +399,18 @@ def test_every_method_describes_its_settings(kind):
     chosen = method_class(kind)
     assert chosen.__doc__
     assert chosen.starts_from in ("base", "healed")
-    for name, part in chosen.schema.items():
+    schema = settings_schema(kind)
+    for name, part in schema["properties"].items():
         assert len(part["description"]) > 5, name
-        assert ("default" in part) == (name not in chosen.required), name
+        assert ("default" in part) == (name not in schema.get("required", ())), name
         Draft202012Validator.check_schema(part)
         if "default" in part:
             Draft202012Validator(part).validate(part["default"])
-    assert set(chosen.required) <= chosen.schema.keys()
-    assert not Draft202012Validator(chosen.schema["learning_rate"]).is_valid(0)
+    assert not Draft202012Validator(schema["properties"]["learning_rate"]).is_valid(0)
 
 
 def test_the_schema_of_smf_offers_every_selector():
-    assert sorted(method_class("smf").schema["selector"]["enum"]) == ["kl", "none", "random", "tf", "tfidf"]
+    assert sorted(settings_schema("smf")["properties"]["selector"]["enum"]) == ["kl", "none", "random", "tf", "tfidf"]
 
 
 @pytest.mark.parametrize(("kind", "near"), [("lroa", "lora"), ("ful", "full"), ("smff", "smf")])
@@ -421,7 +422,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest_known_one(kind, near):
 
 
 def test_helpers_are_not_kinds():
-    for name in ("method", "registry", "dense", "deltas", "settings", "ordinary_text", "replay", "nothing like it"):
+    for name in ("method", "registry", "dense", "deltas", "kind_settings", "settings", "ordinary_text", "replay", "no"):
         with pytest.raises(ConfigError, match="unknown method kind"):
             method_class(name)
 
@@ -431,8 +432,6 @@ from smf.methods.method import Method, StepReport, language_model_loss
 
 class Frozen(Method):
     """Learns nothing."""
-    schema = {}
-    required = ()
     starts_from = "base"
 
     def step(self, batch):
@@ -461,7 +460,7 @@ def methods_folder(tmp_path, monkeypatch):
 def test_a_new_file_is_a_new_kind(methods_folder):
     (methods_folder / "frozen.py").write_text(ONE_METHOD)
     assert method_kinds() == sorted([*LEARNING, "frozen"])
-    method = method_class("frozen")(base_model(), {"learning_rate": 1}, None, 0)
+    method = method_class("frozen")(base_model(), {}, None, 0)
     rows = learn_with(method, tokenizer(), FACTS, stream_settings(), lambda position, delta: None)
     assert [row["losses"][0] == row["losses"][1] for row in rows] == [True] * 3
 

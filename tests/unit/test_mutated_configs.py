@@ -8,9 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smf.config_files import ConfigFiles
+from smf.config.experiment import Experiment
+from smf.config.overlays import ConfigFiles
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.stages.plan import describe_plan
 from tests.workflow.runs import ROOT
 
@@ -172,7 +172,7 @@ def test_a_spoilt_file_is_read_as_snakemake_reads_it_or_is_refused_with_its_name
 def planned(config):
     """The plan of a config, or the message with which it is refused. No other error is right."""
     try:
-        experiment = Experiment(config, SCHEMA)
+        experiment = Experiment(config)
         return describe_plan(experiment.config, experiment.probes, experiment.positions), None
     except ConfigError as error:
         return "", str(error)

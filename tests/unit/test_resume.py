@@ -13,7 +13,7 @@ from torch import nn
 
 from smf.artifacts import write_json
 from smf.errors import CheckpointError, DataError
-from smf.methods.registry import method_class, method_kinds
+from smf.methods.registry import method_kinds
 from smf.model_shape import BaseShape
 from smf.models.checkpoint import save_checkpoint
 from smf.resume import NO_RESUME, Resume, Tape
@@ -34,6 +34,7 @@ from tests.helpers import (
     copy_of_state,
     encoded_text,
     memory_model,
+    method_settings,
     same_bytes,
     start_method,
     tokenizer,
@@ -267,7 +268,7 @@ def learn_run(tmp_path):
     """Runs the stage that learns a stream into a folder of that name; returns its two snapshots."""
     save_checkpoint(memory_model(), tokenizer(), tmp_path / "start")
     write_facts(tmp_path / "facts.jsonl", FACTS)
-    settings = {name: entry["default"] for name, entry in method_class("full").schema.items() if "default" in entry}
+    settings = method_settings("full")
     stream = {"steps_per_fact": 1, "loss_on": "answer", "max_length": None, "micro_batch_size": None}
     stream |= {
         "facts_per_step": 1,

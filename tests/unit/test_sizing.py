@@ -8,8 +8,8 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError
-from smf.experiment import Experiment
 from smf.memory import product_keys
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds
@@ -24,8 +24,8 @@ from smf.streams.batches import Batch
 from smf.streams.questions import question_fact, trivia_pair
 from smf.streams.rows import Row
 from smf.training.heal import HealingSettings, heal
-from tests.helpers import base_model, encoded_text, memory_model, method_settings, start_method
-from tests.unit.test_experiment import SCHEMA, collection, tiny
+from tests.helpers import base_model, encoded_text, memory_model, start_method, typed_settings
+from tests.unit.test_experiment import collection, tiny
 
 PRESETS = Path(__file__).parents[2] / "presets"
 
@@ -131,7 +131,7 @@ def test_a_footprint_bounds_what_a_method_leaves(kind):
     config = memory_model().config
     base = BaseShape.from_transformers(base_model().config.to_dict(), "the test")
     footprint = method_class(kind).footprint(
-        method_settings(kind, **LEARNING[kind]),
+        typed_settings(kind, **LEARNING[kind]),
         base,
         MemoryShape.from_config(config.to_dict(), 32),
         num_steps=2,
@@ -184,7 +184,7 @@ def test_what_blocks_keep_is_what_autograd_saves(kind, dtype):
     base = BaseShape.from_transformers(base_model(**WIDE).config.to_dict(), "the test")
     shape = MemoryShape.from_config(memory_model().config.to_dict(), 64)
     footprint = method_class(kind).footprint(
-        method_settings(kind, **LEARNING[kind]), base, shape, num_steps=1, tokens_per_step=texts.num_tokens
+        typed_settings(kind, **LEARNING[kind]), base, shape, num_steps=1, tokens_per_step=texts.num_tokens
     )
     a_block = activations.kept_by_blocks(base, footprint, texts, dtype.itemsize, False) / (4 - footprint.first_block)
     assert 2 * a_block == pytest.approx(saved[1] - saved[0], rel=0.12)
@@ -226,7 +226,7 @@ def test_the_estimate_agrees_with_a_measured_peak_within_a_quarter(kind):
     settings = {**LEARNING[kind], **({"rank": 16} if kind == "lora" else {"top_t": 512} if kind == "smf" else {})}
     texts = Texts(8, 32, 7)
     footprint = method_class(kind).footprint(
-        method_settings(kind, **settings), base, shape, num_steps=8, tokens_per_step=texts.num_tokens
+        typed_settings(kind, **settings), base, shape, num_steps=8, tokens_per_step=texts.num_tokens
     )
     models = memory.Models(base, shape, weight=4, value=4, on_cpu=True)
     parts = memory.learning(models, method_class(kind).starts_from, footprint, texts, None)
@@ -234,7 +234,7 @@ def test_the_estimate_agrees_with_a_measured_peak_within_a_quarter(kind):
 
 
 def work_of(config):
-    experiment = Experiment(config, SCHEMA)
+    experiment = Experiment(config)
     return Work(experiment.config, experiment.probes, tuple(experiment.positions))
 
 
@@ -287,7 +287,7 @@ def test_what_the_base_is_asked_first_is_counted_and_said():
 
 def test_a_model_that_paraphrases_is_a_job_whose_memory_is_not_known():
     paraphrases = {"source": "model", "number": 4, "model": {"name": "some/instruct"}}
-    experiment = Experiment(qwen(stream={"paraphrases": paraphrases}), SCHEMA)
+    experiment = Experiment(qwen(stream={"paraphrases": paraphrases}))
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     assert (work.jobs["paraphrase"], work_of(qwen()).jobs["paraphrase"]) == (1, 0)
     text = describe_plan(experiment.config, experiment.probes, experiment.positions)
@@ -319,7 +319,7 @@ def test_a_replaced_network_stays_in_memory_while_the_model_heals():
 
 
 def test_healing_of_no_steps_needs_the_weights_and_a_pass_without_gradients():
-    experiment = Experiment(qwen(memory={"mode": "additive", "start": "values"}, healing={"num_steps": 0}), SCHEMA)
+    experiment = Experiment(qwen(memory={"mode": "additive", "start": "values"}, healing={"num_steps": 0}))
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     [none] = [job for job in jobs(work) if job.name == "heal"]
     parts = none.parts(work.models, 2)
@@ -344,7 +344,7 @@ def test_a_search_takes_as_many_tokens_together_as_the_search_itself_says():
 
 @pytest.mark.parametrize("name", ["gupta2026_medmcqa", "goyal2026_triviaqa"])
 def test_a_step_has_as_many_texts_as_the_stream_gives_it(name):
-    experiment = Experiment(yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")), SCHEMA)
+    experiment = Experiment(yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")))
     batch = Work(experiment.config, experiment.probes, tuple(experiment.positions)).batch
     row = {"question": "why", "answer": {"value": "so", "aliases": []}}
     asked = question_fact(trivia_pair(Row(1, "here", row)), "trivia")
@@ -394,7 +394,7 @@ def test_advice_makes_a_job_fit():
 
 def test_the_plan_warns_of_a_device_that_is_too_small_and_says_what_to_change():
     def text(**changes):
-        experiment = Experiment(qwen(**changes), SCHEMA)
+        experiment = Experiment(qwen(**changes))
         return describe_plan(experiment.config, experiment.probes, experiment.positions)
 
     small = text(device_memory=4)
@@ -408,7 +408,7 @@ def test_the_plan_warns_of_a_device_that_is_too_small_and_says_what_to_change():
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*20*.yaml")), ids=lambda path: path.stem)
 def test_all_that_sparse_finetuning_of_a_published_experiment_needs_fits_8_gb(path):
-    experiment = Experiment(yaml.safe_load(path.read_text(encoding="utf-8")), SCHEMA)
+    experiment = Experiment(yaml.safe_load(path.read_text(encoding="utf-8")))
     assert experiment.config["device_memory"] == 8
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     sparse = [name for name, method in experiment.methods.items() if method["kind"] == "smf"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
+from smf.config.experiment import Experiment
 from smf.errors import ConfigError, TrainingError
-from smf.experiment import Experiment
 from smf.memory import RowGradient
 from smf.memory.polyak import LONGEST, StepShares, polyak_rate, polyak_share
 from smf.methods.method import StepReport, language_model_loss
@@ -23,7 +23,7 @@ from tests.helpers import (
     start_method,
     tokenizer,
 )
-from tests.unit.test_experiment import CONFIGS, SCHEMA, tiny
+from tests.unit.test_experiment import CONFIGS, tiny
 
 
 def batch_of(fact):
@@ -207,7 +207,7 @@ def test_every_selector_learns_without_a_rate(selector, dtype):
 def test_a_method_takes_polyaks_step_unless_something_else_makes_its_length(kind, given, polyak):
     config = tiny()
     config["methods"]["mine"] = {"kind": kind, **given}
-    experiment = Experiment(config, SCHEMA)
+    experiment = Experiment(config)
     assert experiment.runs["mine"]["polyak"] == polyak
     assert experiment.runs["mine"]["learning_rate"] == given.get("learning_rate")
 
@@ -225,12 +225,12 @@ def test_a_step_that_needs_a_rate_and_has_none_is_refused_with_what_to_write(giv
     config = tiny()
     config["methods"]["mine"] = {"kind": "smf", **given}
     with pytest.raises(ConfigError, match=rf"^methods\.mine: .*{re.escape(message)}"):
-        Experiment(config, SCHEMA)
+        Experiment(config)
 
 
 def test_learning_rates_swept_for_a_method_without_one_bound_its_steps():
     mine = {"kind": "smf", "sweep": [10, 100]}
-    experiment = Experiment(tiny(methods={"mine": mine}, sweeps={"mine": {"polyak": [0.5, 1]}}), SCHEMA)
+    experiment = Experiment(tiny(methods={"mine": mine}, sweeps={"mine": {"polyak": [0.5, 1]}}))
     swept = [run for run, (method, _) in experiment.sweep.items() if method == "mine"]
     assert [experiment.runs[run]["learning_rate"] for run in swept] == [10, 100]
     tried = [run for run, trial in experiment.trials.items() if trial.method == "mine"]
@@ -246,9 +246,9 @@ def test_one_entry_without_a_rate_serves_every_shipped_experiment(path, tmp_path
         config["base"]["checkpoint"] = str(tmp_path)
     if config["data"]["source"] == "question_sets":
         config["data"]["question_sets"]["data_root"] = None  # the files are not part of the repository
-    others = Experiment(config, SCHEMA)
+    others = Experiment(config)
     config["methods"]["mine"] = {"kind": "smf", "selector": "none", "damping": 0.1}
-    experiment = Experiment(config, SCHEMA)
+    experiment = Experiment(config)
     assert experiment.runs["mine"] == {
         **method_settings("smf", selector="none", damping=0.1, learning_rate=None),
         "kind": "smf",
@@ -268,7 +268,7 @@ def test_a_loss_that_is_not_finite_names_what_shortens_steps_without_a_rate():
 
 def test_settings_that_do_not_agree_are_refused_before_any_work():
     with pytest.raises(ConfigError, match=r"^methods\.smf_tfidf: damping shortens steps"):
-        Experiment(tiny(methods={"smf_tfidf": {"damping": 0.1, "optimizer": "adamw"}}), SCHEMA)
+        Experiment(tiny(methods={"smf_tfidf": {"damping": 0.1, "optimizer": "adamw"}}))
 
 
 def _shares(losses: list[float]) -> list[float]:

@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 from smf.artifacts import read_json, sha256, write_json, write_jsonl
+from smf.config.experiment import Experiment
 from smf.evaluation.metrics import FACTS_METRICS, metrics_of
 from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
 from smf.evaluation.summary import SUMMARY_COLUMNS
 from smf.evaluation.tuning import tuning_columns
-from smf.experiment import Experiment
 from smf.models.checkpoint import save_checkpoint
 from smf.sizing.work import Work
 from tests.helpers import base_model, tokenizer
@@ -39,7 +39,6 @@ from tests.workflow.runs import (
     tiny_config,
 )
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 EVERYTHING = (
     "all",
     *(
@@ -99,7 +98,7 @@ def finished(sources, tmp_path_factory):
 
 def test_the_plan_counts_the_jobs_that_a_dry_run_plans(sources, tmp_path):
     config = tiny_config(tmp_path / "tiny.yaml", seeds=[0, 1])
-    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")), SCHEMA)
+    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")))
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     planned = snakemake(sources, tmp_path, "--dry-run", config=config)
     assert planned.counts == Counter(work.jobs)
@@ -177,7 +176,7 @@ def test_contrast_texts_are_counted_once_for_all_runs_and_only_if_one_weighs_the
     config = tiny_config(tmp_path / "tiny.yaml", data=data, methods={"smf_tfidf": {"contrast": weight}})
     outcome = snakemake(sources, tmp_path, "--dry-run", *EVERYTHING, config=config)
     assert outcome.counts == Counter({**WHOLE, "count_contrast": int(weight > 0)})
-    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")), SCHEMA)
+    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")))
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     assert work.jobs["count_contrast"] == outcome.counts["count_contrast"]
 
@@ -228,7 +227,7 @@ def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_
         assert "results/known/nq.jsonl, results/data/held_out/other.jsonl" in jobs[rule]
     assert "input: results/known/facts.jsonl" in jobs["draw_stream"]
     assert "results/known/labels.json" in jobs["plot_forgetting"]
-    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")), SCHEMA)
+    experiment = Experiment(yaml.safe_load(config.read_text(encoding="utf-8")))
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     assert snakemake(sources, tmp_path, "--dry-run", config=config).counts == Counter(work.jobs)
 
@@ -293,7 +292,7 @@ def test_nested_settings_of_the_command_line_reach_the_jobs(sources, tmp_path):
     assert outcome.code == 0, outcome.text
     expected = tiny(seeds=[3, 4, 5], stream={"num_facts": 2, "snapshots": []})
     expected["methods"] = {"full": expected["methods"]["full"]}
-    experiment = Experiment(expected, SCHEMA)
+    experiment = Experiment(expected)
     work = Work(experiment.config, experiment.probes, tuple(experiment.positions))
     counts = ", ".join(f"{rule} {number}" for rule, number in work.jobs.items() if number)
     assert counts in (tmp_path / "results/plan.txt").read_text(encoding="utf-8")

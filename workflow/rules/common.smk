@@ -4,11 +4,10 @@ import os
 import re
 from pathlib import Path
 
-import yaml
 from snakemake.utils import update_config
 
 from smf.code_digest import code_digest, package_file
-from smf.experiment import Experiment
+from smf.config.experiment import Experiment
 from smf.file_digests import FileDigests
 from smf.lost import lost_files
 from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
@@ -16,13 +15,10 @@ from smf.streams.formats import OWN_FORMATS
 from smf.streams.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
 from smf.user_files import UserFiles
 
-with open(workflow.source_path("../schemas/config.schema.yaml"), encoding="utf-8") as file:
-    SCHEMA = yaml.safe_load(file)
-
 update_config(config, OVERRIDES)
 
 with refused_config():
-    EXPERIMENT = Experiment(config, SCHEMA)
+    EXPERIMENT = Experiment(config)
     if CONFIG_FILES is not None:
         CONFIG_FILES.require_underneath(EXPERIMENT.removed)
 

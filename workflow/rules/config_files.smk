@@ -4,7 +4,7 @@
 import os
 from contextlib import contextmanager
 
-from smf.config_files import ConfigFiles, typed
+from smf.config.overlays import ConfigFiles, typed
 from smf.errors import ConfigError
 
 # Snakemake takes what is nested in --config for texts.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from smf.config_yaml import Place, plain_value, read_config
+from smf.config.yaml_file import Place, plain_value, read_config
 from smf.errors import ConfigError, Key, did_you_mean
 
 COMMAND_LINE = "--config"

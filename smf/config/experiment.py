@@ -4,17 +4,20 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.agreement import check_agreement, require_contrast
-from smf.config_schema import check, key_places, unshared
+from smf.config.base_checks import known_num_layers
+from smf.config.config import Config
+from smf.config.cross_checks import check_agreement, require_contrast
+from smf.config.data_checks import check_evaluation
+from smf.config.mappings import sorted_by_key, unshared
+from smf.config.methods import check_method, method_settings
+from smf.config.sweeps import Trial, check_sweeps, trials
 from smf.errors import ConfigError
 from smf.evaluation.metrics import MEASURES, TASK
-from smf.expected_base import known_num_layers
-from smf.expected_data import check_evaluation
-from smf.method_settings import check_method, method_settings
 from smf.methods.registry import method_class
 from smf.selection.names import ALL_ACCESSED
+from smf.settings.check import check
+from smf.settings.declared import places_of_keys
 from smf.streams.formats import probe_kind
-from smf.sweeps import Trial, check_sweeps, trials
 
 _LEARNING = (
     "steps_per_fact",
@@ -37,11 +40,11 @@ class Experiment:
 
     Args:
         config: The config as read from YAML.
-        schema: Its JSON schema.
 
     Attributes:
         config: The config with all defaults, keys sorted (but for ``methods``): neither the order in a file nor writing
             down a default changes what a run depends on.
+        settings: The same, typed.
         runs: Settings of every run name: the methods, and one name a method and swept learning rate.
         sweep: Run name to (method, learning rate), for the runs that choose learning rates.
         trials: The settings that the frontier tries, by run name; learning rates alone have the names of ``sweep``.
@@ -52,21 +55,22 @@ class Experiment:
         ConfigError: Something is wrong; the message names the key, the value and the remedy.
     """
 
-    def __init__(self, config: Mapping, schema: Mapping):
-        self.config = unshared(config)
-        places = key_places(schema)
-        self.removed = check(self.config, schema, "", places)
+    def __init__(self, config: Mapping):
+        places = places_of_keys(Config)
+        checked, self.removed = check(unshared(config), Config, places=places)
+        plain = checked.plain()
+        # In the file's order, as params of finished runs have it: Snakemake compares them by their text.
+        self.config = {key: plain[key] for key in (*config, *plain) if key in plain}
         for name, settings in self.config["methods"].items():
             self.removed += check_method(f"methods.{name}", settings, places)
         self._drop_what_is_of_the_removed()
         self._prompt_format = {"prompt_format": self.config["prompt_format"]}
-        check_agreement(self.config)
-        check_evaluation(self.config["evaluation"], self.probes, self.config["prompt_format"])
+        self.settings = Config.model_validate(self.config)
+        check_agreement(self.settings, self.methods)
+        check_evaluation(self.settings.evaluation, self.probes, self.settings.prompt_format)
         check_sweeps(self.config)
-        self.config = {
-            key: {name: _sorted(method) for name, method in value.items()} if key == "methods" else _sorted(value)
-            for key, value in self.config.items()
-        }
+        methods = {name: sorted_by_key(method) for name, method in self.methods.items()}
+        self.config = {**{key: sorted_by_key(value) for key, value in self.config.items()}, "methods": methods}
         self.runs: dict[str, dict] = {name: method_settings(method) for name, method in self.methods.items()}
         self.sweep: dict[str, tuple[str, float]] = {}
         self.trials: dict[str, Trial] = {}
@@ -78,7 +82,7 @@ class Experiment:
             for trial in self._add_trials(name, self.config["sweeps"].get(name, rates), f"sweeps.{name}"):
                 if name in self.compared:
                     self.trials[trial.run] = trial
-        require_contrast(self.config["data"], self.runs)
+        require_contrast(self.settings.data, self.runs)
 
     def _drop_what_is_of_the_removed(self) -> None:
         """Drop the sweep of a method that was taken out, and how many rows of a set that was are asked."""
@@ -95,7 +99,7 @@ class Experiment:
         for trial in found:
             settings = {**method_settings(self.methods[name]), **trial.changes}
             check_method(where, settings)
-            self.runs[trial.run] = _sorted(settings)
+            self.runs[trial.run] = sorted_by_key(settings)
         return found
 
     @property
@@ -244,7 +248,7 @@ class Experiment:
     @property
     def unchecked_layers(self) -> list[int]:
         """The blocks that get memory, if only the loaded base model tells whether it has them; else none."""
-        return [] if known_num_layers(self.config["base"])[0] is not None else self.config["memory"]["layers"]
+        return [] if known_num_layers(self.settings.base)[0] is not None else self.config["memory"]["layers"]
 
     @property
     def positions(self) -> list[int]:
@@ -283,8 +287,3 @@ class Experiment:
     def needs_texts(self, run: str) -> bool:
         """Whether a run reads background text while it learns."""
         return method_class(self.runs[run]["kind"]).needs_texts
-
-
-def _sorted(value: object) -> object:
-    """The same value with the keys of all its mappings in alphabetical order."""
-    return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value

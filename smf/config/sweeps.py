@@ -67,7 +67,7 @@ def check_sweeps(config: Mapping) -> None:
     for name, sweep in config["sweeps"].items():
         if name not in config["methods"]:
             raise ConfigError(f"sweeps: {unknown_name('method', name, config['methods'])}")
-        known = method_class(config["methods"][name]["kind"]).schema
+        known = method_class(config["methods"][name]["kind"]).settings_class.model_fields
         for setting in sweep.keys() - {COMBINE} - known.keys():
             raise ConfigError(f"sweeps.{name}: {unknown_name('setting', setting, known)}")
     for name in config["frontier"]["methods"] or ():

@@ -1,7 +1,6 @@
 """What a config tells of the base model before the model is there, and what can be refused by that alone."""
 
-from collections.abc import Mapping
-
+from smf.config.base import Base
 from smf.errors import ConfigError
 from smf.model_shape import TRANSFORMERS_NAMES, checkpoint_config
 
@@ -9,17 +8,17 @@ _LOADED_ONLY = ("head_dim", "model_type", "tie_word_embeddings")
 """Keys of ``base.architecture`` that tell of a model which was pretrained elsewhere."""
 
 
-def check_base(base: Mapping) -> None:
+def check_base(base: Base) -> None:
     """Check that the config's ``base`` agrees with itself and with the folder that it names.
 
     Raises:
         ConfigError: It does not; names the key, its value and what is right.
     """
-    architecture = base["architecture"]
-    if base["source"] == "pretrain":
-        if base["end_of_text"] is not None:
+    architecture = base.architecture.plain()
+    if base.source == "pretrain":
+        if base.end_of_text is not None:
             raise ConfigError(
-                f"base.end_of_text is {base['end_of_text']!r}, but base.source is pretrain, which makes a tokenizer "
+                f"base.end_of_text is {base.end_of_text!r}, but base.source is pretrain, which makes a tokenizer "
                 "with a token of its own for that; drop it"
             )
         if given := [key for key in _LOADED_ONLY if key in architecture]:
@@ -38,23 +37,23 @@ def check_base(base: Mapping) -> None:
                 f"base.architecture.num_key_value_heads is {groups}, but must be a divisor of {heads} "
                 "(num_attention_heads)"
             )
-    elif base["source"] == "checkpoint":
-        config = checkpoint_config(base["checkpoint"])
+    elif base.source == "checkpoint":
+        config = checkpoint_config(base.checkpoint)
         for key, expected in architecture.items():
             found = config.get(TRANSFORMERS_NAMES.get(key, key))
             if found not in (None, expected):
                 raise ConfigError(
-                    f"base.architecture.{key} is {expected}, but the model in {base['checkpoint']} has {found}; "
+                    f"base.architecture.{key} is {expected}, but the model in {base.checkpoint} has {found}; "
                     "correct or drop it, or name another checkpoint"
                 )
-    elif base["name"] is None:
+    elif base.name is None:
         raise ConfigError("base.source is hub, but base.name is not set; name a model as owner/name")
 
 
-def known_num_layers(base: Mapping) -> tuple[int | None, str]:
+def known_num_layers(base: Base) -> tuple[int | None, str]:
     """How many blocks the base model has, and how that is known; None if only the loaded model tells."""
-    if base["source"] == "checkpoint":
-        found = checkpoint_config(base["checkpoint"]).get("num_hidden_layers")
+    if base.source == "checkpoint":
+        found = checkpoint_config(base.checkpoint).get("num_hidden_layers")
         if found is not None:
-            return found, f"the model in {base['checkpoint']}"
-    return base["architecture"].get("num_layers"), "base.architecture.num_layers"
+            return found, f"the model in {base.checkpoint}"
+    return base.architecture.num_layers, "base.architecture.num_layers"

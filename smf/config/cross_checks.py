@@ -1,11 +1,17 @@
-"""Whether the settings of a config agree with each other, which no schema can tell."""
+"""Whether the sections of a config agree with each other, which none of them can tell by itself."""
 
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 
+from smf.config.base_checks import check_base, known_num_layers
+from smf.config.config import Config
+from smf.config.data import Data
+from smf.config.data_checks import check_data
+from smf.config.memory import Memory
+from smf.config.stream import Paraphrases, Stream
+from smf.config.training import Healing
 from smf.errors import ConfigError, refuse
-from smf.expected_base import check_base, known_num_layers
-from smf.expected_data import check_data
 from smf.selection.names import ALL_ACCESSED
 from smf.streams.passes import Passes
 
@@ -19,67 +25,71 @@ _PATHS = (
 """Keys that name a folder."""
 
 
-def check_agreement(config: Mapping) -> None:
-    """Check what no schema can: that settings agree with each other and with the files that they name.
+def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
+    """Check that settings agree with each other and with the files that they name.
+
+    Args:
+        config: The config.
+        methods: Its methods, with the defaults of their kinds.
 
     Raises:
         ConfigError: Some do not; the message names them and the remedy.
     """
-    base, memory, stream = config["base"], config["memory"], config["stream"]
+    base, memory, stream = config.base, config.memory, config.stream
     _check_paths(config)
     check_base(base)
-    if base["source"] == "pretrain" and config["prompt_format"] == "chat":
+    if base.source == "pretrain" and config.prompt_format == "chat":
         raise ConfigError(
             "prompt_format is chat, but base.source is pretrain, which makes a model that never saw a chat; set "
             "prompt_format plain, or take a base that was trained on chats",
             ("prompt_format",),
         )
-    if stream["behind_examples"] and config["prompt_format"] != "few_shot":
+    if stream.behind_examples and config.prompt_format != "few_shot":
         raise ConfigError(
-            f"stream.behind_examples is {stream['behind_examples']}, but prompt_format is {config['prompt_format']}, "
+            f"stream.behind_examples is {stream.behind_examples}, but prompt_format is {config.prompt_format}, "
             "in which no solved examples stand before a question; set prompt_format few_shot, or drop behind_examples",
             ("stream", "behind_examples"),
         )
     num_layers, where = known_num_layers(base)
-    if num_layers is not None and max(memory["layers"]) >= num_layers:
+    if num_layers is not None and max(memory.layers) >= num_layers:
         raise ConfigError(
-            f"memory.layers names block {max(memory['layers'])}, but {where} has {num_layers} "
+            f"memory.layers names block {max(memory.layers)}, but {where} has {num_layers} "
             f"(blocks 0 to {num_layers - 1}); choose other blocks"
         )
-    num_slots = memory["num_keys"] ** 2
-    if memory["top_k"] > num_slots:
-        refuse("memory.top_k", memory["top_k"], f"at most the {num_slots} slots (memory.num_keys²)")
-    if config["healing"]["objective"] == "distillation" and memory["mode"] == "additive":
+    num_slots = memory.num_keys**2
+    if memory.top_k > num_slots:
+        refuse("memory.top_k", memory.top_k, f"at most the {num_slots} slots (memory.num_keys²)")
+    if config.healing.objective == "distillation" and memory.mode == "additive":
         raise ConfigError(
             "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a "
             "memory that gave the same would count them twice; set memory.mode replace, or healing.objective "
             "language_model"
         )
-    if memory["output_gate"] == "none" and memory["output_gate_init"]:
-        refuse("memory.output_gate_init", memory["output_gate_init"], "0 where memory.output_gate is none")
-    _check_start(memory, config["healing"])
-    for name, method in config["methods"].items():
+    if memory.output_gate == "none" and memory.output_gate_init:
+        refuse("memory.output_gate_init", memory.output_gate_init, "0 where memory.output_gate is none")
+    _check_start(memory, config.healing)
+    for name, method in methods.items():
         if method.get("top_t", 0) > num_slots:
             raise ConfigError(
                 f"methods.{name}.top_t is {method['top_t']}, but a layer has {num_slots} slots (memory.num_keys²); "
                 "lower top_t or raise memory.num_keys"
             )
-    if all(method.get("frontier_only") for method in config["methods"].values()):
+    if all(method.get("frontier_only") for method in methods.values()):
         raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
     _check_stream(stream)
-    if (stream["max_length"] or 0) > base["max_length"]:
-        refuse("stream.max_length", stream["max_length"], f"at most base.max_length ({base['max_length']})")
-    for key, seeds in (("seeds", config["seeds"]), ("frontier.seeds", config["frontier"]["seeds"] or ())):
-        if shared := sorted(set(seeds) & set(config["tuning"]["seeds"])):
+    if (stream.max_length or 0) > base.max_length:
+        refuse("stream.max_length", stream.max_length, f"at most base.max_length ({base.max_length})")
+    for key, seeds in (("seeds", config.seeds), ("frontier.seeds", config.frontier.seeds or ())):
+        if shared := sorted(set(seeds) & set(config.tuning.seeds)):
             raise ConfigError(
                 f"seed {shared[0]} is in {key} and in tuning.seeds; rates must be chosen on seeds of their own"
             )
-    _check_paraphrases(stream["paraphrases"])
-    _check_core_sets(config)
+    _check_paraphrases(stream.paraphrases)
+    _check_core_sets(config, methods)
     check_data(config)
 
 
-def require_contrast(data: Mapping, runs: Mapping[str, Mapping]) -> None:
+def require_contrast(data: Data, runs: Mapping[str, Mapping]) -> None:
     """Check that there are contrast texts for the runs that weigh them.
 
     Args:
@@ -90,7 +100,7 @@ def require_contrast(data: Mapping, runs: Mapping[str, Mapping]) -> None:
         ConfigError: There are none.
     """
     for name, settings in runs.items():
-        if settings.get("contrast") and not data["contrast"]["num_facts"]:
+        if settings.get("contrast") and not data.contrast.num_facts:
             raise ConfigError(
                 f"contrast is {settings['contrast']} in {name}, but data.contrast.num_facts is 0, so there are no "
                 "contrast texts to count; set it (some 100 facts are enough), or contrast: 0 in the method",
@@ -98,60 +108,59 @@ def require_contrast(data: Mapping, runs: Mapping[str, Mapping]) -> None:
             )
 
 
-def _check_start(memory: Mapping, healing: Mapping) -> None:
+def _check_start(memory: Memory, healing: Healing) -> None:
     """Check that gradients can reach the values, and that a model without healing is still its base."""
-    closed = memory["output_gate"] == "scalar" and not memory["output_gate_init"]
-    if memory["start"] == "values" and closed:
+    closed = memory.output_gate == "scalar" and not memory.output_gate_init
+    if memory.start == "values" and closed:
         raise ConfigError(
             "memory.start is values, but memory.output_gate_init is 0: values and gate would both be zero, and neither "
             "would ever get a gradient; set memory.output_gate none, or another memory.output_gate_init"
         )
-    if healing["num_steps"] == 0 and (memory["mode"], memory["start"]) != ("additive", "values"):
+    if healing.num_steps == 0 and (memory.mode, memory.start) != ("additive", "values"):
         why = {
             "replace": "the memory takes the place of networks, and nothing would learn what these gave",
             "additive": "the memory's output map stays as it was installed, and no step could reach the values behind",
-        }[memory["mode"]]
+        }[memory.mode]
         raise ConfigError(
-            f"healing.num_steps is 0, but memory.mode is {memory['mode']} and memory.start {memory['start']}: {why}; "
+            f"healing.num_steps is 0, but memory.mode is {memory.mode} and memory.start {memory.start}: {why}; "
             "set memory.mode additive and memory.start values, or give healing steps"
         )
 
 
-def _check_paths(config: Mapping) -> None:
+def _check_paths(config: Config) -> None:
     """Check that no path needs a shell, which alone knows what ~ and $HOME stand for."""
     for key in _PATHS:
-        path: object = config
-        for part in key.split("."):
-            path = path.get(part) if isinstance(path, Mapping) else None
+        path = attrgetter(key)(config)
         if path is not None and re.match(r"~|.*\$\w|.*\$\{", str(path)):
             refuse(key, path, "a path that is written out: what ~ and $HOME stand for is known to the shell alone")
 
 
-def _check_stream(stream: Mapping) -> None:
+def _check_stream(stream: Stream) -> None:
     """Check that snapshots lie on the stream's way, and that the warm-up ends before the stream does."""
-    passes = Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
-    passes.group_before(stream["snapshots"])
-    if stream["warmup_steps"] >= passes.num_steps:
-        refuse("stream.warmup_steps", stream["warmup_steps"], f"below the stream's {passes.num_steps} steps")
+    passes = Passes(stream.num_facts, stream.facts_per_step, stream.epochs, stream.steps_per_fact)
+    passes.group_before(stream.snapshots)
+    if stream.warmup_steps >= passes.num_steps:
+        refuse("stream.warmup_steps", stream.warmup_steps, f"below the stream's {passes.num_steps} steps")
 
 
-def _check_paraphrases(paraphrases: Mapping) -> None:
+def _check_paraphrases(paraphrases: Paraphrases) -> None:
     """Check that a model which is to paraphrase is named, and that its prompts say what to paraphrase."""
-    model, where = paraphrases["model"], "stream.paraphrases.model"
-    if paraphrases["source"] == "model" and (model["name"] is None) == (model["checkpoint"] is None):
+    model, where = paraphrases.model, "stream.paraphrases.model"
+    if paraphrases.source == "model" and (model.name is None) == (model.checkpoint is None):
         raise ConfigError(
             f"stream.paraphrases.source is model: set {where}.name (a model on the hub) or {where}.checkpoint (a "
             "folder), and not both"
         )
-    for key, placeholder in (("prompt", "{fact}"), ("passage_prompt", "{passage}")):
-        if model[key] is not None and placeholder not in model[key]:
+    prompts = {"prompt": (model.prompt, "{fact}"), "passage_prompt": (model.passage_prompt, "{passage}")}
+    for key, (prompt, placeholder) in prompts.items():
+        if prompt is not None and placeholder not in prompt:
             raise ConfigError(f"{where}.{key} does not say where the text goes; write {placeholder} in it")
 
 
-def _check_core_sets(config: Mapping) -> None:
+def _check_core_sets(config: Config, methods: Mapping[str, Mapping]) -> None:
     """Check that the method selects slots, and that the seed has a stream."""
-    name, seed = config["core_sets"]["method"], config["core_sets"]["seed"]
-    method = config["methods"].get(name, {})
+    name, seed = config.core_sets.method, config.core_sets.seed
+    method = methods.get(name, {})
     no_choice = method.get("kind") != "smf" or method["selector"] == ALL_ACCESSED or method.get("frontier_only")
     if name is not None and no_choice:
         refuse(
@@ -159,6 +168,6 @@ def _check_core_sets(config: Mapping) -> None:
             name,
             "a method of kind smf of the main figure, with a selector other than none; or null",
         )
-    seeds = config["seeds"] + config["tuning"]["seeds"]
+    seeds = config.seeds + config.tuning.seeds
     if seed is not None and seed not in seeds:
         refuse("core_sets.seed", seed, f"one of seeds or tuning.seeds ({', '.join(map(str, seeds))}); or null")

@@ -1,95 +1,102 @@
 """What the config tells of the data and of what is asked: whether both agree, checked before any work starts."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from smf.config.config import Config
+from smf.config.evaluation import Evaluation
+from smf.config.sources import Source
 from smf.errors import ConfigError, did_you_mean, refuse
 from smf.evaluation.metrics import TASK, held_out_metric
 from smf.streams.asking import PromptFormat, refuse_other_examples
 from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, FEW_FACTS, PROBE_KINDS, QUESTION_FORMATS, TEXT_FORMATS
 
 
-def check_data(config: Mapping) -> None:
+def check_data(config: Config) -> None:
     """Check that the data holds as many facts and held-out items as are asked for.
 
     Raises:
         ConfigError: It does not, or a source is not named or cannot be found; names the key.
     """
-    data, evaluation = config["data"], config["evaluation"]
-    if evaluation["max_new_tokens"] >= config["base"]["max_length"]:
-        limit = config["base"]["max_length"]
-        refuse("evaluation.max_new_tokens", evaluation["max_new_tokens"], f"below base.max_length ({limit})")
-    if data["source"] == "collection":
+    data, evaluation = config.data, config.evaluation
+    if evaluation.max_new_tokens >= config.base.max_length:
+        limit = config.base.max_length
+        refuse("evaluation.max_new_tokens", evaluation.max_new_tokens, f"below base.max_length ({limit})")
+    if data.source == "collection":
         _check_collection(config)
         return
-    if data["source"] == "world":
-        world = data["world"]
-        facts = 4 * world["num_new_people"], "4 * data.world.num_new_people"
-        questions = 4 * world["num_old_people"], "4 * data.world.num_old_people"
-        items = world["num_activities"] * world["items_per_activity"]
+    if data.source == "world":
+        world = data.world
+        facts = 4 * world.num_new_people, "4 * data.world.num_new_people"
+        questions = 4 * world.num_old_people, "4 * data.world.num_old_people"
+        items = world.num_activities * world.items_per_activity
         choices = items, "data.world.num_activities * items_per_activity"
     else:
-        sets = data["question_sets"]
+        sets = data.question_sets
         for name in ("known", "new", "hellaswag"):
-            if not sets.get(name):
+            if getattr(sets, name) is None:
                 raise ConfigError(f"data.source is question_sets, but data.question_sets.{name} is not set")
-            if sets["data_root"] is not None:
-                _require_file(f"data.question_sets.{name}.file", Path(sets["data_root"]) / sets[name]["file"])
+            if sets.data_root is not None:
+                _require_file(f"data.question_sets.{name}.file", Path(sets.data_root) / getattr(sets, name).file)
         facts, questions, choices = (
-            (sets[name]["num_rows"], f"data.question_sets.{name}.num_rows") for name in ("new", "known", "hellaswag")
+            (getattr(sets, name).num_rows, f"data.question_sets.{name}.num_rows")
+            for name in ("new", "known", "hellaswag")
         )
-    _check_num_facts(config, *facts, subject_size=4 if data["source"] == "world" else 1)
+    _check_num_facts(config, *facts, subject_size=4 if data.source == "world" else 1)
     for probe, (available, where) in {"nq": questions, "hellaswag": choices}.items():
-        asked = evaluation["num_items"].get(probe) or 1  # null asks for what is left
-        if num_fewshot := evaluation["num_fewshot"].get(probe):
+        asked = evaluation.num_items.get(probe) or 1  # null asks for what is left
+        if num_fewshot := evaluation.num_fewshot.get(probe):
             available, where = available - num_fewshot, f"{where} - evaluation.num_fewshot.{probe}"
         _refuse_above(f"evaluation.num_items.{probe}", asked, available, where)
 
 
-def _check_collection(config: Mapping) -> None:
+def _check_collection(config: Config) -> None:
     """Check the sources of a collection: their formats fit, and each can be found."""
-    collection, where = config["data"]["collection"], "data.collection"
+    collection, where = config.data.collection, "data.collection"
     for name in ("background", "facts", "held_out"):
-        if not collection.get(name):
+        if not getattr(collection, name):
             raise ConfigError(f"data.source is collection, but {where}.{name} is not set")
-    if config["base"]["min_recall"]:
+    if config.base.min_recall:
         raise ConfigError(
-            f"base.min_recall is {config['base']['min_recall']}, but data.source is collection, which has no questions "
+            f"base.min_recall is {config.base.min_recall}, but data.source is collection, which has no questions "
             "that the base model was taught; set it to 0"
         )
     roles = {"background": TEXT_FORMATS, "healing": TEXT_FORMATS, "facts": FACT_FORMATS}
-    sources = [(name, collection[name], formats) for name, formats in roles.items() if name in collection]
-    sources += [(f"held_out.{name}", source, PROBE_KINDS) for name, source in collection["held_out"].items()]
+    given = {name: getattr(collection, name) for name in roles}
+    sources: list[tuple[str, Source, Collection[str]]] = [
+        (name, source, roles[name]) for name, source in given.items() if source is not None
+    ]
+    sources += [(f"held_out.{name}", source, PROBE_KINDS) for name, source in collection.held_out.items()]
     for name, source, formats in sources:
-        if source["format"] not in formats:
-            refuse(f"{where}.{name}.format", source["format"], f"one of {', '.join(formats)}")
-        if source.get("known_only") and PROBE_KINDS[source["format"]] != "questions":
+        if source.format not in formats:
+            refuse(f"{where}.{name}.format", source.format, f"one of {', '.join(formats)}")
+        if getattr(source, "known_only", False) and PROBE_KINDS[source.format] != "questions":
             refuse(f"{where}.{name}.known_only", True, "false: only questions are answered right or wrong")
-        if source.get("unknown_only") and source["format"] in DOCUMENT_FORMATS:
+        if getattr(source, "unknown_only", False) and source.format in DOCUMENT_FORMATS:
             refuse(f"{where}.{name}.unknown_only", True, "false: what is taught here is passages, which answer nothing")
-        if collection["data_root"] is None and source["hub"]:
+        if collection.data_root is None and source.hub:
             continue
-        if source["file"] is None:
-            raise ConfigError(f"{where}.{name}: name its file" + ("" if source["hub"] else ", or its hub data set"))
-        _require_file(f"{where}.{name}.file", Path(collection["data_root"] or ".") / source["file"])
-    facts = collection["facts"]
-    if facts["neighbours"] and facts["format"] not in QUESTION_FORMATS:
-        refuse(f"{where}.facts.neighbours", facts["neighbours"], f"0 unless format is {', '.join(QUESTION_FORMATS)}")
-    if facts["neighbours"] and not facts["num_rows"]:
+        if source.file is None:
+            raise ConfigError(f"{where}.{name}: name its file" + ("" if source.hub else ", or its hub data set"))
+        _require_file(f"{where}.{name}.file", Path(collection.data_root or ".") / source.file)
+    facts = collection.facts
+    if facts.neighbours and facts.format not in QUESTION_FORMATS:
+        refuse(f"{where}.facts.neighbours", facts.neighbours, f"0 unless format is {', '.join(QUESTION_FORMATS)}")
+    if facts.neighbours and not facts.num_rows:
         raise ConfigError(
-            f"{where}.facts.neighbours is {facts['neighbours']}, but {where}.facts.num_rows is not set: neighbours are "
+            f"{where}.facts.neighbours is {facts.neighbours}, but {where}.facts.num_rows is not set: neighbours are "
             "rows that are never taught; say how many rows may be"
         )
-    if facts["format"] == "simpleqa_documents" and facts["first_rows"] is None:
+    if facts.format == "simpleqa_documents" and facts.first_rows is None:
         raise ConfigError(f"{where}.facts.first_rows is not set; say of how many questions the articles are fetched")
     if (
-        facts["num_rows"] and facts["format"] not in DOCUMENT_FORMATS
+        facts.num_rows and facts.format not in DOCUMENT_FORMATS
     ):  # a document has many passages, how many is not known yet
-        _check_num_facts(config, facts["num_rows"], f"{where}.facts.num_rows", spares_none=facts["format"] == FEW_FACTS)
+        _check_num_facts(config, facts.num_rows, f"{where}.facts.num_rows", spares_none=facts.format == FEW_FACTS)
 
 
 def _check_num_facts(
-    config: Mapping, available: int, where: str, *, subject_size: int = 1, spares_none: bool = False
+    config: Config, available: int, where: str, *, subject_size: int = 1, spares_none: bool = False
 ) -> None:
     """Check that there are facts for a stream, beside those that contrast texts are made of.
 
@@ -100,7 +107,7 @@ def _check_num_facts(
         subject_size: Facts a subject, as subjects are set aside whole.
         spares_none: Whether contrast texts take no facts from the pool.
     """
-    asked, number = config["stream"]["num_facts"], 0 if spares_none else config["data"]["contrast"]["num_facts"]
+    asked, number = config.stream.num_facts, 0 if spares_none else config.data.contrast.num_facts
     number = -(-number // subject_size) * subject_size
     if number and asked + number > available:
         raise ConfigError(
@@ -121,7 +128,7 @@ def _require_file(key: str, path: Path) -> None:
         )
 
 
-def check_evaluation(evaluation: Mapping, probes: Mapping[str, str], prompt_format: PromptFormat) -> None:
+def check_evaluation(evaluation: Evaluation, probes: Mapping[str, str], prompt_format: PromptFormat) -> None:
     """Check that every held-out set and metric that is named is one that is measured, and is asked in one way.
 
     Args:
@@ -134,24 +141,24 @@ def check_evaluation(evaluation: Mapping, probes: Mapping[str, str], prompt_form
             is no running text to compare on.
     """
     for setting in ("num_items", "num_fewshot"):
-        for name in evaluation[setting]:
+        for name in getattr(evaluation, setting):
             if name not in probes:
                 raise ConfigError(
                     f"evaluation.{setting}: there is no held-out set {name!r}; {did_you_mean(name, probes)}known: "
                     f"{', '.join(probes)}"
                 )
-    for name, number in evaluation["num_fewshot"].items():
+    for name, number in evaluation.num_fewshot.items():
         if probes[name] == "questions":
             refuse_other_examples(f"evaluation.num_fewshot.{name}", number, prompt_format)
-    tasks = evaluation["tasks"]
+    tasks = evaluation.tasks
     if shared := sorted(set(tasks) & set(probes)):
         raise ConfigError(
             f"evaluation.tasks.{shared[0]}: a held-out set has this name too, and their metrics would be the same; "
             "ask one of the two"
         )
-    if (number := evaluation["kl"]["num_texts"]) and "texts" not in probes.values():
+    if (number := evaluation.kl.num_texts) and "texts" not in probes.values():
         refuse("evaluation.kl.num_texts", number, "0: no held-out set is running text (data.collection, format text)")
-    for name in evaluation["headline"] or ():
+    for name in evaluation.headline or ():
         try:
             held_out_metric(name, {**probes, **dict.fromkeys(tasks, TASK)})
         except ConfigError as error:

@@ -1,0 +1,1 @@
+"""The config of an experiment: its files, every key with type, default and limits, and whether sections agree."""

@@ -1,0 +1,19 @@
+"""The section ``background``."""
+
+from typing import Literal
+
+from smf.settings.section import Count, Natural, Section
+
+
+class Background(Section):
+    """Counting of the slots that ordinary text reads."""
+
+    num_batches: Count = 200
+    """Batches counted."""
+    batch_size: Count = 32
+    """Sequences a batch."""
+    document: Literal["batch", "sequence"] = "batch"
+    """What document frequency counts (Lin et al. count batches) unless a method's own `document` says otherwise; both
+    kinds are counted."""
+    seed: Natural = 1
+    """Seed of the batches."""

@@ -1,0 +1,70 @@
+"""How methods are compared: the sections ``sweeps``, ``frontier``, ``tuning`` and ``core_sets``."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from smf.settings.section import (
+    Count,
+    Distinct,
+    Natural,
+    Number,
+    PositiveNumber,
+    Section,
+    absent,
+)
+
+
+class Sweep(Section):
+    """Values that the frontier tries of a method's settings: lists by setting."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[
+        str, Annotated[list[object], Field(min_length=1, description="Values of one setting of the method.")]
+    ]
+
+    combine: Literal["product", "paired"] | None = absent()
+    """product (if absent): every combination of the lists. paired: their first values together, then their second ones,
+    and so on."""
+
+
+class Frontier(Section):
+    """The comparison of methods over all settings of their sweeps (results/figures/frontier.pdf)."""
+
+    seeds: Annotated[Distinct[Natural], Field(min_length=1)] | None = None
+    """Seeds whose runs are reported, none of them in tuning.seeds; null for seeds."""
+    methods: Annotated[Distinct[str], Field(min_length=1)] | None = None
+    """Methods that are compared; null for all."""
+    max_forgetting: Annotated[Number, Field(gt=0, le=1)] = 0.2
+    """Hypervolume is the retained F1 averaged over all budgets of forgetting from 0 to this share."""
+
+
+class Tuning(Section):
+    """The learning-rate sweep (results/tables/tuning.csv)."""
+
+    num_facts: Count | None = None
+    """Length of the tuning seeds' streams, where a whole stream at each setting would take too long; never more than
+    stream.num_facts. null for as many."""
+    seeds: Annotated[Distinct[Natural], Field(min_length=1)] = [100]
+    """Seeds of the sweep; none of them may be in seeds."""
+
+
+class CoreSets(Section):
+    """Which slots all texts of a fact read, and how few trained slots are enough to answer it.
+
+    For results/tables/core_sets.csv and results/figures/core_sets.pdf, made only if asked for. Each fact is learned
+    alone, from the healed model.
+    """
+
+    num_facts: Count = 30
+    """Facts looked at, the first of the stream."""
+    top_t: Annotated[Distinct[Count], Field(min_length=1)] = [1, 2, 5, 10, 25, 50, 100, 200]
+    """Slots that may train in a step, per memory layer; tried from the smallest on until the fact is answered."""
+    rate_factors: Annotated[Distinct[PositiveNumber], Field(min_length=1)] = [1, 2, 4]
+    """Learning rates tried with each number of slots, as multiples of the method's own; fewer slots need larger steps.
+    Not used for a method without a rate."""
+    method: str | None = None
+    """The method of kind smf that learns each fact; null for the first that has a selector other than none."""
+    seed: Natural | None = None
+    """Seed of the stream, one of seeds or tuning.seeds; null for the first of tuning.seeds, so that a top_t chosen by
+    what is seen here has not seen the streams that results are reported of."""

@@ -1,0 +1,63 @@
+"""The settings of methods: what a config says of every method, and what each kind declares for itself."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from smf.settings.check import check
+from smf.settings.section import Distinct, PositiveNumber, Section, absent, one_of_several
+
+
+class MethodEntry(Section):
+    """A method of the comparison; its other settings are those of its kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    """A file in smf/methods: full, lora, smf, a baseline, or one of your own."""
+    label: str | None = absent()
+    """What the figure calls the method in its note."""
+    frontier_only: bool | None = absent()
+    """Whether the method is compared in results/figures/frontier.pdf alone; false if absent."""
+    sweep: Distinct[PositiveNumber] | None = absent()
+    """Learning rates that results/tables/tuning.csv compares, and the frontier unless sweeps say otherwise. Of a method
+    whose steps need no rate: bounds of its steps."""
+
+
+class KindSettings(Section):
+    """What a kind of method can be set to; each kind adds its own keys."""
+
+    @classmethod
+    def read(cls, settings: "Mapping | Self", where: str = "settings") -> Self:
+        """The settings of one method, as a config has them.
+
+        Args:
+            settings: What is given; what is said of every method is left out. Settings that were read stay as they are.
+            where: What messages call them.
+
+        Raises:
+            ConfigError: A key is unknown or missing, or its value is not right; the message names it and the remedy.
+        """
+        if isinstance(settings, cls):
+            return settings
+        own = {key: value for key, value in settings.items() if key not in MethodEntry.model_fields}
+        return check(own, cls, where)[0]
+
+    def disagreement(self) -> str:
+        """Which settings do not go together, and the remedy. Empty if all do, the default."""
+        return ""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if wrong := self.disagreement():
+            raise PydanticCustomError("disagreement", "{wrong}", {"wrong": wrong})
+        return self
+
+
+TargetModules = one_of_several(
+    Literal["all-linear"] | Annotated[list[str], Field(min_length=1)],
+    {"anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+)
+"""Names of linear maps, or all of a model's blocks."""
