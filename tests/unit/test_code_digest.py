@@ -201,4 +201,5 @@ def test_no_module_imports_in_a_way_that_the_digest_does_not_see(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     dynamic = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "import_module"]
-    assert not dynamic or path == ROOT / "smf/methods/registry.py"  # whose files the rules add
+    # the rules add the files of the first; nothing that a digest covers imports through the second
+    assert not dynamic or path in (ROOT / "smf/methods/registry.py", ROOT / "smf/__init__.py")

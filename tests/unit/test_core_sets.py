@@ -127,7 +127,7 @@ def test_a_text_that_is_too_long_is_refused_with_its_fact():
 def test_the_slots_shown_are_those_that_the_methods_first_step_trains(settings):
     method = start_method("smf", top_t=5, **settings)
     method.step(facts_batch(tokenizer(), FACTS[1:2], loss_on="answer", max_length=MAX_LENGTH))
-    selected = alone(memory_model()).selected(method.settings, FACTS[1])
+    selected = alone(memory_model()).selected(method.settings.plain(), FACTS[1])
     assert {f"{block}.slots": slots.tolist() for block, slots in selected.items()} == {
         name: slots.tolist() for name, slots in method.delta().items() if name.endswith(".slots")
     }

@@ -159,7 +159,7 @@ def test_runs_are_compared_with_what_they_started_from_and_start_models_with_the
     probes, asked = {"stories": ("texts", tmp_path / "stories.jsonl")}, {"batch_size": 4, "max_new_tokens": 4}
     evaluate_run(
         "dense",
-        Run({"kind": "memory_dense", **method.settings}, tmp_path / "healed", tmp_path / "facts.jsonl"),
+        Run({"kind": "memory_dense", **method.settings.plain()}, tmp_path / "healed", tmp_path / "facts.jsonl"),
         {**asked, "kl_texts": 9, "kl_facts": TAUGHT},
         probes,
         delta_paths=deltas,

@@ -270,7 +270,7 @@ def test_lora_dropout_leaves_other_random_numbers_alone_and_is_off_between_steps
 
 def test_lora_without_dropout_trains_as_before_the_setting_existed():
     first, second = (start_method("lora", **LEARNING["lora"]) for _ in range(2))
-    second.settings = {**second.settings, "dropout": 0.0}
+    second.settings = second.settings.model_copy(update={"dropout": 0.0})
     for method in (first, second):
         method.step(batch_of())
     assert all(same_bytes(tensor, second.delta()[name]) for name, tensor in first.delta().items())

@@ -13,7 +13,7 @@ from smf.memory.polyak import LONGEST, StepShares, polyak_rate, polyak_share
 from smf.methods.method import StepReport, language_model_loss
 from smf.selection.names import SELECTORS
 from smf.streams.fact_batches import facts_batch
-from smf.training.learn import StreamSettings, learn_stream
+from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,
@@ -263,7 +263,7 @@ def test_a_loss_that_is_not_finite_names_what_shortens_steps_without_a_rate():
     method.step = lambda batch: StepReport(torch.tensor(float("nan")), num_tokens=1)
     settings = StreamSettings(steps_per_fact=1, loss_on="answer", snapshots=(), max_length=MAX_LENGTH)
     with pytest.raises(TrainingError, match=r"lower the method's polyak \(1\.0\), or give a learning_rate as a bound"):
-        learn_stream(method, tokenizer(), FACTS, settings, lambda *_: None)
+        learn_with(method, tokenizer(), FACTS, settings, lambda *_: None)
 
 
 def test_settings_that_do_not_agree_are_refused_before_any_work():

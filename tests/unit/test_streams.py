@@ -100,7 +100,7 @@ class Recorder(Method):
     schema, required, starts_from = {}, (), "base"
 
     def __init__(self):
-        super().__init__(base_model(), {"learning_rate": 1}, None, 0)
+        super().__init__(base_model(), {}, None, 0)
         self.texts = []
 
     def step(self, batch):

@@ -440,7 +440,7 @@ def test_a_stream_and_facts_alone_are_written_where_the_method_says(caplog):
         learn_with(method, tokenizer(), [FACTS_HERE[0], strange], settings, lambda *_: None)
         assert "1 of 7 training texts do not hold their fact's subject" in caplog.text
         first = Alone(model, tokenizer(), counts, AloneSettings(1, "answer", MAX_LENGTH)).selected(
-            method.settings, TOLD
+            method.settings.plain(), TOLD
         )
         of_told = slots_by_hand(model, [TOLD], mode)
         for block, slots in allowed[mode].items():
