@@ -4,12 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from smf.settings.section import (
-    Count,
-    Natural,
-    Section,
-    Whole,
-)
+from smf.settings.section import Count, Natural, Section, Whole
+from smf.streams.formats import FORMATS
 
 
 class DataSet(Section):
@@ -35,23 +31,7 @@ class DataSet(Section):
 class Source(Section):
     """Rows of a data set in one of many formats."""
 
-    format: Literal[
-        "text",
-        "instructions",
-        "oasst1",
-        "nq_open",
-        "triviaqa",
-        "simpleqa",
-        "counterfact",
-        "counterfact_rome",
-        "medmcqa",
-        "facts",
-        "documents",
-        "simpleqa_documents",
-        "hellaswag",
-        "gsm8k",
-        "lambada",
-    ]
+    format: Literal[FORMATS]
     """Which columns the rows have, and what becomes of them; docs/data.md lists them."""
     hub: str | None = None
     """Name of the data set on the hub; null for a file only."""

@@ -45,6 +45,9 @@ PROBE_KINDS = {
 }
 """Held-out sets, see :mod:`smf.streams.held_out`: the kind of each format, by which it is asked and scored."""
 
+FORMATS = tuple(dict.fromkeys((*TEXT_FORMATS, *FACT_FORMATS, *PROBE_KINDS)))
+"""All of them, each once."""
+
 
 def probe_kind(format: str) -> str:
     """How a held-out set of this format is asked: ``questions``, ``choices``, ``completions`` or ``texts``.

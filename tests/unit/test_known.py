@@ -18,7 +18,7 @@ from smf.stages.evaluate import evaluate_held_out
 from smf.stages.known import ask_base
 from smf.streams.asking import Asking
 from smf.streams.facts import read_facts, write_facts
-from smf.streams.known_rows import held_out_files
+from smf.streams.known_rows import held_out_files, known_neighbours
 from tests.helpers import FACTS, base_model, tokenizer
 
 ROWS = [
@@ -198,6 +198,13 @@ def test_neighbours_of_unknown_facts_are_those_that_the_base_answers(base):
         f"than {FACTS[0].question!r}; lower it, or raise data.collection.facts.num_rows"
     )
     assert not (folder / "known/facts.jsonl").exists()
+
+
+def test_only_unknown_facts_get_their_neighbours_from_what_the_base_answers():
+    data = {"source": "collection", "seed": 3, "collection": {"facts": {"unknown_only": True, "neighbours": 2}}}
+    assert known_neighbours(data) == {"neighbours": 2, "seed": 3}
+    data["collection"]["facts"]["unknown_only"] = False
+    assert known_neighbours(data) == known_neighbours({"source": "world"}) == {}
 
 
 def test_commands_ask_the_rows_that_the_run_asked(tmp_path):
