@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from smf.artifacts import read_jsonl
 from smf.evaluation.recall import recall
+from smf.files.artifacts import read_jsonl
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.patches.apply import apply, revert
 from smf.patches.forget import forget

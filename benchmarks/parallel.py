@@ -22,8 +22,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import line, row
-from smf.artifacts import write_json
 from smf.config.experiment import Experiment
+from smf.files.artifacts import write_json
 
 ROOT = Path(__file__).parents[1]
 MADE_ANEW = ("runs", "tables", "figures", "logs", "benchmarks", "resume")

@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.measuring import in_own_process, line, peak_memory, reset_peak_memory, row
 from benchmarks.stream_cells import MEMORY, QUICK, QWEN, SETTINGS, fact, start
+from smf.files.model_shape import BaseShape, MemoryShape
 from smf.methods.registry import method_class
-from smf.model_shape import BaseShape, MemoryShape
-from smf.sizing import memory as sizing
+from smf.sizing import peak_memory as sizing
 from smf.sizing.activations import BYTES, Texts
 
 _STEPS = 3

@@ -25,9 +25,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import line, ratio, row
-from smf.artifacts import copy_file, write_json
 from smf.config.experiment import Experiment
-from smf.resume import NO_RESUME, Resume
+from smf.files.artifacts import copy_file, write_json
+from smf.files.resume import NO_RESUME, Resume
 from smf.stages.base_model import make_base_model
 from smf.stages.evaluate import evaluate_run
 from smf.stages.heal import write_background_counts

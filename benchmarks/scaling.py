@@ -19,11 +19,11 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from smf.artifacts import read_json, write_table
-from smf.evaluation.scaling import scaling_table
-from smf.evaluation.scores import scores_table
-from smf.figures.scaling import scaling_figure
+from smf.analysis.scaling.figure import scaling_figure
+from smf.analysis.scaling.table import scaling_table
 from smf.figures.style import save_figure
+from smf.files.artifacts import read_json, write_table
+from smf.scores.table import scores_table
 
 ROOT = Path(__file__).parents[1]
 CELLS = {

@@ -29,7 +29,7 @@ def teach(options: argparse.Namespace) -> int | None:
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    from smf.model_folder import COUNTS_FILE
+    from smf.files.model_folder import COUNTS_FILE
     from smf.stages.lessons import BEST_ARM, Lessons
     from smf.stages.taught import preview_text, taught_text
     from smf.stages.teach import preview
@@ -73,7 +73,7 @@ def ask(options: argparse.Namespace) -> None:
 
 def status(options: argparse.Namespace) -> None:
     """``smf status``."""
-    from smf.status import status_text
+    from smf.jobs.status import status_text
 
     _say(status_text(options.results))
 
@@ -125,7 +125,7 @@ def conflicts(options: argparse.Namespace) -> None:
 
 def stack(options: argparse.Namespace) -> None:
     """``smf patch stack``."""
-    from smf.atomic import require_new
+    from smf.files.atomic import require_new
     from smf.patches.contradictions import later_wins, warn_of_contradictions
     from smf.patches.patch import read_patch, write_patch
     from smf.patches.stack import stack
@@ -146,7 +146,7 @@ def stack(options: argparse.Namespace) -> None:
 
 def forget(options: argparse.Namespace) -> None:
     """``smf patch forget``."""
-    from smf.atomic import require_new
+    from smf.files.atomic import require_new
     from smf.patches.forget import forget
     from smf.patches.held import require_own
     from smf.patches.patch import read_patch, write_patch

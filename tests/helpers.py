@@ -25,7 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from smf.artifacts import write_jsonl
+from smf.files.artifacts import write_jsonl
 from smf.methods.registry import method_class
 from smf.models import MemorySettings
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint

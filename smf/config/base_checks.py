@@ -2,7 +2,7 @@
 
 from smf.config.base import Base
 from smf.errors import ConfigError
-from smf.model_shape import TRANSFORMERS_NAMES, checkpoint_config
+from smf.files.model_shape import TRANSFORMERS_NAMES, checkpoint_config
 
 _LOADED_ONLY = ("head_dim", "model_type", "tie_word_embeddings")
 """Keys of ``base.architecture`` that tell of a model which was pretrained elsewhere."""

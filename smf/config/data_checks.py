@@ -7,7 +7,7 @@ from smf.config.config import Config
 from smf.config.evaluation import Evaluation
 from smf.config.sources import Source
 from smf.errors import ConfigError, did_you_mean, refuse
-from smf.evaluation.metrics import TASK, held_out_metric
+from smf.scores.metrics import TASK, held_out_metric
 from smf.streams.asking import PromptFormat, refuse_other_examples
 from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, FEW_FACTS, PROBE_KINDS, QUESTION_FORMATS, TEXT_FORMATS
 

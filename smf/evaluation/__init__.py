@@ -1,1 +1,1 @@
-"""Evaluation: lm-eval tasks of our own, the one bridge to lm-eval, and what the scores say."""
+"""Asking models: the one bridge to lm-eval, tasks of our own, and what is measured beside them."""

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from smf.evaluation.documents import first_facts
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.likelihoods import Sample, nll, nll_stderr
-from smf.evaluation.metrics import DIVERGENCE, FACTS_DIVERGENCE
+from smf.files.resume import Tape
 from smf.models.logits import divergences, final_states
-from smf.resume import Tape
+from smf.scores.metrics import DIVERGENCE, FACTS_DIVERGENCE
 from smf.seeding import python_generator
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import IGNORED, Encoded, LossOn, collate

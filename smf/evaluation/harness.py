@@ -20,9 +20,9 @@ from smf.evaluation.divergence import Divergences, TaughtTexts
 from smf.evaluation.documents import FACT_FORMS, chosen_facts, fact_documents, locality_documents
 from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
-from smf.evaluation.metrics import LOCALITY, MEASURES
 from smf.evaluation.named_tasks import named_task, seed_examples, task_scores, without_run_details
-from smf.resume import Tape
+from smf.files.resume import Tape
+from smf.scores.metrics import LOCALITY, MEASURES
 from smf.streams.asking import Asking, PromptFormat
 from smf.streams.facts import Fact
 from smf.streams.sayable import never_right

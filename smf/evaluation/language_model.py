@@ -17,7 +17,7 @@ from smf.errors import ConfigError, DataError
 from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.shared_context import Item, continuation_likelihoods
 from smf.evaluation.shared_prefix import with_shared_prefix
-from smf.resume import Tape
+from smf.files.resume import Tape
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.tokens import body_ids, split_ids, start_of_text, token_ids
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from smf.evaluation.branches import Piece, branching_attention
+from smf.files.resume import Tape
 from smf.models.logits import at_once, final_states, logits_of
-from smf.resume import Tape
 
 
 @dataclass(frozen=True)

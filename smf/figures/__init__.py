@@ -1,1 +1,1 @@
-"""Tables in, figures out: no torch, no file reading."""
+"""The drawing kit that figures share: style, captions, legends, labels. No torch, no settings, no file reading."""

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smf.errors import DataError
-from smf.evaluation.metrics import HeldOutMetric
-from smf.evaluation.words import asked_by, forgotten
 from smf.figures.style import GREY, INK, LARGE, NORMAL, SMALL
+from smf.scores.metrics import HeldOutMetric
+from smf.scores.words import asked_by, forgotten
 
 LINE_HEIGHT = 0.155
 """Inches from one line of small print to the next."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from smf.evaluation.summary import shorten
 from smf.figures.style import INK, NORMAL, START_COLOUR, MethodStyle
+from smf.scores.summary import shorten
 
 ROW_HEIGHT = 0.24
 """Inches from one row of the legend to the next."""

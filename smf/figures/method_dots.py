@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from smf.evaluation.summary import shorten
 from smf.figures.legend import NAME_WIDTH, draw_sample
 from smf.figures.style import FAINT, GREY, SMALL, MethodStyle
+from smf.scores.summary import shorten
 
 ROW_HEIGHT = 0.225
 """Inches from one row to the next."""

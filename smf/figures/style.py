@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from smf.atomic import atomic_path
 from smf.figures.palette import with_a_palette
+from smf.files.atomic import atomic_path
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 START_COLOUR = "#4a4a4a"

@@ -82,7 +82,7 @@ class DenseMethod(Method):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The optimizer's state, and float32 copies of weights of lower precision."""
-        from smf.resume import optimizer_state
+        from smf.files.resume import optimizer_state
 
         if self._optimizer is None:
             return {}
@@ -92,7 +92,7 @@ class DenseMethod(Method):
 
     def load_state_dict(self, state, delta) -> None:
         """Go on with them."""
-        from smf.resume import set_optimizer_state
+        from smf.files.resume import set_optimizer_state
 
         super().load_state_dict(state, delta)
         if not any(name.startswith("optimizer.") for name in state) and self.settings.optimizer != "sgd":

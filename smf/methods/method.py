@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import Cache, PreTrainedModel
 
-    from smf.model_shape import BaseShape, MemoryShape
+    from smf.files.model_shape import BaseShape, MemoryShape
     from smf.selection.background import BackgroundCounts
     from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch

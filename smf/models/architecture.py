@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedModel
 
 from smf.errors import CheckpointError
-from smf.model_shape import TRANSFORMERS_NAMES
+from smf.files.model_shape import TRANSFORMERS_NAMES
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 
 

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import smf.models  # noqa: F401 (registers the memory model with AutoModelForCausalLM)
-from smf.artifacts import read_json, sha256
-from smf.atomic import not_written, put_in_place
 from smf.errors import CheckpointError, DataError
-from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
+from smf.files.artifacts import read_json, sha256
+from smf.files.atomic import not_written, put_in_place
+from smf.files.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.models.device import require_device
 from smf.models.memory_model import MemoryForCausalLM, require_all_weights
 from smf.models.remote_code import add_remote_code

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from smf.model_shape import positions_at_once
+from smf.files.model_shape import positions_at_once
 
 
 def final_states(model: PreTrainedModel, **inputs: object) -> BaseModelOutputWithPast:

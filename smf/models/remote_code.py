@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from smf.code_digest import PACKAGE, package_file
+from smf.files.package import PACKAGE, package_file
 
 _MODEL = "smf.models.memory_model"
 # Both classes through one file: transformers copies the code once for each file that the map names.

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from smf.artifacts import sha256, write_json
-from smf.atomic import new_folder, require_new
 from smf.errors import CheckpointError, DataError
+from smf.files.artifacts import sha256, write_json
+from smf.files.atomic import new_folder, require_new
 from smf.models.checkpoint import model_hash, weight_files
 from smf.patches.contradictions import warn_of_contradictions
 from smf.patches.held import LIST, VERSION, held_by

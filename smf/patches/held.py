@@ -6,10 +6,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from smf.artifacts import read_json, sha256
 from smf.errors import CheckpointError, DataError
+from smf.files.artifacts import read_json, sha256
+from smf.files.seals import seal_path
 from smf.models.checkpoint import model_hash
-from smf.seals import seal_path
 
 LIST = "patches.json"
 VERSION = 2

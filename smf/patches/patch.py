@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from smf.errors import CheckpointError, DataError, did_you_mean
-from smf.tensor_files import read_tensors, write_tensors
+from smf.files.tensors import read_tensors, write_tensors
 
 _FILE_NAMES = {"slots_R": "slots", "before_RV": "before", "after_RV": "values", "writer_starts_R1": "writer_starts"}
 _FILE_NAMES |= {"writers_W": "writers", "moved_rows_M": "moved_rows", "moved_by_M": "moved_by"}

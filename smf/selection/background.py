@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from smf.errors import CheckpointError
+from smf.files.resume import NO_RESUME, Resume
+from smf.files.tensors import read_tensors, write_tensors
 from smf.memory import SlotReads, record_slot_reads
 from smf.models.memory_model import MemoryForCausalLM
-from smf.resume import NO_RESUME, Resume
 from smf.streams.batches import Batch
-from smf.tensor_files import read_tensors, write_tensors
 
 Document = Literal["batch", "sequence"]
 _PART_SIZE = 32

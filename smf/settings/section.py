@@ -1,7 +1,7 @@
 """The types that settings are declared with: a mapping with known keys, and numbers, lists and names with limits.
 
 A key is declared once, as a pydantic field: its type with limits, its default, and the text behind it, which messages
-and the JSON schema show. That text stands alone, so that rewording it reruns nothing (:mod:`smf.code_meaning`).
+and the JSON schema show. That text stands alone, so that rewording it reruns nothing (:mod:`smf.jobs.code_meaning`).
 """
 
 import re

@@ -7,8 +7,8 @@ intermediate_size. Keys and values are repeated to the number of heads before at
 
 from dataclasses import dataclass
 
+from smf.files.model_shape import BaseShape, MemoryShape, positions_at_once
 from smf.methods.method import Footprint
-from smf.model_shape import BaseShape, MemoryShape, positions_at_once
 
 FLOAT32 = 4
 BYTES = {"float32": 4, "bfloat16": 2}

@@ -6,9 +6,9 @@ from functools import partial
 
 from smf.methods.method import Footprint
 from smf.methods.ordinary_text import number_beside
-from smf.sizing import memory
+from smf.sizing import peak_memory
 from smf.sizing.activations import Texts
-from smf.sizing.memory import Models
+from smf.sizing.peak_memory import Models
 from smf.sizing.work import Work
 
 
@@ -40,11 +40,11 @@ def jobs(work: Work) -> list[Job]:
     found = []
     if config["base"]["source"] == "pretrain":
         rows = _rows(config["base"]["pretraining"])
-        found.append(_job("base_model", "base.pretraining.micro_batch_size", rows, memory.pretraining, texts))
-    healing = partial(memory.healing, trains=config["healing"]["num_steps"] > 0)
+        found.append(_job("base_model", "base.pretraining.micro_batch_size", rows, peak_memory.pretraining, texts))
+    healing = partial(peak_memory.healing, trains=config["healing"]["num_steps"] > 0)
     found.append(_job("heal", "healing.micro_batch_size", _rows(config["healing"]), healing, texts))
     rows = config["background"]["batch_size"]
-    found.append(_job("count_background", "background.batch_size", rows, memory.counting, texts))
+    found.append(_job("count_background", "background.batch_size", rows, peak_memory.counting, texts))
     rows = min(config["stream"]["micro_batch_size"] or batch.rows, batch.rows)
     for name in config["methods"]:
         run = work.start(name), work.footprint(name)
@@ -71,11 +71,11 @@ def _learning(start: str, footprint: Footprint, batch: Texts, length: int, model
     passes = [batch]
     if footprint.text_share is not None:
         passes.append(Texts(min(batch.rows, number_beside(batch.rows, footprint.text_share)), length, length - 1))
-    return max((memory.learning(models, start, footprint, texts, rows) for texts in passes), key=memory.total)
+    return max((peak_memory.learning(models, start, footprint, texts, rows) for texts in passes), key=peak_memory.total)
 
 
 def _evaluating(start: str, footprint: Footprint, compared: bool, models: Models, texts: Texts) -> dict[str, int]:
-    return memory.evaluating(models, start, footprint, texts, compared=compared)
+    return peak_memory.evaluating(models, start, footprint, texts, compared=compared)
 
 
 def remedy(job: Job, models: Models, limit: int) -> str:
@@ -104,6 +104,6 @@ def remedy(job: Job, models: Models, limit: int) -> str:
 def _most_rows(job: Job, models: Models, limit: int) -> int:
     """The most sequences a pass with which the job fits, of large numbers to half a per cent; 0 if one is too much."""
     rows = job.rows
-    while rows and memory.total(job.parts(models, rows)) > limit:
+    while rows and peak_memory.total(job.parts(models, rows)) > limit:
         rows -= max(1, rows // 200)
     return rows

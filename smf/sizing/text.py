@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from smf.sizing.jobs import jobs, remedy
-from smf.sizing.memory import total
+from smf.sizing.peak_memory import total
 from smf.sizing.work import Work
 
 _LIBRARIES = 600 * 10**6  # of a process that has loaded torch, transformers and lm-eval; on a GPU they are elsewhere

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from smf.files.model_shape import BaseShape, MemoryShape
 from smf.methods.method import Footprint
 from smf.methods.registry import method_class
-from smf.model_shape import BaseShape, MemoryShape
 from smf.sizing.activations import BYTES, FLOAT32, Texts
-from smf.sizing.memory import Models
+from smf.sizing.peak_memory import Models
 from smf.streams.formats import STATED_ONCE
 from smf.streams.known_rows import known_sets, only_unknown_facts
 from smf.streams.passes import Passes

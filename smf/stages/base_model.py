@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from smf.artifacts import read_jsonl, write_json
-from smf.model_shape import BaseShape
+from smf.files.artifacts import read_jsonl, write_json
+from smf.files.model_shape import BaseShape
+from smf.files.resume import NO_RESUME, Resume
 from smf.models.architecture import require_architecture
 from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, save_checkpoint
 from smf.models.device import require_device
 from smf.models.hub import download_model
-from smf.resume import NO_RESUME, Resume
 from smf.streams.asking import Asking, PromptFormat
 from smf.streams.examples import read_corpus
 from smf.streams.prepared import known_examples

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from smf.artifacts import sha256
+from smf.files.artifacts import sha256
+from smf.files.resume import NO_RESUME, Resume
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.device import require_device
 from smf.models.memory_model import MemoryForCausalLM
-from smf.resume import NO_RESUME, Resume
 from smf.seeding import python_generator
 from smf.selection.background import BackgroundCounts, count_background
 from smf.selection.joined import joined

@@ -4,15 +4,15 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.artifacts import write_table
-from smf.evaluation.core_sets import ASKED, core_sets_table
+from smf.analysis.core_sets.alone import Alone, AloneSettings, questions
+from smf.analysis.core_sets.shared_slots import FactReads, common, read_fact, size
+from smf.analysis.core_sets.table import ASKED, core_sets_table
+from smf.files.artifacts import write_table
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.recompute import recompute_activations
 from smf.selection.background import BackgroundCounts
-from smf.selection.core_sets import FactReads, common, read_fact, size
 from smf.streams.facts import Fact, read_facts
-from smf.training.alone import Alone, AloneSettings, questions
 
 logger = logging.getLogger(__name__)
 

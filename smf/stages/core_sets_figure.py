@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import read_json, read_table
-from smf.figures.core_sets import core_sets_figure
+from smf.analysis.core_sets.figure import core_sets_figure
 from smf.figures.style import save_figure
+from smf.files.artifacts import read_json, read_table
 
 
 def draw_core_sets(

@@ -6,13 +6,13 @@ What a start model knew before is the same for all seeds: it is asked once, and 
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.artifacts import read_json, write_json
 from smf.errors import CheckpointError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.files.artifacts import read_json, write_json
+from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.logs import progress
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
-from smf.resume import NO_RESUME, Resume, Tape
 from smf.stages.learn import read_delta
 from smf.stages.run import Run
 from smf.streams.facts import read_facts

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import read_jsonl, read_table, write_table
+from smf.analysis.frontier.figure import frontier_figure
+from smf.analysis.frontier.summary import paired_tests, summary
+from smf.analysis.frontier.table import frontier_table, settings_table
 from smf.errors import DataError
-from smf.evaluation.front_summary import paired_tests, summary
-from smf.evaluation.frontier import frontier_table, settings_table
-from smf.evaluation.metrics import held_out_metric
-from smf.figures.frontier import frontier_figure
 from smf.figures.style import save_figure
+from smf.files.artifacts import read_jsonl, read_table, write_table
+from smf.scores.metrics import held_out_metric
 from smf.stages.report import read_labels
 
 _COSTS = {"tokens": (int, float), "seconds": (int, float)}
@@ -40,10 +40,10 @@ def write_frontier(
         headline: The held-out metrics; forgetting is that of the first.
         learned: The metric of the new facts that says what is retained.
         reference: The largest forgetting that the hypervolume averages over, a share.
-        table_path: Where the runs go (:func:`smf.evaluation.frontier.frontier_table`).
-        settings_path: Where the settings go (:func:`smf.evaluation.frontier.settings_table`).
-        summary_path: Where the methods go (:func:`smf.evaluation.front_summary.summary`).
-        tests_path: Where the pairs go (:func:`smf.evaluation.front_summary.paired_tests`).
+        table_path: Where the runs go (:func:`smf.analysis.frontier.table.frontier_table`).
+        settings_path: Where the settings go (:func:`smf.analysis.frontier.table.settings_table`).
+        summary_path: Where the methods go (:func:`smf.analysis.frontier.summary.summary`).
+        tests_path: Where the pairs go (:func:`smf.analysis.frontier.summary.paired_tests`).
     """
     scores = read_table(scores_path)
     costs = {key: _cost(path) for key, path in facts_paths.items()}

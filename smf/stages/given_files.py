@@ -5,9 +5,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from smf.code_digest import package_file
 from smf.errors import DataError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.files.package import package_file
 from smf.streams.asking import PromptFormat
 from smf.streams.examples import Example, read_corpus
 from smf.streams.facts import Fact, read_facts

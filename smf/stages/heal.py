@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import sha256, write_json
+from smf.files.artifacts import sha256, write_json
+from smf.files.resume import NO_RESUME, Resume
 from smf.logs import progress
 from smf.models.base_networks import feed_forward_networks
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.device import require_device
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
-from smf.resume import NO_RESUME, Resume
 from smf.seeding import derive_seed
 from smf.selection.background import count_background
 from smf.settings.memory import MemorySettings

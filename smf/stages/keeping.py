@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from smf.atomic import require_new
 from smf.errors import DataError
+from smf.files.atomic import require_new
 
 logger = logging.getLogger(__name__)
 

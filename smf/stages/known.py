@@ -4,13 +4,13 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.artifacts import read_json, write_json, write_jsonl
 from smf.errors import ConfigError
 from smf.evaluation.documents import read_questions
 from smf.evaluation.known import ask_facts, known_questions
 from smf.evaluation.language_model import LanguageModel
+from smf.files.artifacts import read_json, write_json, write_jsonl
+from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.models.checkpoint import load_model, load_tokenizer
-from smf.resume import NO_RESUME, Resume, Tape
 from smf.streams.asking import Asking
 from smf.streams.facts import read_facts, write_facts
 from smf.streams.neighbours import with_neighbours

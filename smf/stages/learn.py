@@ -6,13 +6,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from smf.artifacts import copy_file, write_jsonl
 from smf.errors import CheckpointError
+from smf.files.artifacts import copy_file, write_jsonl
+from smf.files.resume import NO_RESUME, Resume
+from smf.files.tensors import read_tensors, write_tensors
 from smf.patches.patch import KIND as PATCH
 from smf.patches.patch import patch_from, write_patch
-from smf.resume import NO_RESUME, Resume
 from smf.stages.run import Learning, Run, read_inputs
-from smf.tensor_files import read_tensors, write_tensors
 from smf.training.stream import Snapshot, StreamHooks
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from smf.artifacts import read_json, sha256
 from smf.errors import CheckpointError, DataError, refuse
 from smf.evaluation.harness import Evaluator
+from smf.files.artifacts import read_json, sha256
 from smf.models.checkpoint import load_tokenizer
 from smf.models.config import MODEL_TYPE
 from smf.models.device import require_device
@@ -61,7 +61,7 @@ class Lessons:
         seed: Of what is drawn.
         device: Where to compute.
         prompt_format: How the model is asked; ``auto`` for what its folder says.
-        resume_interval: Seconds from one resume state to the next, see :mod:`smf.resume`.
+        resume_interval: Seconds from one resume state to the next, see :mod:`smf.files.resume`.
     """
 
     steps: int = MOST_STEPS

@@ -5,12 +5,12 @@ from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from smf.artifacts import read_json, read_jsonl, write_json
-from smf.code_digest import package_file
 from smf.errors import CheckpointError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.files.artifacts import read_json, read_jsonl, write_json
+from smf.files.model_folder import ASKING_FILE
+from smf.files.package import package_file
 from smf.logs import progress
-from smf.model_folder import ASKING_FILE
 from smf.streams.asking import PROMPT_FORMATS, Asking, PromptFormat
 
 ChosenFormat = Literal["auto", PromptFormat]

@@ -12,9 +12,9 @@ from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from smf.artifacts import read_json, read_table, write_text
 from smf.errors import DataError
 from smf.figures.palette import with_a_palette
+from smf.files.artifacts import read_json, read_table, write_text
 
 logger = logging.getLogger(__name__)
 

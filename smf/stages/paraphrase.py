@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.artifacts import sha256, write_json, write_jsonl
 from smf.errors import DataError
+from smf.files.artifacts import sha256, write_json, write_jsonl
+from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.models.checkpoint import load_model, load_tokenizer
 from smf.models.hub import download_model
-from smf.resume import NO_RESUME, Resume, Tape
 from smf.streams.facts import read_facts
 from smf.streams.paraphrase_prompts import FACT_PROMPT, PASSAGE_PROMPT
 from smf.streams.paraphrases import ParaphraseSettings, paraphrase

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import write_text
 from smf.errors import ConfigError
+from smf.files.artifacts import write_text
 from smf.sizing.text import plan_text
 from smf.sizing.work import Work
 

@@ -4,16 +4,16 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import read_json, read_jsonl, read_table, write_table, write_text
-from smf.evaluation.compute import compute_table
-from smf.evaluation.metrics import held_out_metric
-from smf.evaluation.scores import scores_table
-from smf.evaluation.summary import summary_table, terminal_summary
-from smf.evaluation.tuning import tuning_table
-from smf.figures.forgetting import forgetting_figure
-from smf.figures.overview import overview_figure
+from smf.analysis.compute import compute_table
+from smf.analysis.forgetting.figure import forgetting_figure
+from smf.analysis.overview.figure import overview_figure
+from smf.analysis.tuning.figure import tuning_figure
+from smf.analysis.tuning.rule import tuning_table
 from smf.figures.style import save_figure
-from smf.figures.tuning import tuning_figure
+from smf.files.artifacts import read_json, read_jsonl, read_table, write_table, write_text
+from smf.scores.metrics import held_out_metric
+from smf.scores.summary import summary_table, terminal_summary
+from smf.scores.table import scores_table
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def write_tuning(
     learned: str,
     path: str | Path,
 ) -> None:
-    """The learning-rate sweep, with the rate that the rule chooses; see :func:`smf.evaluation.tuning.tuning_table`."""
+    """The learning-rate sweep with the rate that the rule chose; see :func:`smf.analysis.tuning.rule.tuning_table`."""
     write_table(path, tuning_table(read_table(scores_path), runs, starts, rates, headline, learned))
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from smf.artifacts import sha256, write_json
-from smf.atomic import new_folder
 from smf.errors import CheckpointError, refuse
+from smf.files.artifacts import sha256, write_json
+from smf.files.atomic import new_folder
+from smf.files.model_folder import COUNTS_FILE
 from smf.logs import progress
-from smf.model_folder import COUNTS_FILE
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MODEL_TYPE
 from smf.models.device import require_device

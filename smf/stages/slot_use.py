@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from smf.artifacts import read_json, read_table, write_table
-from smf.evaluation.slot_use import slot_use_table
-from smf.figures.slot_use import slot_use_figure
+from smf.analysis.slot_use.figure import slot_use_figure
+from smf.analysis.slot_use.table import slot_use_table
 from smf.figures.style import save_figure
+from smf.files.artifacts import read_json, read_table, write_table
 
 
 def write_slot_use(report_path: str | Path, path: str | Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from smf.artifacts import read_json, read_table, write_table
-from smf.evaluation.slot_writes import SLOT_WRITE_COLUMNS, slot_write_rows
-from smf.figures.slot_writes import slot_writes_figure
+from smf.analysis.slot_writes.figure import slot_writes_figure
+from smf.analysis.slot_writes.table import SLOT_WRITE_COLUMNS, slot_write_rows
 from smf.figures.style import save_figure
+from smf.files.artifacts import read_json, read_table, write_table
 from smf.patches.patch import read_patch, require_base
 from smf.selection.background import BackgroundCounts
 

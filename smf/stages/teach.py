@@ -8,12 +8,12 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from smf.atomic import require_new
 from smf.evaluation.harness import Evaluator
-from smf.evaluation.metrics import MEASURES
+from smf.files.atomic import require_new
+from smf.files.resume import Resume
 from smf.models.checkpoint import load_model
 from smf.patches.patch import write_patch
-from smf.resume import Resume
+from smf.scores.metrics import MEASURES
 from smf.stages.ask import Reply, quiz
 from smf.stages.contrast import with_contrast
 from smf.stages.given_files import OWN_TEXT, read_user_texts

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from smf.artifacts import write_json, write_jsonl
 from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.files.artifacts import write_json, write_jsonl
+from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model
-from smf.resume import NO_RESUME, Resume, Tape
 from smf.stages.run import Inputs, Learning, Run, read_inputs
 from smf.training.stream import StreamHooks
 

@@ -7,8 +7,8 @@ own: the question asks how the taught sentence goes on.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.facts import Fact
 from smf.streams.rows import Row
 

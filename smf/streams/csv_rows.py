@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.json_rows import Record, from_json
 
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a document is longer than the default, 131,072 characters

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.facts import Fact
 from smf.streams.normalize import as_written, bare_question, holds_answer, spaced, text_key
 from smf.streams.passages import passages

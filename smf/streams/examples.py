@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import DataError
+from smf.files.artifacts import read_jsonl, write_jsonl
 from smf.seeding import python_generator
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.counterfact import EASYEDIT, ROME, Layout
 from smf.streams.documents import read_documents, read_simpleqa_documents
 from smf.streams.facts import Fact

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smf.artifacts import read_jsonl, write_jsonl
 from smf.errors import ConfigError, DataError
+from smf.files.artifacts import read_jsonl, write_jsonl
 from smf.seeding import python_generator
 from smf.streams.examples import Example, answered
 from smf.streams.normalize import as_written, bare_question, spaced

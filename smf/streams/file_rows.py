@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from smf.artifacts import Columns, require_columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns, require_columns
 from smf.streams.csv_rows import typed
 from smf.streams.files import read_file
 from smf.streams.json_rows import Record

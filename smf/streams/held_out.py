@@ -8,8 +8,8 @@ space. ``texts``: ``text``.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.medmcqa import MEDMCQA, medmcqa_item
 from smf.streams.normalize import text_key
 from smf.streams.questions import (

@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from smf.artifacts import Columns
 from smf.errors import DataError, did_you_mean
+from smf.files.artifacts import Columns
 from smf.streams.files import read_rows_of
 from smf.streams.hub_failures import explained, gated, network_remedy, short
 from smf.streams.rows import hub_name

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from smf.artifacts import require_text
 from smf.errors import DataError
+from smf.files.artifacts import require_text
 
 
 class Record(NamedTuple):

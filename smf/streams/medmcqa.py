@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.normalize import text_key
 from smf.streams.rows import Row
 

@@ -4,8 +4,8 @@ import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.facts import Fact, require_whole
 from smf.streams.lesson_wordings import names_subject_nowhere, question_frames, unseen_frames
 from smf.streams.normalize import bare_question, holds_answer, spaced, text_key

@@ -9,8 +9,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import ConfigError
+from smf.files.resume import Tape
 from smf.logs import progress
-from smf.resume import Tape
 from smf.seeding import derive_seed, python_generator
 from smf.streams.facts import Fact
 from smf.streams.normalize import text_key

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smf.artifacts import write_json, write_jsonl
+from smf.files.artifacts import write_json, write_jsonl
 from smf.streams.examples import Example, write_corpus
 from smf.streams.facts import Fact, question_prompt, write_facts
 from smf.streams.world import build_world, new_facts

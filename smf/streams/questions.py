@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smf.artifacts import Columns
 from smf.errors import DataError
+from smf.files.artifacts import Columns
 from smf.streams.facts import Fact
 from smf.streams.lesson_wordings import question_frames, unseen_frames
 from smf.streams.normalize import QUESTION_MARKS, as_written, bare_question, spaced, text_key

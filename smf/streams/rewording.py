@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import read_jsonl
 from smf.errors import DataError
+from smf.files.artifacts import read_jsonl
 from smf.streams.facts import Fact
 from smf.streams.templates import template_wordings
 

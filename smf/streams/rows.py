@@ -7,8 +7,8 @@ A source is a mapping with ``hub``, ``hub_config``, ``split`` and ``file``, and 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from smf.artifacts import Columns
 from smf.errors import ConfigError, DataError
+from smf.files.artifacts import Columns
 from smf.streams.file_rows import Row, checked
 from smf.streams.files import read_file
 from smf.streams.json_rows import Record

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Set
 
-from smf.artifacts import Columns
+from smf.files.artifacts import Columns
 from smf.streams.examples import Example
 from smf.streams.normalize import text_key
 from smf.streams.questions import log_dropped

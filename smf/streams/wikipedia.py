@@ -10,8 +10,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
-from smf.artifacts import read_json, write_json
 from smf.errors import DataError
+from smf.files.artifacts import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

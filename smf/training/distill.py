@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from smf.files.resume import NO_RESUME, Resume
 from smf.models.base_networks import acting_as_base
 from smf.models.memory_model import MemoryForCausalLM
-from smf.resume import NO_RESUME, Resume
 from smf.streams.batches import Batch
 from smf.training.loop import TrainingSettings, train
 

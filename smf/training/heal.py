@@ -12,9 +12,9 @@ from typing import Literal
 from torch import nn
 
 from smf.errors import TrainingError
+from smf.files.resume import NO_RESUME, Resume
 from smf.models.base_networks import acting_as_base
 from smf.models.memory_model import MemoryForCausalLM
-from smf.resume import NO_RESUME, Resume
 from smf.seeding import derive_seed
 from smf.streams.batches import Batch, Encoded, batches
 from smf.training.calibrate import calibrate_queries
@@ -78,7 +78,7 @@ def heal(
 
     Returns:
         A report: the loss of the base, before and after the training, in nats a token; the use of the slots
-        (``slot_use``, rows of :mod:`smf.evaluation.slot_use`); what distillation explained; the settings.
+        (``slot_use``, rows of :mod:`smf.training.slot_use`); what distillation explained; the settings.
 
     Raises:
         TrainingError: The loss is not finite.

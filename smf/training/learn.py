@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from smf.errors import TrainingError
 from smf.evaluation.recall import recall
+from smf.files.resume import NO_RESUME, Resume
 from smf.logs import progress
 from smf.methods.method import Method
-from smf.resume import NO_RESUME, Resume
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import LossOn
 from smf.streams.fact_batches import facts_batch, require_fit

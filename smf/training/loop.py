@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from smf.errors import TrainingError
+from smf.files.resume import NO_RESUME, Resume, optimizer_state, random_state, set_optimizer_state, set_random_state
 from smf.logs import progress
 from smf.methods.method import language_model_loss
-from smf.resume import NO_RESUME, Resume, optimizer_state, random_state, set_optimizer_state, set_random_state
 from smf.streams.batches import Batch, LossOn
 
 logger = logging.getLogger(__name__)

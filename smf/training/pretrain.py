@@ -9,8 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 
 from smf.errors import TrainingError
 from smf.evaluation.recall import recall
-from smf.model_shape import BaseShape
-from smf.resume import NO_RESUME, Resume
+from smf.files.model_shape import BaseShape
+from smf.files.resume import NO_RESUME, Resume
 from smf.seeding import derive_seed
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smf.evaluation.slot_use import slot_use_rows
 from smf.memory import MemoryLayer, SlotReads, record_slot_reads
 from smf.methods.method import language_model_loss
 from smf.models.memory_model import MemoryForCausalLM
 from smf.streams.batches import Batch
+from smf.training.slot_use import slot_use_rows
 
 
 @torch.no_grad()
@@ -32,7 +32,7 @@ def probe_memory(model: MemoryForCausalLM, probe: Sequence[Batch], stage: str) -
         stage: What the rows say about when this was.
 
     Returns:
-        The loss in nats a token, and rows of the slot-use table (see :mod:`smf.evaluation.slot_use`). Padding counts
+        The loss in nats a token, and rows of the slot-use table (see :mod:`smf.training.slot_use`). Padding counts
         for neither.
     """
     layers = model.memory_layers()

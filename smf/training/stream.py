@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from smf.files.resume import NO_RESUME, Resume
 from smf.methods.method import Method
 from smf.methods.registry import start_method
 from smf.patches.patch import MemoryPatch, patch_of
-from smf.resume import NO_RESUME, Resume
 from smf.selection.background import BackgroundCounts
 from smf.streams.background_texts import BackgroundTexts
 from smf.streams.facts import Fact

@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 
-from smf.status import job_states
+from smf.jobs.status import job_states
 from tests.cluster.kubernetes_api import Cluster
 from tests.workflow.runs import ENVIRONMENT, ROOT, command, copy_sources, snakemake, tiny_config
 
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
     """The folder in which it has run through the plugin, the cluster as it is then, and what Snakemake said."""
     claim = copy_sources(tmp_path_factory.mktemp("kubernetes") / "claim")
     config = config_in(claim)
-    with open(claim / "smf/job.py", "a", encoding="utf-8") as file:
+    with open(claim / "smf/jobs/job.py", "a", encoding="utf-8") as file:
         file.write(f"\nimport sys\nsys.stderr.write({OF_THE_CLONE!r})\n")
     for call in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *call], cwd=claim, check=True)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from smf.artifacts import (
+from smf.errors import CheckpointError, DataError
+from smf.files.artifacts import (
     read_json,
     read_jsonl,
     read_table,
@@ -26,9 +27,8 @@ from smf.artifacts import (
     write_table,
     write_text,
 )
-from smf.atomic import atomic_path, put_in_place, temporary_folder
-from smf.errors import CheckpointError, DataError
-from smf.tensor_files import read_tensors, write_tensors
+from smf.files.atomic import atomic_path, put_in_place, temporary_folder
+from smf.files.tensors import read_tensors, write_tensors
 from tests.helpers import same_bytes
 
 LONG = 20_000
@@ -126,7 +126,7 @@ def test_a_disk_that_is_full_when_synced_leaves_nothing_half_written(tmp_path, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = prepare(tmp_path, name, old)
-    monkeypatch.setattr("smf.atomic.os.fsync", fsync)
+    monkeypatch.setattr("smf.files.atomic.os.fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
         WRITERS[name](path)
     assert_untouched(path, old)
@@ -165,7 +165,7 @@ def test_bytes_reach_the_disk_before_the_final_name_does(tmp_path, monkeypatch):
     def fsync(descriptor):
         synced.append((os.fstat(descriptor).st_size, path.exists()))
 
-    monkeypatch.setattr("smf.atomic.os.fsync", fsync)
+    monkeypatch.setattr("smf.files.atomic.os.fsync", fsync)
     write_text(path, "whole")
     assert synced == [(5, False)]
 
@@ -333,7 +333,7 @@ def test_a_full_disk_while_tensors_are_written_is_an_error_of_the_system(tmp_pat
     def full(*_):
         raise SafetensorError("No space left on device")
 
-    monkeypatch.setattr("smf.tensor_files.save_file", full)
+    monkeypatch.setattr("smf.files.tensors.save_file", full)
     with pytest.raises(OSError, match=r"cannot write .*delta\.safetensors: No space left on device") as failed:
         write_tensors(tmp_path / "delta.safetensors", {"a": torch.ones(2)}, {})
     assert "free space on its disk" in failed.value.__notes__[0]

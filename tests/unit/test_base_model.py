@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from smf.artifacts import write_jsonl
 from smf.errors import CheckpointError, ConfigError
+from smf.files.artifacts import write_jsonl
 from smf.models.checkpoint import load_model, load_tokenizer, save_checkpoint
 from smf.models.retrofit import retrofit
 from smf.stages.base_model import make_base_model

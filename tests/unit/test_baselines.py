@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from smf.errors import ConfigError
+from smf.files.model_shape import BaseShape, MemoryShape
 from smf.methods.registry import method_class
-from smf.model_shape import BaseShape, MemoryShape
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit
-from smf.sizing import memory
+from smf.sizing import peak_memory as memory
 from smf.sizing.activations import Texts
 from smf.sizing.jobs import jobs
 from smf.streams.fact_batches import facts_batch

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import smf.code_digest
-from smf.code_digest import code_digest, package_file
+import smf.jobs.code_digest
+from smf.files.package import package_file
+from smf.jobs.code_digest import code_digest
 from smf.methods.registry import method_class, method_kinds
 from tests.workflow.runs import ROOT
 
@@ -25,7 +26,7 @@ def closure(*files):
     while waiting:
         if (path := waiting.pop()) not in reached:
             reached.add(path)
-            waiting += smf.code_digest._imports(path)
+            waiting += smf.jobs.code_digest._imports(path)
     return {path.relative_to(ROOT / "smf").with_suffix("").as_posix() for path in reached - set(files)}
 
 
@@ -35,7 +36,7 @@ def script(name):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small package of the same name, with the real code_digest.py, and a script that imports from it."""
+    """A small package of the same name, with the real digest, and a script that imports from it."""
     for name, text in {
         "script.py": "from smf.one import value\n\nvalue()\n",
         "smf/__init__.py": "",
@@ -49,14 +50,15 @@ def folder(tmp_path):
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    for name in ("code_digest.py", "code_meaning.py"):
-        shutil.copy2(package_file(name), tmp_path / "smf")
+    for name in ("jobs/code_digest.py", "jobs/code_meaning.py", "files/package.py"):
+        (tmp_path / "smf" / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(package_file(name), tmp_path / "smf" / name)
     return tmp_path
 
 
 def digest_in(folder, *names):
     """The digest that a new process computes there; a process remembers the imports that it has read."""
-    code = "import sys; from smf.code_digest import code_digest; print(code_digest(*sys.argv[1:]))"
+    code = "import sys; from smf.jobs.code_digest import code_digest; print(code_digest(*sys.argv[1:]))"
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     command = [sys.executable, "-c", code, *names]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
@@ -74,7 +76,7 @@ def test_an_edit_of_anything_imported_changes_the_digest(folder, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["smf/__init__.py", "smf/unrelated.py", "smf/code_digest.py", "smf/task.yaml", "smf/errors.py"]
+    "name", ["smf/__init__.py", "smf/unrelated.py", "smf/jobs/code_digest.py", "smf/task.yaml", "smf/errors.py"]
 )
 def test_an_edit_of_anything_else_does_not(folder, name):
     before = digest_in(folder, "script.py")
@@ -141,15 +143,15 @@ def test_every_rule_has_its_script_and_every_script_its_rule():
         ),
         ("heal", {"models/retrofit", "memory/layer", "training/heal"}, {"evaluation/harness", "methods/smf"}),
         ("count_background", {"selection/background", "memory/layer"}, {"evaluation/harness", "methods/smf"}),
-        ("learn", {"training/learn", "methods/registry", "memory/layer"}, {"evaluation/harness", "evaluation/summary"}),
-        ("evaluate", {"evaluation/harness", "evaluation/documents", "memory/layer"}, {"evaluation/summary"}),
-        ("evaluate_start", {"evaluation/harness", "evaluation/documents", "memory/layer"}, {"evaluation/summary"}),
-        ("scores", {"evaluation/scores"}, {"training/loop", "evaluation/harness"}),
-        ("summary", {"evaluation/summary"}, {"training/loop", "evaluation/harness"}),
-        ("tuning", {"evaluation/tuning"}, {"training/loop", "evaluation/harness"}),
-        ("plot_forgetting", {"figures/forgetting", "figures/style"}, {"training/loop", "evaluation/harness"}),
-        ("plot_overview", {"figures/overview", "figures/style"}, {"training/loop", "evaluation/harness"}),
-        ("plot_tuning", {"figures/tuning", "figures/style"}, {"training/loop", "evaluation/harness"}),
+        ("learn", {"training/learn", "methods/registry", "memory/layer"}, {"evaluation/harness", "scores/summary"}),
+        ("evaluate", {"evaluation/harness", "evaluation/documents", "memory/layer"}, {"scores/summary"}),
+        ("evaluate_start", {"evaluation/harness", "evaluation/documents", "memory/layer"}, {"scores/summary"}),
+        ("scores", {"scores/table"}, {"training/loop", "evaluation/harness"}),
+        ("summary", {"scores/summary"}, {"training/loop", "evaluation/harness"}),
+        ("tuning", {"analysis/tuning/rule"}, {"training/loop", "evaluation/harness"}),
+        ("plot_forgetting", {"analysis/forgetting/figure", "figures/style"}, {"training/loop", "evaluation/harness"}),
+        ("plot_overview", {"analysis/overview/figure", "figures/style"}, {"training/loop", "evaluation/harness"}),
+        ("plot_tuning", {"analysis/tuning/figure", "figures/style"}, {"training/loop", "evaluation/harness"}),
     ],
 )
 def test_a_script_reaches_its_own_part_of_the_library(name, inside, outside):
@@ -193,7 +195,7 @@ for script in sys.argv[1:]:
     assert len(lines) == len(SCRIPTS)
     for name, *files in lines:
         loaded = {Path(file).relative_to(ROOT / "smf").with_suffix("").as_posix() for file in files}
-        assert loaded - set(smf.code_digest.LEFT_OUT) <= closure(Path(name))
+        assert loaded - set(smf.jobs.code_digest.LEFT_OUT) <= closure(Path(name))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

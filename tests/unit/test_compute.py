@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from smf.analysis.compute import COMPUTE_COLUMNS, compute_table
 from smf.errors import DataError
-from smf.evaluation.compute import COMPUTE_COLUMNS, compute_table
 from smf.stages.report import write_compute
 
 JOBS = [

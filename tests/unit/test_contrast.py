@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from smf import cli
-from smf.artifacts import read_jsonl, write_jsonl
 from smf.config.experiment import Experiment
 from smf.errors import CheckpointError, ConfigError
+from smf.files.artifacts import read_jsonl, write_jsonl
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts
 from smf.selection.joined import joined, read_background

@@ -6,21 +6,21 @@ import pandas as pd
 import pytest
 import torch
 
-from smf.artifacts import read_table
+from smf.analysis.core_sets.alone import Alone, AloneSettings, Enough, questions
+from smf.analysis.core_sets.shared_slots import common, read_fact, size
+from smf.analysis.core_sets.table import CORE_SET_COLUMNS, answered_shares, core_sets_table
 from smf.config.experiment import Experiment
 from smf.errors import ConfigError, DataError
-from smf.evaluation.core_sets import CORE_SET_COLUMNS, answered_shares, core_sets_table
+from smf.files.artifacts import read_table
 from smf.memory import record_slot_reads
 from smf.methods.method import language_model_loss
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.checkpoint import model_hash, save_checkpoint
 from smf.selection.background import count_background
-from smf.selection.core_sets import common, read_fact, size
 from smf.stages.core_sets import write_core_sets
 from smf.streams.batches import collate, encode
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import question_prompt, write_facts
-from smf.training.alone import Alone, AloneSettings, Enough, questions
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,
@@ -166,7 +166,7 @@ def likely(model, tokenizer, asked, max_length):
 
 
 def test_the_fewest_slots_are_those_of_trials_on_fresh_models(monkeypatch):
-    monkeypatch.setattr("smf.training.alone.recall", likely)
+    monkeypatch.setattr("smf.analysis.core_sets.alone.recall", likely)
     learner, found = alone(memory_model()), set()
     for fact in FACTS:
         trials = []
@@ -186,7 +186,9 @@ def test_the_fewest_slots_are_those_of_trials_on_fresh_models(monkeypatch):
 
 
 def test_what_the_start_model_knows_takes_no_slot_and_no_trial(monkeypatch):
-    monkeypatch.setattr("smf.training.alone.recall", lambda model, tokenizer, asked, max_length: [True] * len(asked))
+    monkeypatch.setattr(
+        "smf.analysis.core_sets.alone.recall", lambda model, tokenizer, asked, max_length: [True] * len(asked)
+    )
     monkeypatch.setattr(SparseMemoryFinetuning, "step", None)
     enough = alone(memory_model()).fewest_slots(method_settings("smf"), FACTS[0], TOP_T, RATES)
     assert enough == {"wordings": Enough(0, None, 0), "question": Enough(0, None, 0)}
@@ -263,7 +265,7 @@ def test_a_method_without_a_rate_is_tried_once_with_each_number_of_slots(monkeyp
     assert Experiment(rated).core_sets["rate_factors"] == tiny()["core_sets"]["rate_factors"]
     method = method_settings("smf", selector="none", learning_rate=None)
     answers = iter([False, False, False, False, True, True])  # of wordings and question: at the start, in two trials
-    monkeypatch.setattr("smf.training.alone.recall", lambda *_: [next(answers)])
+    monkeypatch.setattr("smf.analysis.core_sets.alone.recall", lambda *_: [next(answers)])
     enough = alone(memory_model()).fewest_slots(method, FACTS[0], [1, 64], [None])
     assert enough["wordings"] == (64, None, enough["question"].num_slots)
     assert enough["wordings"].num_slots > 0

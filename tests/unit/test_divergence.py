@@ -6,15 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smf.artifacts import read_json, write_jsonl
 from smf.evaluation.harness import EvaluationSettings, Evaluator
-from smf.evaluation.scores import scores_table
-from smf.evaluation.summary import summary_table
+from smf.files.artifacts import read_json, write_jsonl
+from smf.files.tensors import write_tensors
 from smf.models.checkpoint import model_hash, save_checkpoint
+from smf.scores.summary import summary_table
+from smf.scores.table import scores_table
 from smf.stages.evaluate import Run, evaluate_held_out, evaluate_run, evaluate_start
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import write_facts
-from smf.tensor_files import write_tensors
 from tests.helpers import FACTS, MAX_LENGTH, base_model, memory_model, start_method, tokenizer
 
 TEXTS = [

@@ -10,20 +10,21 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from smf.analysis.core_sets.figure import core_sets_figure
+from smf.analysis.core_sets.table import core_sets_table
+from smf.analysis.forgetting.figure import forgetting_figure
+from smf.analysis.slot_use.figure import slot_use_figure
+from smf.analysis.slot_use.table import slot_use_table
+from smf.analysis.slot_writes.figure import slot_writes_figure
+from smf.analysis.slot_writes.table import SLOT_WRITE_COLUMNS, slot_write_rows
+from smf.analysis.tuning.figure import tuning_figure
+from smf.analysis.tuning.rule import tuning_table
 from smf.errors import DataError
-from smf.evaluation.core_sets import core_sets_table
-from smf.evaluation.metrics import FACTS_METRICS, LOCALITY, held_out_metric, metrics_of
-from smf.evaluation.scores import scores_table
-from smf.evaluation.slot_use import slot_use_rows, slot_use_table
-from smf.evaluation.slot_writes import SLOT_WRITE_COLUMNS, slot_write_rows
-from smf.evaluation.summary import summary_table, terminal_summary
-from smf.evaluation.tuning import tuning_table
-from smf.figures.core_sets import core_sets_figure
-from smf.figures.forgetting import forgetting_figure
-from smf.figures.slot_use import slot_use_figure
-from smf.figures.slot_writes import slot_writes_figure
 from smf.figures.style import drawing, method_styles, new_figure, save_figure
-from smf.figures.tuning import tuning_figure
+from smf.scores.metrics import FACTS_METRICS, LOCALITY, held_out_metric, metrics_of
+from smf.scores.summary import summary_table, terminal_summary
+from smf.scores.table import scores_table
+from smf.training.slot_use import slot_use_rows
 
 KINDS = {"nq": "questions", "hellaswag": "choices"}
 HEADLINE = [held_out_metric(name, KINDS) for name in ("nq_f1", "hellaswag_acc_norm")]
@@ -496,9 +497,10 @@ def test_a_table_of_core_sets_that_is_empty_or_incomplete_is_refused():
 
 def test_figures_import_no_torch_and_no_pyplot():
     code = (
-        "import sys, smf.figures.core_sets, smf.figures.forgetting, smf.figures.overview, smf.figures.slot_use, "
-        "smf.figures.slot_writes, smf.figures.tuning\n"
-        "print([name for name in ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.artifacts') if name in sys.modules])"
+        "import sys, smf.analysis.core_sets.figure, smf.analysis.forgetting.figure, smf.analysis.overview.figure, "
+        "smf.analysis.slot_use.figure, smf.analysis.slot_writes.figure, smf.analysis.tuning.figure\n"
+        "unwanted = ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.files.artifacts')\n"
+        "print([name for name in unwanted if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

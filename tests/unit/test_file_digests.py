@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from smf import file_digests
-from smf.artifacts import read_json, sha256
-from smf.file_digests import FileDigests
+from smf.files import digests as file_digests
+from smf.files.artifacts import read_json, sha256
+from smf.files.digests import FileDigests
 
 
 @pytest.fixture

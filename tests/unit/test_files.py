@@ -10,9 +10,9 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from smf.artifacts import read_jsonl
 from smf.errors import DataError
 from smf.evaluation.documents import READERS
+from smf.files.artifacts import read_jsonl
 from smf.stages.given_files import kind_of, read_user_facts
 from smf.streams.documents import read_documents
 from smf.streams.files import read_file

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from smf.artifacts import read_table, write_jsonl, write_table
+from smf.analysis.frontier import summary as front_summary
+from smf.analysis.frontier.bootstrap import percentile_interval, resampled_seeds
+from smf.analysis.frontier.fronts import forgetting_at, hypervolume
+from smf.analysis.frontier.summary import pair_columns, paired_tests, summary, summary_columns
+from smf.analysis.frontier.table import FRONTIER_COLUMNS, frontier_table, settings_columns, settings_table
+from smf.analysis.tuning.rule import tuning_table
 from smf.errors import DataError
-from smf.evaluation import front_summary
-from smf.evaluation.bootstrap import percentile_interval, resampled_seeds
-from smf.evaluation.front_summary import pair_columns, paired_tests, summary, summary_columns
-from smf.evaluation.frontier import FRONTIER_COLUMNS, frontier_table, settings_columns, settings_table
-from smf.evaluation.fronts import forgetting_at, hypervolume
-from smf.evaluation.scores import scores_table
-from smf.evaluation.tuning import tuning_table
+from smf.files.artifacts import read_table, write_jsonl, write_table
+from smf.scores.table import scores_table
 from smf.stages.frontier import write_frontier
 
 STARTS = {"smf": "healed", "full": "base"}

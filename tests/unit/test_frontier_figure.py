@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from smf.artifacts import write_json, write_table
+from smf.analysis.frontier.figure import frontier_figure
+from smf.analysis.frontier.panel import forgetting_scale, is_wide
+from smf.analysis.frontier.summary import summary
+from smf.analysis.frontier.table import FRONTIER_COLUMNS, settings_columns
 from smf.errors import DataError
-from smf.evaluation.front_summary import summary
-from smf.evaluation.frontier import FRONTIER_COLUMNS, settings_columns
-from smf.evaluation.metrics import held_out_metric
-from smf.evaluation.summary import mean_interval
-from smf.figures.front_panel import forgetting_scale, is_wide
-from smf.figures.frontier import frontier_figure
 from smf.figures.style import drawing, method_styles, new_figure, save_figure
+from smf.files.artifacts import write_json, write_table
+from smf.scores.metrics import held_out_metric
+from smf.scores.summary import mean_interval
 from smf.stages.frontier import draw_frontier
 
 KINDS = {"nq": "questions", "wikitext": "texts"}
@@ -234,8 +234,9 @@ def test_the_stage_draws_from_files_and_says_how_many_items_were_asked(tmp_path)
 
 def test_the_figure_imports_no_torch_and_no_pyplot():
     code = (
-        "import sys, smf.figures.frontier\n"
-        "print([name for name in ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.artifacts') if name in sys.modules])"
+        "import sys, smf.analysis.frontier.figure\n"
+        "unwanted = ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.files.artifacts')\n"
+        "print([name for name in unwanted if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

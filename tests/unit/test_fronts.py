@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from smf.analysis.frontier.bootstrap import percentile_interval, resampled_seeds
+from smf.analysis.frontier.fronts import forgetting_at, hypervolume, on_front
 from smf.errors import DataError
-from smf.evaluation.bootstrap import percentile_interval, resampled_seeds
-from smf.evaluation.fronts import forgetting_at, hypervolume, on_front
 
 SHARES = st.integers(0, 20).map(lambda number: number / 20)  # coarse, so that ties are common
 FORGOTTEN = st.integers(-4, 20).map(lambda number: number / 20)

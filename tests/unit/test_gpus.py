@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from smf import gpus
-from smf.gpus import VISIBLE, take_gpu, visible_gpus
+from smf.jobs import gpus
+from smf.jobs.gpus import VISIBLE, take_gpu, visible_gpus
 from tests.workflow.runs import ROOT
 
 JOB = """
 import sys, pathlib
-from smf.gpus import take_gpu
+from smf.jobs.gpus import take_gpu
 take_gpu(pathlib.Path(sys.argv[1]))
 import os
 print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)

@@ -20,7 +20,7 @@ from smf.evaluation.documents import chosen_facts
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.evaluation.held_out import TASK_FOLDER, MemoryTask
 from smf.evaluation.language_model import LanguageModel
-from smf.evaluation.metrics import FACTS_METRICS
+from smf.scores.metrics import FACTS_METRICS
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example
 from smf.streams.facts import Fact, question_prompt

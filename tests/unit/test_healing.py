@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from smf.artifacts import read_json
+from smf.analysis.slot_use.table import slot_use_table
 from smf.errors import CheckpointError, DataError, TrainingError
-from smf.evaluation.slot_use import SLOT_USE_COLUMNS, slot_use, slot_use_table
+from smf.files.artifacts import read_json
 from smf.memory import record_slot_reads
 from smf.models.base_networks import acting_as_base, feed_forward_networks
 from smf.models.checkpoint import load_model, save_checkpoint
@@ -30,6 +30,7 @@ from smf.training.distill import explained_variance
 from smf.training.heal import HealingSettings, heal, require_healed
 from smf.training.loop import TrainingSettings, train
 from smf.training.probe import probe_memory
+from smf.training.slot_use import SLOT_USE_COLUMNS, slot_use
 from tests.helpers import (
     BACKGROUND,
     FAMILIES,

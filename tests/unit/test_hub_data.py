@@ -13,8 +13,8 @@ import pytest
 import yaml
 import zstandard
 
-from smf.artifacts import read_json, read_jsonl
 from smf.config.experiment import Experiment
+from smf.files.artifacts import read_json, read_jsonl
 from smf.streams.facts import read_facts
 from tests.unit.data_hub import commit_of, serve
 

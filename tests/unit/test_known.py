@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from smf.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from smf.errors import ConfigError
 from smf.evaluation.documents import fact_documents
 from smf.evaluation.held_out import held_out_task
 from smf.evaluation.known import ask_facts, known_questions
+from smf.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
+from smf.files.resume import NO_RESUME, Resume
 from smf.models.checkpoint import save_checkpoint
-from smf.resume import NO_RESUME, Resume
 from smf.stages.evaluate import evaluate_held_out
 from smf.stages.known import ask_base
 from smf.streams.asking import Asking

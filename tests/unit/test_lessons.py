@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from smf import cli
-from smf.artifacts import write_jsonl
+from smf.files.artifacts import write_jsonl
 from smf.stages.ask import Reply, continuation
 from smf.stages.given_files import OWN_TEXT, read_user_texts
 from smf.stages.knowledge import Neighbour, Wordings, known_wordings

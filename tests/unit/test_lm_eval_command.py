@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from lm_eval.tasks import TaskManager
 
-from smf.artifacts import read_json, write_jsonl
 from smf.errors import DataError
 from smf.evaluation.held_out import TASK_FOLDER
 from smf.evaluation.named_tasks import named_task
+from smf.files.artifacts import read_json, write_jsonl
 from smf.lm_eval import main, with_our_tasks
 from smf.models.checkpoint import save_checkpoint
 from smf.stages.evaluate import evaluate_held_out

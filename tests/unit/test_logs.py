@@ -49,7 +49,7 @@ def test_an_interrupt_is_one_line_on_the_terminal(tmp_path, code):
 
 
 def test_so_is_one_that_comes_while_a_script_still_imports():
-    code = "from smf.job import Job; raise KeyboardInterrupt"
+    code = "from smf.jobs.job import Job; raise KeyboardInterrupt"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stderr.strip() == "interrupted; repeat the command to go on"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from smf.artifacts import write_json, write_text
-from smf.lost import lost_files
-from smf.seals import seal, seal_path
+from smf.files.artifacts import write_json, write_text
+from smf.files.seals import seal, seal_path
+from smf.jobs.lost import lost_files
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from smf.errors import CheckpointError, ConfigError
+from smf.files.model_folder import MEMORY_MODEL_FILES
 from smf.memory import MemoryLayer
-from smf.model_folder import MEMORY_MODEL_FILES
 from smf.models.checkpoint import cast_weights, load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MemoryConfig
 from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
@@ -612,7 +612,7 @@ def test_a_half_written_folder_is_never_taken_for_a_whole_one(tmp_path, monkeypa
     if old:
         save_checkpoint(memory_model(seed=1), tokenizer(), tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("smf.atomic.os.fsync", fail_after(calls, lambda descriptor: None))
+        patch.setattr("smf.files.atomic.os.fsync", fail_after(calls, lambda descriptor: None))
         with pytest.raises(DiskFullError) as caught:
             save_checkpoint(memory_model(seed=2), tokenizer(), tmp_path)
     assert f"{tmp_path} was not written; free space" in caught.value.__notes__[-1]

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 import smf.methods
 from smf.errors import CheckpointError, ConfigError, TrainingError
+from smf.files.tensors import read_tensors, write_tensors
 from smf.memory import record_slot_reads
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds
@@ -19,7 +20,6 @@ from smf.models.retrofit import retrofit
 from smf.selection.names import SELECTORS
 from smf.streams.batches import IGNORED
 from smf.streams.fact_batches import facts_batch
-from smf.tensor_files import read_tensors, write_tensors
 from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import (
     FACTS,

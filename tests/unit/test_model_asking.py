@@ -5,9 +5,9 @@ import json
 import pytest
 
 from smf import cli
-from smf.artifacts import read_json, read_jsonl, write_json
 from smf.evaluation.documents import read_questions
 from smf.evaluation.language_model import LanguageModel
+from smf.files.artifacts import read_json, read_jsonl, write_json
 from smf.models.checkpoint import save_checkpoint
 from smf.models.memory_model import MemoryForCausalLM
 from smf.stages.ask import continuation, quiz

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from smf.analysis.overview.figure import overview_figure
 from smf.errors import DataError
-from smf.evaluation.metrics import LOCALITY, TASK, held_out_metric
-from smf.figures.overview import overview_figure
 from smf.figures.style import drawing, method_styles, save_figure
+from smf.scores.metrics import LOCALITY, TASK, held_out_metric
 
 KINDS = {"nq": "questions", "trivia": "questions", "choice": "choices", "web": "texts", "mmlu": TASK}
 START = {"nq_f1": 0.8, "trivia_f1": 0.5, "choice_acc": 1.0, "web_nll": 2.0, "mmlu_acc": 0.4, "facts_question_f1": 0.04}

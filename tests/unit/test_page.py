@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smf.artifacts import write_json
 from smf.errors import DataError
 from smf.figures.style import add_panel, drawing, method_styles, new_figure, save_figure
+from smf.files.artifacts import write_json
 from smf.stages.page import write_page
 from tests.workflow.runs import ROOT
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from smf.errors import ConfigError, DataError
-from smf.resume import NO_RESUME, Resume, Tape
+from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.stages.paraphrase import write_paraphrases
 from smf.streams import paraphrases
 from smf.streams.facts import Fact, write_facts

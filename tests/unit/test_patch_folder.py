@@ -13,16 +13,16 @@ import torch
 import yaml
 
 from smf import cli
-from smf.artifacts import write_json, write_jsonl
 from smf.commands import NOT_KNOWN
 from smf.errors import CheckpointError, DataError
+from smf.files.artifacts import write_json, write_jsonl
+from smf.files.seals import seal
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.patches.apply import apply
 from smf.patches.folder import apply_to_folder, revert_folder
 from smf.patches.held import VERSION, held_by
 from smf.patches.patch import read_patch, write_patch
 from smf.patches.stack import stack
-from smf.seals import seal
 from smf.selection.background import BackgroundCounts
 from smf.stages.given_files import kind_of
 from smf.stages.lessons import BEST_ARM

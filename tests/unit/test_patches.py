@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smf.errors import CheckpointError, DataError
+from smf.files.tensors import read_tensors, write_tensors
 from smf.memory.journal import KEPT_SHARE, Journal
 from smf.patches.apply import apply, revert
 from smf.patches.contradictions import contradictions, later_wins, warn_of_contradictions
@@ -16,7 +17,6 @@ from smf.patches.patch import LayerPatch, patch_of, read_patch, require_base, wr
 from smf.patches.stack import conflicts, stack
 from smf.patches.text import conflicts_text, diff_text, info_text
 from smf.streams.fact_batches import facts_batch
-from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
 
 NUM_SLOTS, WIDTH, BLOCKS = 24, 4, (1, 3)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from smf.evaluation.metrics import FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, metrics_of
 from smf.methods.registry import method_class, method_kinds
+from smf.scores.metrics import FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, metrics_of
 from smf.selection.names import SELECTORS
 from tests.pages import PAGES, README, only_match
 from tests.workflow.runs import ROOT, Job, copy_sources, snakemake

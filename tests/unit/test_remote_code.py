@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import smf
-from smf.model_folder import CODE_FILES, MEMORY_MODEL_FILES
+from smf.files.model_folder import CODE_FILES, MEMORY_MODEL_FILES
 from smf.models.checkpoint import load_model, save_checkpoint
 from smf.models.remote_code import remote_code
 from tests.helpers import base_model, expected_accuracy, logits, memory_model, same_bytes, tokenizer, write_task

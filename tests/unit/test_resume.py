@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from smf.artifacts import write_json
 from smf.errors import CheckpointError, DataError
+from smf.files.artifacts import write_json
+from smf.files.model_shape import BaseShape
+from smf.files.resume import NO_RESUME, Resume, Tape
+from smf.files.tensors import read_tensors, write_tensors
 from smf.methods.registry import method_kinds
-from smf.model_shape import BaseShape
 from smf.models.checkpoint import save_checkpoint
-from smf.resume import NO_RESUME, Resume, Tape
 from smf.selection.background import count_background
 from smf.stages.learn import Learning, Run, learn, write_snapshot
 from smf.streams.batches import batches
 from smf.streams.facts import write_facts
-from smf.tensor_files import read_tensors, write_tensors
 from smf.training.heal import HealingSettings, heal
 from smf.training.learn import StreamSettings, learn_with
 from smf.training.loop import TrainingSettings
@@ -190,8 +190,8 @@ def test_every_kind_is_tried_here():
 
 @pytest.mark.parametrize("number", [1, 2, 4, 25])  # the last divergences are kept by the 24th to the 29th
 def test_questions_that_were_asked_are_not_asked_again(tmp_path, number):
-    from smf.artifacts import write_jsonl
     from smf.evaluation.harness import EvaluationSettings, Evaluator
+    from smf.files.artifacts import write_jsonl
 
     write_jsonl(
         tmp_path / "nq.jsonl", [{"question": f"where is number {place}", "answer": ["Ostry"]} for place in range(6)]
@@ -233,7 +233,7 @@ def test_state_is_kept_at_the_interval_and_longer_where_writing_takes_long(tmp_p
     now[0] = 6.5
     assert resume.due()  # the next chance may come four seconds later
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("smf.resume.write_tensors", slow_write)
+        patch.setattr("smf.files.resume.write_tensors", slow_write)
         resume.save("x", {}, {})
     now[0] += 149.0
     assert not resume.due()

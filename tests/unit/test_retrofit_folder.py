@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from smf import cli
-from smf.artifacts import read_json, sha256, write_jsonl
-from smf.model_folder import COUNTS_FILE
+from smf.files.artifacts import read_json, sha256, write_jsonl
+from smf.files.model_folder import COUNTS_FILE
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.selection.background import BackgroundCounts, count_background
 from smf.stages.given_files import read_user_texts

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from smf.artifacts import write_jsonl
 from smf.errors import ConfigError, DataError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.files.artifacts import write_jsonl
 from smf.stages.prepare import write_stream
 from smf.streams.facts import draw_stream, question_prompt, read_facts, write_facts
 from smf.streams.sayable import answer_tokens, sayable

@@ -5,10 +5,10 @@ import itertools
 import pandas as pd
 import pytest
 
+from smf.analysis.scaling.figure import scaling_figure
+from smf.analysis.scaling.table import SCALING_COLUMNS, scaling_table
 from smf.errors import DataError
-from smf.evaluation.scaling import SCALING_COLUMNS, scaling_table
-from smf.evaluation.scores import COLUMNS
-from smf.figures.scaling import scaling_figure
+from smf.scores.table import COLUMNS
 
 LABELS = {"held_out": {"hellaswag": "endings", "nq": "questions about old people"}, "facts": "facts about new people"}
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from smf.errors import DataError
-from smf.evaluation.scores import (
+from smf.scores.table import (
     COLUMNS,
     end_values,
     final_position,

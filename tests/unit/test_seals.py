@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from smf.artifacts import read_json, write_json, write_jsonl, write_table, write_text
-from smf.atomic import atomic_path
 from smf.errors import CheckpointError, ConfigError
-from smf.job import Job
-from smf.seals import damaged, seal, seal_path, verified
-from smf.tensor_files import write_tensors
+from smf.files.artifacts import read_json, write_json, write_jsonl, write_table, write_text
+from smf.files.atomic import atomic_path
+from smf.files.seals import damaged, seal, seal_path, verified
+from smf.files.tensors import write_tensors
+from smf.jobs.job import Job
 
 RULES = {
     "data/facts.jsonl": ("prepare_data", {}),
@@ -158,7 +158,7 @@ def call(results, rule="learn", params=None, inputs=(), outputs=(), interval=0, 
 )
 def test_a_job_takes_a_gpu_if_it_computes_on_whichever_is_free(gpu, device, taken, tmp_path, quiet, monkeypatch):
     takes = []
-    monkeypatch.setattr("smf.job.take_gpu", lambda: takes.append(1))
+    monkeypatch.setattr("smf.jobs.job.take_gpu", lambda: takes.append(1))
     asked = call(tmp_path / "results", params={"device": device})
     asked.resources["gpu"] = gpu
     with Job(asked):
@@ -167,7 +167,7 @@ def test_a_job_takes_a_gpu_if_it_computes_on_whichever_is_free(gpu, device, take
 
 @pytest.fixture
 def quiet(monkeypatch):
-    monkeypatch.setattr("smf.job.configure_logging", lambda path: None)
+    monkeypatch.setattr("smf.jobs.job.configure_logging", lambda path: None)
 
 
 def state(results, rule="learn"):
@@ -299,7 +299,7 @@ def test_a_job_that_gets_no_gpu_failed(tmp_path, quiet, monkeypatch):
     def none_there():
         raise ConfigError("no GPU is free")
 
-    monkeypatch.setattr("smf.job.take_gpu", none_there)
+    monkeypatch.setattr("smf.jobs.job.take_gpu", none_there)
     asked = call(tmp_path / "results", params={"device": "cuda"})
     asked.resources["gpu"] = 1
     with pytest.raises(ConfigError), Job(asked):

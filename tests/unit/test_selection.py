@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smf.errors import CheckpointError
+from smf.files.tensors import read_tensors, write_tensors
 from smf.memory import SlotReads, record_slot_reads
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts, count_background
 from smf.selection.names import SELECTORS
 from smf.selection.scores import SCORES, BatchCounts, ScoreInputs
 from smf.selection.select import Selection, count_reads, select_slots
 from smf.streams.batches import Batch, collate
-from smf.tensor_files import read_tensors, write_tensors
 from tests.helpers import background_batches, background_counts, encoded_text, memory_model
 
 # A batch that reads slot 2 four times, slot 5 once and slot 7 three times (8 reads), of a table of 10 slots, after a

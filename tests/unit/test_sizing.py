@@ -10,12 +10,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from smf.config.experiment import Experiment
 from smf.errors import ConfigError
+from smf.files.model_shape import FAMILIES, BaseShape, MemoryShape
 from smf.memory import product_keys
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds
-from smf.model_shape import FAMILIES, BaseShape, MemoryShape
 from smf.plan import main
-from smf.sizing import activations, memory
+from smf.sizing import activations
+from smf.sizing import peak_memory as memory
 from smf.sizing.activations import Texts
 from smf.sizing.jobs import jobs, remedy
 from smf.sizing.work import Work

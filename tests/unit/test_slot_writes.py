@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from smf.analysis.slot_writes.table import SLOT_WRITE_COLUMNS, bin_starts, slot_write_rows, slot_writes
 from smf.errors import CheckpointError
-from smf.evaluation.slot_writes import SLOT_WRITE_COLUMNS, bin_starts, slot_write_rows, slot_writes
 from smf.patches.patch import patch_of, write_patch
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts
 from smf.stages.slot_writes import write_slot_writes

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from smf import cli
-from smf.artifacts import read_json, write_json, write_text
 from smf.errors import DataError
-from smf.status import job_states, status_text
+from smf.files.artifacts import read_json, write_json, write_text
+from smf.jobs.status import job_states, status_text
 
 NO_PROCESS = 2**22 + 1  # beyond what Linux gives
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from smf.errors import DataError
-from smf.evaluation.metrics import FACTS_METRICS, held_out_metric, metrics_of
-from smf.evaluation.scores import scores_table
-from smf.evaluation.summary import SUMMARY_COLUMNS, WIDTH, mean_interval, rounded, summary_table, terminal_summary
+from smf.scores.metrics import FACTS_METRICS, held_out_metric, metrics_of
+from smf.scores.summary import SUMMARY_COLUMNS, WIDTH, mean_interval, rounded, summary_table, terminal_summary
+from smf.scores.table import scores_table
 
 KINDS = {"nq": "questions", "hellaswag": "choices"}
 HEADLINE = [held_out_metric(name, KINDS) for name in ("nq_f1", "hellaswag_acc_norm")]

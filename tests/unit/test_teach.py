@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from smf import cli
-from smf.artifacts import write_jsonl
 from smf.commands import NOT_KNOWN
 from smf.errors import DataError
+from smf.files.artifacts import write_jsonl
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.patches.patch import read_patch
 from smf.stages.ask import Reply, quiz

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smf.tensor_files import read_tensors, write_tensors
+from smf.files.tensors import read_tensors, write_tensors
 from tests.helpers import same_bytes
 
 NUMBERS = torch.arange(12.0).view(3, 4)

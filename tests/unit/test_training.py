@@ -7,7 +7,7 @@ import torch
 
 from smf.errors import DataError, TrainingError
 from smf.evaluation.recall import recall
-from smf.model_shape import BaseShape
+from smf.files.model_shape import BaseShape
 from smf.streams.examples import Example
 from smf.streams.facts import question_prompt
 from smf.training.loop import TrainingSettings, train

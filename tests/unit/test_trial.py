@@ -7,9 +7,9 @@ import pytest
 
 import smf.stages.run
 from smf.evaluation.harness import Evaluator
+from smf.files.resume import NO_RESUME, Resume
 from smf.methods.settings import MethodSettings
 from smf.models.checkpoint import save_checkpoint
-from smf.resume import NO_RESUME, Resume
 from smf.stages.evaluate import evaluate_run
 from smf.stages.learn import Learning, Run, learn
 from smf.stages.trial import learn_and_score

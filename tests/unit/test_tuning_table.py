@@ -5,9 +5,9 @@ import logging
 import pandas as pd
 import pytest
 
+from smf.analysis.tuning.rule import tuning_columns, tuning_table
 from smf.errors import DataError
-from smf.evaluation.scores import scores_table
-from smf.evaluation.tuning import tuning_columns, tuning_table
+from smf.scores.table import scores_table
 
 STARTS = {"smf": "healed", "full": "base"}
 HEADLINE = ["nq_f1", "hellaswag_acc_norm"]

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from smf.file_digests import FileDigests
-from smf.user_files import UserFiles
+from smf.files.digests import FileDigests
+from smf.jobs.user_files import UserFiles
 
 ON_HUB = {"hub": "owner/name", "hub_config": None, "split": "train", "file": "facts.jsonl", "format": "text"}
 FILE = {**ON_HUB, "hub": None}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import normalizers
 
+from smf.analysis.core_sets.alone import Alone, AloneSettings
 from smf.errors import DataError
 from smf.memory import record_slot_reads
 from smf.streams.batches import collate
@@ -18,7 +19,6 @@ from smf.streams.facts import Fact, full_stop
 from smf.streams.places import longest_shared, occurrences, placed_words
 from smf.streams.questions import Pair, question_fact
 from smf.streams.write_places import log_write_places, write_places
-from smf.training.alone import Alone, AloneSettings
 from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import (
     FACTS,

@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from smf.artifacts import read_json, sha256, write_json, write_jsonl
+from smf.analysis.tuning.rule import tuning_columns
 from smf.config.experiment import Experiment
-from smf.evaluation.metrics import FACTS_METRICS, metrics_of
-from smf.evaluation.scores import COLUMNS as SCORE_COLUMNS
-from smf.evaluation.summary import SUMMARY_COLUMNS
-from smf.evaluation.tuning import tuning_columns
+from smf.files.artifacts import read_json, sha256, write_json, write_jsonl
 from smf.models.checkpoint import save_checkpoint
+from smf.scores.metrics import FACTS_METRICS, metrics_of
+from smf.scores.summary import SUMMARY_COLUMNS
+from smf.scores.table import COLUMNS as SCORE_COLUMNS
 from smf.sizing.work import Work
 from tests.helpers import base_model, tokenizer
 from tests.pages import PAGES, example, only_match
@@ -558,7 +558,7 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
 @pytest.mark.parametrize(
     ("module", "counts"),
     [
-        ("smf/figures/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER}),
+        ("smf/analysis/forgetting/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/evaluation/harness.py", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, "trial": 1, "tuning_trial": 1, **TABLES, **FRONTIER}),
@@ -585,7 +585,7 @@ def test_an_edit_of_words_reruns_nothing_wherever_it_is(replan_after):
             text = (sources / "smf" / name).read_text(encoding="utf-8")
             assert old in text
             (sources / "smf" / name).write_text(text.replace(old, new), encoding="utf-8")
-        for name in ("errors", "logs", "seals", "job", "status", "gpus"):
+        for name in ("errors", "logs", "files/seals", "jobs/job", "jobs/status", "jobs/gpus"):
             append(sources / "smf" / f"{name}.py", "EDIT = 1\n")
 
     assert replan_after(reword).nothing_to_do

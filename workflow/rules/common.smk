@@ -6,14 +6,15 @@ from pathlib import Path
 
 from snakemake.utils import update_config
 
-from smf.code_digest import code_digest, package_file
+from smf.files.package import package_file
+from smf.jobs.code_digest import code_digest
 from smf.config.experiment import Experiment
-from smf.file_digests import FileDigests
-from smf.lost import lost_files
-from smf.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
+from smf.files.digests import FileDigests
+from smf.jobs.lost import lost_files
+from smf.files.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.streams.formats import OWN_FORMATS
 from smf.streams.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
-from smf.user_files import UserFiles
+from smf.jobs.user_files import UserFiles
 
 update_config(config, OVERRIDES)
 

@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from smf.seals import damaged
+from smf.files.seals import damaged
 
 MOST_SHOWN = 20
 

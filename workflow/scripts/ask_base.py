@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.known import ask_base
 
 checked, asked, kept = snakemake.config["checked"], snakemake.input, snakemake.output

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.base_model import make_base_model
 
 with Job(snakemake) as job:

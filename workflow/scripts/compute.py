@@ -1,6 +1,6 @@
 """Gather time and memory of all jobs."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.report import write_compute
 
 with Job(snakemake):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.core_sets import write_core_sets
 
 with Job(snakemake):

@@ -1,6 +1,6 @@
 """Draw the stream of one seed."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.prepare import write_stream
 
 own_facts = snakemake.config["checked"]["data"]["collection"]["facts"] if snakemake.params.own_facts else None

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.evaluate import evaluate_start
 
 with Job(snakemake) as job:

@@ -1,6 +1,6 @@
 """What every setting retains and forgets, what it costs, and how the methods compare."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.frontier import write_frontier
 
 with Job(snakemake):

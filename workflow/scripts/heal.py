@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.heal import make_healed_model
 
 with Job(snakemake) as job:

@@ -1,6 +1,6 @@
 """Paraphrase the new facts with an instruct model."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.paraphrase import write_paraphrases
 
 with Job(snakemake) as job:

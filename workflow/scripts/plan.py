@@ -1,6 +1,6 @@
 """Write what the experiment will need."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.plan import write_plan
 
 with Job(snakemake):

@@ -1,6 +1,6 @@
 """Draw core sets."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.core_sets_figure import draw_core_sets
 
 with Job(snakemake):

@@ -1,6 +1,6 @@
 """Draw the forgetting figure."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.report import draw_forgetting
 
 with Job(snakemake):

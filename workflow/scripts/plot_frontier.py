@@ -1,6 +1,6 @@
 """Draw the frontier."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.frontier import draw_frontier
 
 with Job(snakemake):

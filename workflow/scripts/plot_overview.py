@@ -1,6 +1,6 @@
 """Draw the result at a glance."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.report import draw_overview
 
 with Job(snakemake):

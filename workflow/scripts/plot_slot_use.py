@@ -1,6 +1,6 @@
 """Draw which slots ordinary text reads."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.slot_use import draw_slot_use
 
 with Job(snakemake):

@@ -1,6 +1,6 @@
 """Draw which slots streams wrote."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.slot_writes import draw_slot_writes
 
 with Job(snakemake):

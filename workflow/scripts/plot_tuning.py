@@ -1,6 +1,6 @@
 """Draw the learning-rate sweep."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.report import draw_tuning
 
 with Job(snakemake):

@@ -1,6 +1,6 @@
 """Gather scores into one table."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.report import write_scores
 
 with Job(snakemake):

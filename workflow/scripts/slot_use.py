@@ -1,6 +1,6 @@
 """Write the table of slot use."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.slot_use import write_slot_use
 
 with Job(snakemake):

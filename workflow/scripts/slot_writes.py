@@ -1,6 +1,6 @@
 """Write the table of the slots that streams wrote."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.slot_writes import write_slot_writes
 
 with Job(snakemake):

@@ -1,6 +1,6 @@
 """Summarise the stream's end over seeds."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.report import write_summary
 
 with Job(snakemake):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.trial import Learning, Run, learn_and_score
 
 with Job(snakemake) as job:

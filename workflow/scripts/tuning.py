@@ -1,6 +1,6 @@
 """Choose each method's learning rate by the one rule."""
 
-from smf.job import Job
+from smf.jobs.job import Job
 from smf.stages.report import write_tuning
 
 with Job(snakemake):

@@ -1,0 +1,1 @@
+"""What each method retains for what it forgets, at several strengths."""

@@ -1,0 +1,180 @@
+"""Retained against forgotten at every setting, and the scale of forgetting that holds 1 % and 70 % side by side."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from smf.analysis.frontier.fronts import on_front
+from smf.figures.direct_labels import place_labels
+from smf.figures.legend import NAME_WIDTH
+from smf.figures.style import FAINT, GREY, INK, SMALL, MethodStyle
+from smf.scores.summary import shorten
+
+WIDE = 15.0
+"""Per cent forgotten beyond which a linear scale would crush the methods that forget little."""
+_LINEAR = 2.0
+"""Per cent around 0 within which the compressed scale is about linear."""
+_STEPS = (1, 2, 5)
+_DOTTED = (0, (1, 2))
+_PIECES = 40
+"""Of which a line between two neighbours on a front is drawn."""
+# just small enough for a name beside it, see direct_labels
+_RING = {"marker": "o", "markersize": 10.8, "color": "none", "markeredgecolor": INK, "markeredgewidth": 1.1}
+
+
+def is_wide(values: Iterable[float]) -> bool:
+    """Whether per cents of forgetting need the compressed scale."""
+    return max(map(abs, values), default=0.0) > WIDE
+
+
+def forgetting_scale(axes: Axes, values: Iterable[float], wide: bool) -> None:
+    """A horizontal scale, in per cent, that holds 0 and all values.
+
+    The compressed scale is linear near 0 and logarithmic far from it; its ticks are at 1, 2, 5, 10, 20, 50 … on both
+    sides of 0.
+
+    Args:
+        axes: The panel.
+        values: What is shown, per cent.
+        wide: Whether to compress.
+    """
+    values = list(values)
+    low, high = min(0.0, *values, 0.0), max(1.0, *values, 1.0)
+    if wide:
+        axes.set_xscale("asinh", linear_width=_LINEAR)
+        forward = axes.xaxis.get_transform()
+        ends = forward.transform([low, high])
+        room = 0.03 * np.ptp(ends)
+        axes.set_xlim(*forward.inverted().transform([ends[0] - room, ends[1] + 1.5 * room]))
+        axes.xaxis.set_major_locator(FixedLocator(_ticks(*axes.get_xlim())))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        room = 0.03 * (high - low)
+        axes.set_xlim(low - room, high + 1.5 * room)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+
+
+def draw_key(axes: Axes, width: float, several: bool) -> None:
+    """What the marks of the panel mean, in one line at the right of an empty panel of ``width`` inches.
+
+    Args:
+        axes: The panel.
+        width: Its width.
+        several: Whether there are several seeds, so that single runs are shown.
+    """
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(-1, 1))
+    mark = {"color": GREY, "marker": "o", "linestyle": "none", "markeredgewidth": 0}
+    entries = (
+        ("chosen on other seeds", [0.19], _RING),
+        ("on no front", [0.19], {**mark, "markersize": 5.2, "alpha": 0.45}),
+        (
+            "setting on the method's front",
+            [0.0, 0.13, 0.26],
+            {**mark, "markersize": 7, "linestyle": "-", "markevery": [1]},
+        ),
+        ("single run", [0.19], {**mark, "markersize": 2.9, "alpha": 0.5}),
+    )
+    right = width
+    for words, places, look in entries[: 3 + several]:
+        axes.text(right, 0, words, ha="right", va="center", fontsize=SMALL + 0.5)
+        left = right - 0.0605 * len(words) - 0.34
+        axes.plot([left + place for place in places], [0] * len(places), **look, clip_on=False)
+        right = left - 0.18
+
+
+def draw_fronts(
+    axes: Axes,
+    frontier: pd.DataFrame,
+    settings: pd.DataFrame,
+    styles: Mapping[str, MethodStyle],
+    reference: float,
+) -> None:
+    """Single runs, means of settings, fronts and the chosen settings, each method in its style and named.
+
+    Args:
+        axes: The panel, with its final place and its scale of forgetting.
+        frontier: The table of runs.
+        settings: The table of settings.
+        styles: The styles of the methods shown, in their order.
+        reference: The largest budget of forgetting that counts in the hypervolume, a share.
+    """
+    axes.set_ylim(-0.03, 1.07)
+    budget = float(min(100 * reference, axes.get_xlim()[1]))
+    told = "budgets that b averages over" + (" →" if budget < 100 * reference else "")
+    axes.axvspan(0, budget, color="#f5f7fa", zorder=0.5)
+    axes.annotate(
+        told, (budget, 0), xycoords=axes.get_xaxis_transform(),
+        xytext=(-4, 3), textcoords="offset points", ha="right", va="bottom", fontsize=SMALL, color=GREY,
+    )  # fmt: skip
+    axes.axvline(0, color=GREY, linewidth=0.9, zorder=1.5)
+    ideal = axes.plot([0], [1], "*", markersize=15, color=FAINT, markeredgecolor=GREY, markeredgewidth=0.8, zorder=2)
+    note = axes.annotate(
+        "ideal", (0, 1), xytext=(11, 4), textcoords="offset points", va="center", fontsize=SMALL, color=GREY, zorder=2
+    )
+    obstacles = [(0.0, float(height)) for height in np.linspace(0, 1, 41)]
+    anchors, rings = {}, []
+    for method, style in styles.items():
+        runs = frontier[frontier["method"] == method]
+        means = settings[settings["method"] == method]
+        lost, kept = 100 * means["forgetting"].to_numpy(), means["retained"].to_numpy()
+        if len(runs) > len(means):
+            axes.plot(
+                100 * runs["forgetting"], runs["retained"], style.marker, color=style.colour, markersize=2.9,
+                alpha=0.3, markeredgewidth=0, zorder=2.6,
+            )  # fmt: skip
+        best = on_front(kept, lost / 100)
+        obstacles += [*zip(lost, kept, strict=True), *_draw_line(axes, lost[best], kept[best], style.colour)]
+        for members, look in (
+            (~best, {"markersize": 5.2, "alpha": 0.45, "zorder": 3.0}),
+            (best, {"markersize": 7.2, "zorder": 3.2}),
+        ):
+            axes.plot(
+                lost[members], kept[members], style.marker, color=style.colour, linestyle="none",
+                markeredgecolor="white", markeredgewidth=0.6, **look,
+            )  # fmt: skip
+        chosen = means["chosen"].to_numpy(dtype=bool)
+        rings += axes.plot(lost[chosen], kept[chosen], **_RING, zorder=4)
+        anchors[method] = float(lost[chosen][0]), float(kept[chosen][0])
+    names = {method: shorten(method, NAME_WIDTH) for method in styles}
+    before = len(axes.texts)
+    place_labels(
+        axes,
+        [*ideal, note, *rings],
+        anchors,
+        names,
+        {method: style.colour for method, style in styles.items()},
+        obstacles,
+    )
+    for text in axes.texts[before:]:  # in a crowd a name crosses lines
+        text.set_path_effects([withStroke(linewidth=2.2, foreground="white", alpha=0.85)])
+
+
+def _draw_line(axes: Axes, lost: np.ndarray, kept: np.ndarray, colour: str) -> list[tuple[float, float]]:
+    """Join a front by lines that are straight on a linear scale, from doing nothing on; returns places along it.
+
+    The front is drawn as it counts: an improvement as nothing forgotten, with a dotted line to the setting itself.
+    """
+    order = np.argsort(kept)
+    for x, y in zip(lost, kept, strict=True):
+        if x < 0:
+            axes.plot([x, 0], [y, y], color=colour, linewidth=0.8, alpha=0.6, linestyle=_DOTTED, zorder=2.4)
+    lost = np.concatenate([[0.0], lost[order].clip(min=0.0)])
+    kept = np.concatenate([[0.0], kept[order]])
+    # on a compressed scale a straight line is bent, so it needs many points
+    steps = np.linspace(0, len(kept) - 1, _PIECES * (len(kept) - 1) + 1)
+    x, y = (np.interp(steps, np.arange(len(kept)), values) for values in (lost, kept))
+    first = _PIECES + 1
+    axes.plot(x[:first], y[:first], color=colour, linewidth=0.8, alpha=0.6, linestyle=_DOTTED, zorder=2.4)
+    axes.plot(x[_PIECES:], y[_PIECES:], color=colour, linewidth=1.6, alpha=0.85, zorder=2.8)
+    return [(float(one), float(other)) for one, other in zip(x[_PIECES::5], y[_PIECES::5], strict=True)]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    reach = max(abs(low), abs(high))
+    sizes = [step * 10**power for power in range(7) for step in _STEPS if step * 10**power <= reach]
+    return [tick for tick in (*(-size for size in reversed(sizes)), 0, *sizes) if low <= tick <= high]

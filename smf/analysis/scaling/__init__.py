@@ -1,0 +1,1 @@
+"""What memories of several sizes retain and forget along a long stream."""

@@ -1,0 +1,111 @@
+"""How much a memory holds: what is retained and what is forgotten along a long stream, by the size of the memory."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, PercentFormatter
+
+from smf.analysis.scaling.table import SCALING_COLUMNS
+from smf.errors import DataError
+from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
+from smf.figures.legend import ROW_HEIGHT, draw_legend, legend_rows
+from smf.figures.style import GREY, MethodStyle, add_panel, drawing, new_figure
+
+_LEFT, _RIGHT, _GAP, _DOWN = 0.95, 0.35, 0.3, 0.5
+_LEGEND, _TITLE = 0.9, 0.55
+"""Inches from the top to the legend, and from the legend to the panels."""
+_WIDTH, _HEIGHT = 2.35, 2.0
+_COLOURS = ("#56B4E9", "#0072B2", "#332288", "#000000")
+"""Lighter for smaller tables."""
+_LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), "-.")
+
+
+def scaling_figure(table: pd.DataFrame, labels: Mapping, held_out: str) -> Figure:
+    """Draw a column for each number of layers: retained facts above, forgetting below, against facts learned.
+
+    Args:
+        table: See :func:`smf.analysis.scaling.table.scaling_table`.
+        labels: What the data is: ``held_out`` and ``facts``.
+        held_out: The held-out set that forgetting is measured on.
+
+    Raises:
+        DataError: A column or a label is missing, or the table is empty.
+    """
+    check_labels(labels)
+    if missing := [column for column in SCALING_COLUMNS if column not in table.columns]:
+        raise DataError(f"the scaling table has no column {', '.join(missing)}; make it again")
+    if table.empty:
+        raise DataError("the scaling table is empty; run at least one size of memory")
+    with drawing():
+        return _draw(table, labels, labels["held_out"][held_out])
+
+
+def _draw(table: pd.DataFrame, labels: Mapping, old: str) -> Figure:
+    layers = sorted(table["num_layers"].unique())
+    sizes = dict(zip(sorted(table["num_keys"].unique()), _COLOURS, strict=False))
+    methods = dict(zip(table["method"].unique(), _LINES, strict=False))
+    width = max(7.6, _LEFT + len(layers) * (_WIDTH + _GAP) - _GAP + _RIGHT)
+    across = width - _LEFT - _RIGHT
+    of_sizes = {f"{keys**2:,} slots a layer": MethodStyle(colour, "o") for keys, colour in sizes.items()}
+    of_methods = {method: MethodStyle(GREY, "o", line) for method, line in methods.items()}
+    legend = legend_rows(list(of_sizes), across) + legend_rows(list(of_methods), across)
+    top = _LEGEND + len(legend) * ROW_HEIGHT + _TITLE
+    seeds = count(table["seed"].nunique(), "seed")
+    notes_top = top + 2 * _HEIGHT + _DOWN + 0.55
+    notes = [line for note in _notes(labels, old, seeds) for line in wrap(note, across)]
+    figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
+    figure_title(figure, _LEFT, "How many facts does a memory hold?", f"Streams of {_most(table):,} facts, {seeds}")
+    draw_legend(
+        add_panel(figure, _LEFT, _LEGEND, across, len(legend) * ROW_HEIGHT), legend, of_sizes | of_methods, across
+    )
+    lost = 1.06 * max(0.02, float(table["forgetting"].max()))
+    for column, number in enumerate(layers):
+        left = _LEFT + column * (_WIDTH + _GAP)
+        above = add_panel(figure, left, top, _WIDTH, _HEIGHT)
+        below = add_panel(figure, left, top + _HEIGHT + _DOWN, _WIDTH, _HEIGHT)
+        part = table[table["num_layers"] == number]
+        _lines(above, part, "retained", sizes, methods)
+        _lines(below, part, "forgetting", sizes, methods)
+        above.set_ylim(0, 1.03)
+        below.set_ylim(min(-0.01, float(table["forgetting"].min())), lost)
+        below.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        panel_title(above, "", count(int(number), "memory layer"))
+        below.set_xlabel("facts learned")
+        for axes, name in ((above, "retained F1, unseen question"), (below, "forgetting: F1 lost")):
+            axes.tick_params(labelleft=column == 0)
+            if column == 0:
+                axes.set_ylabel(name)
+    small_print(figure, _LEFT, notes_top, notes)
+    return figure
+
+
+def _lines(axes: Axes, part: pd.DataFrame, value: str, sizes: Mapping, methods: Mapping) -> None:
+    for keys, colour in sizes.items():
+        for method, line in methods.items():
+            rows = part[(part["num_keys"] == keys) & (part["method"] == method)]
+            means = rows.groupby("position")[value].mean()
+            axes.plot(means.index, means, color=colour, linestyle=line, linewidth=1.6, marker="o", markersize=4)
+            axes.plot(rows["position"], rows[value], ".", color=colour, markersize=3, alpha=0.5)
+    positions = sorted(part["position"].unique())
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(positions))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(positions[0] / 1.25, positions[-1] * 1.25)
+
+
+def _most(table: pd.DataFrame) -> int:
+    return int(table["position"].max())
+
+
+def _notes(labels: Mapping, old: str, seeds: str) -> list[str]:
+    return [
+        f"Lines: means of {seeds}; small points: single seeds. Retained: all facts learned so far ({labels['facts']}), "
+        "asked by a question that is never taught. Forgetting: the share of F1 lost on what the base model knew, "
+        f"against the healed model. Old knowledge: {old}.",
+        "All memories are installed in the same base model and healed alike; where the line of retained facts bends "
+        "down, facts displace each other.",
+    ]

@@ -1,0 +1,1 @@
+"""How evenly ordinary text uses the memory."""

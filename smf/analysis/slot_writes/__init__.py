@@ -1,0 +1,1 @@
+"""Which slots streams wrote, over how much ordinary text uses them."""

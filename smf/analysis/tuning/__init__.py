@@ -1,0 +1,1 @@
+"""How the learning rate of every method is chosen: the rule, and the figure of the sweep."""

@@ -1,0 +1,171 @@
+"""Text, JSON and tables on disk. Writes are atomic (:mod:`smf.files.atomic`); reads name the file that they reject."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from smf.errors import DataError
+from smf.files.atomic import atomic_path
+
+_TEXT_COLUMNS = ("method", "metric", "setting", "label")  # columns of tables that hold text, whatever it looks like
+Columns = Mapping[str, type | tuple[type, ...]]  # the columns of a row, with their types
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write JSON with sorted keys, so that equal values give equal bytes. NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object.
+
+    Raises:
+        DataError: The file is missing, or is not a JSON object.
+    """
+    try:
+        value = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
+        raise DataError(f"{path} is not valid JSON ({error}); mend it, or rerun what made it") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no JSON object but a {type(value).__name__}; mend it, or rerun what made it")
+    return value
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping]) -> None:
+    """Write one JSON object a line. NaN is refused."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 text file, without their ends.
+
+    Raises:
+        DataError: The file cannot be read, or is not UTF-8.
+    """
+    text = _read_text(path)
+    # Not splitlines(): a JSON text may hold U+2028 and other characters that it takes for the end of a line.
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = None) -> list[dict]:
+    """Read one JSON object a line and check every row.
+
+    Args:
+        path: The file.
+        columns: The columns that every row must have, with their types.
+        optional: Columns that a row may have, with the types that they then have.
+
+    Raises:
+        DataError: The file is missing, or a row is broken or incomplete; names the file and the line.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), start=1):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
+            raise DataError(f"{where}: not valid JSON ({error}); one object a line is expected") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected an object, found {type(row).__name__}")
+        require_text(line, row, where)
+        require_columns(row, columns, where, optional)
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path} holds no rows")
+    return rows
+
+
+def require_columns(row: Mapping, columns: Columns, where: str, optional: Columns | None = None) -> None:
+    """Check the columns of one row and their types, see :func:`read_jsonl`.
+
+    Raises:
+        DataError: A column is missing or of another type; the message begins with ``where`` and says what was found.
+    """
+    for column in columns:
+        if column not in row:
+            raise DataError(f"{where}: no column {column!r}; found {', '.join(sorted(row)) or 'none'}")
+    for column, kinds in {**columns, **(optional or {})}.items():
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        value = row.get(column)
+        is_bool_for_int = isinstance(value, bool) and bool not in kinds and object not in kinds
+        if column in row and (not isinstance(value, kinds) or is_bool_for_int):
+            wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+            raise DataError(f"{where}: column {column!r} is {_told(value)}, not {wanted}{_remedy(value, kinds)}")
+
+
+def copy_file(source: str | Path, path: str | Path) -> None:
+    """Copy a file; it appears under its new name only once it is whole."""
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV; floats keep 10 significant digits, so equal tables give equal bytes."""
+    write_text(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a CSV table.
+
+    Raises:
+        DataError: The file is missing or empty.
+    """
+    try:
+        # A method may be called "null", "inf" or "true": only an empty field is missing, and names are text.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT_COLUMNS, str))
+    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise DataError(f"cannot read the table {path}: {error}") from error
+
+
+def sha256(*paths: str | Path) -> str:
+    """The SHA-256 of the files' contents, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def require_text(text: str, row: dict, where: str) -> None:
+    """Refuse halves of surrogate pairs, which JSON can escape and no tokenizer can read."""
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise DataError(f"{where}: holds {half!r}, half of a character in two parts; mend the text") from error
+
+
+def _told(value: object) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _remedy(value: object, kinds: tuple[type, ...]) -> str:
+    """How to write a value that is of another type than its column, where that is plain."""
+    if not isinstance(value, (str, int, float)):
+        return ""
+    if list in kinds:
+        return f"; write a list, [{json.dumps(str(value), ensure_ascii=False)[:80]}]"
+    if str in kinds:
+        return f"; write it in double quotes, {json.dumps(str(value))[:80]}"
+    return ""

@@ -1,0 +1,53 @@
+"""SHA-256 of files, remembered from one call to the next: gigabytes of weights are not read at every start."""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from smf.errors import DataError
+from smf.files.artifacts import read_json, sha256, write_json
+
+_SETTLED = 2.0
+"""Seconds after which another change of a file surely gives it another modification time."""
+
+
+class FileDigests:
+    """Digests of files as they are now, each computed again only if the file's size, time or inode has changed.
+
+    Args:
+        memory: Where they are kept. If nothing can be read or written there, everything is computed.
+    """
+
+    def __init__(self, memory: Path):
+        self._memory = memory
+        self._known: dict[str, list] = {}
+        self._is_new = False
+        with suppress(DataError):
+            self._known = read_json(memory)
+
+    def sha256(self, path: str | Path) -> str:
+        """The digest of a file's contents.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        name = os.path.abspath(path)
+        found = os.stat(path)
+        stamp = [found.st_size, found.st_mtime_ns, found.st_ino]
+        known = self._known.get(name)
+        if isinstance(known, list) and known[:-1] == stamp:
+            return known[-1]
+        digest = sha256(path)
+        if time.time() - found.st_mtime > _SETTLED:
+            self._known[name] = [*stamp, digest]
+            self._is_new = True
+        return digest
+
+    def save(self) -> None:
+        """Remember what was computed; of files that are gone nothing."""
+        if self._is_new:
+            self._known = {name: known for name, known in self._known.items() if os.path.exists(name)}
+            with suppress(OSError):  # a saving of time, not a result
+                write_json(self._memory, self._known)
+        self._is_new = False

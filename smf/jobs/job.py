@@ -1,0 +1,173 @@
+"""What every job of the workflow does around its work: log, trust nothing that was damaged, resume, seal, tell.
+
+with Job(snakemake) as job:
+work(..., resume=job.resume)
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from smf.files.artifacts import write_json
+from smf.files.seals import is_below, kept_path, makers_job, seal, verified
+from smf.jobs.gpus import take_gpu
+from smf.logs import configure_logging, quiet_interrupts
+
+STATE_SUFFIX = ".state.json"
+"""Beside a job's log: whether it is running, done, failed or interrupted, and why."""
+
+quiet_interrupts()  # already here: what a script imports next takes seconds, and Ctrl-C does not wait
+
+
+class Call(Protocol):
+    """What Snakemake hands to a script, as far as it is read here."""
+
+    log: list
+    input: list
+    output: list
+    params: dict
+    wildcards: dict
+    resources: dict
+    config: dict
+    rule: str
+
+
+class Job:
+    """One call of a rule.
+
+    On the way in, logging is set up, a job that computes on a GPU takes one of its own, every input below the results
+    folder is compared with its seal, and the resume state of the jobs that made them goes: they are done. On the way
+    out the outputs are sealed.
+
+    Args:
+        call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``, and ``config["kept"]`` is
+            the results folder that is kept. It is the same one, unless Snakemake gives each job copies of its files:
+            what jobs find of each other beside these, seals, resume state and how they stand, is in the kept one.
+
+    Raises:
+        CheckpointError: An input is not what the job that made it wrote.
+    """
+
+    def __init__(self, call: Call):
+        self._call = call
+        self._log = Path(call.log[0])
+        self._results = self._log.parents[2]
+        self._kept = Path(call.config["kept"])
+        self._hashes: dict[str, str] = {}
+        self._started = time.time()
+        self._handler: Callable | int | None = None  # of SIGTERM, outside of the job
+
+    def __enter__(self) -> "Job":
+        configure_logging(self._log)
+        if threading.current_thread() is threading.main_thread():
+            # Clusters end jobs so; by default nothing would be tidied up, and nobody told.
+            self._handler = signal.signal(signal.SIGTERM, _interrupt)
+        self._tell("running")
+        with self._told():
+            if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
+                take_gpu()
+            self._hashes = verified(self._results, self._files(self._call.input), self._kept)
+            self._clear_state_of_makers()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
+        if error is not None:
+            self._tell_failure(error)
+            return
+        outputs = [path for path in self._files(self._call.output) if is_below(path, self._results)]
+        wildcards = dict(self._call.wildcards.items())
+        with self._told():
+            seal(
+                self._results,
+                outputs,
+                self._hashes,
+                rule=self._call.rule,
+                job=f"{self._log.parent.name}/{self._log.stem}",
+                wildcards=wildcards,
+                kept=self._kept,
+            )
+        self._tell("done")
+
+    @cached_property
+    def resume(self):
+        """The :class:`~smf.files.resume.Resume` of this job, for inputs, settings and code as they are now."""
+        from smf.files.resume import Resume  # torch, which many jobs can do without
+
+        return Resume(self._folder, self.key, float(self._call.resources.get("resume_interval", 0)))
+
+    @property
+    def key(self) -> str:
+        """What the job is made of: its rule, wildcards, settings, code, and the contents of its inputs."""
+        made_of = {
+            "rule": self._call.rule,
+            "wildcards": dict(self._call.wildcards.items()),
+            "params": dict(self._call.params.items()),
+            "inputs": self._hashes,
+        }
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+
+    @property
+    def _folder(self) -> Path:
+        return self._kept / "resume" / self._log.parent.name / self._log.stem
+
+    def _clear_state_of_makers(self) -> None:
+        """Remove the state of the jobs whose outputs are read here: Snakemake has noted that they are done."""
+        resume = self._kept / "resume"
+        makers = {makers_job(self._kept, Path(name)) for name in self._hashes} if resume.is_dir() else set()
+        for state in sorted(resume.glob("*/*")):
+            if f"{state.parent.name}/{state.name}" in makers:
+                shutil.rmtree(state, ignore_errors=True)  # another job may do the same
+                for folder in (state.parent, resume):
+                    with suppress(OSError):  # another job's state lies there
+                        folder.rmdir()
+
+    def _files(self, names: list) -> list[Path]:
+        return [Path(name) for name in names]
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Write down what fails before the work and after it too."""
+        try:
+            yield
+        except BaseException as error:
+            self._tell_failure(error)
+            raise
+
+    def _tell_failure(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._tell("interrupted", str(error) or "by Ctrl-C")
+        else:
+            self._tell("failed", f"{type(error).__name__}: {error}")
+
+    def _tell(self, state: str, why: str = "") -> None:
+        """Write down how the job stands, for ``smf status``."""
+        write_json(
+            kept_path(self._results, self._log, self._kept).with_suffix(STATE_SUFFIX),
+            {
+                "rule": self._call.rule,
+                "wildcards": {name: str(value) for name, value in self._call.wildcards.items()},
+                "state": state,
+                "why": why,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started": self._started,
+                "changed": time.time(),
+            },
+        )
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(f"by {signal.Signals(number).name}")

@@ -1,0 +1,44 @@
+"""Files that a failed, interrupted or killed job took with it: Snakemake deletes what a job will make before it begins.
+
+Snakemake does not miss an intermediate file as long as everything that was made of it is there.
+"""
+
+from pathlib import Path
+
+from smf.errors import DataError
+from smf.files.artifacts import read_json
+from smf.jobs.job import STATE_SUFFIX
+
+
+def lost_files(results: Path) -> list[Path]:
+    """The files that were there until a job began to make them anew, and that it has not made.
+
+    A file that somebody else removed, say to save space, is not among them.
+
+    Args:
+        results: The results folder.
+    """
+    unfinished = _unfinished_jobs(results)
+    lost = []
+    for path in results.glob(".seals/**/*.json") if unfinished else ():
+        try:
+            known = read_json(path)
+            file = results / known["path"]
+        except (DataError, KeyError):  # a damaged seal is refused by the job that needs it
+            continue
+        if known.get("job") in unfinished and not file.exists():
+            lost.append(file)
+    return sorted(lost)
+
+
+def _unfinished_jobs(results: Path) -> set[str]:
+    """Jobs that began and were not done, each as its seals call it."""
+    unfinished = set()
+    for path in results.glob(f"logs/*/*{STATE_SUFFIX}"):
+        try:
+            is_done = read_json(path).get("state") == "done"
+        except DataError:
+            is_done = False
+        if not is_done:
+            unfinished.add(f"{path.parent.name}/{path.name.removesuffix(STATE_SUFFIX)}")
+    return unfinished
