@@ -18,6 +18,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smf.adapters.memory import load_memory as load_memory
+    from smf.adapters.memory import save_memory as save_memory
+    from smf.adapters.peft_config import SparseMemoryConfig as SparseMemoryConfig
     from smf.errors import SmfError as SmfError
     from smf.evaluation.harness import EvaluationSettings as EvaluationSettings
     from smf.evaluation.harness import Evaluator as Evaluator
@@ -44,10 +47,13 @@ if TYPE_CHECKING:
     from smf.streams.facts import read_facts as read_facts
     from smf.training.calibrate import calibrate_queries as calibrate_queries
     from smf.training.learn import StreamSettings as StreamSettings
+    from smf.training.row_sparse_optimizer import RowSparseOptimizer as RowSparseOptimizer
     from smf.training.stream import Learned as Learned
     from smf.training.stream import learn_stream as learn_stream
 
 _HOMES = {
+    "adapters.memory": ("load_memory", "save_memory"),
+    "adapters.peft_config": ("SparseMemoryConfig",),
     "errors": ("SmfError",),
     "evaluation.harness": ("EvaluationSettings", "Evaluator"),
     "methods.settings": ("MethodSettings",),
@@ -65,6 +71,7 @@ _HOMES = {
     "streams.facts": ("Fact", "read_facts"),
     "training.calibrate": ("calibrate_queries",),
     "training.learn": ("StreamSettings",),
+    "training.row_sparse_optimizer": ("RowSparseOptimizer",),
     "training.stream": ("Learned", "learn_stream"),
 }
 """Where each name is defined."""
@@ -80,7 +87,9 @@ __all__ = [
     "MemoryPatch",
     "MemorySettings",
     "MethodSettings",
+    "RowSparseOptimizer",
     "SmfError",
+    "SparseMemoryConfig",
     "StreamSettings",
     "answer",
     "apply",
@@ -89,6 +98,7 @@ __all__ = [
     "forget",
     "learn_stream",
     "load_config",
+    "load_memory",
     "load_model",
     "load_tokenizer",
     "model_hash",
@@ -97,6 +107,7 @@ __all__ = [
     "retrofit",
     "revert",
     "save_checkpoint",
+    "save_memory",
     "stack",
     "text_batches",
     "write_patch",

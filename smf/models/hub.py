@@ -1,6 +1,7 @@
 """Models from the Hugging Face hub, at one commit, or an error within seconds that says what to do."""
 
 import logging
+import re
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
@@ -70,6 +71,26 @@ def download_model(
         ) from error
     logger.info("%s at revision %s is commit %s", name, revision, folder.name)
     return folder, folder.name  # snapshots are named by their commit
+
+
+def find_model(name: str, revision: str = "main") -> tuple[Path, str | None]:
+    """The folder of a model, and its commit on the hub if it is from there.
+
+    Args:
+        name: A folder, or a model on the hub (``owner/name``).
+        revision: On the hub: branch, tag or commit.
+
+    Raises:
+        CheckpointError: It is neither, or cannot be had.
+    """
+    if (Path(name) / "config.json").is_file():
+        return Path(name), None
+    if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise CheckpointError(
+            f"{name} is no model's folder, there is no config.json in it; name one, or a model on the hub (owner/name)"
+        )
+    called = f"there is no folder {name}, and on the hub"
+    return download_model(name, revision, called=called, folder_instead="in its place")
 
 
 def _from_cache(name: str, revision: str, folder_instead: str) -> tuple[Path, str]:

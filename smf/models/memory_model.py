@@ -80,12 +80,13 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         blocks = decoder_blocks(self.language_model)
         return {number: blocks[number].mlp.memory for number in sorted(self.config.layers)}
 
-    def forward(self, input_ids=None, attention_mask=None, position_ids=None, logits_to_keep=0, **inputs):
-        """As the base model's ``forward``; ``generate`` only gives those inputs that it finds named here."""
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, labels=None, logits_to_keep=0, **inputs):
+        """As the base model's ``forward``; ``generate`` and ``Trainer`` only give those inputs that are named here."""
         return self.language_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
+            labels=labels,
             logits_to_keep=logits_to_keep,
             **inputs,
         )
@@ -194,24 +195,33 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
     """
     for block in chosen_blocks(language_model, config.layers).values():
-        additive = config.mode == "additive"
-        memory = MemoryLayer(
-            config.text_config.hidden_size,
-            num_keys=config.num_keys,
-            num_heads=config.num_heads,
-            top_k=config.top_k,
-            key_dim=config.key_dim,
-            value_dim=config.value_dim,
-            query_norm=config.query_norm,
-            value_dtype=getattr(torch, config.value_dtype),
-            # With a gate at zero and a map at zero neither would ever get a gradient.
-            zero_output=additive and config.output_gate == "none" and config.start == "output",
-            zero_values=config.start == "values",
-            output_gate=config.output_gate,
-            output_gate_init=config.output_gate_init,
-        )
+        memory = memory_layer(config, config.text_config.hidden_size)
         # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.
         for module in memory.modules():
             module._is_hf_initialized = True
         memory.follow(next(block.mlp.parameters()))
-        block.mlp = MemoryBlock(block.mlp if additive else None, memory)
+        block.mlp = MemoryBlock(block.mlp if config.mode == "additive" else None, memory)
+
+
+def memory_layer(settings: MemoryConfig, hidden_size: int) -> MemoryLayer:
+    """A new layer, its weights drawn from torch's global generator.
+
+    Args:
+        settings: Its sizes and its start; :class:`smf.settings.memory.MemorySettings` will do too.
+        hidden_size: Of the model.
+    """
+    return MemoryLayer(
+        hidden_size,
+        num_keys=settings.num_keys,
+        num_heads=settings.num_heads,
+        top_k=settings.top_k,
+        key_dim=settings.key_dim,
+        value_dim=settings.value_dim,
+        query_norm=settings.query_norm,
+        value_dtype=getattr(torch, settings.value_dtype),
+        # With a gate at zero and a map at zero neither would ever get a gradient.
+        zero_output=settings.mode == "additive" and settings.output_gate == "none" and settings.start == "output",
+        zero_values=settings.start == "values",
+        output_gate=settings.output_gate,
+        output_gate_init=settings.output_gate_init,
+    )

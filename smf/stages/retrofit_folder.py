@@ -4,7 +4,6 @@ The memory starts with zero values, so the model is still its base, bit for bit,
 spreads its queries over the table and tells which slots it reads.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.models.config import MODEL_TYPE
 from smf.models.device import require_device
-from smf.models.hub import download_model
+from smf.models.hub import find_model
 from smf.models.retrofit import memory_for, retrofit
 from smf.models.vocabulary import read_config
 from smf.selection.background import count_background
@@ -98,7 +97,7 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
     require_device(chosen.device)
     with reserved(out):
         texts = read_user_texts(chosen.text)
-        source, commit = _find(str(name))
+        source, commit = find_model(str(name))
         if read_config(source).model_type == MODEL_TYPE:
             raise CheckpointError(
                 f"{name} has memory layers already; teach it, or retrofit the base that it is made of"
@@ -147,15 +146,3 @@ def retrofitted_text(done: Retrofitted, out: object) -> str:
     )
     lines.append(f"{out} answers as its base does; teach it: smf teach {out} FACTS -o PATCH")
     return "\n".join(lines)
-
-
-def _find(name: str) -> tuple[Path, str | None]:
-    """The folder of a model, and its commit on the hub if it is from there."""
-    if (Path(name) / "config.json").is_file():
-        return Path(name), None
-    if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise CheckpointError(
-            f"{name} is no model's folder, there is no config.json in it; name one, or a model on the hub (owner/name)"
-        )
-    called = f"there is no folder {name}, and on the hub"
-    return download_model(name, "main", called=called, folder_instead="in its place")
