@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smf.config.load import load_config as load_config
     from smf.errors import SmfError as SmfError
     from smf.evaluation.harness import EvaluationSettings as EvaluationSettings
     from smf.evaluation.harness import Evaluator as Evaluator
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from smf.patches.patch import read_patch as read_patch
     from smf.patches.patch import write_patch as write_patch
     from smf.patches.stack import stack as stack
-    from smf.plan import load_config as load_config
     from smf.selection.background import BackgroundCounts as BackgroundCounts
     from smf.selection.background import count_background as count_background
     from smf.settings.memory import MemorySettings as MemorySettings
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from smf.training.stream import learn_stream as learn_stream
 
 _HOMES = {
+    "config.load": ("load_config",),
     "errors": ("SmfError",),
     "evaluation.harness": ("EvaluationSettings", "Evaluator"),
     "methods.settings": ("MethodSettings",),
@@ -57,7 +58,6 @@ _HOMES = {
     "patches.forget": ("forget",),
     "patches.patch": ("MemoryPatch", "read_patch", "write_patch"),
     "patches.stack": ("stack",),
-    "plan": ("load_config",),
     "selection.background": ("BackgroundCounts", "count_background"),
     "settings.memory": ("MemorySettings",),
     "stages.ask": ("answer",),

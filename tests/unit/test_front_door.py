@@ -13,12 +13,12 @@ import pytest
 
 import smf
 from smf.artifacts import sha256
+from smf.config.load import load_config
 from smf.errors import CheckpointError, ConfigError
 from smf.methods.settings import MethodSettings
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.patches.apply import revert
 from smf.patches.patch import read_patch, write_patch
-from smf.plan import load_config
 from smf.resume import Resume
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import answer, ask
