@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from smf.adapters.memory import load_memory as load_memory
     from smf.adapters.memory import save_memory as save_memory
     from smf.adapters.peft_config import SparseMemoryConfig as SparseMemoryConfig
+    from smf.config.load import load_config as load_config
     from smf.errors import SmfError as SmfError
     from smf.evaluation.harness import EvaluationSettings as EvaluationSettings
     from smf.evaluation.harness import Evaluator as Evaluator
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from smf.patches.patch import read_patch as read_patch
     from smf.patches.patch import write_patch as write_patch
     from smf.patches.stack import stack as stack
-    from smf.plan import load_config as load_config
     from smf.selection.background import BackgroundCounts as BackgroundCounts
     from smf.selection.background import count_background as count_background
     from smf.settings.memory import MemorySettings as MemorySettings
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "adapters.memory": ("load_memory", "save_memory"),
     "adapters.peft_config": ("SparseMemoryConfig",),
+    "config.load": ("load_config",),
     "errors": ("SmfError",),
     "evaluation.harness": ("EvaluationSettings", "Evaluator"),
     "methods.settings": ("MethodSettings",),
@@ -63,7 +64,6 @@ _HOMES = {
     "patches.forget": ("forget",),
     "patches.patch": ("MemoryPatch", "read_patch", "write_patch"),
     "patches.stack": ("stack",),
-    "plan": ("load_config",),
     "selection.background": ("BackgroundCounts", "count_background"),
     "settings.memory": ("MemorySettings",),
     "stages.ask": ("answer",),

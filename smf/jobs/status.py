@@ -83,35 +83,61 @@ def status_text(results: str | Path) -> str:
         DataError: Nothing was run there.
     """
     states = job_states(results)
-    counts = Counter(state["state"] for state in states)
-    lines = [", ".join(f"{counts[name]} {name}" for name in _ORDER if counts[name])]
+    lines = [summary(states)]
     for state in states:
-        if state["state"] == "done":
-            continue
-        lines += ["", f"{state['state']:<{_WIDTH}} {_name(state)}  {_duration(state['seconds'])}"]
-        if state["why"]:
-            lines.append(f"         {state['why']}")
-        if state["state"] in ("killed", "interrupted"):
-            lines.append("         repeat the command (if Snakemake says that the folder is locked, first --unlock)")
-        if state["state"] == "running" and state["host"] != socket.gethostname():
-            silent = _duration(max(time.time() - state["heard"], 0))
-            lines.append(f"         on {state['host']}, last heard of {silent} ago: whether it lives is not known here")
-        if state["progress"] and state["state"] != "failed":
-            lines.append(f"         {state['progress']}")
-        lines.append(f"         {state['log']}")
+        if state["state"] != "done":
+            lines += ["", f"{state['state']:<{_WIDTH}} {job_name(state)}  {duration(state['seconds'])}"]
+            lines += [f"         {line}" for line in details(state)]
+    header, *rows = rule_table(states)
+    widths = [24, *(max(len(name), _WIDTH) for name in header[1:])]
+    lines += ["", *(_aligned(row, widths) for row in [header, *rows])]
+    if branches := branch_table(states):
+        width = max(len(row[0]) for row in branches)
+        lines.append("")
+        lines += [f"{row[0]:<{width}}  {' '.join(f'{cell:<18}' for cell in row[1:])}".rstrip() for row in branches]
+    return "\n".join(lines)
+
+
+def _aligned(row: list[str], widths: list[int]) -> str:
+    first, *numbers = (f"{cell:{'>' if place else '<'}{widths[place]}}" for place, cell in enumerate(row))
+    return " ".join([first, *numbers]).rstrip()
+
+
+def summary(states: list[dict]) -> str:
+    """How many jobs are in which state, most urgent first."""
+    counts = Counter(state["state"] for state in states)
+    return ", ".join(f"{counts[name]} {name}" for name in _ORDER if counts[name])
+
+
+def details(state: dict) -> list[str]:
+    """What there is to say of a job that is not done: why, what to do, how far it is, and its log."""
+    lines = [state["why"]] if state["why"] else []
+    if state["state"] in ("killed", "interrupted"):
+        lines.append("repeat the command (if Snakemake says that the folder is locked, first --unlock)")
+    if state["state"] == "running" and state["host"] != socket.gethostname():
+        silent = duration(max(time.time() - state["heard"], 0))
+        lines.append(f"on {state['host']}, last heard of {silent} ago: whether it lives is not known here")
+    if state["progress"] and state["state"] != "failed":
+        lines.append(state["progress"])
+    return [*lines, state["log"]]
+
+
+def rule_table(states: list[dict]) -> list[list[str]]:
+    """How many jobs of each rule are in which state, below a header; an empty cell for none."""
+    found = {state["state"] for state in states}
+    columns = [name for name in reversed(_ORDER) if name not in _RARE or name in found]
     rules: dict[str, Counter] = {}
     for state in states:
         rules.setdefault(state["rule"], Counter())[state["state"]] += 1
-    columns = {name: max(len(name), _WIDTH) for name in reversed(_ORDER) if name not in _RARE or counts[name]}
-    lines += ["", f"{'rule':<24} " + " ".join(f"{name:>{width}}" for name, width in columns.items())]
-    for rule, found in sorted(rules.items()):
-        cells = " ".join(f"{found[name] or '':>{width}}" for name, width in columns.items())
-        lines.append(f"{rule:<24} {cells}".rstrip())
-    return "\n".join([*lines, *_branches(states)])
+    rows = [[rule, *(str(counts[name] or "") for name in columns)] for rule, counts in sorted(rules.items())]
+    return [["rule", *columns], *rows]
 
 
-def _branches(states: list[dict]) -> list[str]:
-    """Of each method and seed the job that began last; trials of a sweep are too many for that."""
+def branch_table(states: list[dict]) -> list[list[str]]:
+    """Of each method and seed the job that began last, below a header; empty if there are none.
+
+    Trials of a sweep are too many for that.
+    """
     last: dict[tuple[str, str], dict] = {}
     for state in sorted(states, key=lambda state: state["started"]):
         method, seed = state["wildcards"].get("method"), state["wildcards"].get("seed")
@@ -119,23 +145,22 @@ def _branches(states: list[dict]) -> list[str]:
             last[method, seed] = state
     if not last:
         return []
-    methods = list(dict.fromkeys(method for method, _ in last))
     seeds = sorted({seed for _, seed in last}, key=lambda seed: (len(seed), seed))
-    width = max(len(method) for method in [*methods, "branch"])
-    lines = ["", f"{'branch':<{width}}  " + " ".join(f"{f'seed {seed}':<18}" for seed in seeds).rstrip()]
-    for method in sorted(methods):
+    table = [["branch", *(f"seed {seed}" for seed in seeds)]]
+    for method in sorted({method for method, _ in last}):
         found = [last.get((method, seed)) for seed in seeds]
-        cells = ["–" if state is None else f"{state['rule']} {state['state']}" for state in found]
-        lines.append(f"{method:<{width}}  " + " ".join(f"{cell:<18}" for cell in cells).rstrip())
-    return lines
+        table.append([method, *("–" if state is None else f"{state['rule']} {state['state']}" for state in found)])
+    return table
 
 
-def _name(state: dict) -> str:
+def job_name(state: dict) -> str:
+    """The rule and its wildcards."""
     wildcards = ", ".join(f"{name} {value}" for name, value in state["wildcards"].items())
     return f"{state['rule']} {wildcards}".strip()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As hours, minutes and seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

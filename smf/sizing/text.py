@@ -1,6 +1,7 @@
 """The plan as text."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from smf.sizing.jobs import jobs, remedy
 from smf.sizing.peak_memory import total
@@ -9,18 +10,48 @@ from smf.sizing.work import Work
 _LIBRARIES = 600 * 10**6  # of a process that has loaded torch, transformers and lm-eval; on a GPU they are elsewhere
 
 
-def plan_text(work: Work, device_memory: int) -> str:
+@dataclass(frozen=True)
+class Block:
+    """One table of the plan: its title, and rows of a name and what there is of it."""
+
+    title: str
+    rows: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment will need.
+
+    Attributes:
+        blocks: Models, work, disk and peak memory.
+        verdict: Whether every job fits the device; of each that does not, what to change.
+    """
+
+    blocks: list[Block]
+    verdict: str
+
+    @property
+    def text(self) -> str:
+        """All of it as aligned text."""
+        sections = []
+        for block in self.blocks:
+            width = max(len(name) for name, _ in block.rows)
+            sections.append("\n".join([block.title, *(f"  {name:<{width}}  {text}" for name, text in block.rows)]))
+        return "\n\n".join([*sections, self.verdict]) + "\n"
+
+
+def plan(work: Work, device_memory: int) -> Plan:
     """What an experiment will need, for people.
 
     Args:
         work: What there is to do.
         device_memory: Bytes of the device that jobs compute on.
     """
-    sections = [_models(work), _work(work), _disk(work), *_memory(work, device_memory)]
-    return "\n\n".join(sections) + "\n"
+    memory, verdict = _memory(work, device_memory)
+    return Plan([_models(work), _work(work), _disk(work), memory], verdict)
 
 
-def _models(work: Work) -> str:
+def _models(work: Work) -> Block:
     models = work.models
     shape = models.memory
     one = {part: number for part, number in shape.parameters.items() if number}
@@ -37,10 +68,10 @@ def _models(work: Work) -> str:
             f"{_megabytes(shape.num_values * models.value)} in all",
         ),
     ]
-    return _block("Models", rows)
+    return Block("Models", rows)
 
 
-def _work(work: Work) -> str:
+def _work(work: Work) -> Block:
     passes, batch, config = work.passes, work.batch, work.config
     tokens = passes.num_steps * batch.num_tokens
     asked = ", ".join(f"{probe} {'all' if number is None else number}" for probe, number in work.asked.items())
@@ -67,7 +98,7 @@ def _work(work: Work) -> str:
         *([("asked first", _asked_first(work))] if work.asked_first else []),
         ("generated answers", f"at most {_number(work.answers)}"),
     ]
-    return _block("Work", rows)
+    return Block("Work", rows)
 
 
 def _asked_first(work: Work) -> str:
@@ -76,13 +107,13 @@ def _asked_first(work: Work) -> str:
     return f"the base model is asked {asked}; kept are the questions that it answers, the facts that it does not"
 
 
-def _disk(work: Work) -> str:
+def _disk(work: Work) -> Block:
     sizes = work.disk
     rows = [(name, _megabytes(size)) for name, size in sizes.items()]
-    return _block(f"Disk below {work.config['results']}, at most", [*rows, ("sum", _megabytes(sum(sizes.values())))])
+    return Block(f"Disk below {work.config['results']}, at most", [*rows, ("sum", _megabytes(sum(sizes.values())))])
 
 
-def _memory(work: Work, device_memory: int) -> list[str]:
+def _memory(work: Work, device_memory: int) -> tuple[Block, str]:
     models = work.models
     libraries = _LIBRARIES if models.on_cpu else 0
     room = device_memory - libraries
@@ -104,20 +135,15 @@ def _memory(work: Work, device_memory: int) -> list[str]:
     if work.paraphraser is not None:
         rows.append(("paraphrase", f"not estimated: the config does not tell the sizes of {work.paraphraser}"))
     if not warnings:
-        return [_block(title, rows), f"Every job fits the device, which has {_gigabytes(device_memory)}."]
+        return Block(title, rows), f"Every job fits the device, which has {_gigabytes(device_memory)}."
     few = f"too little for {len(warnings)} of {len(rows)} kinds of jobs"
     head = f"WARNING: the device has {_gigabytes(device_memory)}, {few}."
-    return [_block(title, rows), "\n".join([head, *warnings])]
+    return Block(title, rows), "\n".join([head, *warnings])
 
 
 def _largest(parts: Mapping[str, int]) -> str:
     shown = sorted(parts.items(), key=lambda part: -part[1])
     return ", ".join(f"{name} {_gigabytes(size)}" for name, size in shown if size >= 10**7)
-
-
-def _block(title: str, rows: list[tuple[str, str]]) -> str:
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
 
 
 def _number(number: int) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from smf.errors import ConfigError
 from smf.files.artifacts import write_text
-from smf.sizing.text import plan_text
+from smf.sizing.text import Plan, plan
 from smf.sizing.work import Work
 
 
-def describe_plan(config: Mapping, probes: Mapping[str, str], positions: Sequence[int]) -> str:
-    """The plan as text.
+def make_plan(config: Mapping, probes: Mapping[str, str], positions: Sequence[int]) -> Plan:
+    """What an experiment will need.
 
     Args:
         config: The checked config.
@@ -23,11 +23,16 @@ def describe_plan(config: Mapping, probes: Mapping[str, str], positions: Sequenc
     """
     asked = config["device_memory"]
     size = device_memory(config["device"]) if asked is None else int(asked * 1e9)
-    return plan_text(Work(config, probes, tuple(positions)), size)
+    return plan(Work(config, probes, tuple(positions)), size)
+
+
+def describe_plan(config: Mapping, probes: Mapping[str, str], positions: Sequence[int]) -> str:
+    """The plan as text; see :func:`make_plan`."""
+    return make_plan(config, probes, positions).text
 
 
 def write_plan(config: Mapping, probes: Mapping[str, str], positions: Sequence[int], path: str | Path) -> None:
-    """Write the plan; see :func:`describe_plan`."""
+    """Write the plan; see :func:`make_plan`."""
     write_text(path, describe_plan(config, probes, positions))
 
 

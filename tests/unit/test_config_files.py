@@ -324,8 +324,8 @@ def test_the_plan_on_the_terminal_takes_the_files_that_snakemake_takes(tmp_path,
     assert "learn 2" in capsys.readouterr().out  # of full and smf_tfidf; three with lora
     mine.write_text("stream:\n\tnum_facts: 3\n")
     assert plan([str(path), str(mine)]) == 1
-    assert capsys.readouterr().err == f"{mine}, line 2: a tab; YAML is indented with spaces only\n"
+    assert capsys.readouterr().err == f"ConfigError: {mine}, line 2: a tab; YAML is indented with spaces only\n"
     assert plan([str(tmp_path / "no.yaml")]) == 1
     assert capsys.readouterr().err.startswith(
-        f"{tmp_path}/no.yaml cannot be read (No such file or directory; {tmp_path}/"
+        f"ConfigError: {tmp_path}/no.yaml cannot be read (No such file or directory; {tmp_path}/"
     )

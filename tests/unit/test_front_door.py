@@ -12,6 +12,7 @@ import sys
 import pytest
 
 import smf
+from smf.config.load import load_config
 from smf.errors import CheckpointError, ConfigError
 from smf.files.artifacts import sha256
 from smf.files.resume import Resume
@@ -19,7 +20,6 @@ from smf.methods.settings import MethodSettings
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_checkpoint
 from smf.patches.apply import revert
 from smf.patches.patch import read_patch, write_patch
-from smf.plan import load_config
 from smf.selection.background import BackgroundCounts
 from smf.stages.ask import answer, ask
 from smf.stages.learn import Learning, Run, learn

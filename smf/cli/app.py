@@ -1,0 +1,84 @@
+"""What ``smf`` consists of, and how it ends: with a status, and after a mistake or Ctrl-C with one line."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.core import TyperGroup
+
+from smf.cli import experiment, models, patch
+from smf.cli.words import WithLayers, WithParaphrase, WithQuestion
+from smf.errors import SmfError
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+_MODEL = "A model of your own"
+_EXPERIMENT = "An experiment"
+
+
+class Ending(TyperGroup):
+    """Commands that end with one line whatever stops them."""
+
+    def invoke(self, ctx: typer.Context) -> int:
+        """Run a command; returns its exit status."""
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (SmfError, OSError) as error:
+            typer.echo("\n".join([f"{type(error).__name__}: {error}", *_notes(error)]), err=True)
+            return 1
+        except KeyboardInterrupt as error:
+            typer.echo("; ".join(["stopped by Ctrl-C", *_notes(error)]), err=True)
+            return INTERRUPTED
+        return status or 0
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+app = typer.Typer(
+    name="smf",
+    cls=Ending,
+    help="Teach a language model facts by sparse memory finetuning: give it a memory, teach it, ask it, and look at, "
+    "combine and undo what it learned.",
+    epilog="`smf COMMAND --help` has the options of a command, and examples.",
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(rich_help_panel=_MODEL, cls=WithLayers, epilog=models.RETROFIT_EXAMPLES)(models.retrofit)
+app.command(rich_help_panel=_MODEL, cls=WithParaphrase, epilog=models.TEACH_EXAMPLES)(models.teach)
+app.command(rich_help_panel=_MODEL, cls=WithQuestion, epilog=models.ASK_EXAMPLES)(models.ask)
+app.add_typer(patch.app, name="patch", rich_help_panel=_MODEL)
+app.command(rich_help_panel=_EXPERIMENT, epilog=experiment.PLAN_EXAMPLES)(experiment.plan)
+app.command(rich_help_panel=_EXPERIMENT, epilog=experiment.STATUS_EXAMPLES)(experiment.status)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What is typed behind ``smf``; None for those of this process.
+
+    Returns:
+        The exit status: 0; 1 with a message on standard error; 2 if something taught is not known
+        (:data:`smf.cli.models.NOT_KNOWN`); 130 after Ctrl-C.
+    """
+    os.environ.setdefault("TQDM_MININTERVAL", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow shall still show the facts
+    try:
+        return typer.main.get_command(app).main(arguments, prog_name="smf", standalone_mode=False)
+    except typer.TyperException as error:  # click's own status would be that of facts that are not known
+        context = getattr(error, "ctx", None)
+        usage = f"{context.get_usage()}\n{context.command_path}: error: " if context else ""
+        if message := error.format_message():
+            typer.echo(f"{usage}{message}", err=True)
+        return 1

@@ -1,0 +1,68 @@
+"""``smf plan`` and ``status``: what an experiment will need, and how it stands.
+
+On a terminal they show tables, elsewhere the aligned text that also stands in ``results/plan.txt``.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PLAN_EXAMPLES = """
+Examples:
+
+- `smf plan config.yaml`
+- `smf plan presets/nq_cpu.yaml mine.yaml --memory 8`
+"""
+STATUS_EXAMPLES = """
+Examples:
+
+- `smf status`
+- `smf status results/smollm2_cpu`
+- `watch smf status`
+"""
+
+
+def plan(
+    configs: Annotated[
+        list[Path], typer.Argument(help="A config, e.g. presets/nq_cpu.yaml, and what is laid over it.")
+    ],
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GB", help="What the device has. [default: device_memory of the config, or its own]"),
+    ] = None,
+) -> None:
+    """Say what an experiment will need, before anything runs: parameters, work, disk and memory.
+
+    Nothing is downloaded and no weights are loaded. What is wrong with a file is told with its line, also where
+    Snakemake cannot read it.
+    """
+    from smf.config.load import load_config
+    from smf.stages.plan import make_plan
+
+    experiment = load_config(*configs, device_memory=memory)
+    made = make_plan(experiment.config, experiment.probes, experiment.positions)
+    if sys.stdout.isatty():
+        from smf.cli.tables import show_plan
+
+        show_plan(made)
+    else:
+        typer.echo(made.text, nl=False)
+
+
+def status(
+    results: Annotated[Path, typer.Argument(help="The experiment's folder.")] = Path("results"),
+) -> None:
+    """Say which jobs of a run are done, running or failed, and why.
+
+    Jobs that have not begun are known to Snakemake alone: `snakemake --dry-run`.
+    """
+    from smf.status import job_states, status_text
+
+    if sys.stdout.isatty():
+        from smf.cli.tables import show_status
+
+        show_status(job_states(results))
+    else:
+        typer.echo(status_text(results))

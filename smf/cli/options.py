@@ -1,0 +1,28 @@
+"""Options that several commands have. A default that the library knows is named in the help and not given here."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+COMPUTING = "Computing"
+ASKING = "Asking"
+
+NewFolder = Annotated[Path, typer.Option("-o", "--out", help="The new model's folder.", show_default=False)]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.", rich_help_panel=COMPUTING)]
+MaxNewTokens = Annotated[
+    int | None, typer.Option(help="Longest answer, in tokens. [default: 32]", rich_help_panel=ASKING)
+]
+PromptFormat = Annotated[
+    Literal["auto", "plain", "few_shot", "chat"],
+    typer.Option(
+        help="How questions are asked: plainly, behind solved examples, or in the model's chat template; auto is what "
+        "`smf retrofit` found best, or else plainly.",
+        rich_help_panel=ASKING,
+    ),
+]
+
+
+def given(**options: object) -> dict:
+    """The options that were typed; the library has a default for each of the others."""
+    return {name: value for name, value in options.items() if value is not None}
