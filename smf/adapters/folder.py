@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from smf.adapters.base import Base, base_from
 from smf.adapters.packing import packed, unpacked
-from smf.artifacts import read_json, sha256, write_json
-from smf.atomic import atomic_path
 from smf.errors import CheckpointError, ConfigError, DataError
+from smf.files.artifacts import read_json, sha256, write_json
+from smf.files.atomic import atomic_path
 from smf.models.memory_model import chosen_blocks
 from smf.settings.check import check
 from smf.settings.memory import MemorySettings

@@ -16,8 +16,8 @@ from smf.adapters.folder import (
     tensor_prefixes,
     write_adapter,
 )
-from smf.artifacts import read_json
 from smf.errors import CheckpointError
+from smf.files.artifacts import read_json
 from smf.models.checkpoint import load_model
 from smf.models.hub import find_model
 from smf.models.memory_model import MemoryForCausalLM, memory_layer

@@ -15,8 +15,8 @@ from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 from smf.adapters.base import hub_name
 from smf.adapters.folder import FORMAT_VERSION, KIND, PREFIX, WEIGHTS, memory_from, require_additive
 from smf.adapters.tuner import SparseMemoryTuner
-from smf.artifacts import sha256
 from smf.errors import CheckpointError
+from smf.files.artifacts import sha256
 from smf.settings.memory import MemorySettings
 
 

@@ -58,7 +58,7 @@ def status(
 
     Jobs that have not begun are known to Snakemake alone: `snakemake --dry-run`.
     """
-    from smf.status import job_states, status_text
+    from smf.jobs.status import job_states, status_text
 
     if sys.stdout.isatty():
         from smf.cli.tables import show_status

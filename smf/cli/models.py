@@ -160,7 +160,7 @@ def teach(
     patch holds the facts taught so far; after a kill the same command goes on.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    from smf.model_folder import COUNTS_FILE
+    from smf.files.model_folder import COUNTS_FILE
     from smf.stages.lessons import BEST_ARM, Lessons
     from smf.stages.taught import preview_text, taught_text
     from smf.stages.teach import preview

@@ -83,7 +83,7 @@ def stack(
     ] = False,
 ) -> None:
     """Make one patch of several."""
-    from smf.atomic import require_new
+    from smf.files.atomic import require_new
     from smf.patches.contradictions import later_wins as without_earlier
     from smf.patches.contradictions import warn_of_contradictions
     from smf.patches.patch import read_patch, write_patch
@@ -115,7 +115,7 @@ def forget(
     ] = None,
 ) -> None:
     """Take facts out of a patch."""
-    from smf.atomic import require_new
+    from smf.files.atomic import require_new
     from smf.patches.forget import forget
     from smf.patches.held import require_own
     from smf.patches.patch import read_patch, write_patch

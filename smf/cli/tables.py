@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from smf.status import branch_table, details, duration, job_name, rule_table, summary
+from smf.jobs.status import branch_table, details, duration, job_name, rule_table, summary
 
 if TYPE_CHECKING:
     from smf.sizing.text import Plan  # seconds that `smf status` does not need
@@ -27,7 +27,7 @@ def show_status(states: list[dict], console: Console | None = None) -> None:
     """Show the states of jobs.
 
     Args:
-        states: As :func:`smf.status.job_states` gives them.
+        states: As :func:`smf.jobs.status.job_states` gives them.
         console: Where; standard output unless it is named.
     """
     console = console or _console()

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from smf.adapters.base import hub_name
 from smf.adapters.memory import load_memory, save_memory
 from smf.adapters.packing import packed, unpacked
-from smf.artifacts import sha256, write_json
 from smf.errors import CheckpointError
+from smf.files.artifacts import sha256, write_json
 from smf.methods.settings import MethodSettings
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.models.retrofit import retrofit

@@ -14,15 +14,15 @@ import typer
 from rich.console import Console
 
 from smf import cli
-from smf.artifacts import write_json
 from smf.cli.app import app
 from smf.cli.tables import show_plan, show_status
 from smf.cli.words import one_by_one, with_number
+from smf.files.artifacts import write_json
+from smf.jobs.status import job_states, status_text
 from smf.sizing.text import Block, Plan
 from smf.stages.lessons import BEST_ARM, Lessons
 from smf.stages.model_asking import ChosenFormat
 from smf.stages.retrofit_folder import Retrofit
-from smf.status import job_states, status_text
 from tests.workflow.runs import ROOT
 
 
