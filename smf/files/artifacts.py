@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from smf.errors import DataError
 from smf.files.atomic import atomic_path
 
 _TEXT_COLUMNS = ("method", "metric", "setting", "label")  # columns of tables that hold text, whatever it looks like
+_SETTLED = 2_000_000_000  # nanoseconds after which another change of a file surely gives it another time
+_digests: dict[str, tuple[tuple[int, int, int] | None, str]] = {}  # of files that this process has read
 Columns = Mapping[str, type | tuple[type, ...]]  # the columns of a row, with their types
 
 
@@ -128,13 +132,35 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def sha256(*paths: str | Path) -> str:
-    """The SHA-256 of the files' contents, one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
+    """The SHA-256 of a file's contents; of several files, that of their digests.
+
+    A process reads a file once, however often it asks: a job checks the seals of gigabytes of weights, and then names
+    the model by them.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    digests = [_digest(path) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def file_stamp(path: str | Path) -> tuple[int, int, int] | None:
+    """Size, time and inode of a file, which its next change alters; None if it was written too short a while ago.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    found = os.stat(path)
+    settled = time.time_ns() - found.st_mtime_ns > _SETTLED
+    return (found.st_size, found.st_mtime_ns, found.st_ino) if settled else None
+
+
+def _digest(path: str | Path) -> str:
+    name, stamp = os.path.abspath(path), file_stamp(path)
+    if stamp is None or _digests.get(name, (None,))[0] != stamp:
         with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+            _digests[name] = (stamp, hashlib.file_digest(file, "sha256").hexdigest())
+    return _digests[name][1]
 
 
 def _read_text(path: str | Path) -> str:

@@ -1,15 +1,11 @@
 """SHA-256 of files, remembered from one call to the next: gigabytes of weights are not read at every start."""
 
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from smf.errors import DataError
-from smf.files.artifacts import read_json, sha256, write_json
-
-_SETTLED = 2.0
-"""Seconds after which another change of a file surely gives it another modification time."""
+from smf.files.artifacts import file_stamp, read_json, sha256, write_json
 
 
 class FileDigests:
@@ -33,13 +29,12 @@ class FileDigests:
             OSError: It cannot be read.
         """
         name = os.path.abspath(path)
-        found = os.stat(path)
-        stamp = [found.st_size, found.st_mtime_ns, found.st_ino]
+        stamp = file_stamp(path)
         known = self._known.get(name)
-        if isinstance(known, list) and known[:-1] == stamp:
+        if stamp and isinstance(known, list) and known[:-1] == list(stamp):
             return known[-1]
         digest = sha256(path)
-        if time.time() - found.st_mtime > _SETTLED:
+        if stamp:
             self._known[name] = [*stamp, digest]
             self._is_new = True
         return digest

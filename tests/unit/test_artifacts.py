@@ -6,7 +6,9 @@ import json
 import os
 import resource
 import signal
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -28,7 +30,9 @@ from smf.files.artifacts import (
     write_text,
 )
 from smf.files.atomic import atomic_path, put_in_place, temporary_folder
+from smf.files.seals import seal, verified
 from smf.files.tensors import read_tensors, write_tensors
+from smf.models.checkpoint import model_hash
 from tests.helpers import same_bytes
 
 LONG = 20_000
@@ -388,12 +392,54 @@ def test_a_flipped_bit_anywhere_in_a_tensor_file_is_refused(tmp_path_factory, pl
 # Hashes
 
 
-def test_the_hash_is_sha256_of_the_contents_in_order(tmp_path):
+@pytest.fixture
+def read_files(monkeypatch):
+    """The files whose contents were hashed, in order."""
+    read, real = [], hashlib.file_digest
+    monkeypatch.setattr(
+        hashlib, "file_digest", lambda file, name: read.append(Path(file.name).name) or real(file, name)
+    )
+    return read
+
+
+def write_hashed(path, content, age):
+    path.write_bytes(content)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_the_hash_of_a_file_is_sha256_of_its_contents_and_of_several_that_of_their_hashes_in_order(tmp_path):
     contents = [os.urandom((1 << 20) + 3), b"", b"end"]  # the first is longer than one block
-    paths = []
-    for number, content in enumerate(contents):
-        paths.append(tmp_path / str(number))
-        paths[-1].write_bytes(content)
-    assert sha256(*paths) == hashlib.sha256(b"".join(contents)).hexdigest()
+    paths = [write_hashed(tmp_path / str(number), content, age=0) for number, content in enumerate(contents)]
+    digests = [hashlib.sha256(content).hexdigest() for content in contents]
+    assert [sha256(path) for path in paths] == digests
+    assert sha256(*paths) == hashlib.sha256("".join(digests).encode()).hexdigest()
     assert sha256(*reversed(paths)) != sha256(*paths)
     assert sha256(paths[1]) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_process_hashes_a_file_once_until_it_changes(tmp_path, read_files):
+    first, second = (write_hashed(tmp_path / name, b"abc", age=100) for name in ("first", "second"))
+    sha256(first), sha256(first, second), sha256(second)
+    assert read_files == ["first", "second"]
+    write_hashed(first, b"abd", age=50)
+    assert sha256(first) == hashlib.sha256(b"abd").hexdigest()
+
+
+def test_a_file_that_may_change_once_more_within_the_same_tick_is_hashed_again(tmp_path, read_files):
+    path = write_hashed(tmp_path / "fresh", b"abc", age=0)
+    sha256(path), sha256(path)
+    assert read_files == ["fresh", "fresh"]
+
+
+def test_a_job_reads_the_weights_once_to_check_their_seals_and_to_name_the_model(tmp_path, read_files):
+    for name in ("config.json", "model.safetensors"):
+        write_hashed(tmp_path / name, name.encode(), age=0)
+    paths = sorted(tmp_path.iterdir())
+    seal(tmp_path, paths, {}, rule="heal", job="heal/heal", wildcards={})
+    for path in paths:
+        write_hashed(path, path.name.encode(), age=100)
+    read_files.clear()
+    verified(tmp_path, paths)
+    model_hash(tmp_path)
+    assert read_files == ["config.json", "model.safetensors"]
