@@ -16,7 +16,7 @@ def retrofit(options: argparse.Namespace) -> None:
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    from smf.stages.retrofit_folder import Retrofit, retrofit_folder, retrofitted_text
+    from smf.teaching.retrofit_folder import Retrofit, retrofit_folder, retrofitted_text
 
     names = ("text", "layers", "num_keys", "dtype", "device")
     chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
@@ -29,12 +29,12 @@ def teach(options: argparse.Namespace) -> int | None:
     import logging
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from smf.data.known_rows import held_out_files
     from smf.files.model_folder import COUNTS_FILE
-    from smf.stages.lessons import BEST_ARM, Lessons
-    from smf.stages.taught import preview_text, taught_text
-    from smf.stages.teach import preview
-    from smf.stages.teach import teach as taught_by
-    from smf.streams.known_rows import held_out_files
+    from smf.teaching.lessons import BEST_ARM, Lessons
+    from smf.teaching.taught import preview_text, taught_text
+    from smf.teaching.teach import preview
+    from smf.teaching.teach import teach as taught_by
 
     around, own_counts = options.model.resolve().parent, options.model / COUNTS_FILE
     counts = own_counts if own_counts.is_file() else around / "background" / "counts.safetensors"
@@ -63,7 +63,7 @@ def teach(options: argparse.Namespace) -> int | None:
 
 def ask(options: argparse.Namespace) -> None:
     """``smf ask``."""
-    from smf.stages.ask import ask
+    from smf.teaching.ask import ask
 
     *patches, question = [*options.words, *options.rest]  # argparse leaves over what follows an option
     limit = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
