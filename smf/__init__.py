@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from smf.selection.background import BackgroundCounts as BackgroundCounts
     from smf.selection.background import count_background as count_background
     from smf.settings.memory import MemorySettings as MemorySettings
-    from smf.stages.ask import answer as answer
     from smf.streams.background_texts import text_batches as text_batches
     from smf.streams.facts import Fact as Fact
     from smf.streams.facts import read_facts as read_facts
+    from smf.teaching.ask import answer as answer
     from smf.training.calibrate import calibrate_queries as calibrate_queries
     from smf.training.learn import StreamSettings as StreamSettings
     from smf.training.row_sparse_optimizer import RowSparseOptimizer as RowSparseOptimizer
@@ -66,9 +66,9 @@ _HOMES = {
     "patches.stack": ("stack",),
     "selection.background": ("BackgroundCounts", "count_background"),
     "settings.memory": ("MemorySettings",),
-    "stages.ask": ("answer",),
     "streams.background_texts": ("text_batches",),
     "streams.facts": ("Fact", "read_facts"),
+    "teaching.ask": ("answer",),
     "training.calibrate": ("calibrate_queries",),
     "training.learn": ("StreamSettings",),
     "training.row_sparse_optimizer": ("RowSparseOptimizer",),

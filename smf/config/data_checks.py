@@ -6,10 +6,10 @@ from pathlib import Path
 from smf.config.config import Config
 from smf.config.evaluation import Evaluation
 from smf.config.sources import Source
+from smf.data.formats import DOCUMENT_FORMATS, FACT_FORMATS, FEW_FACTS, PROBE_KINDS, QUESTION_FORMATS, TEXT_FORMATS
 from smf.errors import ConfigError, did_you_mean, refuse
 from smf.scores.metrics import TASK, held_out_metric
 from smf.streams.asking import PromptFormat, refuse_other_examples
-from smf.streams.formats import DOCUMENT_FORMATS, FACT_FORMATS, FEW_FACTS, PROBE_KINDS, QUESTION_FORMATS, TEXT_FORMATS
 
 
 def check_data(config: Config) -> None:

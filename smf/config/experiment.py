@@ -11,13 +11,13 @@ from smf.config.data_checks import check_evaluation
 from smf.config.mappings import sorted_by_key, unshared
 from smf.config.methods import check_method, method_settings
 from smf.config.sweeps import Trial, check_sweeps, trials
+from smf.data.formats import probe_kind
 from smf.errors import ConfigError
 from smf.methods.registry import method_class
 from smf.scores.metrics import MEASURES, TASK
 from smf.selection.names import ALL_ACCESSED
 from smf.settings.check import check
 from smf.settings.declared import places_of_keys
-from smf.streams.formats import probe_kind
 
 _LEARNING = (
     "steps_per_fact",

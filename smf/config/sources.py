@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from smf.data.formats import FORMATS
 from smf.settings.section import Count, Natural, Section, Whole
-from smf.streams.formats import FORMATS
 
 
 class DataSet(Section):

@@ -28,7 +28,7 @@ class ParaphraseModel(Section):
     """Folder of a model, in place of name."""
     prompt: str | None = None
     """What is asked of a fact, with {fact}, {answer} and {style}; null for the one in
-    smf/streams/paraphrase_prompts.py."""
+    smf/wordings/paraphrase_prompts.py."""
     passage_prompt: str | None = None
     """What is asked of a passage of a document, with {passage} and {style}; null for the one there."""
     max_new_tokens: Count = 96

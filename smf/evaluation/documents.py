@@ -18,10 +18,10 @@ from smf.evaluation.answers import (
     squad_f1,
     token_f1,
 )
+from smf.rows.file_rows import first_columns, read_file_rows
 from smf.seeding import derive_seed
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.facts import Fact, question_prompt
-from smf.streams.file_rows import first_columns, read_file_rows
 from smf.streams.normalize import as_written, spaced
 
 FACT_FORMS = ("seen", "unseen", "question")

@@ -13,9 +13,9 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Kind  # private; the only place that tells tasks from groups without loading them
 
 from smf.errors import ConfigError, did_you_mean
+from smf.rows.hub_failures import explained_for_task
 from smf.scores.metrics import higher_is_better
 from smf.seeding import derive_seed, python_generator
-from smf.streams.hub_failures import explained_for_task
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
+from smf.data.known_rows import held_out_files
 from smf.evaluation.documents import READERS
 from smf.evaluation.held_out import TASK_FOLDER, TASK_FOLDERS
 from smf.files.artifacts import read_json, read_jsonl
-from smf.streams.known_rows import held_out_files
 
 _COLUMNS = {
     "question": "questions",

@@ -19,10 +19,10 @@ CODE_FILES = (
 """The code beside a memory model, for use without smf, see :mod:`smf.models.remote_code`."""
 
 COUNTS_FILE = "background_counts.safetensors"
-"""The background counts of a model that :mod:`smf.stages.retrofit_folder` wrote; patched copies of it keep the file."""
+"""The background counts of a model that :mod:`smf.teaching.retrofit_folder` wrote; copies keep it."""
 
 ASKING_FILE = "asking.json"
-"""How the model is best asked, beside a model that :mod:`smf.stages.retrofit_folder` wrote; kept in patched copies."""
+"""How the model is best asked, beside a model that :mod:`smf.teaching.retrofit_folder` wrote; copies keep it."""
 
 MEMORY_MODEL_FILES = (*MODEL_FILES, *CODE_FILES)
 """The files of a memory model's folder."""

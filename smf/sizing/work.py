@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from smf.data.formats import STATED_ONCE
+from smf.data.known_rows import known_sets, only_unknown_facts
 from smf.files.model_shape import BaseShape, MemoryShape
 from smf.methods.method import Footprint
 from smf.methods.registry import method_class
 from smf.sizing.activations import BYTES, FLOAT32, Texts
 from smf.sizing.peak_memory import Models
-from smf.streams.formats import STATED_ONCE
-from smf.streams.known_rows import known_sets, only_unknown_facts
 from smf.streams.passes import Passes
-from smf.streams.wordings import QUESTION_ANSWER_TRAIN, RELATIONS
+from smf.wordings.sentences import QUESTION_ANSWER_TRAIN, RELATIONS
 
 _INDEX = 8
 _SCORES = 60_000  # bytes of one snapshot's scores with lm-eval's raw results

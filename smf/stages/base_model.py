@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from smf.data.prepared import known_examples
 from smf.files.artifacts import read_jsonl, write_json
 from smf.files.model_shape import BaseShape
 from smf.files.resume import NO_RESUME, Resume
@@ -14,7 +15,6 @@ from smf.models.device import require_device
 from smf.models.hub import download_model
 from smf.streams.asking import Asking, PromptFormat
 from smf.streams.examples import read_corpus
-from smf.streams.prepared import known_examples
 from smf.training.end_of_text import end_of_text_loss, end_texts_with
 from smf.training.loop import TrainingSettings
 from smf.training.pretrain import pretrain, require_recall

@@ -15,8 +15,8 @@ from smf.seeding import python_generator
 from smf.selection.background import BackgroundCounts, count_background
 from smf.selection.joined import joined
 from smf.streams.batches import Batch, Encoded, collate, encode
-from smf.streams.contexts import contrast_behind_examples
 from smf.streams.examples import Example, read_corpus
+from smf.wordings.contexts import contrast_behind_examples
 
 
 def write_contrast_counts(

@@ -11,8 +11,8 @@ from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.models.checkpoint import load_model, load_tokenizer
 from smf.models.hub import download_model
 from smf.streams.facts import read_facts
-from smf.streams.paraphrase_prompts import FACT_PROMPT, PASSAGE_PROMPT
-from smf.streams.paraphrases import ParaphraseSettings, paraphrase
+from smf.wordings.paraphrase_prompts import FACT_PROMPT, PASSAGE_PROMPT
+from smf.wordings.paraphrases import ParaphraseSettings, paraphrase
 
 logger = logging.getLogger(__name__)
 

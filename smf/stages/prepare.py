@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from smf.data.collection import prepare_collection
+from smf.data.formats import FEW_FACTS
+from smf.data.prepared import PreparedData, prepare_world
+from smf.data.question_sets import prepare_question_sets
 from smf.errors import ConfigError
-from smf.streams.collection import prepare_collection
-from smf.streams.contexts import behind_examples, behind_text
+from smf.rows.sources import at_commits
 from smf.streams.contrast import set_aside, swap
 from smf.streams.examples import read_corpus
 from smf.streams.facts import draw_stream, read_facts, write_facts
-from smf.streams.formats import FEW_FACTS
-from smf.streams.prepared import PreparedData, prepare_world
-from smf.streams.question_sets import prepare_question_sets
-from smf.streams.rewording import reworded
-from smf.streams.rows import at_commits
 from smf.streams.sayable import require_enough, sayable
+from smf.wordings.contexts import behind_examples, behind_text
+from smf.wordings.rewording import reworded
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ def write_stream(
         max_new_tokens: Longest generated answer, in tokens.
         own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
         texts_path: Ordinary text; None if ``text_share`` is 0.
-        text_share: Share of each fact's prompts that stand behind it (:func:`smf.streams.contexts.behind_text`).
-        examples_share: Share that stands behind solved examples (:func:`smf.streams.contexts.behind_examples`).
+        text_share: Share of each fact's prompts that stand behind it (:func:`smf.wordings.contexts.behind_text`).
+        examples_share: Share that stands behind solved examples (:func:`smf.wordings.contexts.behind_examples`).
         seed: The run's seed.
         path: Where the stream goes.
 

@@ -1,1 +1,1 @@
-"""What models read: the generated world, question sets, fact streams, corpora and batches."""
+"""What models learn: facts, how these are asked, ordinary text beside them; as token ids, in batches."""

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import datasets
 
-from smf.streams.hub_sets import Found
+from smf.rows.hub_sets import Found
 
 MISSING = (404, "EntryNotFound")
 # Sets that the hub does not give: what it says when asked for the set, and when asked for one of its files.
@@ -165,6 +165,6 @@ def fake_sets(monkeypatch, rows_of: Callable[[str], list[dict]]) -> list[tuple]:
     def find(source):
         return Found(commit_of(source["hub"], source.get("revision") or "main"), is_cached=False)
 
-    monkeypatch.setattr("smf.streams.hub_sets.find_on_hub", find)
+    monkeypatch.setattr("smf.rows.hub_sets.find_on_hub", find)
     monkeypatch.setattr(datasets, "load_dataset_builder", load)
     return asked

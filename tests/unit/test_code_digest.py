@@ -134,7 +134,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule():
 @pytest.mark.parametrize(
     ("name", "inside", "outside"),
     [
-        ("prepare_data", {"streams/world", "streams/question_sets"}, {"models/memory_model", "training/loop"}),
+        ("prepare_data", {"data/world", "data/question_sets"}, {"models/memory_model", "training/loop"}),
         ("draw_stream", {"streams/facts"}, {"models/memory_model", "training/loop"}),
         (
             "base_model",

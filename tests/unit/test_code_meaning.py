@@ -20,7 +20,7 @@ from typing import Literal
 
 from smf.errors import DataError, refuse
 from smf.logs import progress
-from smf.streams.rows import read_rows
+from smf.rows.sources import read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ DEEDS = {
     "a text that is no message": ('read_rows("train")', 'read_rows("test")'),
     "a text that is returned": ('f"total: {value}"', 'f"sum: {value}"'),
     "what a text fills in": ("total: {value}", "total: {value:.3f}"),
-    "where a name comes from": ("from smf.streams.rows import", "from smf.streams.own_rows import"),
+    "where a name comes from": ("from smf.rows.sources import", "from smf.rows.own_sources import"),
     "a keyword-only argument": ("*, name", "name"),
 }
 
@@ -246,7 +246,7 @@ def test_what_is_left_out_is_used_in_no_way_that_could_change_a_result(path):
                 "not_written",
             }
         elif module == "files/package":
-            assert name in ("models/remote_code", "stages/model_asking", "stages/given_files")  # to find files
+            assert name in ("models/remote_code", "teaching/model_asking", "teaching/given_files")  # to find files
         else:
             assert (name, module) == ("patches/held", "files/seals")  # to find a patch's seal; no rule runs it
 

@@ -5,16 +5,17 @@ import logging
 
 import pytest
 
+from smf.data import fact_sets, texts
+from smf.data import held_out_sets as held_out
+from smf.data.collection import prepare_collection
+from smf.data.fact_sets import read_fact_set
+from smf.data.formats import FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
+from smf.data.held_out_sets import read_held_out
+from smf.data.texts import read_text
 from smf.errors import ConfigError, DataError
-from smf.streams import fact_sets, held_out, texts
-from smf.streams.collection import prepare_collection
 from smf.streams.examples import Example
-from smf.streams.fact_sets import read_fact_set
 from smf.streams.facts import question_prompt, read_facts
-from smf.streams.formats import FACT_FORMATS, PROBE_KINDS, TEXT_FORMATS, probe_kind
-from smf.streams.held_out import read_held_out
 from smf.streams.neighbours import with_neighbours
-from smf.streams.texts import read_text
 from tests.unit.data_hub import fake_sets
 
 TRIVIA = [

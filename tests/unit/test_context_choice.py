@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
+from smf.data.questions import Pair, question_fact
 from smf.stages.prepare import write_stream
 from smf.streams.asking import solved_examples
-from smf.streams.contexts import behind_examples, behind_text, contrast_behind_examples
 from smf.streams.examples import Example, write_corpus
 from smf.streams.facts import question_prompt, read_facts, write_facts
-from smf.streams.questions import Pair, question_fact
+from smf.wordings.contexts import behind_examples, behind_text, contrast_behind_examples
 from tests.helpers import FACTS, tokenizer
 
 FACT = question_fact(Pair(3, "Which river flows through Velburg", ("Ostra",)), "trivia")

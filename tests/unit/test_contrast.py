@@ -14,15 +14,15 @@ from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCoun
 from smf.selection.joined import joined, read_background
 from smf.selection.trust_region import TrustRegion
 from smf.stages.contrast import count_contrast, even_batches, write_contrast_counts
-from smf.stages.lessons import BEST_ARM, Lessons, check
 from smf.stages.prepare import prepare_data
-from smf.stages.teach import teach
 from smf.streams.contrast import set_aside, swap, texts_beside
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact, read_facts
-from smf.streams.lesson_wordings import lesson_fact
 from smf.streams.other_subjects import OTHER_SUBJECTS, num_nameless, swapped_texts
+from smf.teaching.lessons import BEST_ARM, Lessons, check
+from smf.teaching.teach import teach
+from smf.wordings.lesson_wordings import lesson_fact
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,

@@ -10,14 +10,14 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from smf.data.documents import read_documents
+from smf.data.own_facts import read_own_facts
 from smf.errors import DataError
 from smf.evaluation.documents import READERS
 from smf.files.artifacts import read_jsonl
-from smf.stages.given_files import kind_of, read_user_facts
-from smf.streams.documents import read_documents
-from smf.streams.files import read_file
-from smf.streams.own_facts import read_own_facts
-from smf.streams.rows import read_rows
+from smf.rows.files import read_file
+from smf.rows.sources import read_rows
+from smf.teaching.given_files import kind_of, read_user_facts
 
 FACTS = [
     {

@@ -12,9 +12,9 @@ from smf.errors import CheckpointError, DataError
 from smf.evaluation.named_model import NamedModel
 from smf.models.checkpoint import load_model, load_tokenizer, save_checkpoint
 from smf.models.vocabulary import require_fast
-from smf.stages.ask import ask
 from smf.streams.fact_batches import require_fit
 from smf.streams.facts import Fact
+from smf.teaching.ask import ask
 from tests.helpers import FACTS, base_model, encoded_text, logits, memory_model, same_bytes, tokenizer
 
 SIZE = 300

@@ -21,9 +21,9 @@ from smf.models.checkpoint import load_model, load_tokenizer, model_hash, save_c
 from smf.patches.apply import revert
 from smf.patches.patch import read_patch, write_patch
 from smf.selection.background import BackgroundCounts
-from smf.stages.ask import answer, ask
 from smf.stages.learn import Learning, Run, learn
 from smf.streams.facts import write_facts
+from smf.teaching.ask import answer, ask
 from smf.training.learn import StreamSettings
 from smf.training.stream import learn_stream
 from tests.helpers import (

@@ -150,7 +150,7 @@ def write_presets_sets(folder: Path):
 READ = """
 import json, sys
 from smf.errors import SmfError
-from smf.streams.rows import at_commits, read_rows
+from smf.rows.sources import at_commits, read_rows
 found = {}
 for name, source in json.loads(sys.argv[1]).items():
     source = {"hub_config": None, "split": "train", "file": None, **source}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from smf.data.known_rows import held_out_files, known_neighbours
 from smf.errors import ConfigError
 from smf.evaluation.documents import fact_documents
 from smf.evaluation.held_out import held_out_task
@@ -18,7 +19,6 @@ from smf.stages.evaluate import evaluate_held_out
 from smf.stages.known import ask_base
 from smf.streams.asking import Asking
 from smf.streams.facts import read_facts, write_facts
-from smf.streams.known_rows import held_out_files, known_neighbours
 from tests.helpers import FACTS, base_model, tokenizer
 
 ROWS = [

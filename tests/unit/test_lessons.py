@@ -6,21 +6,21 @@ import dataclasses
 import pytest
 
 from smf import cli
+from smf.data.own_facts import read_own_facts
 from smf.files.artifacts import write_jsonl
-from smf.stages.ask import Reply, continuation
-from smf.stages.given_files import OWN_TEXT, read_user_texts
-from smf.stages.knowledge import Neighbour, Wordings, known_wordings
-from smf.stages.lesson_paraphrases import Paraphrased, paraphrased
-from smf.stages.taught import Taught, TaughtFact, taught_text
 from smf.streams.asking import PLAIN, Asking, solved_examples
 from smf.streams.batches import IGNORED
 from smf.streams.examples import Example
 from smf.streams.fact_batches import encode_fact
 from smf.streams.facts import Fact, question_prompt
-from smf.streams.lesson_neighbours import neighbour_prompts
-from smf.streams.lesson_wordings import lesson_contexts, lesson_fact, with_paraphrases
-from smf.streams.own_facts import read_own_facts
+from smf.teaching.ask import Reply, continuation
+from smf.teaching.given_files import OWN_TEXT, read_user_texts
+from smf.teaching.knowledge import Neighbour, Wordings, known_wordings
+from smf.teaching.lesson_neighbours import neighbour_prompts
+from smf.teaching.lesson_paraphrases import Paraphrased, paraphrased
+from smf.teaching.taught import Taught, TaughtFact, taught_text
 from smf.training.stream import learn_stream
+from smf.wordings.lesson_wordings import lesson_contexts, lesson_fact, with_paraphrases
 from tests.helpers import FACTS, memory_model, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
@@ -129,7 +129,7 @@ def replies(monkeypatch):
         def sample(model, tokenizer, prompts, settings, seed):
             return [texts[place % len(texts)] for place in range(len(prompts))]
 
-        monkeypatch.setattr("smf.streams.paraphrases._sample", sample)
+        monkeypatch.setattr("smf.wordings.paraphrases._sample", sample)
 
     return say
 
@@ -173,7 +173,7 @@ def teach(results, tmp_path):
 
 
 def test_a_model_without_a_chat_template_is_not_asked_for_paraphrases(teach, monkeypatch, capsys):
-    monkeypatch.setattr("smf.stages.teach.load_model", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("smf.teaching.teach.load_model", lambda *_, **__: pytest.fail("work began"))
     assert teach("--paraphrase") == 1
     said = capsys.readouterr().err
     assert "--paraphrase asks the model to word the facts, but the tokenizer of" in said
@@ -184,8 +184,8 @@ def test_ctrl_c_while_the_model_words_the_facts_leaves_nothing_behind(teach, tmp
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("smf.stages.lessons.load_tokenizer", lambda _: with_template())
-    monkeypatch.setattr("smf.streams.paraphrases._sample", interrupted)
+    monkeypatch.setattr("smf.teaching.lessons.load_tokenizer", lambda _: with_template())
+    monkeypatch.setattr("smf.wordings.paraphrases._sample", interrupted)
     assert teach("--paraphrase", "2") == 130
     assert capsys.readouterr().err.splitlines()[-1] == "stopped by Ctrl-C"
     assert [path.name for path in tmp_path.iterdir()] == ["own.jsonl"]
@@ -207,8 +207,8 @@ def test_the_number_of_paraphrases_is_four_unless_it_is_given(teach, monkeypatch
         asked.append(number)
         return list(facts), Paraphrased(number, 0, {})
 
-    monkeypatch.setattr("smf.stages.lessons.load_tokenizer", lambda _: with_template())
-    monkeypatch.setattr("smf.stages.teach.paraphrased", none_found)
+    monkeypatch.setattr("smf.teaching.lessons.load_tokenizer", lambda _: with_template())
+    monkeypatch.setattr("smf.teaching.teach.paraphrased", none_found)
     teach("--paraphrase", "--dry-run")
     assert asked == []
     teach("--paraphrase")
@@ -222,7 +222,7 @@ def test_some_wordings_are_taught_behind_other_text(teach, monkeypatch):
         taught.extend(facts)
         return learn_stream(method, tokenizer, facts, *rest, **options)
 
-    monkeypatch.setattr("smf.stages.teach.learn_stream", seen)
+    monkeypatch.setattr("smf.teaching.teach.learn_stream", seen)
     teach("--steps", "2")
     contexts = taught[0].contexts
     assert sum(map(bool, contexts)) == 3  # of six frames; the question stands alone

@@ -10,9 +10,9 @@ from smf.evaluation.language_model import LanguageModel
 from smf.files.artifacts import read_json, read_jsonl, write_json
 from smf.models.checkpoint import save_checkpoint
 from smf.models.memory_model import MemoryForCausalLM
-from smf.stages.ask import continuation, quiz
-from smf.stages.model_asking import KNOWLEDGE, right_by_format, write_format
 from smf.streams.asking import PLAIN, SOLVED, Asking, solved_examples
+from smf.teaching.ask import continuation, quiz
+from smf.teaching.model_asking import KNOWLEDGE, right_by_format, write_format
 from tests.helpers import FACTS, base_model, fact, memory_model, tokenizer
 from tests.tokenizer_families import FAMILIES
 from tests.unit.test_asking import TEMPLATES, chatty, ids_of
@@ -77,7 +77,8 @@ def test_a_format_that_the_model_cannot_be_asked_in_is_refused(model, capsys, fo
 def test_teach_asks_questions_in_the_format_and_completes_prompts_as_they_are(monkeypatch):
     prompts = []
     monkeypatch.setattr(
-        "smf.stages.ask.continuation", lambda model, its, prompt, number, how: prompts.append((prompt, how)) or " Ostry"
+        "smf.teaching.ask.continuation",
+        lambda model, its, prompt, number, how: prompts.append((prompt, how)) or " Ostry",
     )
     few = Asking("few_shot")
     no_question = type(FACTS[0])(**{**vars(FACTS[1]), "question": ""})
@@ -155,7 +156,7 @@ def test_the_format_with_the_most_right_answers_is_kept_and_the_first_of_equal_o
 
 
 def test_retrofit_says_what_it_found_and_ask_and_teach_follow_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("smf.stages.retrofit_folder.right_by_format", lambda *_: {"plain": 2, "few_shot": 15})
+    monkeypatch.setattr("smf.teaching.retrofit_folder.right_by_format", lambda *_: {"plain": 2, "few_shot": 15})
     save_checkpoint(base_model(), tokenizer(), tmp_path / "base")
     (tmp_path / "text.txt").write_text("Mara lives in Ostry.\nIna lives in Melvik.\n")
     out = tmp_path / "new"
@@ -165,7 +166,7 @@ def test_retrofit_says_what_it_found_and_ask_and_teach_follow_it(tmp_path, monke
     assert "of 22 questions of general knowledge it answers 2 asked plain, 15 asked few_shot; `smf ask` and" in said
     assert "ask it few_shot\n" in said
     asked = []
-    monkeypatch.setattr("smf.stages.ask.continuation", lambda *given: asked.append(given[2]) or " Ostry")
+    monkeypatch.setattr("smf.teaching.ask.continuation", lambda *given: asked.append(given[2]) or " Ostry")
     (tmp_path / "facts.jsonl").write_text(
         json.dumps({"prompts": ["Ann is in"], "question": "where is Ann", "answers": ["Ostry"]}) + "\n"
     )

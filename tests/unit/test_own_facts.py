@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from smf.data.documents import read_documents
+from smf.data.own_facts import read_own_facts
 from smf.errors import DataError
-from smf.streams.documents import read_documents
 from smf.streams.fact_batches import encode_fact
 from smf.streams.facts import draw_stream, full_stop
-from smf.streams.own_facts import read_own_facts
-from smf.streams.passages import passages, sentences
+from smf.wordings.passages import passages, sentences
 from tests.helpers import tokenizer
 
 FACT = {

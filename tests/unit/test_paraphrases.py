@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
+from smf.data.questions import Pair, question_fact
 from smf.errors import ConfigError, DataError
 from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.stages.paraphrase import write_paraphrases
-from smf.streams import paraphrases
 from smf.streams.facts import Fact, write_facts
-from smf.streams.paraphrase_prompts import (
+from smf.wordings import paraphrases
+from smf.wordings.paraphrase_prompts import (
     FACT_PROMPT,
     FACT_STYLES,
     PASSAGE_PROMPT,
@@ -20,8 +21,7 @@ from smf.streams.paraphrase_prompts import (
     paraphrase_prompt,
     reason_against,
 )
-from smf.streams.paraphrases import ParaphraseSettings, paraphrase
-from smf.streams.questions import Pair, question_fact
+from smf.wordings.paraphrases import ParaphraseSettings, paraphrase
 from tests.helpers import FACTS, base_model, tokenizer
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>"

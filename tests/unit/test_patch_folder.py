@@ -24,9 +24,9 @@ from smf.patches.held import VERSION, held_by
 from smf.patches.patch import read_patch, write_patch
 from smf.patches.stack import stack
 from smf.selection.background import BackgroundCounts
-from smf.stages.given_files import kind_of
-from smf.stages.lessons import BEST_ARM
 from smf.streams.facts import write_facts
+from smf.teaching.given_files import kind_of
+from smf.teaching.lessons import BEST_ARM
 from tests.helpers import FACTS, background_counts, memory_model, same_bytes, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
@@ -311,7 +311,7 @@ def test_forgetting_keeps_what_the_file_says_of_how_it_was_made(results, patches
 def test_a_late_fact_that_cannot_be_taught_is_refused_before_anything_is_learned(
     results, tmp_path, capsys, monkeypatch, change, message
 ):
-    monkeypatch.setattr("smf.stages.teach.load_model", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("smf.teaching.teach.load_model", lambda *_, **__: pytest.fail("work began"))
     good = {"fact_id": "first", "statements": ["Mara is in Ostry."], "answers": ["Ostry"], "question": "where is Mara"}
     bad = {**good, "fact_id": "last", "prompts": ["Ina is in"], "question": "where is Ina", **change}
     rows = [json.dumps(row) for row in (good, bad)]

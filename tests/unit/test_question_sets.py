@@ -6,10 +6,10 @@ from dataclasses import replace
 import datasets
 import pytest
 
+from smf.data.question_sets import MAX_ANSWER_CHARACTERS, MAX_QUESTION_CHARACTERS, prepare_question_sets
 from smf.errors import ConfigError, DataError
 from smf.streams.facts import question_prompt
-from smf.streams.question_sets import MAX_ANSWER_CHARACTERS, MAX_QUESTION_CHARACTERS, prepare_question_sets
-from smf.streams.wordings import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
+from smf.wordings.sentences import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
 from tests.unit.data_hub import fake_sets
 
 KNOWN = [{"question": f"who wrote book number {n}", "answer": [f"Author {n}", f"Writer {n}"]} for n in range(12)]

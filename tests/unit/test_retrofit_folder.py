@@ -11,11 +11,11 @@ from smf.files.artifacts import read_json, sha256, write_jsonl
 from smf.files.model_folder import COUNTS_FILE
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.selection.background import BackgroundCounts, count_background
-from smf.stages.given_files import read_user_texts
-from smf.stages.retrofit_folder import OWN_TEXT, Retrofit, retrofit_folder
 from smf.streams.background_texts import text_batches
 from smf.streams.batches import collate, encode
 from smf.streams.examples import Example
+from smf.teaching.given_files import read_user_texts
+from smf.teaching.retrofit_folder import OWN_TEXT, Retrofit, retrofit_folder
 from tests.helpers import FAMILIES, MAX_LENGTH, base_model, logits, memory_model, same_bytes, tokenizer
 
 TEXTS = [
@@ -148,7 +148,7 @@ def test_an_interrupt_leaves_nothing_behind(base, tmp_path, monkeypatch, capsys,
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"smf.stages.retrofit_folder.{when}", interrupt)
+    monkeypatch.setattr(f"smf.teaching.retrofit_folder.{when}", interrupt)
     assert command(tmp_path) == 130
     assert not list((tmp_path / "new").iterdir())
     assert "stopped by Ctrl-C\n" in capsys.readouterr().err

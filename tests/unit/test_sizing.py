@@ -9,12 +9,14 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from smf.config.experiment import Experiment
+from smf.data.questions import question_fact, trivia_pair
 from smf.errors import ConfigError
 from smf.files.model_shape import FAMILIES, BaseShape, MemoryShape
 from smf.memory import product_keys
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds
 from smf.plan import main
+from smf.rows.sources import Row
 from smf.sizing import activations
 from smf.sizing import peak_memory as memory
 from smf.sizing.activations import Texts
@@ -22,8 +24,6 @@ from smf.sizing.jobs import jobs, remedy
 from smf.sizing.work import Work
 from smf.stages.plan import describe_plan, device_memory
 from smf.streams.batches import Batch
-from smf.streams.questions import question_fact, trivia_pair
-from smf.streams.rows import Row
 from smf.training.heal import HealingSettings, heal
 from tests.helpers import base_model, encoded_text, memory_model, start_method, typed_settings
 from tests.unit.test_experiment import collection, tiny

@@ -8,19 +8,19 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
+from smf.data.prepared import known_examples, prepare_world
+from smf.data.world import build_world, new_facts
+from smf.data.world_text import activity_items
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
-from smf.streams import wordings
 from smf.streams.asking import PLAIN, Asking, solved_examples
 from smf.streams.batches import IGNORED, batches, collate, encode
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact, draw_stream, question_prompt, read_facts, write_facts
-from smf.streams.prepared import known_examples, prepare_world
 from smf.streams.tokens import start_of_text
-from smf.streams.world import build_world, new_facts
-from smf.streams.world_text import activity_items
 from smf.training.learn import StreamSettings, learn_with
+from smf.wordings import sentences as wordings
 from tests.helpers import BACKGROUND, FACTS, base_model, encoded_text, tokenizer, tokenizer_with_bos
 
 SIZES = {"num_old_people": 12, "num_new_people": 5, "num_values": 6, "num_activities": 4, "seed": 3}

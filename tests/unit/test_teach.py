@@ -13,11 +13,11 @@ from smf.errors import DataError
 from smf.files.artifacts import write_jsonl
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.patches.patch import read_patch
-from smf.stages.ask import Reply, quiz
-from smf.stages.keeping import keep, reserved
-from smf.stages.lessons import Lessons
-from smf.stages.taught import TaughtFact, why_unknown
-from smf.stages.teach import teach as taught_by
+from smf.teaching.ask import Reply, quiz
+from smf.teaching.keeping import keep, reserved
+from smf.teaching.lessons import Lessons
+from smf.teaching.taught import TaughtFact, why_unknown
+from smf.teaching.teach import teach as taught_by
 from tests.helpers import FACTS, base_model, fact, same_bytes, save_checkpoint, tokenizer, write_results
 from tests.workflow.runs import ROOT
 
@@ -70,7 +70,7 @@ def run(*arguments):
     ],
 )
 def test_known_means_that_what_ask_prints_is_an_accepted_answer(monkeypatch, said, answers, right):
-    monkeypatch.setattr("smf.stages.ask.continuation", lambda *_: said)
+    monkeypatch.setattr("smf.teaching.ask.continuation", lambda *_: said)
     asked = [fact("Ann", answers[0])]
     asked = [type(each)(**{**vars(each), "answers": tuple(answers)}) for each in asked]
     ((reply,),) = quiz(None, None, asked, 8)
@@ -141,7 +141,7 @@ def test_with_updates_allowed_the_later_answer_is_given_in_both_orders(teach, re
 
 
 def test_a_dry_run_checks_and_asks_and_writes_nothing(teach, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("smf.stages.teach.learn_stream", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("smf.teaching.teach.learn_stream", lambda *_, **__: pytest.fail("work began"))
     assert teach([own("Ostry", fact_id="ann", statements=["Ostry is where Ann is."])], "--dry-run", "--steps", 7) == 0
     said = capsys.readouterr().out
     assert "not known  ann: 7 prompts and 1 whole texts to learn" in said
@@ -163,7 +163,7 @@ def test_a_patch_is_written_before_anything_is_said_of_it(teach, tmp_path, monke
         asked.append(True)
         return quiz(*arguments)
 
-    monkeypatch.setattr("smf.stages.teach.quiz", quiz_once)
+    monkeypatch.setattr("smf.teaching.teach.quiz", quiz_once)
     with pytest.raises(RuntimeError, match="the second time") as error:
         teach([own("Ostry")], "--steps", 2)
     assert error.value.__notes__ == [f"{tmp_path / 'p.safetensors'} was written"]
@@ -291,7 +291,7 @@ def test_two_processes_do_not_teach_into_one_patch(teach, tmp_path, capsys):
 
 def test_a_place_is_free_again_when_the_process_that_kept_it_is_killed(tmp_path):
     hold = (
-        "import sys, time; from smf.stages.keeping import reserved\n"
+        "import sys, time; from smf.teaching.keeping import reserved\n"
         "with reserved(sys.argv[1]): print('held', flush=True); time.sleep(600)"
     )
     place = tmp_path / "p.safetensors"

@@ -17,12 +17,12 @@ from smf.evaluation.likelihoods import LogLikelihood
 from smf.evaluation.named_model import NamedModel, open_models_as_ours
 from smf.evaluation.recall import recall
 from smf.models.checkpoint import load_tokenizer, save_checkpoint
-from smf.stages.ask import ask
 from smf.streams.batches import IGNORED, encode
 from smf.streams.examples import Example
 from smf.streams.fact_batches import encode_fact
 from smf.streams.facts import Fact
 from smf.streams.tokens import chat_ids, split_ids, start_of_text, token_ids
+from smf.teaching.ask import ask
 from tests.helpers import base_model, memory_model
 from tests.tokenizer_families import FAMILIES
 

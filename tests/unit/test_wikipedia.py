@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from smf.data import wikipedia
+from smf.data.documents import read_simpleqa_documents
 from smf.errors import DataError
-from smf.streams import wikipedia
-from smf.streams.documents import read_simpleqa_documents
 
 ARTICLES = {
     "Frank Award": "The award is given yearly.\nIn 2010 it went to Michio Sugeno.\n\nHistory\nIt began in 2006.",

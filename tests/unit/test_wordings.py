@@ -5,15 +5,15 @@ import random
 
 import pytest
 
+from smf.data.questions import Pair, question_fact
 from smf.errors import ConfigError, DataError
 from smf.stages.prepare import write_stream
 from smf.streams.facts import Fact, read_facts, write_facts
 from smf.streams.normalize import holds_answer, normalize_answer
-from smf.streams.passage_templates import passage_wordings
-from smf.streams.passages import sentences
-from smf.streams.questions import Pair, question_fact
-from smf.streams.rewording import reworded
-from smf.streams.templates import OPENINGS, QUESTION_FORMS, taught_by_its_question, template_wordings
+from smf.wordings.passage_templates import passage_wordings
+from smf.wordings.passages import sentences
+from smf.wordings.rewording import reworded
+from smf.wordings.templates import OPENINGS, QUESTION_FORMS, taught_by_its_question, template_wordings
 from tests.helpers import FACTS, tokenizer
 
 QUESTION_FACT = question_fact(Pair(3, "Which river flows through Velburg", ("Ostra", "River Ostra")), "trivia")

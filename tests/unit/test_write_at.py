@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from tokenizers import normalizers
 
 from smf.analysis.core_sets.alone import Alone, AloneSettings
+from smf.data.questions import Pair, question_fact
 from smf.errors import DataError
 from smf.memory import record_slot_reads
 from smf.streams.batches import collate
 from smf.streams.fact_batches import encode_fact, facts_batch
 from smf.streams.facts import Fact, full_stop
 from smf.streams.places import longest_shared, occurrences, placed_words
-from smf.streams.questions import Pair, question_fact
 from smf.streams.write_places import log_write_places, write_places
 from smf.training.learn import StreamSettings, learn_with
 from tests.helpers import (

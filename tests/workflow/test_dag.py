@@ -562,7 +562,7 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
         ("smf/evaluation/harness.py", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, "trial": 1, "tuning_trial": 1, **TABLES, **FRONTIER}),
-        ("smf/streams/world.py", WHOLE),
+        ("smf/data/world.py", WHOLE),
     ],
 )
 def test_an_edit_reruns_what_the_code_made_and_what_depends_on_it(replan_after, module, counts):

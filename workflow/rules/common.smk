@@ -12,8 +12,8 @@ from smf.config.experiment import Experiment
 from smf.files.digests import FileDigests
 from smf.jobs.lost import lost_files
 from smf.files.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
-from smf.streams.formats import OWN_FORMATS
-from smf.streams.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
+from smf.data.formats import OWN_FORMATS
+from smf.data.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
 from smf.jobs.user_files import UserFiles
 
 update_config(config, OVERRIDES)

@@ -1,0 +1,138 @@
+"""A closed world of invented people and scripted activities: knowledge that can be measured exactly.
+
+Everything follows from one seed. Old people are what the base model knows; facts about new people arrive in streams.
+"""
+
+import random
+from dataclasses import dataclass
+
+from smf.errors import ConfigError
+from smf.seeding import python_generator
+from smf.streams.facts import Fact
+from smf.wordings import sentences
+
+_ONSETS = "b br c ch d dr f g gr h j k kl l m n p pr qu r s sh sk st t th tr v w z".split()
+_VOWELS = "a e i o u ai ea io ou".split()
+_CODAS = "l m n r s th x nd rt sk lm ".split(" ")
+_ENDINGS = {
+    "first_name": ("a", "o", "in", "el", "is"),
+    "last_name": ("er", "ard", "ow", "man", "ley"),
+    "birth_city": ("burg", "ton", "ford", "stad", "mouth"),
+    "employer": ("tec", "corp", "soft", "dyne", "works"),
+    "school": ("dale", "crest", "gate", "minster", "bridge"),
+    "field": ("ology", "ics", "onomy", "istry", "graphy"),
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """An invented person: a unique name and one value for each relation."""
+
+    name: str
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Activity:
+    """A scripted activity: a label and its steps in their only order."""
+
+    label: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class World:
+    """People that the base model knows, people that it has never met, and activities."""
+
+    old_people: tuple[Person, ...]
+    new_people: tuple[Person, ...]
+    activities: tuple[Activity, ...]
+
+
+def build_world(*, num_old_people: int, num_new_people: int, num_values: int, num_activities: int, seed: int) -> World:
+    """Invent a world.
+
+    Args:
+        num_old_people: People whose facts the base model is pretrained on.
+        num_new_people: People whose facts only the stream tells.
+        num_values: Different values of each relation (cities, employers, …), shared by old and new people.
+        num_activities: Scripted activities.
+        seed: Everything follows from it.
+
+    Raises:
+        ConfigError: More people or activities are asked for than the name lists allow.
+    """
+    rng = python_generator(seed, "world")
+    words = _WordMaker(rng)
+    num_people = num_old_people + num_new_people
+    # Every name part is shared by several people, only the pair tells them apart: a new person's name consists of
+    # parts that the base model has met.
+    first_names = words.make("first_name", max(4, round(2 * num_people**0.5)))
+    last_names = words.make("last_name", max(8, round(4 * num_people**0.5)))
+    names = rng.sample([f"{first} {last}" for first in first_names for last in last_names], num_people)
+    values = {relation: words.make(relation, num_values) for relation in sentences.RELATIONS}
+    people = tuple(
+        Person(name, {relation: rng.choice(values[relation]) for relation in sentences.RELATIONS}) for name in names
+    )
+    return World(people[:num_old_people], people[num_old_people:], _build_activities(num_activities, rng))
+
+
+def new_facts(world: World) -> list[Fact]:
+    """The facts about new people, four a person."""
+    return [
+        Fact(
+            fact_id=f"{person.name.replace(' ', '-').lower()}-{relation}",
+            subject=person.name,
+            train_prompts=tuple(text.format(name=person.name) for text in wording.train),
+            unseen_prompts=tuple(text.format(name=person.name) for text in wording.test),
+            question=wording.question.format(name=person.name),
+            answers=(person.values[relation],),
+        )
+        for person in world.new_people
+        for relation, wording in sentences.RELATIONS.items()
+    ]
+
+
+def _build_activities(num_activities: int, rng: random.Random) -> tuple[Activity, ...]:
+    labels = [(verb, thing) for verb in sentences.ACTIVITY_VERBS for thing in sentences.ACTIVITY_THINGS]
+    if num_activities > len(labels):
+        raise ConfigError(f"data.world.num_activities is {num_activities}; at most {len(labels)} can be told apart")
+    activities = []
+    for verb, thing in rng.sample(labels, num_activities):
+        tools = rng.sample(sentences.ACTIVITY_TOOLS, sentences.NUM_STEPS)
+        actions = rng.sample(sentences.ACTIVITY_ACTIONS, sentences.NUM_STEPS)
+        steps = tuple(f"{action} the {tool}" for action, tool in zip(actions, tools, strict=True))
+        activities.append(Activity(f"{verb} a {thing}", steps))
+    return tuple(activities)
+
+
+class _WordMaker:
+    """Invents words of two syllables and a typical ending; never the same word twice."""
+
+    def __init__(self, rng: random.Random):
+        self._rng = rng
+        self._used: set[str] = set()
+
+    def make(self, kind: str, count: int) -> list[str]:
+        # Drawing until a word is new takes long where most words are taken.
+        most = len(_ONSETS) * len(_VOWELS) * len(_CODAS) * len(_ENDINGS[kind]) // 2
+        if count > most:
+            raise ConfigError(
+                f"the world asks for {count} words of kind {kind!r}, at most {most} can be invented; "
+                "lower data.world.num_values or the number of people"
+            )
+        words: list[str] = []
+        while len(words) < count:
+            word = "".join(
+                (
+                    self._rng.choice(_ONSETS),
+                    self._rng.choice(_VOWELS),
+                    self._rng.choice(_CODAS),
+                    self._rng.choice(_ENDINGS[kind]),
+                )
+            )
+            word = word if kind == "field" else word.capitalize()
+            if word.lower() not in self._used:
+                self._used.add(word.lower())
+                words.append(word)
+        return words

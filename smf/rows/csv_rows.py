@@ -1,0 +1,103 @@
+"""Rows of CSV, whose cells are texts: 007 and 1984 stay as they are written."""
+
+import csv
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from smf.errors import DataError
+from smf.files.artifacts import Columns
+from smf.rows.json_rows import Record, from_json
+
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a document is longer than the default, 131,072 characters
+
+
+def csv_rows(file: TextIO, name: str, delimiter: str | None = None) -> Iterator[Record]:
+    """The rows of CSV with a header, read as they are taken; lines without cells are left out.
+
+    Args:
+        file: Opened with ``newline=""``.
+        name: The file, for messages.
+        delimiter: Between cells; None for the comma, semicolon or tab that the header holds most often.
+
+    Raises:
+        DataError: A row has more or fewer cells than the header, or quotes are broken; names the line.
+    """
+    head = file.readline()
+    if delimiter is None:
+        delimiter = max(",;\t", key=head.count)
+    rows = csv.reader(_chain(head, file), delimiter=delimiter, skipinitialspace=True, strict=True)
+    header, end = None, 0
+    try:
+        for cells in rows:
+            line, end = end + 1, rows.line_num
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                if twice := [column for column in header if column and header.count(column) > 1]:
+                    raise DataError(f"{name}, line {line}: the column {twice[0]!r} comes twice; keep one of the two")
+                continue
+            if len(cells) != len(header):
+                raise DataError(
+                    f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)}; put a text that "
+                    f"holds {delimiter!r} in double quotes"
+                )
+            pairs = zip(header, cells, strict=True)
+            yield Record(f"line {line}", {column: cell for column, cell in pairs if column}, True)
+    except csv.Error as error:
+        raise DataError(
+            f"{name}, line {end + 1}: not valid CSV ({error}); a text with quotes is put in double quotes, and each of "
+            "its own is doubled"
+        ) from error
+
+
+def typed(record: Record, columns: Columns, optional: Columns, name: str) -> dict:
+    """The cells of a row of CSV as what their columns hold.
+
+    A column of lists holds JSON, ``["Ostry", "Ostra"]``, or one text alone; a column of objects holds JSON; a column of
+    numbers a number. A cell that is neither stays a text, for the check of the columns' types to refuse. An empty cell
+    of an optional column is left out.
+
+    Raises:
+        DataError: A cell begins like JSON and is none.
+    """
+    values = {column: cell for column, cell in record.values.items() if cell or column not in optional}
+    for column, kinds in {**columns, **optional}.items():
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        if column in values:
+            values[column] = _typed(values[column], kinds, f"{name}, {record.place}: column {column!r}")
+    return values
+
+
+def _typed(text: str, kinds: tuple[type, ...], where: str) -> object:
+    holds_lists, holds_objects = list in kinds or object in kinds, dict in kinds or object in kinds
+    if (holds_lists and text.lstrip().startswith("[")) or (holds_objects and text.lstrip().startswith("{")):
+        try:
+            return from_json(text)
+        except (ValueError, RecursionError) as error:
+            example = '["one text", "another"]' if holds_lists else '{"name": "value"}'
+            raise DataError(
+                f"{where} is no JSON ({error}); write {example}, with the cell in double quotes and each of its own "
+                "doubled"
+            ) from error
+    if str in kinds or object in kinds:
+        return text
+    if list in kinds:
+        return [text] if text else []
+    return _number(text, kinds)
+
+
+def _number(text: str, kinds: tuple[type, ...]) -> int | float | str:
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return text
+
+
+def _chain(head: str, file: TextIO) -> Iterator[str]:
+    yield head
+    yield from file

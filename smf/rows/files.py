@@ -1,0 +1,164 @@
+"""Rows of files in the containers that people have: JSON, CSV, Parquet or plain text, compressed or not."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import pyarrow
+import pyarrow.parquet
+import zstandard
+
+from smf.errors import DataError
+from smf.rows.csv_rows import csv_rows
+from smf.rows.json_rows import Record, json_rows
+
+CONTAINERS = "JSONL, JSON, CSV, TSV, Parquet, and .txt with one text a line; also as .gz, .bz2, .xz or .zst"
+
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zstd")
+_ELSEWHERE = {
+    b"PK\x03\x04": "is a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+    b"%PDF": "is a PDF; save its text",
+    b"ARROW1": "is an Arrow file; save it as Parquet",
+    b"\xff\xfe": "is UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16 text; save it as UTF-8",
+}
+
+
+def read_file(path: str | Path) -> Iterator[Record]:
+    """The rows of a file, in order, read as they are taken.
+
+    The name's ending says the container: ``.csv``, ``.tsv``, ``.parquet``, ``.txt`` (a row a line, in the column
+    ``text``); everything else is JSON, one object a line or in an array. What is compressed is seen from the content.
+    Cells of CSV are texts; an empty one is left out of its row.
+
+    Raises:
+        DataError: The file is missing or damaged, or is in another container; names the file and what to do.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"cannot read {path}: it is a folder; name one of its files")
+    try:
+        with open(path, "rb") as file:
+            yield from read_rows_of(file, path.name, str(path))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}{_undecodable_line(path)} is not UTF-8 text ({error}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def read_rows_of(file: BinaryIO, file_name: str, name: str) -> Iterator[Record]:
+    """The rows of an open file, see :func:`read_file`.
+
+    Args:
+        file: Open at its beginning, and seekable.
+        file_name: Whose ending says the container.
+        name: What messages call it.
+
+    Raises:
+        DataError: As :func:`read_file`.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    head = file.read(8)
+    file.seek(0)
+    for magic, why in _ELSEWHERE.items():
+        if head.startswith(magic):
+            raise DataError(f"{name} {why}. What is read: {CONTAINERS}")
+    if head.startswith(b"PAR1"):
+        yield from _parquet_rows(file, name)
+        return
+    ending = _ending(file_name)
+    if ending == ".parquet":
+        raise DataError(f"{name} is not Parquet, though it is called so; copy or write it again")
+    reader: Callable[[TextIO, str], Iterator[Record]] = _READERS.get(ending, json_rows)
+    try:
+        # Line ends stay as they are for CSV, whose cells may hold some.
+        newline = "" if reader is csv_rows else None
+        with io.TextIOWrapper(_plain(file, head), encoding="utf-8-sig", newline=newline) as text:
+            yield from reader(text, name)
+    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+        raise DataError(f"{name} is compressed, and damaged or cut off ({error}); copy or write it again") from error
+
+
+def _plain(file: BinaryIO, head: bytes) -> BinaryIO:
+    """A file's content without its compression, whatever its name."""
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.open(file)
+    if head.startswith(b"BZh"):
+        return bz2.open(file)
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return lzma.open(file)
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return io.BufferedReader(_Zstandard(file))
+    return file
+
+
+class _Zstandard(io.RawIOBase):
+    """All frames of a file, one after the other; zstandard's own reader ends at the first, and where a file is cut."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun, self._left, self._content = False, b"", memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        while not self._content:
+            packed = self._left or self._file.read(1 << 17)
+            if not packed:
+                if self._begun:
+                    raise EOFError("it ends in the middle of a frame")
+                return 0
+            self._content = memoryview(self._frame.decompress(packed))
+            self._begun, self._left = True, b""
+            if self._frame.eof:
+                self._left = self._frame.unused_data
+                self._frame, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
+        size = min(len(buffer), len(self._content))
+        buffer[:size], self._content = self._content[:size], self._content[size:]
+        return size
+
+
+def _ending(file_name: str) -> str:
+    path = Path(file_name.lower())
+    return path.with_suffix("").suffix if path.suffix in _COMPRESSED else path.suffix
+
+
+def _text_rows(file: TextIO, name: str) -> Iterator[Record]:
+    for number, line in enumerate(file, start=1):
+        yield Record(f"line {number}", {"text": line.removesuffix("\n")})
+
+
+def _tab_rows(file: TextIO, name: str) -> Iterator[Record]:
+    return csv_rows(file, name, delimiter="\t")
+
+
+def _parquet_rows(file: BinaryIO, name: str) -> Iterator[Record]:
+    number = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=1000):
+            for values in batch.to_pylist():
+                number += 1
+                yield Record(f"row {number}", values)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{name} is damaged Parquet ({error}); copy or write it again") from error
+
+
+_READERS = {".csv": csv_rows, ".tsv": _tab_rows, ".txt": _text_rows}
+
+
+def _undecodable_line(path: Path) -> str:
+    """Which line of a file is not UTF-8, for a message; "" where the file is compressed."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return f", line {number}," if number > 1 or line[:1] < b"\x80" else ""
+    return ""

@@ -1,0 +1,188 @@
+"""Asking a model, in one way: for `smf ask`, and for what `smf teach` says of each fact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
+
+from smf.errors import DataError, refuse
+from smf.evaluation.answers import extract_answer
+from smf.evaluation.documents import score_generation
+from smf.evaluation.language_model import StopStrings
+from smf.logs import progress
+from smf.models.checkpoint import load_model, load_tokenizer
+from smf.patches.apply import apply, revert
+from smf.patches.contradictions import warn_of_contradictions
+from smf.patches.held import held_by
+from smf.patches.patch import read_patch, require_base
+from smf.streams.asking import PLAIN, Asking
+from smf.streams.facts import Fact
+from smf.streams.normalize import bare_question
+from smf.streams.sayable import answer_tokens
+from smf.streams.tokens import token_ids
+from smf.teaching.model_asking import ChosenFormat, model_asking
+
+MOST_NEW_TOKENS = 32
+"""An answer is cut behind so many tokens."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said.
+
+    Attributes:
+        asked: The question, or the prompt that was to be completed.
+        is_question: Which of the two it is.
+        said: The answer.
+        right: Whether it is an accepted one, as the held-out questions are scored (exact match).
+    """
+
+    asked: str
+    is_question: bool
+    said: str
+    right: bool
+
+
+def ask(
+    folder: str | Path,
+    patch_paths: Sequence[str | Path],
+    question: str,
+    *,
+    max_new_tokens: int = MOST_NEW_TOKENS,
+    device: str = "cpu",
+    prompt_format: ChosenFormat = "auto",
+) -> str:
+    """A model's answer to a question, with patches on it or without.
+
+    Raises:
+        CheckpointError: The model is damaged, or a patch is of another base.
+        DataError: There is no question, or a patch is on the model already.
+        ConfigError: ``max_new_tokens`` or the device is none, or there is no chat template to ask in.
+    """
+    if not bare_question(question):
+        raise DataError("the question is empty; write it behind the model and its patches, in quotes")
+    if question.endswith(".safetensors"):
+        raise DataError(f"the question is {question!r}, a file; patches come before the question")
+    require_new_tokens(max_new_tokens)
+    held = held_by(folder) if patch_paths else None
+    new = [read_patch(path) for path in patch_paths]
+    for path, patch in zip(patch_paths, new, strict=True):
+        require_base(patch, held.base_hash, path, folder)
+    model, tokenizer = load_model(folder, device), load_tokenizer(folder)
+    asking = model_asking(folder, tokenizer, prompt_format)
+    if new:
+        old = [read_patch(path) for path in held.paths]
+        names = [*held.paths, *patch_paths]
+        warn_of_contradictions([*old, *new], names)
+        if old:
+            revert(model, old)
+        apply(model, [*old, *new], names)
+    return answer(model, tokenizer, question, asking, max_new_tokens)
+
+
+def answer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    asking: Asking = PLAIN,
+    max_new_tokens: int = MOST_NEW_TOKENS,
+) -> str:
+    """A model's answer to a question, decoded greedily and cut at the first line break.
+
+    Args:
+        model: In evaluation mode, on any device.
+        tokenizer: Its tokenizer.
+        question: With or without a question mark.
+        asking: How it is asked; plainly by default. A model that was trained elsewhere may want
+            ``Asking("few_shot")`` or ``Asking("chat", tokenizer)``.
+        max_new_tokens: Longest answer, in tokens.
+
+    Example:
+        >>> isinstance(answer(model, tokenizer, "in which city was Joel Quint born", max_new_tokens=4), str)
+        True
+    """
+    return extract_answer(continuation(model, tokenizer, asking.prompt(question), max_new_tokens, asking))
+
+
+@torch.no_grad()
+def continuation(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    max_new_tokens: int = MOST_NEW_TOKENS,
+    asking: Asking = PLAIN,
+) -> str:
+    """How a model goes on with a prompt, greedily, until it ends the text, or the answer to a question so asked."""
+    # One by one: in a batch the last digits, and with them a close decision, could be others than those of `smf ask`.
+    written = asking.written.get(prompt)
+    ids = torch.tensor([written] if written else token_ids(tokenizer, [prompt]), device=model.device)
+    stops = [] if asking.stop is None else [StopStrings(tokenizer, [asking.stop], ids.shape[1])]
+    said = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=[tokenizer.eos_token_id, *asking.end_ids],
+        stopping_criteria=StoppingCriteriaList(stops),
+    )
+    return tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def quiz(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Fact],
+    max_new_tokens: int,
+    asking: Asking = PLAIN,
+) -> list[tuple[Reply, ...]]:
+    """What a model says to each fact's question, or, where it has none, to its unseen prompts.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: The model's.
+        facts: The facts.
+        max_new_tokens: Longest answer.
+        asking: How questions are asked; prompts are completed as they are.
+
+    Returns:
+        The replies of each fact; none for a fact that nothing asks for.
+    """
+    found = []
+    for fact in progress(facts, "asking"):
+        replies = []
+        for asked in (fact.question,) if fact.question else fact.unseen_prompts:
+            prompt, how = (asking.prompt(asked), asking) if fact.question else (asked, PLAIN)
+            text = continuation(model, tokenizer, prompt, max_new_tokens, how)
+            right = bool(score_generation({"answer": list(fact.answers)}, [text])["em"])
+            replies.append(Reply(asked, bool(fact.question), extract_answer(text), right))
+        found.append(tuple(replies))
+    return found
+
+
+def require_new_tokens(number: int) -> None:
+    """Refuse an answer of no tokens.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if number < 1:
+        refuse("max_new_tokens", number, "1 token at least")
+
+
+def require_short_answers(tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_new_tokens: int) -> None:
+    """Refuse a fact that could never be answered, because its answer is longer than what is generated.
+
+    Raises:
+        DataError: There is one; names it and the remedy.
+    """
+    for fact in facts:
+        if fact.question or fact.unseen_prompts:
+            [length] = answer_tokens(tokenizer, fact.answers[:1])
+            if length > max_new_tokens:
+                raise DataError(
+                    f"fact {fact.fact_id!r}: its answer {fact.answers[0][:60]!r} has {length} tokens, but an answer is "
+                    f"cut behind {max_new_tokens}; shorten it, or raise --max-new-tokens"
+                )
