@@ -75,7 +75,7 @@ def retrofit(
     The new model answers as the old one does, bit for bit, and needs no healing.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    from smf.stages.retrofit_folder import Retrofit, retrofit_folder, retrofitted_text
+    from smf.teaching.retrofit_folder import Retrofit, retrofit_folder, retrofitted_text
 
     chosen = given(text=text, layers=layers or None, num_keys=num_keys, dtype=dtype, device=device)
     done = retrofit_folder(model, out, Retrofit(**chosen))
@@ -160,12 +160,12 @@ def teach(
     patch holds the facts taught so far; after a kill the same command goes on.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from smf.data.known_rows import held_out_files
     from smf.files.model_folder import COUNTS_FILE
-    from smf.stages.lessons import BEST_ARM, Lessons
-    from smf.stages.taught import preview_text, taught_text
-    from smf.stages.teach import preview
-    from smf.stages.teach import teach as taught_by
-    from smf.streams.known_rows import held_out_files
+    from smf.teaching.lessons import BEST_ARM, Lessons
+    from smf.teaching.taught import preview_text, taught_text
+    from smf.teaching.teach import preview
+    from smf.teaching.teach import teach as taught_by
 
     around, own_counts = model.resolve().parent, model / COUNTS_FILE
     lessons = given(
@@ -210,7 +210,7 @@ def ask(
 
     It answers greedily. The model's folder stays as it is.
     """
-    from smf.stages.ask import ask
+    from smf.teaching.ask import ask
 
     *patches, question = words
     limit = given(max_new_tokens=max_new_tokens)

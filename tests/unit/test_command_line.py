@@ -20,9 +20,9 @@ from smf.cli.words import one_by_one, with_number
 from smf.files.artifacts import write_json
 from smf.jobs.status import job_states, status_text
 from smf.sizing.text import Block, Plan
-from smf.stages.lessons import BEST_ARM, Lessons
-from smf.stages.model_asking import ChosenFormat
-from smf.stages.retrofit_folder import Retrofit
+from smf.teaching.lessons import BEST_ARM, Lessons
+from smf.teaching.model_asking import ChosenFormat
+from smf.teaching.retrofit_folder import Retrofit
 from tests.workflow.runs import ROOT
 
 
@@ -136,8 +136,8 @@ def test_an_option_without_its_number_takes_the_usual_one(typed, read):
 
 def test_what_is_typed_reaches_the_library(monkeypatch, tmp_path):
     reached = []
-    monkeypatch.setattr("smf.stages.retrofit_folder.retrofit_folder", lambda *given: reached.append(given))
-    monkeypatch.setattr("smf.stages.retrofit_folder.retrofitted_text", lambda *_: "done")
+    monkeypatch.setattr("smf.teaching.retrofit_folder.retrofit_folder", lambda *given: reached.append(given))
+    monkeypatch.setattr("smf.teaching.retrofit_folder.retrofitted_text", lambda *_: "done")
     assert cli.main(["retrofit", "m", "-o", "new", "--layers", "1", "3", "--dtype", "bfloat16"]) == 0
     assert cli.main(["retrofit", "m", "-o", "new"]) == 0
     assert reached == [("m", Path("new"), Retrofit(layers=[1, 3], dtype="bfloat16")), ("m", Path("new"), Retrofit())]

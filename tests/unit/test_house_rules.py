@@ -42,6 +42,7 @@ WRITERS = {"write_text", "write_bytes", "savefig", "save_file", "save_pretrained
 UNSEEN = {"atomic_path", "new_folder", "TemporaryDirectory"}
 """What gives a place that nobody reads before it is whole."""
 IN_UNSEEN_FOLDERS = {
+    "smf/adapters/peft_config.py": "where peft has just written the weights, as it does for all its methods",
     "smf/evaluation/own_tasks.py": "into its caller's temporary folder",
     "smf/models/remote_code.py": "into the temporary folder of save_checkpoint",
     "smf/patches/folder.py": "_overwrite changes a copy in a new folder",

@@ -239,8 +239,8 @@ def test_ctrl_c_pressed_twice_stops_at_once_and_leaves_nothing_behind(teach, tmp
 @pytest.mark.parametrize(
     ("arguments", "working"),
     [
-        (("teach", "m", "f", "-o", "p"), "smf.stages.teach.teach"),
-        (("ask", "m", "q"), "smf.stages.ask.ask"),
+        (("teach", "m", "f", "-o", "p"), "smf.teaching.teach.teach"),
+        (("ask", "m", "q"), "smf.teaching.ask.ask"),
         (("patch", "info", "p"), "smf.patches.patch.read_patch"),
         (("patch", "apply", "m", "p", "-o", "o"), "smf.patches.folder.apply_to_folder"),
         (("patch", "stack", "p", "-o", "o"), "smf.patches.patch.read_patch"),
