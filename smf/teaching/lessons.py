@@ -34,14 +34,12 @@ BEST_ARM = {
     "kind": "smf",
     "selector": "none",
     "damping": 0.1,
+    "past_weight": 1.0,
     "polyak": 1.0,
     "stop_loss": 0.1,
     "contrast": 1.0,
 }
-"""``smf_trust`` of config.yaml with contrast texts, with no number that a model would have to be tuned for.
-
-It stops each fact when its loss is below 0.1 nats a token.
-"""
+"""``smf_trust`` of config.yaml and of every preset, with contrast texts: no number in it is tuned to a model."""
 MOST_STEPS = 30
 """A fact that is not known after so many steps stays unknown."""
 

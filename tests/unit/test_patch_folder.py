@@ -501,10 +501,16 @@ def test_mistakes_end_with_one_message_and_status_1(results, patches, capsys, ar
     assert not (results / "x").exists()
 
 
-def test_teaching_takes_the_settings_of_the_best_arm_and_counts_contrast_texts():
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    arm = {name: value for name, value in config["methods"]["smf_trust"].items() if name not in ("label", "sweep")}
-    assert {**arm, "stop_loss": 0.1, "contrast": 1.0} == BEST_ARM
+ARMS = [path for path in (ROOT / "config.yaml", *ROOT.glob("presets/*.yaml")) if "smf_trust:" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", ARMS, ids=lambda path: path.stem)
+def test_one_config_of_our_method_serves_every_experiment_and_smf_teach(path):
+    """Contrast texts are weighed wherever an experiment has them."""
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    arm = {name: value for name, value in config["methods"]["smf_trust"].items() if name != "label"}
+    contrast = config["data"].get("contrast", {}).get("num_facts", 0)
+    assert {"contrast": 0, **arm} == {**BEST_ARM, "contrast": int(contrast > 0)}
 
 
 @pytest.mark.parametrize(
