@@ -12,7 +12,17 @@ from smf.memory import bags, ranking, row_sparse, row_state
 from smf.selection import select
 from smf.selection.names import SELECTORS
 from smf.streams.fact_batches import facts_batch
-from tests.helpers import FACTS, MAX_LENGTH, copy_of_state, memory_model, same_bytes, start_method, tokenizer
+from smf.training.row_sparse_optimizer import RowSparseOptimizer
+from tests.helpers import (
+    FACTS,
+    MAX_LENGTH,
+    background_counts,
+    copy_of_state,
+    memory_model,
+    same_bytes,
+    start_method,
+    tokenizer,
+)
 
 OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "learning_rate": 1.0},
@@ -172,3 +182,23 @@ WAITING = {
 def test_the_probe_notices_what_waits(call):
     with pytest.raises(AssertionError, match="the host waits"), NothingWaits():
         WAITING[call](torch.ones(3))
+
+
+@pytest.mark.parametrize("selector", ["none", "tfidf"])
+def test_lists_of_known_size_give_the_same_steps_in_loops_of_others(selector, request):
+    background = background_counts(memory_model(num_keys=40))
+
+    def taught():
+        model = memory_model(num_keys=40)
+        optimizer = RowSparseOptimizer(model, lr=0.1, optimizer="adamw", selector=selector, background=background)
+        for batch in map(batch_of, FACTS):
+            mask_BT = batch.attention_mask_BT
+            model(input_ids=batch.input_ids_BT, attention_mask=mask_BT, labels=batch.labels_BT).loss.backward()
+        optimizer.step()
+        return copy_of_state(model)
+
+    expected = taught()
+    request.getfixturevalue("fixed_sizes")
+    found = taught()
+    assert all(same_bytes(found[name], tensor) for name, tensor in expected.items())
+    assert not all(same_bytes(found[name], tensor) for name, tensor in copy_of_state(memory_model(num_keys=40)).items())
