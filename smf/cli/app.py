@@ -4,12 +4,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from smf.cli import experiment, models, patch
-from smf.cli.words import WithLayers, WithParaphrase, WithQuestion
+from smf.cli.words import one_value_each
 from smf.errors import SmfError
 
 INTERRUPTED = 130
@@ -22,7 +23,7 @@ _EXPERIMENT = "An experiment"
 class Ending(TyperGroup):
     """Commands that end with one line whatever stops them."""
 
-    def invoke(self, ctx: typer.Context) -> int:
+    def invoke(self, ctx: Any) -> int:
         """Run a command; returns its exit status."""
         try:
             status = super().invoke(ctx)
@@ -39,6 +40,14 @@ class Ending(TyperGroup):
         return status or 0
 
 
+class Asking(TyperCommand):
+    """Says in its usage that of all its words the last one is the question."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands behind the command."""
+        return ["[OPTIONS]", "{model}", "[patch]...", "{question}"]
+
+
 def _notes(error: BaseException) -> list[str]:
     return getattr(error, "__notes__", [])
 
@@ -53,9 +62,9 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(rich_help_panel=_MODEL, cls=WithLayers, epilog=models.RETROFIT_EXAMPLES)(models.retrofit)
-app.command(rich_help_panel=_MODEL, cls=WithParaphrase, epilog=models.TEACH_EXAMPLES)(models.teach)
-app.command(rich_help_panel=_MODEL, cls=WithQuestion, epilog=models.ASK_EXAMPLES)(models.ask)
+app.command(rich_help_panel=_MODEL, epilog=models.RETROFIT_EXAMPLES)(models.retrofit)
+app.command(rich_help_panel=_MODEL, epilog=models.TEACH_EXAMPLES)(models.teach)
+app.command(rich_help_panel=_MODEL, cls=Asking, epilog=models.ASK_EXAMPLES)(models.ask)
 app.add_typer(patch.app, name="patch", rich_help_panel=_MODEL)
 app.command(rich_help_panel=_EXPERIMENT, epilog=experiment.PLAN_EXAMPLES)(experiment.plan)
 app.command(rich_help_panel=_EXPERIMENT, epilog=experiment.STATUS_EXAMPLES)(experiment.status)
@@ -75,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow shall still show the facts
     try:
-        return typer.main.get_command(app).main(arguments, prog_name="smf", standalone_mode=False)
+        words = one_value_each(sys.argv[1:] if arguments is None else arguments)
+        return typer.main.get_command(app).main(words, prog_name="smf", standalone_mode=False)
     except typer.TyperException as error:  # click's own status would be that of facts that are not known
         context = getattr(error, "ctx", None)
         usage = f"{context.get_usage()}\n{context.command_path}: error: " if context else ""

@@ -168,7 +168,10 @@ def teach(
     from smf.teaching.teach import teach as taught_by
 
     around, own_counts = model.resolve().parent, model / COUNTS_FILE
-    lessons = given(
+    counted = counts or (own_counts if own_counts.is_file() else around / "background/counts.safetensors")
+    asked = probe or held_out_files(around)
+    method = given(learning_rate=learning_rate, stop_loss=stop_loss, write_at=write_at, contrast=contrast)
+    chosen = given(
         steps=steps,
         max_length=max_length,
         max_new_tokens=max_new_tokens,
@@ -177,18 +180,14 @@ def teach(
         device=device,
         prompt_format=prompt_format,
     )
-    method = given(learning_rate=learning_rate, stop_loss=stop_loss, write_at=write_at, contrast=contrast)
-    arguments = {
-        "counts_path": counts or (own_counts if own_counts.is_file() else around / "background/counts.safetensors"),
-        "probe_paths": probe or held_out_files(around),
-        "settings": BEST_ARM | method,
-        "lessons": Lessons(**lessons),
-    }
+    settings, lessons = BEST_ARM | method, Lessons(**chosen)
     if dry_run:
-        read, replies = preview(model, facts, out, **arguments)
-        typer.echo(preview_text(read, replies, arguments["lessons"].steps))
+        read, replies = preview(
+            model, facts, out, counts_path=counted, probe_paths=asked, settings=settings, lessons=lessons
+        )
+        typer.echo(preview_text(read, replies, lessons.steps))
         return 0
-    taught = taught_by(model, facts, out, **arguments)
+    taught = taught_by(model, facts, out, counts_path=counted, probe_paths=asked, settings=settings, lessons=lessons)
     typer.echo(taught_text(taught, out))
     if not taught.unknown:
         return 0

@@ -2,32 +2,10 @@
 
 from collections.abc import Sequence
 
-import typer
-from typer.core import TyperCommand
 
-
-class WithLayers(TyperCommand):
-    """Reads ``--layers 1 3`` as ``--layers 1 --layers 3``."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        """Parse what was typed."""
-        return super().parse_args(ctx, one_by_one(args, "--layers"))
-
-
-class WithParaphrase(TyperCommand):
-    """Reads ``--paraphrase`` without a number as ``--paraphrase 4``."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        """Parse what was typed."""
-        return super().parse_args(ctx, with_number(args, "--paraphrase", 4))
-
-
-class WithQuestion(TyperCommand):
-    """Says that of all its words the last one is the question."""
-
-    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
-        """What the usage line says behind the command."""
-        return ["[OPTIONS]", "{model}", "[patch]...", "{question}"]
+def one_value_each(words: Sequence[str]) -> list[str]:
+    """Give each option one value: ``--layers 1 3`` becomes two options, ``--paraphrase`` alone gets its number."""
+    return one_by_one(with_number(words, "--paraphrase", 4), "--layers")
 
 
 def one_by_one(words: Sequence[str], option: str) -> list[str]:
@@ -54,7 +32,7 @@ def with_number(words: Sequence[str], option: str, number: int) -> list[str]:
         ['--paraphrase', '4', '--steps', '3']
     """
     complete: list[str] = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         complete += [word, str(number)] if word == option and not _is_whole(after) else [word]
     return complete
 

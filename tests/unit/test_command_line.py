@@ -16,7 +16,7 @@ from rich.console import Console
 from smf import cli
 from smf.cli.app import app
 from smf.cli.tables import show_plan, show_status
-from smf.cli.words import one_by_one, with_number
+from smf.cli.words import one_by_one, one_value_each, with_number
 from smf.files.artifacts import write_json
 from smf.jobs.status import job_states, status_text
 from smf.sizing.text import Block, Plan
@@ -101,7 +101,7 @@ def test_questions_are_asked_in_every_format_that_the_library_knows():
 )
 def test_the_examples_of_the_help_are_understood(example):
     _, command, *words = shlex.split(example)
-    COMMANDS[command].make_context(command, words)
+    COMMANDS[command].make_context(command, one_value_each(words))
 
 
 # What is read
@@ -114,6 +114,7 @@ def test_the_examples_of_the_help_are_understood(example):
         (["--layers", "1", "3", "m"], ["--layers", "1", "--layers", "3", "m"]),
         (["--layers", "-1", "two", "5"], ["--layers", "-1", "two", "5"]),
         (["--layers"], ["--layers"]),
+        ([], []),
         (["--num-keys", "4", "5"], ["--num-keys", "4", "5"]),
     ],
 )
@@ -127,6 +128,7 @@ def test_an_option_takes_all_the_whole_numbers_that_follow_it(typed, read):
         (["--paraphrase", "-o", "p"], ["--paraphrase", "4", "-o", "p"]),
         (["--paraphrase", "2", "-o", "p"], ["--paraphrase", "2", "-o", "p"]),
         (["m", "--paraphrase"], ["m", "--paraphrase", "4"]),
+        ([], []),
         (["--paraphrase", "-1"], ["--paraphrase", "-1"]),
     ],
 )
