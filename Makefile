@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure schema test lint audit
+.PHONY: figure readme-figure schema test lint docs audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -35,6 +35,10 @@ lint: .venv/installed
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
 
+# README, CONTRIBUTING and docs/ as a website: open site/index.html. A dead link or a page that the navigation lacks fails.
+docs: .venv/installed
+	.venv/bin/mkdocs build
+
 # Fails if one of the pinned packages has a known vulnerability; in an environment of its own, as it is no part of ours.
 audit:
 	[ -x .audit/bin/pip-audit ] || { $(PYTHON) -m venv .audit && .audit/bin/pip install -q pip-audit==2.10.1; }
@@ -51,5 +55,5 @@ CHECK_PYTHON = import sys; sys.version_info >= (3, 11) or sys.exit( \
 	@if [ -e .venv/installing ]; then echo "The last installation was interrupted: starting .venv anew."; rm -rf .venv; fi
 	@mkdir -p .venv && touch .venv/installing
 	[ -x .venv/bin/pip ] || $(PYTHON) -m venv .venv
-	.venv/bin/pip install --disable-pip-version-check -c constraints.txt torch==2.13.0 -e '.[dev]'
+	.venv/bin/pip install --disable-pip-version-check -c constraints.txt torch==2.13.0 -e '.[dev,docs]'
 	@mv .venv/installing $@
