@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure schema test lint docs audit
+.PHONY: figure readme-figure schema test quick lint docs audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -28,9 +28,16 @@ schema: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadscope
 
+# For the inner loop: of the tests of the library those that fit into three minutes on two cores, by what each file took in
+# earlier runs on this machine, of which there has to be one (make test). Two processes, and some time to start them.
+quick: .venv/installed
+	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadscope -m "not slow and not slurm" --within 300 \
+	  tests/unit tests/reference
+
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint

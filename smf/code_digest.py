@@ -5,7 +5,6 @@ What counts is what runs. Comments, layout, docstrings, and the texts of errors 
 
 import ast
 import hashlib
-from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,7 +69,7 @@ def _imports(path: Path) -> tuple[Path, ...]:
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(path for name in names if name.split(".")[0] == PACKAGE for path in _files(name))
 
@@ -97,8 +96,10 @@ def _files(name: str) -> tuple[Path, ...]:
 
 @cache
 def _package_root() -> Path:
-    spec: Iterable[str] = find_spec(PACKAGE).submodule_search_locations
-    return Path(next(iter(spec))).resolve()
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None  # it is a package
+    return Path(next(iter(spec.submodule_search_locations))).resolve()
 
 
 def package_file(*parts: str) -> Path:
