@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure schema test lint audit
+.PHONY: figure readme-figure schema test quick lint docs audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -28,12 +28,23 @@ schema: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadscope
 
+# For the inner loop: of the tests of the library those that fit into three minutes on two cores, by what each file took in
+# earlier runs on this machine, of which there has to be one (make test). Two processes, and some time to start them.
+quick: .venv/installed
+	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadscope -m "not slow and not slurm" --within 300 \
+	  tests/unit tests/reference
+
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
+
+# README, CONTRIBUTING and docs/ as a website: open site/index.html. A dead link or a page that the navigation lacks fails.
+docs: .venv/installed
+	.venv/bin/mkdocs build
 
 # Fails if one of the pinned packages has a known vulnerability; in an environment of its own, as it is no part of ours.
 audit:
@@ -51,5 +62,5 @@ CHECK_PYTHON = import sys; sys.version_info >= (3, 11) or sys.exit( \
 	@if [ -e .venv/installing ]; then echo "The last installation was interrupted: starting .venv anew."; rm -rf .venv; fi
 	@mkdir -p .venv && touch .venv/installing
 	[ -x .venv/bin/pip ] || $(PYTHON) -m venv .venv
-	.venv/bin/pip install --disable-pip-version-check -c constraints.txt torch==2.13.0 -e '.[dev]'
+	.venv/bin/pip install --disable-pip-version-check -c constraints.txt torch==2.13.0 -e '.[dev,docs]'
 	@mv .venv/installing $@

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ def configure_logging(log_path: str | Path) -> None:
     logging.captureWarnings(True)
     warnings.simplefilter("default")
 
-    def report(kind, error, trace):  # the signature of sys.excepthook
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         quiet = logging.LogRecord("failure", logging.INFO, __file__, 0, str(error), None, (kind, error, trace))
         to_file.emit(quiet)
         if issubclass(kind, SmfError):
@@ -50,7 +51,7 @@ def quiet_interrupts() -> None:
     sys.excepthook = _report_quietly
 
 
-def _report_quietly(kind: type, error: BaseException, trace: TracebackType | None) -> None:
+def _report_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\ninterrupted; repeat the command to go on\n")
     else:
@@ -75,7 +76,7 @@ class _Lines:
         sys.stderr.flush()
 
 
-def progress(items: Iterable, description: str, **options) -> tqdm:
+def progress(items: Iterable, description: str, **options: Any) -> tqdm:
     """A progress bar with rate and time left; a line every ten seconds where the output is not a terminal."""
     if sys.stderr.isatty():
         return tqdm(items, desc=description, dynamic_ncols=True, **options)

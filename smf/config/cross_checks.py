@@ -160,7 +160,7 @@ def _check_paraphrases(paraphrases: Paraphrases) -> None:
 def _check_core_sets(config: Config, methods: Mapping[str, Mapping]) -> None:
     """Check that the method selects slots, and that the seed has a stream."""
     name, seed = config.core_sets.method, config.core_sets.seed
-    method = methods.get(name, {})
+    method = methods.get(name, {}) if name else {}
     no_choice = method.get("kind") != "smf" or method["selector"] == ALL_ACCESSED or method.get("frontier_only")
     if name is not None and no_choice:
         refuse(

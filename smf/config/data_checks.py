@@ -80,6 +80,7 @@ def _check_collection(config: Config) -> None:
             raise ConfigError(f"{where}.{name}: name its file" + ("" if source.hub else ", or its hub data set"))
         _require_file(f"{where}.{name}.file", Path(collection.data_root or ".") / source.file)
     facts = collection.facts
+    assert facts is not None  # looked at first
     if facts.neighbours and facts.format not in QUESTION_FORMATS:
         refuse(f"{where}.facts.neighbours", facts.neighbours, f"0 unless format is {', '.join(QUESTION_FORMATS)}")
     if facts.neighbours and not facts.num_rows:

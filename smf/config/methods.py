@@ -1,6 +1,7 @@
 """The section ``methods``: each method against what its kind declares."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from smf.errors import ConfigError, Key
 from smf.methods.kind_settings import MethodEntry
@@ -8,11 +9,14 @@ from smf.methods.registry import method_class
 from smf.settings.check import check
 from smf.settings.section import name
 
-MethodName = name(
-    "[a-z][a-z0-9_]*",
-    "A method's name is lower-case letters, digits and underscores; base and healed are taken.",
-    taken=("base", "healed"),
-)
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = name(
+        "[a-z][a-z0-9_]*",
+        "A method's name is lower-case letters, digits and underscores; base and healed are taken.",
+        taken=("base", "healed"),
+    )
 _COMMON = tuple(MethodEntry.model_fields)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from smf.config.yaml_file import Place, plain_value, read_config
 from smf.errors import ConfigError, Key, did_you_mean
@@ -47,7 +48,7 @@ class ConfigFiles:
             holding = [index for index, (layer, _) in enumerate(self._layers) if _holds(layer, key)]
             if len(holding) > 1:
                 continue
-            owner: object = self.config
+            owner: Any = self.config
             for part in key[:-1]:
                 owner = owner.get(part) if isinstance(owner, dict) else None
             names = [name for name, value in (owner or {}).items() if value is not None]

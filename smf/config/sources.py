@@ -1,11 +1,16 @@
 """Where rows of data come from: a data set on the hub, or a file."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from smf.data.formats import FORMATS
 from smf.settings.section import Count, Natural, Section, Whole
+
+if TYPE_CHECKING:
+    Format = str
+else:
+    Format = Literal[FORMATS]
 
 
 class DataSet(Section):
@@ -31,7 +36,7 @@ class DataSet(Section):
 class Source(Section):
     """Rows of a data set in one of many formats."""
 
-    format: Literal[FORMATS]
+    format: Format
     """Which columns the rows have, and what becomes of them; docs/data.md lists them."""
     hub: str | None = None
     """Name of the data set on the hub; null for a file only."""

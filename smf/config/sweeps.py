@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from smf.errors import ConfigError
 from smf.methods.registry import method_class, unknown_name
@@ -24,7 +25,7 @@ class Trial:
 
     run: str
     method: str
-    changes: Mapping[str, object]
+    changes: Mapping[str, Any]
 
     @property
     def setting(self) -> str:
@@ -32,7 +33,7 @@ class Trial:
         return ", ".join(f"{name} {_text(value)}" for name, value in self.changes.items()) or "as configured"
 
 
-def trials(method: str, sweep: Mapping[str, object], where: str) -> list[Trial]:
+def trials(method: str, sweep: Mapping[str, Any], where: str) -> list[Trial]:
     """The trials of one method's sweep, in the order of its lists.
 
     Args:

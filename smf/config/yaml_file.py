@@ -161,10 +161,11 @@ def _syntax(path: str | Path, text: str, error: yaml.YAMLError | ValueError) -> 
     if not isinstance(error, yaml.MarkedYAMLError):
         return f"{path} is not YAML: {' '.join(str(error).split())}"
     mark = error.problem_mark or error.context_mark
+    assert mark is not None  # what it is marked with
     lines = text.splitlines()
     near = range(min(mark.line, len(lines) - 1), max(-1, mark.line - 3), -1)
     for number in near:
-        if "\t" in re.match(r"\s*", lines[number])[0]:
+        if "\t" in lines[number].removesuffix(lines[number].lstrip()):
             return f"{path}, line {number + 1}: a tab; YAML is indented with spaces only"
     for number in near:
         if found := _NO_SPACE.match(lines[number]):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from smf.data.fact_sets import read_fact_set
 from smf.data.held_out_sets import read_held_out
@@ -56,7 +57,7 @@ def prepare_collection(
     }
     taken = {row.key for rows in asked.values() for row in rows} - {""}
     text = draw("background", background, read_text("background", data_root, background, taken))
-    healing_text = healing and draw("healing", healing, read_text("healing", data_root, healing, taken))
+    healing_text: Any = healing and draw("healing", healing, read_text("healing", data_root, healing, taken))
     pool = read_fact_set(data_root, {**facts, "pages_folder": pages_folder}, taken)
     new = [fact for unit in draw("facts", facts, _units(pool)) for fact in unit]
     if facts["neighbours"]:

@@ -24,7 +24,8 @@ def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> l
     Raises:
         DataError: A row is broken or its document is empty, or comes twice; names file and line.
     """
-    facts, dropped, lines = [], [], {}
+    facts, dropped = [], []
+    lines: dict[str, str] = {}
     for row in read_rows(data_root, source, _DOCUMENTS):
         question = bare_question(spaced(row.values["question"]))
         answers = row.values["answer"]

@@ -44,7 +44,8 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
         DataError: A row lacks one of these, a statement does not hold the answer, a column's name is misspelt, or two
             facts contradict each other; names file and line.
     """
-    placed, dropped, others = [], [], {}
+    placed, dropped = [], []
+    others: dict[str, object] = {}
     for row in read_rows(data_root, source, _NEEDED, _OPTIONAL, _EXAMPLE):
         others |= dict.fromkeys(_others(row))
         fact = _own_fact(row)

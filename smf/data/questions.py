@@ -57,8 +57,8 @@ def _pair(row: Row, answers: Sequence[str]) -> Pair:
     question = spaced(row.values["question"])
     if len(question) > 1 and question[0] == question[-1] == '"' and '""' in question:
         question = question[1:-1].replace('""', '"')  # TriviaQA has rows that kept the quotes of a CSV file
-    answers = dict.fromkeys(spaced(answer) for answer in answers if as_written(answer))
-    return Pair(row.number, bare_question(question), tuple(answers))
+    accepted = dict.fromkeys(spaced(answer) for answer in answers if as_written(answer))
+    return Pair(row.number, bare_question(question), tuple(accepted))
 
 
 def teachable(role: str, pairs: Sequence[Pair], taken: set[str], *, max_question: int, max_answer: int) -> list[Pair]:

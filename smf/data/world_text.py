@@ -46,7 +46,7 @@ def activity_items(world: World, *, items_per_activity: int, seed: int) -> list[
     Of the three wrong endings one is another step of the same activity, two are steps of other activities.
     """
     rng = python_generator(seed, "activity items")
-    items = []
+    items: list[dict] = []
     for activity in world.activities:
         for _ in range(items_per_activity):
             told = rng.randrange(2, sentences.NUM_STEPS)

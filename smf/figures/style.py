@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ _COLOURS = (
     "#000000",
 )
 _MARKERS = ("s", "D", "o", "^", "v", "P", "X", "<", ">", "p")
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
     "font.size": NORMAL,
     "axes.edgecolor": GREY,

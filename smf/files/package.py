@@ -1,6 +1,5 @@
 """Files that come with the package: its code, and the data beside it."""
 
-from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +10,10 @@ PACKAGE = "smf"
 @cache
 def package_root() -> Path:
     """The folder of the package."""
-    spec: Iterable[str] = find_spec(PACKAGE).submodule_search_locations
-    return Path(next(iter(spec))).resolve()
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None  # it is a package
+    return Path(next(iter(spec.submodule_search_locations))).resolve()
 
 
 def package_file(*parts: str) -> Path:

@@ -63,5 +63,5 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> st
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         if number := tensor.numel():
             # A single number counts as contiguous whatever its stride says, and view() looks at the stride.
-            digest.update(tensor.reshape(-1).as_strided((number,), (1,)).view(torch.uint8).numpy())
+            digest.update(tensor.reshape(-1).as_strided((number,), (1,)).view(torch.uint8).numpy().data)
     return digest.hexdigest()

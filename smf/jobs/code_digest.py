@@ -68,7 +68,7 @@ def _imports(path: Path) -> tuple[Path, ...]:
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(path for name in names if name.split(".")[0] == PACKAGE for path in _files(name))
 

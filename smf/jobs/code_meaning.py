@@ -8,6 +8,7 @@ read.
 
 import ast
 from collections.abc import Callable
+from typing import TypeGuard
 
 _LOG_CALLS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
 _EFFECTS = (ast.Call, ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
@@ -92,10 +93,10 @@ class _Writer:
         return f"Call({self.node(node.func)},{','.join(map(self.node, given))})"
 
     def _is_harmless_import(self, node: ast.ImportFrom) -> bool:
-        return not node.level and self._cannot_matter(node.module)
+        return not node.level and self._cannot_matter(node.module or "")
 
 
-def _is_log_call(node: ast.AST) -> bool:
+def _is_log_call(node: ast.AST) -> TypeGuard[ast.Call]:
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

@@ -1,6 +1,6 @@
 """Which slots a forward pass reads. Shapes: B batch, T token, H head, K top_k."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ def record_slot_reads(layers: Mapping[int, MemoryLayer]) -> Iterator[dict[int, S
     """
     reads: dict[int, SlotReads] = {}
 
-    def recorder(block: int):
+    def recorder(block: int) -> Callable[[Tensor, Tensor], None]:
         def record(slot_indices_BTHK: Tensor, weights_BTHK: Tensor) -> None:
             reads[block] = SlotReads(slot_indices_BTHK.detach(), weights_BTHK.detach())
 

@@ -4,8 +4,10 @@ Shapes: R selected row, V value_dim.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from smf.memory.row_sparse import RowGradient
 
@@ -18,13 +20,14 @@ def clip_row_gradients(gradients: Sequence[RowGradient], max_norm: float) -> Non
 
     The host waits for nothing. A row that stands there repeatedly (see :meth:`RowGradient.select`) counts once.
     """
-    total = sum(_squared_norm(gradient) for gradient in gradients)
+    total = cast("Tensor", sum(_squared_norm(gradient) for gradient in gradients))
     scale = (max_norm / (total.sqrt() + _EPSILON)).clamp(max=1.0)
     for gradient in gradients:
-        gradient.gradient_RV = gradient.gradient_RV * scale.to(gradient.gradient_RV.dtype)
+        gradient_RV = gradient.collected_RV
+        gradient.gradient_RV = gradient_RV * scale.to(gradient_RV.dtype)
 
 
-def _squared_norm(gradient: RowGradient) -> torch.Tensor:
-    gradient_RV = gradient.gradient_RV
+def _squared_norm(gradient: RowGradient) -> Tensor:
+    gradient_RV = gradient.collected_RV
     squares_R = gradient_RV.to(torch.promote_types(gradient_RV.dtype, torch.float32)).square().sum(dim=1)
     return (squares_R * gradient.is_first_R).sum()

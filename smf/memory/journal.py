@@ -6,7 +6,7 @@ lessons that wrote a slot add up to what the stream made of it, but for rounding
 Shapes: S slot, R row (a slot that the stream wrote), V value, W entry of a list of writers, M kept movement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -141,7 +141,7 @@ class _LayerJournal:
         self._waiting["moved_by"].append(torch.full_like(slots_R[kept_R], lesson))
         self._waiting["movements"].append(movements_RV[kept_R].to(_KEPT_TYPE))
 
-    def history(self):
+    def history(self) -> Iterator[tuple[str, Tensor]]:
         slots_R, order_R = self._tensor("slots").sort()
         yield "slots", slots_R
         yield "before", self._tensor("before")[order_R]

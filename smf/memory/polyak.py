@@ -4,6 +4,7 @@ Shapes: R selected row, V value_dim.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -56,10 +57,10 @@ class StepShares:
         Args:
             loss: Before that step.
         """
-        if self._last is None:
+        if self._last is None or self._share is None:
             self._share = torch.ones_like(loss)
         else:
-            longer = 1.2 * self._share
+            longer: Tensor = 1.2 * self._share
             # Beyond whole steps only where the last one left more than half of the loss; otherwise as long as it was.
             most = torch.where(loss > 0.5 * self._last, LONGEST, self._share.clamp(min=1.0))
             self._share = torch.where(loss > self._last, 0.5 * self._share, longer.minimum(most))
@@ -86,9 +87,9 @@ def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence
 
 
 def _first_order_gain(gradients: Sequence[RowGradient], steps: Sequence[Tensor]) -> Tensor:
-    return sum(_gain(gradient, step_RV) for gradient, step_RV in zip(gradients, steps, strict=True))
+    return cast("Tensor", sum(_gain(gradient, step_RV) for gradient, step_RV in zip(gradients, steps, strict=True)))
 
 
 def _gain(gradient: RowGradient, step_RV: Tensor) -> Tensor:
-    products_R = (gradient.gradient_RV.double() * step_RV.double()).sum(dim=1)
+    products_R = (gradient.collected_RV.double() * step_RV.double()).sum(dim=1)
     return (products_R * gradient.is_first_R).sum()

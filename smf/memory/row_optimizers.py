@@ -102,7 +102,7 @@ class RowSGD(RowOptimizer):
 
     num_moments = 0
 
-    def _update(self, gradient_RV, moments_MRV, steps_R1):
+    def _update(self, gradient_RV: Tensor, moments_MRV: Tensor, steps_R1: Tensor) -> tuple[Tensor, Tensor]:
         return moments_MRV, gradient_RV
 
 
@@ -115,7 +115,7 @@ class RowMomentum(RowOptimizer):
         super().__init__(values_SV, **rates)
         self.momentum = momentum
 
-    def _update(self, gradient_RV, moments_MRV, steps_R1):
+    def _update(self, gradient_RV: Tensor, moments_MRV: Tensor, steps_R1: Tensor) -> tuple[Tensor, Tensor]:
         buffer_RV = self.momentum * moments_MRV[0] + gradient_RV
         return buffer_RV.unsqueeze(0), buffer_RV
 
@@ -131,7 +131,7 @@ class RowAdamW(RowOptimizer):
         super().__init__(values_SV, **rates)
         self.betas, self.epsilon = betas, epsilon
 
-    def _update(self, gradient_RV, moments_MRV, steps_R1):
+    def _update(self, gradient_RV: Tensor, moments_MRV: Tensor, steps_R1: Tensor) -> tuple[Tensor, Tensor]:
         beta1, beta2 = self.betas
         steps_R1 = steps_R1.double()
         first_RV = beta1 * moments_MRV[0] + (1 - beta1) * gradient_RV
@@ -150,7 +150,7 @@ class RowAdagrad(RowOptimizer):
         super().__init__(values_SV, **rates)
         self.epsilon = epsilon
 
-    def _update(self, gradient_RV, moments_MRV, steps_R1):
+    def _update(self, gradient_RV: Tensor, moments_MRV: Tensor, steps_R1: Tensor) -> tuple[Tensor, Tensor]:
         sum_RV = moments_MRV[0] + gradient_RV.square()
         return sum_RV.unsqueeze(0), gradient_RV / (sum_RV.sqrt() + self.epsilon)
 

@@ -8,6 +8,8 @@ value_dim). Nothing of the size of the table is allocated.
 Shapes: T token, L lookup (heads times top_k), R selected row, V value_dim, S slot.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,9 +38,17 @@ class RowGradient:
     @property
     def is_first_R(self) -> Tensor:
         """Which rows are the first of their slot: sums over slots leave repetitions out."""
-        first_R = torch.ones_like(self.slots_R, dtype=torch.bool)
-        first_R[1:] = self.slots_R[1:] != self.slots_R[:-1]
+        slots_R = self.slots_R
+        assert slots_R is not None  # after select
+        first_R = torch.ones_like(slots_R, dtype=torch.bool)
+        first_R[1:] = slots_R[1:] != slots_R[:-1]
         return first_R
+
+    @property
+    def collected_RV(self) -> Tensor:
+        """The gradient, once a backward pass has left one."""
+        assert self.gradient_RV is not None
+        return self.gradient_RV
 
     def select(self, slots_R: Tensor) -> None:
         """Choose the slots that the next backward passes collect gradient for; forgets the gradient so far.
@@ -87,7 +97,14 @@ class _Read(torch.autograd.Function):
     """A read whose table gets no gradient; that of selected rows is collected, that of the weights only if needed."""
 
     @staticmethod
-    def forward(ctx, anchor, weights_TL, values_SV, indices_TL, rows):
+    def forward(
+        ctx: Any,
+        anchor: Tensor,
+        weights_TL: Tensor,
+        values_SV: Tensor,
+        indices_TL: Tensor,
+        rows: RowGradient | None,
+    ) -> Tensor:
         ctx.save_for_backward(weights_TL, indices_TL)
         ctx.values_SV = values_SV  # not saved: the optimizer changes it in place, after backward
         ctx.rows = rows
@@ -95,7 +112,7 @@ class _Read(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_TV):
+    def backward(ctx: Any, grad_TV: Tensor) -> tuple[Tensor | None, ...]:
         weights_TL, indices_TL = ctx.saved_tensors
         grad_TV = grad_TV.contiguous()
         if ctx.rows is not None:

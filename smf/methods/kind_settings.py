@@ -1,7 +1,7 @@
 """The settings of methods: what a config says of every method, and what each kind declares for itself."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -42,7 +42,7 @@ class KindSettings(Section):
         """
         if isinstance(settings, cls):
             return settings
-        own = {key: value for key, value in settings.items() if key not in MethodEntry.model_fields}
+        own = {key: value for key, value in dict(settings).items() if key not in MethodEntry.model_fields}
         return check(own, cls, where)[0]
 
     def disagreement(self) -> str:
@@ -56,8 +56,11 @@ class KindSettings(Section):
         return self
 
 
-TargetModules = one_of_several(
-    Literal["all-linear"] | Annotated[list[str], Field(min_length=1)],
-    {"anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
-)
+if TYPE_CHECKING:
+    TargetModules = Literal["all-linear"] | list[str]
+else:
+    TargetModules = one_of_several(
+        Literal["all-linear"] | Annotated[list[str], Field(min_length=1)],
+        {"anyOf": [{"const": "all-linear"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    )
 """Names of linear maps, or all of a model's blocks."""

@@ -5,6 +5,7 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -46,7 +47,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as name:
             model.save_pretrained(name, max_shard_size="1TB")
             tokenizer.save_pretrained(name, save_jinja_files=False)  # a chat template goes into its configuration
-            files = MODEL_FILES
+            files: tuple[str, ...] = MODEL_FILES
             if isinstance(model, MemoryForCausalLM):
                 add_remote_code(name)
                 files = MEMORY_MODEL_FILES
@@ -83,7 +84,7 @@ def load_model(folder: str | Path, device: str = "cpu", dtype: torch.dtype | Non
     read_config(folder)
     transformers.utils.logging.disable_progress_bar()  # one bar a job, for what takes long
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
             local_files_only=True,
@@ -94,6 +95,7 @@ def load_model(folder: str | Path, device: str = "cpu", dtype: torch.dtype | Non
         )
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
         raise CheckpointError(f"cannot load a language model from {folder}: {error}") from error
+    model, info = loaded
     require_all_weights(folder, info)  # transformers would fill what is missing or misshapen with random numbers
     return model.eval().to(device)
 

@@ -5,8 +5,9 @@ stays the same: embeddings, masks and positions, the blocks underneath, the atte
 beside that layer, and where it reads.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 from transformers import Cache
@@ -76,7 +77,7 @@ class FrozenPrefix:
                 hook.remove()
 
     def _remembering(self, number: int, compute: Callable) -> Callable:
-        def call(*inputs, **options):
+        def call(*inputs: Any, **options: Any) -> object:
             if number not in self._outputs:
                 self._outputs[number] = compute(*inputs, **options)
             return self._outputs[number]
@@ -84,14 +85,14 @@ class FrozenPrefix:
         return call
 
     def _recorder(self, number: int) -> Callable:
-        def record(module, inputs, options) -> None:
+        def record(module: object, inputs: Sequence[Tensor], options: Mapping) -> None:
             if number == self._lowest:
                 self._hidden_BTD = inputs[0]
             self._options[number] = options
 
         return record
 
-    def _upper_blocks(self, *_, past_key_values: Cache | None = None, **__) -> BaseModelOutputWithPast:
+    def _upper_blocks(self, *_: Any, past_key_values: Cache | None = None, **__: Any) -> BaseModelOutputWithPast:
         """The decoder's pass from the lowest memory layer on, with this pass's cache in place of the first one's.
 
         What comes before is not only work saved: transformers looks at the values of the mask, and on an accelerator

@@ -1,6 +1,7 @@
 """A causal language model, of any architecture with an ``mlp`` in its blocks, with memory layers installed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class _BaseGenerationConfig(GenerationConfig):
     """Takes the defaults of generation from the base: the memory's ``top_k`` is not the ``top_k`` of sampling."""
 
     @classmethod
-    def from_model_config(cls, model_config: MemoryConfig) -> GenerationConfig:
+    def from_model_config(cls, model_config: Any) -> GenerationConfig:
         return GenerationConfig.from_model_config(model_config.text_config)
 
 
@@ -59,7 +60,9 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **options):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **options: Any
+    ) -> Any:
         """Load a checkpoint, completely or not at all.
 
         Raises:
@@ -67,7 +70,8 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         """
         where = pretrained_model_name_or_path
         options["ignore_mismatched_sizes"] = True  # transformers would refuse without naming the weight; we do below
-        model, info = super().from_pretrained(where, *args, output_loading_info=True, **options)
+        loaded: Any = super().from_pretrained(where, *args, output_loading_info=True, **options)
+        model, info = loaded
         if model.config.smf_format != FORMAT_VERSION:
             raise CheckpointError(
                 f"{where} has smf format {model.config.smf_format}, this version reads {FORMAT_VERSION}; heal it again"
@@ -80,7 +84,15 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         blocks = decoder_blocks(self.language_model)
         return {number: blocks[number].mlp.memory for number in sorted(self.config.layers)}
 
-    def forward(self, input_ids=None, attention_mask=None, position_ids=None, labels=None, logits_to_keep=0, **inputs):
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **inputs: Any,
+    ) -> Any:
         """As the base model's ``forward``; ``generate`` and ``Trainer`` only give those inputs that are named here."""
         return self.language_model(
             input_ids=input_ids,
@@ -133,11 +145,24 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         """Replace the base model's output map."""
         self.language_model.set_output_embeddings(new_embeddings)
 
-    def resize_token_embeddings(self, *args, **options) -> nn.Module:
+    def resize_token_embeddings(self, *args: Any, **options: Any) -> nn.Embedding:
         """As of any transformers model; both configurations, this model's and its base's, get the new size."""
         embedding = self.language_model.resize_token_embeddings(*args, **options)
         self.config.text_config.vocab_size = self.language_model.config.vocab_size
         return embedding
+
+
+def require_memory(model: PreTrainedModel) -> MemoryForCausalLM:
+    """The model itself, known to have memory: what is loaded from a folder may be a base model.
+
+    Raises:
+        CheckpointError: It has none.
+    """
+    if not hasattr(model, "memory_layers"):  # by what it can do: a model folder's own code has a class of its own
+        raise CheckpointError(
+            f"this {type(model).__name__} has no memory layers; give it some with smf.retrofit or `smf retrofit`"
+        )
+    return cast("MemoryForCausalLM", model)
 
 
 def require_all_weights(where: object, info: Mapping[str, Collection]) -> None:
@@ -158,7 +183,7 @@ def require_all_weights(where: object, info: Mapping[str, Collection]) -> None:
             )
 
 
-def decoder_blocks(language_model: PreTrainedModel) -> nn.ModuleList:
+def decoder_blocks(language_model: PreTrainedModel) -> Sequence[Any]:
     """The transformer blocks of a language model.
 
     Raises:
@@ -170,10 +195,10 @@ def decoder_blocks(language_model: PreTrainedModel) -> nn.ModuleList:
             f"architecture {type(language_model).__name__} has no decoder blocks with an `mlp` (looked for "
             "`get_decoder().layers[i].mlp`); use a model of the Qwen2, Qwen3, Llama or Gemma families"
         )
-    return blocks
+    return cast("Sequence[Any]", blocks)
 
 
-def chosen_blocks(language_model: PreTrainedModel, layers: Collection[int]) -> dict[int, nn.Module]:
+def chosen_blocks(language_model: PreTrainedModel, layers: Collection[int]) -> dict[int, Any]:
     """The blocks that get a memory layer, by number, lowest first.
 
     Raises:
@@ -195,9 +220,10 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
     """
     for block in chosen_blocks(language_model, config.layers).values():
-        memory = memory_layer(config, config.text_config.hidden_size)
+        memory = memory_layer(config, config.get_text_config().hidden_size)
         # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.
-        for module in memory.modules():
+        modules: Iterator[Any] = memory.modules()
+        for module in modules:
             module._is_hf_initialized = True
         memory.follow(next(block.mlp.parameters()))
         block.mlp = MemoryBlock(block.mlp if config.mode == "additive" else None, memory)

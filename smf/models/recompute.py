@@ -4,7 +4,9 @@ transformers has a switch for this, but it works in training mode only, and stre
 that no dropout makes methods differ.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -35,7 +37,7 @@ def recomputes_activations(model: PreTrainedModel) -> bool:
     return any(isinstance(block.forward, partial) and block.forward.func is _recomputed for block in blocks)
 
 
-def _recomputed(forward, *inputs, **options):
+def _recomputed(forward: Callable, *inputs: Any, **options: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     return checkpoint(partial(forward, **options), *inputs, use_reentrant=False)

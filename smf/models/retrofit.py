@@ -10,6 +10,7 @@ from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 from smf.seeding import derive_seed
 from smf.settings.memory import MemorySettings
 
+_SHARED = ("tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id")
 _DEPTH = 0.1
 """Where the memory goes, as a share of the blocks: low, where a subject has nearly the same address in any sentence."""
 
@@ -65,15 +66,8 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings | None = None, seed
     settings = memory_for(base) if settings is None else settings
     # Where the base lay does not make it another model, and would make the hash another one.
     text_config = {key: value for key, value in base.config.to_dict().items() if key != "_name_or_path"}
-    config = MemoryConfig(
-        text_config=text_config,
-        dtype=base.dtype,
-        tie_word_embeddings=base.config.tie_word_embeddings,
-        pad_token_id=base.config.pad_token_id,
-        bos_token_id=base.config.bos_token_id,
-        eos_token_id=base.config.eos_token_id,
-        **settings.plain(),
-    )
+    shared = {name: getattr(base.config, name) for name in _SHARED}
+    config = MemoryConfig(text_config=text_config, dtype=base.dtype, **shared, **settings.plain())
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "retrofit"))
         model = MemoryForCausalLM(config, base)

@@ -1,6 +1,7 @@
 """Whether a tokenizer's ids have rows in a model's embedding: otherwise a text fails in the middle of a run."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -50,7 +51,7 @@ def require_rows_for_tokens(where: object, tokenizer: PreTrainedTokenizerBase, n
         )
 
 
-def read_config(folder: object) -> PreTrainedConfig:
+def read_config(folder: str | Path) -> PreTrainedConfig:
     """The configuration of a model folder.
 
     Raises:

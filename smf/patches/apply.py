@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedModel
+
 from smf.errors import CheckpointError
-from smf.models.memory_model import MemoryForCausalLM
+from smf.models.memory_model import require_memory
 from smf.patches.patch import MemoryPatch
 from smf.patches.stack import stack
 
 
-def apply(model: MemoryForCausalLM, patches: Sequence[MemoryPatch], names: Sequence[object] | None = None) -> None:
+def apply(model: PreTrainedModel, patches: Sequence[MemoryPatch], names: Sequence[object] | None = None) -> None:
     """Write patches into a model of their base, in place. Whose hash the model has, the caller knows.
 
     Args:
@@ -17,7 +19,7 @@ def apply(model: MemoryForCausalLM, patches: Sequence[MemoryPatch], names: Seque
         names: See :func:`~smf.patches.stack.stack`.
 
     Raises:
-        CheckpointError: They do not fit its tables, or the model holds something else than their base.
+        CheckpointError: They do not fit its tables, or the model has no memory or holds something else than their base.
         DataError: Two hold the same lesson.
 
     Example:
@@ -27,11 +29,11 @@ def apply(model: MemoryForCausalLM, patches: Sequence[MemoryPatch], names: Seque
     _write(model, stack(patches, names), "before_RV", "after_RV")
 
 
-def revert(model: MemoryForCausalLM, patches: Sequence[MemoryPatch]) -> None:
+def revert(model: PreTrainedModel, patches: Sequence[MemoryPatch]) -> None:
     """Take back what :func:`apply` wrote, bit for bit.
 
     Raises:
-        CheckpointError: They do not fit its tables, or the model does not hold them.
+        CheckpointError: They do not fit its tables, or the model has no memory or does not hold them.
 
     Example:
         >>> before = {block: layer.values_SV.clone() for block, layer in model.memory_layers().items()}
@@ -43,8 +45,8 @@ def revert(model: MemoryForCausalLM, patches: Sequence[MemoryPatch]) -> None:
     _write(model, stack(patches), "after_RV", "before_RV")
 
 
-def _write(model: MemoryForCausalLM, patch: MemoryPatch, found: str, wanted: str) -> None:
-    tables = {block: layer.values_SV.data for block, layer in model.memory_layers().items()}
+def _write(model: PreTrainedModel, patch: MemoryPatch, found: str, wanted: str) -> None:
+    tables = {block: layer.values_SV.data for block, layer in require_memory(model).memory_layers().items()}
     for block, layer in patch.layers.items():
         table_SV = tables.get(block)
         if table_SV is None or table_SV.shape[1] != layer.after_RV.shape[1] or table_SV.dtype != layer.after_RV.dtype:

@@ -59,7 +59,9 @@ def forget(patch: MemoryPatch, fact_ids: Sequence[str]) -> tuple[MemoryPatch, Fo
         raise DataError(f"{', '.join(map(repr, fact_ids))} was learned in one batch with {names}; name these too")
     kept_facts = [place for place in range(len(patch.facts)) if place not in gone_facts]
     kept_lessons = [number for number in range(len(patch.lessons)) if number not in gone_lessons]
-    counts, layers, shared = Counter(), {}, Counter()
+    counts: Counter[str] = Counter()
+    shared: Counter[int] = Counter()
+    layers = {}
     for block, layer in patch.layers.items():
         layers[block] = _without(layer, gone_lessons, kept_lessons, len(patch.lessons), counts)
         shared.update(_companions(layer, gone_lessons))
@@ -70,7 +72,7 @@ def forget(patch: MemoryPatch, fact_ids: Sequence[str]) -> tuple[MemoryPatch, Fo
         facts=tuple(patch.facts[place] for place in kept_facts),
         lessons=tuple(tuple(new_places[place] for place in patch.lessons[number]) for number in kept_lessons),
     )
-    by_fact = Counter()
+    by_fact: Counter[str] = Counter()
     for lesson, rows in shared.items():
         for place in patch.lessons[lesson]:
             by_fact[patch.facts[place]["fact_id"]] += rows

@@ -9,6 +9,7 @@ Shapes: R row (a slot that the patch holds), V value, L lesson, W entry of a lis
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,7 +142,7 @@ class MemoryPatch:
 
     def delta(self) -> dict[str, Tensor]:
         """The rows with the patch, as :meth:`smf.methods.method.Method.load_delta` takes them."""
-        parts = {}
+        parts: dict[str, Tensor] = {}
         for block, layer in self.layers.items():
             parts |= {f"{block}.slots": layer.slots_R, f"{block}.values": layer.after_RV}
         return parts
@@ -231,7 +232,7 @@ def patch_from(parts: Mapping[str, Tensor], metadata: Mapping[str, object], wher
     Raises:
         CheckpointError: It is no patch.
     """
-    provenance = dict(metadata)
+    provenance: dict[str, Any] = dict(metadata)
     kind, base_hash, facts, lessons = (
         provenance.pop(name, None) for name in ("kind", "start_hash", "facts", "lessons")
     )

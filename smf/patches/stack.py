@@ -5,7 +5,7 @@ rows are conflicts: what each of two facts needs the slot to be was learned with
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +56,8 @@ def stack(patches: Sequence[MemoryPatch], names: Sequence[object] | None = None)
         if patch.layers.keys() != first.layers.keys():
             raise CheckpointError(f"{name} has blocks {sorted(patch.layers)}, {names[0]} {sorted(first.layers)}")
     _require_distinct(patches, names)
-    facts, lessons = [], []
+    facts: list[Mapping] = []
+    lessons: list[tuple[int, ...]] = []
     for patch in patches:
         lessons += [tuple(place + len(facts) for place in lesson) for lesson in patch.lessons]
         facts += patch.facts
@@ -65,7 +66,7 @@ def stack(patches: Sequence[MemoryPatch], names: Sequence[object] | None = None)
 
 
 def _require_distinct(patches: Sequence[MemoryPatch], names: Sequence[object]) -> None:
-    holders = {}
+    holders: dict[tuple, int] = {}
     for number, (patch, name) in enumerate(zip(patches, names, strict=True)):
         for fact in patch.facts:
             taught = (*fact_content(fact), fact["stream"], fact.get("position"))
@@ -83,7 +84,9 @@ def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
         CheckpointError: They are of different bases.
     """
     require_base(second, first.base_hash, "the second patch", "the first")
-    num_rows, dot, inside, total, pairs = {}, 0.0, [0.0, 0.0], [0.0, 0.0], Counter()
+    num_rows: dict[int, int] = {}
+    dot, inside, total = 0.0, [0.0, 0.0], [0.0, 0.0]
+    pairs: Counter[tuple[int, int]] = Counter()
     for block in first.layers.keys() & second.layers.keys():
         one, other = first.layers[block], second.layers[block]
         rows = [torch.isin(a.slots_R, b.slots_R) for a, b in ((one, other), (other, one))]
@@ -94,7 +97,7 @@ def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
             inside[side] += float(moved[side][rows[side]].square().sum())
             total[side] += float(moved[side].square().sum())
         pairs.update(_pairs(one, other))
-    by_fact = Counter()
+    by_fact: Counter[tuple[str, str]] = Counter()
     for (mine, yours), number in pairs.items():
         for place in first.lessons[mine]:
             for other_place in second.lessons[yours]:
@@ -103,7 +106,7 @@ def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
     return Conflicts(
         dict(sorted(num_rows.items())),
         dot / norms if norms else 0.0,
-        tuple(part / whole if whole else 0.0 for part, whole in zip(inside, total, strict=True)),
+        (_share(inside[0], total[0]), _share(inside[1], total[1])),
         [(*names, number) for names, number in by_fact.most_common()],
     )
 
@@ -166,3 +169,7 @@ def _pairs(one: LayerPatch, other: LayerPatch) -> Counter:
 def _writers_by_slot(layer: LayerPatch) -> dict[int, list[int]]:
     starts, writers = layer.writer_starts_R1.tolist(), layer.writers_W.tolist()
     return {slot: writers[starts[row] : starts[row + 1]] for row, slot in enumerate(layer.slots_R.tolist())}
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

@@ -100,11 +100,11 @@ def diff_text(first: MemoryPatch, second: MemoryPatch) -> str:
         if one is None or other is None:
             lines.append(f"block {block}: only in the {'second' if one is None else 'first'}")
             continue
-        mine, yours = torch.isin(one.slots_R, other.slots_R), torch.isin(other.slots_R, one.slots_R)
-        differ = (one.after_RV[mine] != other.after_RV[yours]).any(1)
+        mine_R, yours_R = torch.isin(one.slots_R, other.slots_R), torch.isin(other.slots_R, one.slots_R)
+        differ = (one.after_RV[mine_R] != other.after_RV[yours_R]).any(1)
         lines.append(
-            f"block {block}: {int((~mine).sum()):,} slots only in the first, {int((~yours).sum()):,} only in the "
-            f"second, {int(differ.sum()):,} of {int(mine.sum()):,} common ones with other values"
+            f"block {block}: {int((~mine_R).sum()):,} slots only in the first, {int((~yours_R).sum()):,} only in the "
+            f"second, {int(differ.sum()):,} of {int(mine_R.sum()):,} common ones with other values"
         )
     if first.base_hash != second.base_hash:
         lines.append("they were learned from different models")

@@ -8,12 +8,13 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from smf.errors import CheckpointError
 from smf.files.resume import NO_RESUME, Resume
 from smf.files.tensors import read_tensors, write_tensors
 from smf.memory import SlotReads, record_slot_reads
-from smf.models.memory_model import MemoryForCausalLM
+from smf.models.memory_model import require_memory
 from smf.streams.batches import Batch
 
 Document = Literal["batch", "sequence"]
@@ -163,7 +164,7 @@ class BackgroundCounts:
 
 @torch.no_grad()
 def count_background(
-    model: MemoryForCausalLM,
+    model: PreTrainedModel,
     batches: Iterable[Batch],
     *,
     document: Document = "batch",
@@ -183,11 +184,15 @@ def count_background(
     Returns:
         For each memory layer, by block, how often each of its slots was read: tensors of shape (S), on the CPU.
 
+    Raises:
+        CheckpointError: The model has no memory layers.
+
     Example:
         >>> background = count_background(model, text_batches(tokenizer, ["The sun rose late.", "Nobody came."]))
         >>> int(background.layers[2].accesses_S.sum()) > 0
         True
     """
+    model = require_memory(model)
     model.eval()
     layers = model.memory_layers()
     counters = {block: _LayerCounter(layer.num_slots) for block, layer in layers.items()}

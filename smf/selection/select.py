@@ -151,17 +151,18 @@ def _top(scores_U: Tensor, number: int, share: float | None) -> Tensor:
     With a ``share`` only as many of them as hold it, see :class:`Selection`.
     """
     real_U = scores_U > -torch.inf
+    kept: int | Tensor = number
     if share is not None:
         best = scores_U.topk(min(number, len(scores_U))).values
-        number = _number_in_share(best, scores_U, share)
-        lowest = best[number - 1]
+        kept = _number_in_share(best, scores_U, share)
+        lowest = best[kept - 1]
     elif number >= len(scores_U):
         return real_U
     else:
         # A sort would decide ties as well, but takes several times as long: only the lowest kept score is needed.
         lowest = scores_U.topk(number, sorted=False).values.min()
     above_U, equal_U = scores_U > lowest, scores_U == lowest
-    return real_U & (above_U | equal_U & (equal_U.cumsum(0) <= number - above_U.sum()))
+    return real_U & (above_U | equal_U & (equal_U.cumsum(0) <= kept - above_U.sum()))
 
 
 def _number_in_share(best: Tensor, scores_U: Tensor, share: float) -> Tensor:

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import yaml
@@ -96,7 +96,7 @@ class _Mistake:
         self.owner = self.key[:-1] if self._of_a_name or self._kind in (*_STRANGERS, "missing") else self.key
 
     @property
-    def order(self) -> Sequence:
+    def order(self) -> tuple[list[str], bool, str]:
         """Mistakes are told from the outermost on; of unknown keys the first by name, before one that is missing."""
         stranger = str(self.key[-1]) if self._kind in _STRANGERS else ""
         return [str(part) for part in self.owner], self._kind == "missing", stranger
@@ -115,7 +115,7 @@ class _Mistake:
         if self._kind in _STRANGERS:
             return f"{path}: {_unknown_key(str(self.key[-1]), path, place, places)}"
         if self._kind == "missing":
-            missing = place.at(self.key[-1])
+            missing = place.at(self.key[-1]) or Declared(object)
             return f"{path}: the key {self.key[-1]!r} is missing" + _in_brackets(missing.description)
         said = _in_brackets(place.description)
         if self._kind == "literal_error":
@@ -143,7 +143,7 @@ class _Mistake:
 
 
 def _unknown_key(stranger: str, path: str, place: Declared, places: Mapping[str, list[str]]) -> str:
-    known = list(place.section.model_fields)
+    known = list(place.section.model_fields if place.section else ())
     belongs = [found for found in places.get(stranger, ()) if found.rpartition(".")[0] != path]
     near = did_you_mean(stranger, known)
     hint = near if near or not belongs else f"it is known as {', '.join(belongs[:3])}: look at the indentation; "

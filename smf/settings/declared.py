@@ -72,7 +72,7 @@ class Declared:
     def of_names(self) -> str:
         """What is said of the names that the keys of a mapping are."""
         key = get_args(self.kind)[0] if get_origin(self.kind) is dict else None
-        found = [part.json_schema for part in _metadata(key) if isinstance(part, WithJsonSchema)]
+        found = [part.json_schema or {} for part in _metadata(key) if isinstance(part, WithJsonSchema)]
         return found[0]["description"] if found else ""
 
 
@@ -105,8 +105,8 @@ def one_line(text: str) -> str:
 
 def _of_field(field: FieldInfo) -> Declared:
     kind, nullable = _without_none(field.annotation)
-    if is_optional(field):
-        nullable = field.json_schema_extra["x-absent"] == "null"
+    if is_optional(field) and isinstance(extra := field.json_schema_extra, dict):
+        nullable = extra["x-absent"] == "null"
     return Declared(kind, nullable, one_line(field.description or _doc(kind)))
 
 

@@ -1,8 +1,10 @@
 """The JSON schema of a section, for editors and as a manual: one node a key, as short as it can be."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from smf.settings.declared import one_line
 from smf.settings.section import Section
@@ -33,16 +35,16 @@ def json_schema(section: type[Section], title: str) -> dict:
 
 
 class _Generator(GenerateJsonSchema):
-    def nullable_schema(self, schema):
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         inner = self.generate_inner(schema["schema"])
         if "enum" in inner:
             return {**inner, "enum": [*inner["enum"], None]}
         return {**inner, "type": [inner["type"], "null"]} if "type" in inner else inner
 
-    def literal_schema(self, schema):
+    def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
         return {"enum": list(schema["expected"])}
 
-    def dict_schema(self, schema):
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         names = self.generate_inner(schema["keys_schema"])
         values = self.generate_inner(schema["values_schema"])
         limits = {"minProperties": schema["min_length"]} if "min_length" in schema else {}
@@ -50,7 +52,7 @@ class _Generator(GenerateJsonSchema):
         return {"type": "object", **limits, **named, "additionalProperties": values}
 
 
-def _tidy(node: object) -> object:
+def _tidy(node: Any) -> Any:
     """Without titles and line breaks; of a key without a default, without one."""
     if isinstance(node, list):
         return [_tidy(part) for part in node]
@@ -72,7 +74,7 @@ def _tidy(node: object) -> object:
     }
 
 
-def _place(item: tuple[str, object]) -> int:
+def _place(item: tuple[Any, object]) -> int:
     """What comes first in a node: what most keys have."""
     return _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)
 
@@ -85,7 +87,7 @@ def _references(node: object) -> Iterator[str]:
             yield from _references(part)
 
 
-def _with_inlined(node: object, definitions: dict, once: set[str]) -> object:
+def _with_inlined(node: Any, definitions: dict, once: set[str]) -> Any:
     """With what is referred to once put in its place."""
     if not isinstance(node, dict):
         return node

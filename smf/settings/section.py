@@ -6,7 +6,7 @@ and the JSON schema show. That text stands alone, so that rewording it reruns no
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -57,7 +57,7 @@ Distinct = Annotated[list[_Item], BeforeValidator(distinct), Field(json_schema_e
 """A list that holds no value twice."""
 
 
-def one_of_several(kind: object, described: Mapping[str, object]) -> object:
+def one_of_several(kind: Any, described: Mapping[str, object]) -> Any:
     """The type of a value that may be of several kinds, which are tried as one.
 
     Args:
@@ -75,7 +75,7 @@ def one_of_several(kind: object, described: Mapping[str, object]) -> object:
     return Annotated[kind, WrapValidator(check), WithJsonSchema(dict(described))]
 
 
-def name(pattern: str, description: str, taken: Sequence[str] = ()) -> object:
+def name(pattern: str, description: str, taken: Sequence[str] = ()) -> Any:
     """The type of keys that are names of the user's choice.
 
     Args:
@@ -99,7 +99,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
-    def plain(self) -> dict[str, object]:
+    def plain(self) -> dict[str, Any]:
         """As a mapping of plain values, defaults filled in; of keys without a default those that were given."""
         given = {
             name: getattr(self, name) for name, field in type(self).model_fields.items() if self._holds(name, field)
@@ -110,7 +110,7 @@ class Section(BaseModel):
         return getattr(self, name) is not None or name in self.model_fields_set or not is_optional(field)
 
 
-def absent(*, null: bool = False) -> FieldInfo:
+def absent(*, null: bool = False) -> Any:
     """A key that may be left out and has no default: then it is None, and no part of the plain mapping.
 
     Args:
@@ -124,7 +124,7 @@ def is_optional(field: FieldInfo) -> bool:
     return isinstance(field.json_schema_extra, dict) and "x-absent" in field.json_schema_extra
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> Any:
     if isinstance(value, Section):
         return value.plain()
     if isinstance(value, dict):

@@ -52,8 +52,8 @@ def jobs(work: Work) -> list[Job]:
         found.append(Job(f"learn {name}", "stream.micro_batch_size", rows, parts))
     rows, compared = config["evaluation"]["batch_size"], any(config["evaluation"]["kl"].values())
     for name in config["methods"]:
-        run = work.start(name), work.footprint(name), compared
-        found.append(_job(f"evaluate {name}", "evaluation.batch_size", rows, partial(_evaluating, *run), texts))
+        parts = partial(_evaluating, work.start(name), work.footprint(name), compared)
+        found.append(_job(f"evaluate {name}", "evaluation.batch_size", rows, parts, texts))
     return found
 
 

@@ -72,6 +72,7 @@ class Asking:
     def prompt(self, question: str) -> str:
         """The text that the model goes on after with the answer."""
         if self.prompt_format == "chat":
+            assert self._tokenizer is not None
             asked = bare_question(question)
             text, ids = chat(self._tokenizer, [("user", f"{asked[:1].upper()}{asked[1:]}?")])
             self.written[text] = ids
@@ -101,7 +102,7 @@ class Asking:
         """Whether an answer has ended where the model goes on with this token."""
         if token == tokenizer.eos_token_id or token in self.end_ids:
             return True
-        return self.stop is not None and tokenizer.decode([token]).startswith(self.stop)
+        return self.stop is not None and str(tokenizer.decode([token])).startswith(self.stop)
 
 
 PLAIN = Asking()

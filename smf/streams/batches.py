@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import takewhile
 from typing import Literal
 
@@ -157,7 +157,7 @@ def encode(
         if marked is not None:
             body.append([int(any(a < end and stop > b for b, end in marked[number])) for a, stop in offsets] + [0])
         if contexts is not None:
-            inside = takewhile(lambda place, end=contexts[number]: end and place[1] <= end, offsets)
+            inside = takewhile(partial(_is_within, contexts[number]), offsets)
             before = [1 for _ in inside]
             body.append([*before, *[0] * (len(ids) + 1 - len(before))])
         parts = [body] if length <= max_length else _parts(body, max_length - len(start), goes_on=not example.prompt)
@@ -167,6 +167,10 @@ def encode(
     if examples and not encoded:
         raise DataError(f"none of {len(examples)} texts has anything to learn in its first {max_length} tokens")
     return encoded
+
+
+def _is_within(end: int, place: tuple[int, int]) -> bool:
+    return 0 < end >= place[1]
 
 
 def _parts(whole: Sequence[list[int]], max_length: int, *, goes_on: bool) -> list[Sequence[list[int]]]:

@@ -50,7 +50,8 @@ def set_aside(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
         by_subject.setdefault(fact.subject, []).append(fact)
     subjects = list(by_subject)
     python_generator(seed, "contrast").shuffle(subjects)
-    taken, chosen = [], set()
+    taken: list[Fact] = []
+    chosen: set[str] = set()
     while subjects and len(taken) < number:
         chosen.add(subject := subjects.pop())
         taken += by_subject[subject]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -22,7 +23,7 @@ def facts_batch(
     asking: Asking = PLAIN,
 ) -> Batch:
     """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
-    options = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
+    options: dict[str, Any] = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
     encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
     return collate(encoded, tokenizer.pad_token_id)
 
@@ -59,7 +60,7 @@ def require_fit(
     wording_length = max_wording_length or max_length
     for fact in facts:
         try:
-            options = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
+            options: dict[str, Any] = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
             encode_fact(tokenizer, fact, **options, limit=wording_limit)
             if asked := fact.asked():  # plainly: what another format adds is no text of the fact
                 encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
@@ -90,7 +91,7 @@ def encode_fact(
     """
     whole, number = fact.training_texts(), len(fact.train_prompts)
     spans = writable_spans(fact, write_at)
-    options = {"max_length": max_length, "limit": limit, "written": asking.written}
+    options: dict[str, Any] = {"max_length": max_length, "limit": limit, "written": asking.written}
     lengths = [*map(len, fact.contexts), *[0] * len(fact.train_texts)] if fact.train_contexts else None
     encoded = []
     completed = [asking.completed(each, fact.answer) for each in whole[:number]]

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smf.errors import ConfigError, DataError
 from smf.files.artifacts import read_jsonl, write_jsonl
@@ -59,7 +59,7 @@ class Fact:
     is_passage: bool = False
     train_contexts: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         answers = (spaced(answer) if isinstance(answer, str) else answer for answer in self.answers)
         object.__setattr__(self, "answers", tuple(answers))
 
@@ -145,10 +145,12 @@ def read_facts(path: str | Path) -> list[Fact]:
         >>> read_facts("facts.jsonl")[0].answer
         'Tarnow'
     """
-    facts, lines = [], {}
+    facts: list[Fact] = []
+    lines: dict[str, int] = {}
     for number, row in enumerate(read_jsonl(path, _COLUMNS, optional=_OPTIONAL), start=1):
         where = f"{path}, line {number}"
-        fact = Fact(**{key: tuple(row[key]) if kind is list else row[key] for key, kind in _given(row)})
+        given: dict[str, Any] = {key: tuple(row[key]) if kind is list else row[key] for key, kind in _given(row)}
+        fact = Fact(**given)
         require_whole(fact, where)
         if fact.fact_id in lines:
             raise DataError(f"{where}: fact_id {fact.fact_id!r} was used before, in line {lines[fact.fact_id]}")

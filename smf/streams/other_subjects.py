@@ -89,7 +89,7 @@ def _parts(text: str, spans: Sequence[Span]) -> list[str]:
 
 def _before_answer(parts: Sequence[str], answers: Sequence[str]) -> list[str]:
     """The parts up to the answer behind the subject; without it where it stands before."""
-    kept = []
+    kept: list[str] = []
     for number, part in enumerate(parts):
         words = placed_words(part)
         spans = [span for answer in answers for span in occurrences(words, [w.key for w in placed_words(answer)])]

@@ -43,6 +43,7 @@ def _groups(batch: Batch) -> dict[tuple[int, ...], list[int]]:
     """The sequences behind each context that several have."""
     ids = batch.input_ids_BT.tolist()
     groups: dict[tuple[int, ...], list[int]] = {}
+    assert batch.context_mask_BT is not None
     for row, length in enumerate(batch.context_mask_BT.sum(1).tolist()):
         if length >= _LEAST:
             groups.setdefault(tuple(ids[row][:length]), []).append(row)

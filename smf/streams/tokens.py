@@ -10,6 +10,7 @@ tokens, also at the beginning. Added tokens that are not special stay tokens.
 import json
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from tokenizers import Tokenizer
@@ -84,7 +85,7 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[str]) -> Bat
 
     Special tokens that the chat template writes are such; those that a message spells out are plain text.
     """
-    return tokenizer.apply_chat_template(
+    padded: Any = tokenizer.apply_chat_template(
         [[{"role": "user", "content": message}] for message in messages],
         add_generation_prompt=True,
         tokenize=True,
@@ -94,6 +95,7 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[str]) -> Bat
         sanitize_control_tokens=True,
         tokenizer_kwargs={"padding_side": "left", "return_token_type_ids": False},
     )
+    return padded
 
 
 def chat(
@@ -107,14 +109,14 @@ def chat(
         goes_on: The assistant's next message is to follow.
     """
     messages = [{"role": role, "content": content} for role, content in turns]
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=goes_on, tokenize=False)
-    ids = tokenizer.apply_chat_template(
+    text: Any = tokenizer.apply_chat_template(messages, add_generation_prompt=goes_on, tokenize=False)
+    ids: Any = tokenizer.apply_chat_template(
         messages, add_generation_prompt=goes_on, tokenize=True, return_dict=False, sanitize_control_tokens=True
     )
     return text, ids
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chats: bool, **options):
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chats: bool, **options: Any) -> BatchEncoding:
     plain = tokenizer if chats else without_spelled_control_tokens(tokenizer)
     return plain(list(texts), add_special_tokens=False, split_special_tokens=not chats, **options)
 
@@ -128,7 +130,7 @@ def without_spelled_control_tokens(tokenizer: PreTrainedTokenizerBase) -> PreTra
     backend = tokenizer.backend_tokenizer
     if not isinstance(backend.model, Unigram):
         return tokenizer
-    size, plain = _PLAIN.get(tokenizer, (None, None))
+    size, plain = _PLAIN.get(tokenizer, (None, tokenizer))
     if size != len(tokenizer):  # tokens were added since
         state = json.loads(backend.to_str())
         special = [token for token in state["added_tokens"] if token["special"]]

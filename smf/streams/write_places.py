@@ -80,7 +80,7 @@ def writable_spans(fact: Fact, write_at: WriteAt) -> list[tuple[Span, ...]] | No
     if write_at == "all":
         if not fact.train_contexts:
             return None
-        spans = [((0, len(text.prompt + text.completion)),) for text in fact.training_texts()]
+        spans: list[tuple[Span, ...]] = [((0, len(text.prompt + text.completion)),) for text in fact.training_texts()]
     else:
         spans = [place.spans for place in write_places(fact, write_at)]
     before = [len(context) for context in fact.contexts]
@@ -114,7 +114,7 @@ def log_write_places(facts: Sequence[Fact], write_at: WriteAt) -> None:
     missing = [(fact, found_by) for fact, found_by in found if found_by != "subject"]
     if not missing:
         return
-    counts = Counter(found_by for _, found_by in missing)
+    counts: Counter[str] = Counter(found_by for _, found_by in missing)
     parts = "; ".join(f"{text}: {counts[found_by]}" for found_by, text in _INSTEAD.items() if counts[found_by])
     first = missing[0][0]
     logger.warning(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
@@ -68,11 +69,12 @@ def ask(
     require_new_tokens(max_new_tokens)
     held = held_by(folder) if patch_paths else None
     new = [read_patch(path) for path in patch_paths]
-    for path, patch in zip(patch_paths, new, strict=True):
-        require_base(patch, held.base_hash, path, folder)
+    if held is not None:
+        for path, patch in zip(patch_paths, new, strict=True):
+            require_base(patch, held.base_hash, path, folder)
     model, tokenizer = load_model(folder, device), load_tokenizer(folder)
     asking = model_asking(folder, tokenizer, prompt_format)
-    if new:
+    if held is not None:
         old = [read_patch(path) for path in held.paths]
         names = [*held.paths, *patch_paths]
         warn_of_contradictions([*old, *new], names)
@@ -119,7 +121,7 @@ def continuation(
     written = asking.written.get(prompt)
     ids = torch.tensor([written] if written else token_ids(tokenizer, [prompt]), device=model.device)
     stops = [] if asking.stop is None else [StopStrings(tokenizer, [asking.stop], ids.shape[1])]
-    said = model.generate(
+    said = cast("Any", model).generate(
         ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=max_new_tokens,
@@ -128,7 +130,7 @@ def continuation(
         eos_token_id=[tokenizer.eos_token_id, *asking.end_ids],
         stopping_criteria=StoppingCriteriaList(stops),
     )
-    return tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
+    return str(tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True))
 
 
 def quiz(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from smf.files.resume import NO_RESUME, Resume
 from smf.models.base_networks import acting_as_base
@@ -50,7 +51,7 @@ def distil(
         TrainingError: The loss is not finite.
     """
 
-    def loss(model: MemoryForCausalLM, batch: Batch) -> Tensor:
+    def loss(_: PreTrainedModel, batch: Batch) -> Tensor:
         pairs = _outputs(model, networks, batch)
         shares = [
             (memory_XD - network_XD).square().sum() / (network_XD - network_XD.mean(0)).square().sum()
@@ -73,7 +74,10 @@ def explained_variance(
     further from the network than its mean.
     """
     model.eval()
-    errors, squares, sums_D, num_tokens = {}, {}, {}, 0
+    errors: dict[int, float] = {}
+    squares: dict[int, float] = {}
+    sums_D: dict[int, Tensor] = {}
+    num_tokens = 0
     for batch in probe:
         pairs = _outputs(model, networks, batch.to(model.device))
         for block, (memory_XD, network_XD) in pairs.items():

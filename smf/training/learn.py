@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ def learn_with(
     method.max_gradient_norm = settings.max_gradient_norm
     schedule = Schedule(passes.num_steps, settings.schedule, settings.warmup_steps)
     method.model.eval()  # no dropout but what a method asks for; all methods see the same numbers
-    rows = [
+    rows: list[dict] = [
         {
             "position": position,
             "fact_id": fact.fact_id,
@@ -176,7 +177,7 @@ def _learn(
     """The steps on one batch."""
     started = time.perf_counter()
     max_length = settings.max_wording_length or settings.max_length
-    options = {"loss_on": settings.loss_on, "max_length": max_length, "write_at": method.write_at}
+    options: dict[str, Any] = {"loss_on": settings.loss_on, "max_length": max_length, "write_at": method.write_at}
     options["asking"] = settings.asking
     batch = facts_batch(tokenizer, group, **options)
     batch = batch.to(method.model.device)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
@@ -67,7 +68,7 @@ def pretrain(
     )
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(settings.seed, "pretraining"))
-        model = Qwen2ForCausalLM(config).to(device)
+        model: Qwen2ForCausalLM = cast("Any", Qwen2ForCausalLM(config)).to(device)
     encoded = encode(tokenizer, examples, loss_on=settings.loss_on, max_length=max_length)
     stream = batches(
         encoded,

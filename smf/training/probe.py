@@ -69,8 +69,8 @@ class _Counts:
     @classmethod
     def of(cls, layer: MemoryLayer) -> "_Counts":
         sizes = (layer.num_heads, layer.num_slots)
-        counts = [torch.zeros(sizes, dtype=torch.long) for _ in range(2)]
-        return cls(*counts, torch.zeros(sizes, dtype=torch.double))
+        reads_HS, first_reads_HS = (torch.zeros(sizes, dtype=torch.long) for _ in range(2))
+        return cls(reads_HS, first_reads_HS, torch.zeros(sizes, dtype=torch.double))
 
     def add(self, read: SlotReads, is_token_BT: Tensor) -> None:
         slots_XHK = read.slot_indices_BTHK[is_token_BT].cpu()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -60,7 +61,7 @@ class Learned:
         return self.snapshots[-1].delta
 
     @property
-    def patch(self) -> MemoryPatch | None:
+    def patch(self) -> MemoryPatch | Any:  # Any, not None: with kind smf there is one
         """That of the last snapshot; None for methods that leave no patches."""
         return self.snapshots[-1].patch
 
@@ -148,7 +149,7 @@ def learn_stream(
 
 
 def _patch(
-    learner: Method, delta: Mapping[str, Tensor], facts: Sequence[Fact], stream: str, about: Mapping[str, object]
+    learner: Method, delta: Mapping[str, Tensor], facts: Sequence[Fact], stream: str, about: Mapping[str, Any]
 ) -> MemoryPatch | None:
     """What was learned as a patch of the facts taught so far; None if the method does not know which wrote what."""
     history = learner.history()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -72,9 +73,11 @@ def paraphrase(
         raise ConfigError("stream.paraphrases.model has no chat template; choose an instruct model")
     size = max(1, settings.batch_size // settings.number)  # facts that fill a batch together
     groups = [facts[start : start + size] for start in range(0, len(facts), size)]
-    tape, rows = tape or Tape(), []
+    tape = tape or Tape()
+    rows: list[dict] = []
     for group in progress(groups, "groups of facts"):
-        rows += tape.next(partial(_paraphrase_group, model, tokenizer, group, settings))
+        sampled: Any = tape.next(partial(_paraphrase_group, model, tokenizer, group, settings))
+        rows += sampled
     return rows
 
 
@@ -153,6 +156,7 @@ def _sample(
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]
             inputs = chat_ids(tokenizer, [prompts[row] for row in rows]).to(model.device)
-            ids_BT = model.generate(**inputs, generation_config=sampling)[:, inputs["input_ids"].shape[1] :]
+            said_BT = cast("Any", model).generate(**inputs, generation_config=sampling)
+            ids_BT = said_BT[:, inputs["input_ids"].shape[1] :]
             replies.update(zip(rows, tokenizer.batch_decode(ids_BT, skip_special_tokens=True), strict=True))
     return [replies[row] for row in range(len(prompts))]

@@ -29,6 +29,7 @@ def reworded(facts: Sequence[Fact], settings: Mapping, paraphrases_path: str | P
         return list(facts)
     if settings["source"] == "templates":
         return [template_wordings(fact, settings["number"], settings["seed"]) for fact in facts]
+    assert paraphrases_path is not None
     rows = read_jsonl(paraphrases_path, {"fact_id": str, "texts": list})
     texts = {row["fact_id"]: row["texts"] for row in rows}
     if missing := [fact.fact_id for fact in facts if fact.fact_id not in texts]:

@@ -18,7 +18,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DEPENDENCIES = [Requirement(line) for line in PYPROJECT["dependencies"]]
-DEV_DEPENDENCIES = [Requirement(line) for line in PYPROJECT["optional-dependencies"]["dev"]]
+DEV_DEPENDENCIES = [Requirement(line) for extra in PYPROJECT["optional-dependencies"].values() for line in extra]
 CONSTRAINTS_TEXT = (ROOT / "constraints.txt").read_text()
 CONSTRAINTS = [Requirement(line) for line in CONSTRAINTS_TEXT.splitlines() if "://" not in line]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -84,7 +84,7 @@ def test_torch_is_pinned_to_the_same_version_everywhere():
     expected = SpecifierSet("==2.13.0")
     assert by_name(DEPENDENCIES)["torch"].specifier == expected
     assert by_name(PIP_PINS)["torch"].specifier == expected
-    assert f"torch{expected} -e '.[dev]'" in (ROOT / "Makefile").read_text()
+    assert f"torch{expected} -e '.[dev,docs]'" in (ROOT / "Makefile").read_text()
 
 
 def test_environment_has_conda_packages_and_one_pip_list():

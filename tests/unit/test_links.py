@@ -43,7 +43,9 @@ def dead_links(path: Path):
             yield target
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", [*PATHS, ROOT / "config/README.md"], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_every_link_of_a_page_leads_to_a_file_and_a_heading(path):
     assert not list(dead_links(path))
 

@@ -16,8 +16,9 @@ from smf.patches.forget import forget
 from smf.patches.patch import LayerPatch, patch_of, read_patch, require_base, write_patch
 from smf.patches.stack import conflicts, stack
 from smf.patches.text import conflicts_text, diff_text, info_text
+from smf.selection.background import count_background
 from smf.streams.fact_batches import facts_batch
-from tests.helpers import FACTS, MAX_LENGTH, memory_model, same_bytes, start_method, tokenizer
+from tests.helpers import FACTS, MAX_LENGTH, base_model, memory_model, same_bytes, start_method, tokenizer
 
 NUM_SLOTS, WIDTH, BLOCKS = 24, 4, (1, 3)
 QUICK = settings(max_examples=60, deadline=None)
@@ -468,3 +469,12 @@ def test_what_a_stranger_wrote_into_a_patch_stays_in_its_line():
     assert "a\\nb" in said
     assert "q\\x1b[2J" in said
     assert "\x1b" not in said
+
+
+def test_a_model_without_memory_takes_no_patch_and_has_no_background():
+    patch, _, _ = written(0)
+    told = r"this Qwen2ForCausalLM has no memory layers; give it some with smf\.retrofit"
+    with pytest.raises(CheckpointError, match=told):
+        apply(base_model(), [patch])
+    with pytest.raises(CheckpointError, match=told):
+        count_background(base_model(), [])

@@ -75,7 +75,7 @@ LABELS_FILE = f"<results>/{KNOWN if KNOWN_SETS or ONLY_UNKNOWN_FACTS else 'data'
 
 def code_of(script, *files):
     """The digest of a script's code; as a param it makes an edit rerun what the code made."""
-    return code_digest(Path(workflow.basedir) / "workflow" / "scripts" / script, *files)
+    return code_digest(WORKFLOW / "scripts" / script, *files)
 
 
 def method_code(wildcards):

@@ -1,6 +1,6 @@
 # The story of an experiment on one page, which Snakemake's report has too.
 
-REPORT_FOLDER = Path(workflow.basedir) / "workflow" / "report"
+REPORT_FOLDER = WORKFLOW / "report"
 
 # What each section shows: a caption in workflow/report and the name of an input.
 STORY = [

@@ -3,6 +3,15 @@
 import os
 import shlex
 import sys
+from pathlib import Path
+
+
+# Jobs rerun when the code that they use is edited, so its files have to be here.
+if not isinstance(workflow.current_basedir, os.PathLike):
+    raise WorkflowError("this workflow cannot be a module that Snakemake loads from elsewhere; clone its repository")
+
+# The folder workflow/, whichever Snakefile Snakemake was started with.
+WORKFLOW = Path(workflow.current_basedir).parent
 
 
 def is_plain(path):

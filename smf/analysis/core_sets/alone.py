@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -13,7 +13,7 @@ from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.memory_model import MemoryForCausalLM
 from smf.selection.background import BackgroundCounts
 from smf.selection.joined import joined
-from smf.streams.batches import LossOn
+from smf.streams.batches import Batch, LossOn
 from smf.streams.examples import Example
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact
@@ -142,9 +142,9 @@ class Alone:
                 enough[name] = what
                 del waiting[name]
 
-    def _batch(self, fact: Fact, write_at: WriteAt):
+    def _batch(self, fact: Fact, write_at: WriteAt) -> Batch:
         length = self._settings.max_wording_length or self._settings.max_length
-        options = {"loss_on": self._settings.loss_on, "max_length": length, "write_at": write_at}
+        options: dict[str, Any] = {"loss_on": self._settings.loss_on, "max_length": length, "write_at": write_at}
         batch = facts_batch(self._tokenizer, [fact], **options)
         return batch.to(self._model.device)
 
