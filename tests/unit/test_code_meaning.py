@@ -206,6 +206,7 @@ BOOKKEEPING = {
     "cli/experiment",
     "cli/models",
     "cli/options",
+    "cli/output",
     "cli/patch",
     "cli/tables",
     "cli/words",
