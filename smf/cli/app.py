@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from smf.cli import experiment, models, patch
+from smf.cli.output import complain
 from smf.cli.words import one_value_each
 from smf.errors import SmfError
 
@@ -32,10 +33,10 @@ class Ending(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (SmfError, OSError) as error:
-            typer.echo("\n".join([f"{type(error).__name__}: {error}", *_notes(error)]), err=True)
+            complain("\n".join([f"{type(error).__name__}: {error}", *_notes(error)]))
             return 1
         except KeyboardInterrupt as error:
-            typer.echo("; ".join(["stopped by Ctrl-C", *_notes(error)]), err=True)
+            complain("; ".join(["stopped by Ctrl-C", *_notes(error)]))
             return INTERRUPTED
         return status or 0
 
@@ -90,5 +91,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         usage = f"{context.get_usage()}\n{context.command_path}: error: " if context else ""
         if message := error.format_message():
-            typer.echo(f"{usage}{message}", err=True)
+            complain(f"{usage}{message}")
         return 1

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from smf.cli.output import say
+
 PLAN_EXAMPLES = """
 Examples:
 
@@ -48,7 +50,7 @@ def plan(
 
         show_plan(made)
     else:
-        typer.echo(made.text, nl=False)
+        say(made.text, nl=False)
 
 
 def status(
@@ -65,4 +67,4 @@ def status(
 
         show_status(job_states(results))
     else:
-        typer.echo(status_text(results))
+        say(status_text(results))

@@ -11,6 +11,7 @@ import typer
 
 from smf.cli import options
 from smf.cli.options import COMPUTING, given
+from smf.cli.output import say
 from smf.selection.names import WritingTokens
 
 NOT_KNOWN = 2
@@ -79,7 +80,7 @@ def retrofit(
 
     chosen = given(text=text, layers=layers or None, num_keys=num_keys, dtype=dtype, device=device)
     done = retrofit_folder(model, out, Retrofit(**chosen))
-    typer.echo(retrofitted_text(done, out))
+    say(retrofitted_text(done, out))
 
 
 def teach(
@@ -185,13 +186,13 @@ def teach(
         read, replies = preview(
             model, facts, out, counts_path=counted, probe_paths=asked, settings=settings, lessons=lessons
         )
-        typer.echo(preview_text(read, replies, lessons.steps))
+        say(preview_text(read, replies, lessons.steps))
         return 0
     taught = taught_by(model, facts, out, counts_path=counted, probe_paths=asked, settings=settings, lessons=lessons)
-    typer.echo(taught_text(taught, out))
+    say(taught_text(taught, out))
     if not taught.unknown:
         return 0
-    typer.echo(f"{len(taught.unknown)} of {len(taught.facts)} facts: not known, see above (exit status {NOT_KNOWN})")
+    say(f"{len(taught.unknown)} of {len(taught.facts)} facts: not known, see above (exit status {NOT_KNOWN})")
     return NOT_KNOWN
 
 
@@ -213,4 +214,4 @@ def ask(
 
     *patches, question = words
     limit = given(max_new_tokens=max_new_tokens)
-    typer.echo(ask(model, patches, question, device=device, prompt_format=prompt_format, **limit))
+    say(ask(model, patches, question, device=device, prompt_format=prompt_format, **limit))

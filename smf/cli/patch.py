@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from smf.cli.options import NewFolder
+from smf.cli.output import say
 
 _LOOK = "Look"
 _WRITE = "Write"
@@ -24,7 +25,7 @@ def info(patch: Patch, facts: Annotated[bool, typer.Option("--facts", help="List
     from smf.patches.patch import read_patch
     from smf.patches.text import info_text
 
-    typer.echo(info_text(read_patch(patch), patch.stat().st_size, facts=facts))
+    say(info_text(read_patch(patch), patch.stat().st_size, facts=facts))
 
 
 @app.command(rich_help_panel=_LOOK)
@@ -33,7 +34,7 @@ def diff(first: Patch, second: Patch) -> None:
     from smf.patches.patch import read_patch
     from smf.patches.text import diff_text
 
-    typer.echo(diff_text(read_patch(first), read_patch(second)))
+    say(diff_text(read_patch(first), read_patch(second)))
 
 
 @app.command(rich_help_panel=_LOOK)
@@ -45,7 +46,7 @@ def conflicts(first: Patch, second: Patch) -> None:
     from smf.patches.text import conflicts_text
 
     both = [read_patch(first), read_patch(second)]
-    typer.echo(conflicts_text(conflicts(*both), contradictions(both)))
+    say(conflicts_text(conflicts(*both), contradictions(both)))
 
 
 @app.command(rich_help_panel=_WRITE)
@@ -55,7 +56,7 @@ def apply(model: Model, patches: Patches, out: NewFolder) -> None:
     from smf.patches.text import applied_text
 
     whole, number = apply_to_folder(model, patches, out)
-    typer.echo(applied_text(whole, out, number))
+    say(applied_text(whole, out, number))
 
 
 @app.command(rich_help_panel=_WRITE)
@@ -71,7 +72,7 @@ def revert(
     from smf.patches.text import applied_text
 
     whole, number = revert_folder(model, patch, out)
-    typer.echo(applied_text(whole, out, number))
+    say(applied_text(whole, out, number))
 
 
 @app.command(rich_help_panel=_WRITE)
@@ -95,12 +96,12 @@ def stack(
     if later_wins:
         read, found = without_earlier(read)
         for each in found:
-            typer.echo(f"{each.text(patches)}: the earlier one was taken out")
+            say(f"{each.text(patches)}: the earlier one was taken out")
     else:
         warn_of_contradictions(read, patches)
     stacked = stack(read, patches)
     write_patch(out, stacked)
-    typer.echo(stacked_text(stacked, out, len(read)))
+    say(stacked_text(stacked, out, len(read)))
 
 
 @app.command(rich_help_panel=_WRITE)
@@ -127,4 +128,4 @@ def forget(
         require_own(patch)
     left, report = forget(read_patch(patch), facts)
     write_patch(out or patch.resolve(), left)
-    typer.echo(forgotten_text(facts, report))
+    say(forgotten_text(facts, report))

@@ -207,6 +207,7 @@ BOOKKEEPING = {
     "cli/experiment",
     "cli/models",
     "cli/options",
+    "cli/output",
     "cli/patch",
     "cli/tables",
     "cli/words",

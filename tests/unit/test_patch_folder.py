@@ -290,7 +290,7 @@ def test_options_of_ask_may_stand_anywhere(results, patches, capsys):
     assert run("ask", healed, "why", "--devise", "cpu") == 1
     assert "No such option: --devise" in capsys.readouterr().err
     assert run("patch", "info", patches[0], "more") == 1
-    assert "unexpected extra argument (more)" in capsys.readouterr().err
+    assert "unexpected extra argument(s) (more)" in capsys.readouterr().err
 
 
 def test_forgetting_keeps_what_the_file_says_of_how_it_was_made(results, patches, tmp_path):
