@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ def base_of(model: nn.Module) -> Base:
     num_parameters, dtype = 0, None
     for weight in _base_weights(model):
         digest.update(f"{weight.dtype} {list(weight.shape)};".encode())
-        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         num_parameters += weight.numel()
         dtype = dtype or str(weight.dtype).removeprefix("torch.")
     name, revision = hub_name(getattr(model, "name_or_path", None))
@@ -93,7 +94,7 @@ def require_same_base(memory: object, wanted: Base, found: Base) -> None:
     raise CheckpointError(f"the memory in {memory} belongs to {wanted}, and this is {found}; {remedy}")
 
 
-def base_from(where: object, listed: object, name: object, revision: object) -> Base:
+def base_from(where: object, listed: Any, name: Any, revision: Any) -> Base:
     """The base that a file names.
 
     Args:

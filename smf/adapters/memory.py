@@ -61,7 +61,7 @@ def save_memory(
     }
     base = base_of(model.language_model)
     if base_name is None and base.name is None:
-        base_name, revision = _reported_base(Path(model.name_or_path))
+        base_name, revision = _reported_base(Path(model.name_or_path or ""))
     if base_name is not None:
         base = replace(base, name=base_name, revision=revision)
     write_adapter(folder, Adapter(settings, base, tensors))

@@ -42,16 +42,18 @@ def unpacked(where: object, tensors: Mapping[str, Tensor], num_slots: int) -> di
     whole = {name: tensor for name, tensor in tensors.items() if not name.endswith((_SLOTS, _ROWS))}
     for prefix in sorted({name.rpartition(_TABLE)[0] for name in tensors.keys() - whole.keys()}):
         slots_R, rows_RV = tensors.get(prefix + _SLOTS), tensors.get(prefix + _ROWS)
-        fits = (
-            slots_R is not None
-            and rows_RV is not None
-            and (slots_R.dtype, slots_R.ndim, rows_RV.ndim) == (torch.long, 1, 2)
-            and len(slots_R) == len(rows_RV)
-            and bool((slots_R.diff() > 0).all())
-            and (not len(slots_R) or 0 <= int(slots_R[0]) <= int(slots_R[-1]) < num_slots)
-        )
-        if not fits:
+        if slots_R is None or rows_RV is None or not _fit(slots_R, rows_RV, num_slots):
             raise CheckpointError(f"{where}: the slots of {prefix}{_TABLE} contradict its rows; get the memory anew")
         whole[prefix + _TABLE] = rows_RV.new_zeros(num_slots, rows_RV.shape[1])
         whole[prefix + _TABLE][slots_R] = rows_RV
     return whole
+
+
+def _fit(slots_R: Tensor, rows_RV: Tensor, num_slots: int) -> bool:
+    """Whether these can be rows of a table: one for each slot, the slots in ascending order and within the table."""
+    return (
+        (slots_R.dtype, slots_R.ndim, rows_RV.ndim) == (torch.long, 1, 2)
+        and len(slots_R) == len(rows_RV)
+        and bool((slots_R.diff() > 0).all())
+        and (not len(slots_R) or 0 <= int(slots_R[0]) <= int(slots_R[-1]) < num_slots)
+    )

@@ -7,7 +7,7 @@ lists, so the kind is entered in the mappings that this function fills (docs/log
 import enum
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PeftConfig
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
@@ -52,6 +52,10 @@ class SparseMemoryConfig(PeftConfig):
         256
     """
 
+    if TYPE_CHECKING:  # peft's own, which mypy does not read
+        task_type: str | None = None
+        base_model_name_or_path: str | None = None
+        revision: str | None = None
     memory: MemorySettings | dict | None = None
     seed: int = 0
     base: dict | None = None
@@ -66,15 +70,21 @@ class SparseMemoryConfig(PeftConfig):
         if isinstance(self.memory, dict):
             self.memory = memory_from("SparseMemoryConfig", self.memory)
         if self.memory is not None:
-            require_additive(self.memory)
+            require_additive(self.settings)
         if self.smf_format != FORMAT_VERSION:
             raise CheckpointError(
                 f"the memory has smf format {self.smf_format}, this version reads {FORMAT_VERSION}; save it again"
             )
 
+    @property
+    def settings(self) -> MemorySettings:
+        """Those of the memory, once the model is known."""
+        assert isinstance(self.memory, MemorySettings)
+        return self.memory
+
     def to_dict(self) -> dict:
         """As peft writes it."""
-        memory = None if self.memory is None else self.memory.plain()
+        memory = None if self.memory is None else self.settings.plain()
         return {**super().to_dict(), "memory": memory}
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:

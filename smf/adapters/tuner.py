@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from smf.adapters.base import base_from, base_of, require_same_base
 from smf.adapters.folder import ATTRIBUTE, PREFIX, listed_base, require_fitting, tensor_prefixes
@@ -27,12 +28,16 @@ class SparseMemoryLayer(nn.Module, BaseTunerLayer):
     """A feed-forward network and the memories beside it, one for each adapter."""
 
     adapter_layer_names = (ATTRIBUTE,)
+    if TYPE_CHECKING:  # peft's own, which mypy does not read
+        active_adapters: list[str]
+        disable_adapters: bool
+        set_adapter: Callable[[list[str]], None]
 
     def __init__(self, base_layer: nn.Module):
         super().__init__()
         self.base_layer = base_layer
         self.sparse_memory_layer = nn.ModuleDict()
-        self.merged_adapters = []
+        self.merged_adapters: list[str] = []
 
     def add(self, name: str, memory: MemoryLayer) -> None:
         """Put a new memory beside the network, on its device and in its type."""
@@ -49,7 +54,7 @@ class SparseMemoryLayer(nn.Module, BaseTunerLayer):
         return output_BTD
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
-        memory = self.sparse_memory_layer[adapter_name]
+        memory = cast("MemoryLayer", self.sparse_memory_layer[adapter_name])
         weight = next(self.base_layer.parameters())
         # A memory that peft will fill later is of the right type already; then peft asks again for the device.
         memory.follow(weight.to("meta") if memory.values_SV.is_meta else weight)
@@ -67,7 +72,7 @@ class SparseMemoryTuner(BaseTuner):
         blocks = enumerate(decoder_blocks(self.model))
         wrapped = {number: block.mlp for number, block in blocks if isinstance(block.mlp, SparseMemoryLayer)}
         memories = {number: layer.sparse_memory_layer for number, layer in wrapped.items()}
-        return {number: named[name] for number, named in memories.items() if name in named}
+        return {number: cast("MemoryLayer", named[name]) for number, named in memories.items() if name in named}
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """As of any tuner; what is drawn follows from the config's seed."""
@@ -78,7 +83,7 @@ class SparseMemoryTuner(BaseTuner):
     def _prepare_adapter_config(self, peft_config: SparseMemoryConfig, model_config: dict) -> SparseMemoryConfig:
         return peft_config
 
-    def _prepare_model(self, peft_config: SparseMemoryConfig, model: nn.Module) -> None:
+    def _prepare_model(self, peft_config: SparseMemoryConfig, model: PreTrainedModel) -> None:
         """Refuse a model that the memory is not for, and find the places of its layers."""
         if isinstance(model, MemoryForCausalLM):
             raise CheckpointError("the model has a memory already; give peft its base")
@@ -88,17 +93,24 @@ class SparseMemoryTuner(BaseTuner):
             named = peft_config.base_model_name_or_path, peft_config.revision
             require_same_base("the peft adapter", base_from("its config", peft_config.base, *named), base_of(model))
         names = {id(module): name for name, module in model.named_modules()}
-        networks = [block.mlp for block in chosen_blocks(model, peft_config.memory.layers).values()]
+        networks = [block.mlp for block in chosen_blocks(model, peft_config.settings.layers).values()]
         peft_config.target_modules = "|".join(re.escape(names[id(network)]) for network in networks)
 
     def _create_and_replace(
-        self, peft_config, adapter_name, target, target_name, parent, current_key, parameter_name=None
+        self,
+        peft_config: SparseMemoryConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
     ) -> None:
         if not isinstance(target, SparseMemoryLayer):
             target = SparseMemoryLayer(target)
             setattr(parent, target_name, target)
         hidden_size = self.model.config.get_text_config().hidden_size
-        target.add(adapter_name, memory_layer(peft_config.memory, hidden_size))
+        target.add(adapter_name, memory_layer(peft_config.settings, hidden_size))
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
         setattr(parent, child_name, new_module)  # peft's own looks for the weight of one linear map
@@ -115,7 +127,7 @@ class SparseMemoryTuner(BaseTuner):
     @classmethod
     def _get_adapter_state_dict(
         cls,
-        model: nn.Module,
+        model: Any,
         config: SparseMemoryConfig,
         adapter_name: str,
         state_dict: dict[str, Tensor],
@@ -139,7 +151,7 @@ class SparseMemoryTuner(BaseTuner):
     @classmethod
     def _remap_adapter_state_dict_for_load(
         cls,
-        model: nn.Module,
+        model: Any,
         config: SparseMemoryConfig,
         adapter_name: str,
         state_dict: Mapping[str, Tensor],
@@ -147,9 +159,9 @@ class SparseMemoryTuner(BaseTuner):
         """What peft only warns of is refused: tensors missing, a memory would read what was drawn at random."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         blocks = decoder_blocks(base)
-        prefixes = tensor_prefixes(base, config.memory)
+        prefixes = tensor_prefixes(base, config.settings)
         layers = {prefix: blocks[number].mlp.sparse_memory_layer[adapter_name] for number, prefix in prefixes.items()}
-        tensors = unpacked("the peft adapter", state_dict, config.memory.num_keys**2)
+        tensors = unpacked("the peft adapter", state_dict, config.settings.num_keys**2)
         require_fitting("the peft adapter", tensors, layers)
         return super()._remap_adapter_state_dict_for_load(
             model=model, config=config, adapter_name=adapter_name, state_dict=tensors

@@ -1,15 +1,15 @@
 """A causal language model, of any architecture with an ``mlp`` in its blocks, with memory layers installed."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Cache, GenerationConfig, GenerationMixin, PreTrainedModel
 
 from smf.errors import CheckpointError
-from smf.memory import MemoryLayer
-from smf.models.config import FORMAT_VERSION, MemoryConfig
+from smf.memory import MemoryLayer, OutputGate, QueryNorm, ValueType
+from smf.models.config import FORMAT_VERSION, MemoryConfig, Mode, Start
 
 
 class MemoryBlock(nn.Module):
@@ -229,11 +229,27 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
         block.mlp = MemoryBlock(block.mlp if config.mode == "additive" else None, memory)
 
 
-def memory_layer(settings: MemoryConfig, hidden_size: int) -> MemoryLayer:
+class _LayerSettings(Protocol):
+    """What a layer is made from. Not imported: a model folder carries this module's imports, and pydantic stays out."""
+
+    mode: Mode
+    num_keys: int
+    num_heads: int
+    top_k: int
+    key_dim: int
+    value_dim: int
+    query_norm: QueryNorm
+    value_dtype: ValueType
+    output_gate: OutputGate
+    output_gate_init: float
+    start: Start
+
+
+def memory_layer(settings: _LayerSettings, hidden_size: int) -> MemoryLayer:
     """A new layer, its weights drawn from torch's global generator.
 
     Args:
-        settings: Its sizes and its start; :class:`smf.settings.memory.MemorySettings` will do too.
+        settings: Its sizes and its start: a configuration, or :class:`smf.settings.memory.MemorySettings`.
         hidden_size: Of the model.
     """
     return MemoryLayer(

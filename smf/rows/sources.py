@@ -6,6 +6,7 @@ A source is a mapping with ``hub``, ``hub_config``, ``split`` and ``file``, and 
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from smf.errors import ConfigError, DataError
 from smf.files.artifacts import Columns
@@ -58,9 +59,10 @@ def at_commits(settings: Mapping, key: str) -> tuple[dict, dict[str, dict]]:
     Raises:
         DataError: The hub has no such set or revision, or cannot be reached and the cache does not hold the set.
     """
-    known, commits = {}, {}
+    known: dict[tuple, Any] = {}
+    commits: dict[str, dict] = {}
 
-    def look_up(value: object, where: str) -> object:
+    def look_up(value: object, where: str) -> Any:
         if not isinstance(value, Mapping):
             return value
         if "hub" not in value:

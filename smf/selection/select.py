@@ -112,19 +112,23 @@ def _count(passes: Sequence[tuple[SlotReads, Tensor]], count_by: CountBy) -> Bat
 
 
 def select_slots(
-    counts: Mapping[int, BatchCounts], background: BackgroundCounts, selection: Selection, generator: torch.Generator
+    counts: Mapping[int, BatchCounts],
+    background: BackgroundCounts | None,
+    selection: Selection,
+    generator: torch.Generator,
 ) -> dict[int, SelectedSlots]:
     """The slots that may train, by block. Of equal scores the lower slot (and block) wins.
 
     Args:
         counts: What the batch reads of each layer.
-        background: Background use, on the device of the counts.
+        background: Background use, on the device of the counts; selector ``none`` needs none.
         selection: How to select.
         generator: For random scores, on the device of the counts.
     """
     if selection.selector == ALL_ACCESSED:
         kept = {block: batch.counts_U > 0 for block, batch in counts.items()}
         return {block: _selected(counts[block].slots_U, kept_U, None) for block, kept_U in kept.items()}
+    assert background is not None
     score = SCORES[selection.selector]
     scores = {
         block: score(ScoreInputs(batch, background.layers[block], selection.kl_background, generator)).masked_fill(

@@ -53,7 +53,9 @@ def paraphrased(
         max_rounds=_ROUNDS,
         seed=seed,
     )
-    worded, dropped, kept = [], Counter(), 0
+    worded: list[Fact] = []
+    dropped: Counter[str] = Counter()
+    kept = 0
     for fact, row in zip(facts, paraphrase(model, tokenizer, facts, settings), strict=True):
         dropped.update(row["dropped"])
         nameless = without_their_subject(fact, row["texts"])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -148,7 +149,7 @@ def check(
         )
     asking = model_asking(folder, tokenizer, lessons.prompt_format)
     evaluator = probes_evaluator(probe_paths, lessons.num_items, asking.prompt_format, tokenizer)
-    limits = {"max_length": lessons.max_length, "limit": "--max-length", "source": facts_path}
+    limits: dict[str, Any] = {"max_length": lessons.max_length, "limit": "--max-length", "source": facts_path}
     lesson = [lesson_fact(fact) for fact in facts]
     require_fit(tokenizer, lesson, loss_on="answer", write_at=settings.get("write_at", "all"), **limits)
     require_short_answers(tokenizer, facts, lessons.max_new_tokens)

@@ -12,6 +12,7 @@ from smf.evaluation.harness import Evaluator
 from smf.files.atomic import require_new
 from smf.files.resume import Resume
 from smf.models.checkpoint import load_model
+from smf.models.memory_model import require_memory
 from smf.patches.patch import write_patch
 from smf.scores.metrics import MEASURES
 from smf.stages.contrast import with_contrast
@@ -69,7 +70,7 @@ def teach(
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
     facts, tokenizer = checked.facts, checked.tokenizer
     with reserved(out):
-        model, background = load_model(folder, lessons.device), checked.background
+        model, background = require_memory(load_model(folder, lessons.device)), checked.background
         if weight := settings.get("contrast", 0.0):
             options = {"max_length": lessons.max_length, "seed": lessons.seed}
             background = with_contrast(model, tokenizer, background, checked.contrast, weight, **options)

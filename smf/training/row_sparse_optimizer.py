@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from smf.errors import CheckpointError, ConfigError
-from smf.memory import RowGradient, SlotReads, record_slot_reads
+from smf.memory import MemoryLayer, RowGradient, SlotReads, record_slot_reads
 from smf.memory.row_optimizers import row_optimizer
 from smf.seeding import torch_generator
 from smf.selection.background import BackgroundCounts
@@ -76,7 +76,7 @@ class RowSparseOptimizer(torch.optim.Optimizer):
             raise CheckpointError(f"a {type(model).__name__} has no memory layers to train; retrofit it first")
         if selector != ALL_ACCESSED and background is None:
             raise ConfigError(f"selector {selector} needs background counts; count them with count_background")
-        self._layers = model.memory_layers()
+        self._layers: dict[int, MemoryLayer] = cast("Any", model).memory_layers()
         values = [layer.values_SV for layer in self._layers.values()]
         super().__init__(values, {"lr": lr, "weight_decay": weight_decay})
         device = values[0].device
@@ -122,7 +122,8 @@ class RowSparseOptimizer(torch.optim.Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients so far."""
         for block, layer in self._layers.items():
-            layer.row_gradient.slots_R = layer.row_gradient.gradient_RV = None
+            rows = _rows_of(layer)
+            rows.slots_R = rows.gradient_RV = None
             self._collected[block].clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,16 +155,22 @@ class RowSparseOptimizer(torch.optim.Optimizer):
             mask_BT = torch.ones_like(next(iter(reads.values())).slot_indices_BTHK[..., 0, 0])
         selected = select_slots(count_reads([(reads, mask_BT)]), self._background, self._selection, self._generator)
         for block, layer in self._layers.items():
-            layer.row_gradient.select(selected[block].slots_R)
+            _rows_of(layer).select(selected[block].slots_R)
 
     def _collect(self) -> None:
         """Put the last pass's gradients aside: the next one selects other slots."""
         for block, layer in self._layers.items():
-            rows = layer.row_gradient
-            if rows.gradient_RV is not None:
+            rows = _rows_of(layer)
+            if rows.slots_R is not None and rows.gradient_RV is not None:
                 first_R = rows.is_first_R
                 self._collected[block].append((rows.slots_R[first_R], rows.gradient_RV[first_R]))
                 rows.gradient_RV = None
+
+
+def _rows_of(layer: MemoryLayer) -> RowGradient:
+    """Where a layer's gradient is collected, until the optimizer lets go of the model."""
+    assert layer.row_gradient is not None
+    return layer.row_gradient
 
 
 def _sum_of(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
