@@ -39,7 +39,7 @@ _ASKED = {
         "it was taught.",
     ),
 }
-"""How facts were asked, and what that has to do with the results."""
+"""How facts were asked, and how that relates to the results."""
 
 
 def tuning_figure(
