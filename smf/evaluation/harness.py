@@ -35,7 +35,7 @@ _BOOTSTRAP = 1000
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is measured, and how.
+    """What to measure, and how.
 
     Attributes:
         num_items: How many rows of each held-out set are asked, a seeded subset; a set that is not named is asked
@@ -86,7 +86,7 @@ class Evaluator:
     Args:
         probes: The held-out sets by name, each with its kind and its file, JSONL in the schema of the kind.
         facts: The stream, in order; empty to ask the held-out sets alone.
-        settings: What is measured, and how.
+        settings: What to measure, and how.
         tokenizer: The models' tokenizer; needed to ask in a chat template.
 
     Raises:

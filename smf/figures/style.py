@@ -104,8 +104,8 @@ def save_figure(figure: Figure, path: str | Path, small: bool = False) -> None:
     """Write a figure as PDF or PNG, by the path's suffix; the file appears whole or not at all.
 
     Args:
-        figure: What to write.
-        path: Where to.
+        figure: The figure.
+        path: The file to write.
         small: Whether to reduce a PNG to a palette, for a file kept in a repository.
 
     Raises:

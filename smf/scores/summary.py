@@ -95,7 +95,7 @@ def terminal_summary(
     Args:
         summary: The summary table.
         starts: The methods, in the order wanted.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and ``notes`` (a list).
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and ``notes`` (a list).
         headline: The held-out metrics shown, one or two.
     """
     methods = [name for name in (BASE, HEALED) if name in set(summary["method"])] + list(starts)

@@ -44,7 +44,7 @@ def plan(work: Work, device_memory: int) -> Plan:
     """Estimate what an experiment will need, as readable text.
 
     Args:
-        work: What there is to do.
+        work: The experiment's work.
         device_memory: Bytes of the device that jobs compute on.
     """
     memory, verdict = _memory(work, device_memory)

@@ -22,7 +22,7 @@ from smf.streams.write_places import WriteAt
 
 @dataclass(frozen=True)
 class AloneSettings:
-    """How a fact is learned alone: as in the stream, at a constant rate.
+    """The settings for learning a fact alone: as in the stream, at a constant rate.
 
     Attributes:
         num_steps: Optimizer steps.

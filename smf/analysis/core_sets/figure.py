@@ -39,9 +39,9 @@ def core_sets_figure(table: pd.DataFrame, settings: Mapping, methods: Sequence[s
 
     Args:
         table: The table of core sets (see :mod:`smf.analysis.core_sets.table`).
-        settings: How it was made: ``method``, ``top_t`` and ``rate_factors``.
+        settings: The settings that made it: ``method``, ``top_t`` and ``rate_factors``.
         methods: All methods of the experiment, so that each has the colour that it has in other figures.
-        labels: What the data is: ``facts`` and ``notes``.
+        labels: Data descriptions: ``facts`` and ``notes``.
 
     Raises:
         DataError: A column is missing, the table holds no fact or no method, or the labels do not name the facts.

@@ -66,7 +66,7 @@ def forgetting_figure(
         scores: The tidy table of scores.
         summary: The summary table of the same scores.
         starts: For each method, in the order that fixes the colours, the model that it starts from.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
             ``chance`` (for sets of choices the accuracy of guessing), ``methods`` (for each method a few words on what
             it is), ``untuned`` (methods whose learning rate no sweep has chosen) and ``rate_free`` (methods that have
             none).

@@ -49,7 +49,7 @@ def frontier_figure(
         settings: The table of settings of the same runs.
         summary: The summary of the same runs (:func:`smf.analysis.frontier.summary.summary`).
         starts: All methods of the experiment, in the order that fixes the colours; those without a run are left out.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list).
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list).
         metric: The held-out metric whose forgetting the tables hold.
         learned: The metric of the new facts that says what is retained.
 

@@ -21,7 +21,7 @@ class _Front(NamedTuple):
 
     Attributes:
         order: The original index of each point.
-        forgetting: What each point forgot, clipped at 0.
+        forgetting: The forgetting of each point, clipped at 0.
         best: The most retained by each point and all points before it.
         before: The most retained by the points before each point; 0 (doing nothing) for the first.
     """
@@ -43,8 +43,8 @@ def on_front(retained: np.ndarray, forgetting: np.ndarray) -> np.ndarray:
     Of coinciding points only the first is on the front.
 
     Args:
-        retained: What each setting retained, a share.
-        forgetting: What it forgot, a share.
+        retained: The retained share of each setting.
+        forgetting: The forgetting of each setting, a share.
 
     Returns:
         True for each point on the front, in the order given.
@@ -62,8 +62,8 @@ def hypervolume(retained: np.ndarray, forgetting: np.ndarray, reference: float) 
     staircase. It is divided by ``reference``: 0 means nothing retained, 1 everything retained and nothing forgotten.
 
     Args:
-        retained: What each setting retained, a share in [0, 1].
-        forgetting: What it forgot, a share.
+        retained: The retained share of each setting, in [0, 1].
+        forgetting: The forgetting of each setting, a share.
         reference: The largest budget, a share above 0.
 
     Raises:
@@ -83,8 +83,8 @@ def forgetting_at(retained: np.ndarray, forgetting: np.ndarray, level: float) ->
     counts even where it lies off the line between its neighbours.
 
     Args:
-        retained: What each setting retained, a share.
-        forgetting: What it forgot, a share.
+        retained: The retained share of each setting.
+        forgetting: The forgetting of each setting, a share.
         level: The share to retain.
     """
     front = _front(retained, forgetting)

@@ -39,7 +39,7 @@ def forgetting_scale(axes: Axes, values: Iterable[float], wide: bool) -> None:
 
     Args:
         axes: The panel.
-        values: What is shown, per cent.
+        values: The values shown, in per cent.
         wide: Whether to compress.
     """
     values = list(values)
@@ -64,7 +64,7 @@ def draw_key(axes: Axes, width: float, several: bool) -> None:
     Args:
         axes: The panel.
         width: Its width.
-        several: Whether there are several seeds, so that single runs are shown.
+        several: Whether there are several seeds; if so, single runs are shown.
     """
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(-1, 1))

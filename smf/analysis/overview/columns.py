@@ -1,4 +1,4 @@
-"""The columns of the overview: what each method learned, what it lost, and what it left alone, in per cent."""
+"""The columns of the overview: what each method learned, what it forgot, and what it left unchanged, in per cent."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The result at a glance: for each method what it learned, what it lost for that, and what it left alone."""
+"""The result at a glance: what each method learned, what it forgot in exchange, and what it left unchanged."""
 
 import re
 import textwrap
@@ -51,7 +51,7 @@ def overview_figure(
     Args:
         scores: The tidy table of scores.
         starts: For each method, in the order that fixes the colours, the model that it starts from.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
             ``methods`` (for each method a few words on what it is) and ``model`` (the base model's name).
         headline: The held-out metrics; the first three are shown.
         learned: The metric of the new facts that is shown.

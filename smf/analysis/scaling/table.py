@@ -1,4 +1,4 @@
-"""What memories of several sizes retain and forget along a stream."""
+"""The table of what memories of several sizes retain and forget along a stream."""
 
 from collections.abc import Mapping
 

@@ -60,7 +60,7 @@ def slot_use_figure(table: pd.DataFrame, labels: Mapping) -> Figure:
 
     Args:
         table: The slot-use table (see :mod:`smf.training.slot_use`).
-        labels: What the data is: ``notes``.
+        labels: Data descriptions: ``notes``.
 
     Raises:
         DataError: A column is missing, or the table is empty.

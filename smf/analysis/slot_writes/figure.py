@@ -21,7 +21,7 @@ def slot_writes_figure(table: pd.DataFrame, labels: Mapping, methods: Sequence[s
 
     Args:
         table: The slot-write table (see :mod:`smf.analysis.slot_writes.table`).
-        labels: What the data is: ``notes``.
+        labels: Data descriptions: ``notes``.
         methods: All methods of the experiment, so that each has the colour that it has in other figures.
 
     Raises:
