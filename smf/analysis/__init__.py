@@ -1,1 +1,1 @@
-"""One analysis a folder: what it computes, its table and its figure. Tables and figures need no torch."""
+"""One analysis per folder: its computation, table and figure. Tables and figures need no torch."""

@@ -1,4 +1,4 @@
-"""What a run cost: time and memory of its jobs, by rule and method, from the benchmarks that Snakemake leaves."""
+"""The cost of a run: time and memory of its jobs, by rule and method, from Snakemake's benchmark files."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,12 +11,12 @@ _MEASURED = ("s", "cpu_time", "max_rss")
 
 
 def compute_table(jobs: Iterable[tuple[str, str, Mapping]]) -> pd.DataFrame:
-    """A row a rule and method: number of jobs, their time in all, and the largest peak of memory.
+    """One row per rule and method: number of jobs, their total time, and the highest peak memory.
 
     Args:
         jobs: The rule, the job's name (``<method>.seed-<seed>`` where it has a method) and what Snakemake measured:
-            ``s`` (wall clock), ``cpu_time``, both in seconds, and ``max_rss`` in MB. What could not be measured, as of
-            jobs that are too short, counts as 0.
+            ``s`` (wall clock), ``cpu_time``, both in seconds, and ``max_rss`` in MB. A missing measurement, as of a job
+            that was too short, counts as 0.
 
     Raises:
         DataError: There are none.
@@ -36,7 +36,7 @@ def compute_table(jobs: Iterable[tuple[str, str, Mapping]]) -> pd.DataFrame:
 
 
 def _method(name: str) -> str:
-    """The method of a run's job; settings of a trial are left out."""
+    """The method in a job's name, without a trial's settings; empty for a job without a method."""
     return name.partition(".seed-")[0].partition("--")[0] if ".seed-" in name else ""
 
 

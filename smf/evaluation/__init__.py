@@ -1,1 +1,1 @@
-"""Asking models: the one bridge to lm-eval, tasks of our own, and what is measured beside them."""
+"""Evaluation of models: the only bridge to lm-eval, our own tasks, and the metrics that lm-eval does not have."""

@@ -1,7 +1,8 @@
-"""Free-text answers against gold answers: what a generated text answers, exact match and token F1.
+"""Score free-text answers against gold answers: answer extraction, exact match and token F1.
 
-Texts are compared by their words (:func:`smf.streams.normalize.words_of`): on ASCII text SQuAD's normalisation, beyond
-it what looks the same is the same. A gold answer without any word, such as "A" or "---", is compared as it is written.
+Texts are compared by their words (:func:`smf.streams.normalize.words_of`). On ASCII text this is SQuAD's normalisation;
+beyond ASCII, characters that look the same are equal. A gold answer without any word, such as "A" or "---", is compared
+as it is written (:func:`smf.streams.normalize.as_written`).
 """
 
 import re
@@ -16,7 +17,7 @@ _LONGEST_ABBREVIATION = 3  # letters: "St.", "Mrs.", "No."
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 if the prediction has the words of any gold answer, in order, else 0.0.
+    """Return 1.0 if the prediction is the same sequence of words as any gold answer, else 0.0.
 
     Raises:
         ValueError: There are no gold answers.
@@ -25,12 +26,12 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
 
 
 def token_f1(prediction: str, answers: Sequence[str]) -> float:
-    """Token F1 with the gold answer that fits best, in [0, 1].
+    """Token F1 against the best-matching gold answer, in [0, 1].
 
     Tokens are words, counted with multiplicity. With ``common`` the size of the intersection of the two bags, precision
     is common / predicted words, recall is common / gold words, and F1 is their harmonic mean,
-    2 · common / (predicted words + gold words). With a gold answer that has no words, F1 is 1 for the same text and
-    else 0; an empty prediction has 0.
+    2 · common / (predicted words + gold words). Against a gold answer without words, F1 is 1 for the same text and 0
+    for any other; an empty prediction scores 0.
 
     Raises:
         ValueError: There are no gold answers.
@@ -39,34 +40,34 @@ def token_f1(prediction: str, answers: Sequence[str]) -> float:
 
 
 def squad_exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """:func:`exact_match` by SQuAD's own normalisation, to be compared with published numbers."""
+    """:func:`exact_match` under SQuAD's own normalisation, for comparison with published numbers."""
     return _best(prediction, answers, _squad_words, lambda predicted, gold: float(predicted == gold))
 
 
 def squad_f1(prediction: str, answers: Sequence[str]) -> float:
-    """:func:`token_f1` by SQuAD's own normalisation, to be compared with published numbers."""
+    """:func:`token_f1` under SQuAD's own normalisation, for comparison with published numbers."""
     return _best(prediction, answers, _squad_words, _bag_f1)
 
 
 def agreement(said: str, before: str) -> float:
-    """Token F1 of what two models say to one prompt, in [0, 1]. Both may say nothing, which agrees too."""
+    """Token F1 between two models' answers to the same prompt, in [0, 1]. Two empty answers agree."""
     return 1.0 if as_written(said) == as_written(before) else token_f1(said, [before])
 
 
 def extract_answer(generated: str, answer: str | None = None) -> str:
-    """The answer that a generated continuation starts with: its first line, up to the first sentence's full stop.
+    """Extract the answer from a generated continuation: its first line, up to the end of the first sentence.
 
     A full stop ends the sentence if white space or nothing follows it, unless the word before it looks abbreviated:
     a single letter ("J. K. Rowling"), a capitalised word of at most three letters ("St. Louis", "Mrs. Voorhees") or
-    letters with a stop between them ("U.S. state"). The stops of scripts that write no abbreviations with them (。, ।)
-    always end it. A comma never ends an answer ("July 5 , 2018").
+    letters with a stop between them ("U.S. state"). The stops of scripts that do not abbreviate with them (。, ।)
+    always end the sentence. A comma never ends an answer ("July 5 , 2018").
 
     Args:
         generated: The text.
-        answer: The gold answer that the text will be compared with, which may itself hold stops. Neither a stop nor a
-            line break ends what is so far a beginning of it ("Brown vs" of "Brown vs. Board of Education"); a stop ends
-            what is already it ("Henry V. He was"), unless the stop is its own last one ("U.S. Virgin Islands" is not
-            "U.S.").
+        answer: The gold answer that the text will be compared with; it may itself contain stops. While the text so far
+            is only a prefix of it, neither a stop nor a line break ends the text ("Brown vs" of "Brown vs. Board of
+            Education"). A stop does end a text that already equals it ("Henry V. He was"), unless that stop is the gold
+            answer's own last one ("U.S. Virgin Islands" is not "U.S.").
     """
     for stop in _STOP.finditer(generated):
         before = generated[: stop.start()]
@@ -88,7 +89,7 @@ def extract_answer(generated: str, answer: str | None = None) -> str:
 
 
 def _begins(said: str, answer: str) -> bool:
-    """Whether an answer goes on where ``said`` ends."""
+    """Whether ``said`` is a proper prefix of ``answer``, by words or, without any, by characters."""
     words, whole = words_of(said), words_of(answer)
     if words:
         return len(words) < len(whole) and words == whole[: len(words)]

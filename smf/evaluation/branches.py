@@ -1,11 +1,11 @@
-"""Attention in texts that branch, packed one after the other into a single row.
+"""Attention over branching texts (a trunk and its continuations), packed end to end into a single row.
 
-A trunk is read once and each of its branches goes on from it, which saves reading the trunk again before each branch.
-Everything but attention treats the tokens of a row alone, so a row needs no padding and the model no change. Attention
-is computed for one piece of the row at a time, or for several where a call costs more than padding does.
+The model reads a trunk once and every branch continues from it, instead of reading the trunk again before each branch.
+Every operation but attention treats each token separately, so a row needs no padding and the model no change. Attention
+runs on one piece of the row at a time, or on several at once where a kernel call costs more than padding.
 
-Shapes: T token of the row, N piece of a group, P token of a piece, S token that a piece sees, H head, K key and value
-head, D head size.
+Shapes: T token of the row, N piece of a group, P token of a piece, S token that a piece attends to, H head, K key and
+value head, D head size.
 """
 
 import sys
@@ -23,13 +23,13 @@ from smf.errors import ConfigError
 _NAME = "smf_branches"
 _KERNELS = ("sdpa", "eager")
 ONE_BY_ONE = ("cpu",)
-"""Devices on which padding costs more than calls, so that each piece has a call of its own."""
+"""Devices on which padding costs more than extra kernel calls, so that each piece gets its own call."""
 _CPU_MULTIPLE = 16
-"""On a CPU, products of matrices whose columns are no multiple of so many take longer than those with the padding."""
+"""A CPU multiplies matrices faster if their columns are padded to a multiple of this."""
 
 
 class Piece(NamedTuple):
-    """Columns ``start`` to ``stop`` of a row, which see themselves from left to right and the columns of their trunk.
+    """Columns ``start`` to ``stop`` of a row, which attend causally to themselves and to all columns of their trunk.
 
     ``trunk`` is an earlier piece, or None.
     """
@@ -40,12 +40,12 @@ class Piece(NamedTuple):
 
 
 class Pieces:
-    """The pieces of a row in groups, each for one call of attention: one by one, or all trunks and all branches.
+    """The pieces of a row, grouped by attention call: one piece per call, or all trunks and then all branches.
 
     Args:
-        pieces: They cover the row, in its order.
-        kernels: ``sdpa`` or ``eager``, as transformers calls them, for each config of the model by its id.
-        device: Where the model is.
+        pieces: The pieces, in row order; together they cover the row.
+        kernels: ``sdpa`` or ``eager``, as transformers calls them, for each of the model's configs, by ``id``.
+        device: The model's device.
     """
 
     def __init__(self, pieces: Sequence[Piece], kernels: Mapping[int, str], device: torch.device):
@@ -70,7 +70,7 @@ class Pieces:
         softcap: float | None = None,
         **options: object,
     ) -> Tensor:
-        """Attention's output for the row, (1, T, H, D): what the model would compute for each text alone."""
+        """Compute the row's attention output, (1, T, H, D): the same as for each text alone."""
         kernel = self._kernels[id(module.config)]
         if kernel == "sdpa" and softcap is not None:
             raise ConfigError("the model caps attention scores, which sdpa cannot do; load it with eager attention")
@@ -82,7 +82,7 @@ class Pieces:
             for part in (query_1HTD, key_1KTD, value_1KTD)
         )
         both_2HTD = torch.cat([key_1KTD, value_1KTD])
-        # of sdpa's kernels with a mask only the CPU's take fewer heads of keys than of queries; eager repeats them
+        # with a mask, only the CPU's sdpa kernels accept fewer key heads than query heads; eager repeats them itself
         fewer = kernel == "eager" or self._on_cpu
         if not fewer:
             both_2HTD = both_2HTD.repeat_interleave(query_1HTD.shape[1] // key_1KTD.shape[1], 1)
@@ -113,7 +113,7 @@ class Pieces:
 
 
 class _Group:
-    """Pieces of one call, padded to the longest, and to ``multiple`` in what they see."""
+    """The pieces of one call: queries padded to the longest piece, keys and values to a multiple of ``multiple``."""
 
     def __init__(self, pieces: Sequence[Piece], multiple: int, device: torch.device):
         self._number = len(pieces)
@@ -139,16 +139,16 @@ class _Group:
             )
 
     def queries(self, query_1HTD: Tensor) -> Tensor:
-        """Of each piece, (N, H, P, D)."""
+        """The queries of each piece, (N, H, P, D)."""
         if self._number == 1:
             return query_1HTD[:, :, self._first.start : self._first.stop]
         return query_1HTD[0].index_select(1, self._columns).unflatten(1, (self._number, -1)).transpose(0, 1)
 
     def seen(self, both_2HTD: Tensor) -> Tensor:
-        """Keys and values of what each piece sees, in the order of the text, (2, N, H, S, D)."""
+        """The keys and values that each piece attends to, in text order, (2, N, H, S, D)."""
         if self._number > 1:
             return both_2HTD.index_select(2, self._seen).unflatten(2, (self._number, -1)).transpose(1, 2)
-        # what comes after the piece in the row fills it up; it is hidden
+        # the columns after the piece serve as padding, which the piece cannot see
         start, _, trunk = self._first
         own_2HPD = both_2HTD[:, :, start : start + self._reach - self._before[0]]
         if trunk is None:
@@ -156,13 +156,13 @@ class _Group:
         return torch.cat([both_2HTD[:, :, trunk.start : trunk.stop], own_2HPD], 2).unsqueeze(1)
 
     def own(self, output_QHD: Tensor) -> Tensor:
-        """The output of all pieces, one after the other, without that of the padding."""
+        """The outputs of all pieces, concatenated, without padding."""
         return output_QHD if self._number == 1 else output_QHD[self._own]
 
     def mask(self, window: int | None, dtype: torch.dtype, *, always: bool = False) -> Tensor | None:
-        """What is added to the scores, (N, 1, P, S); None where it is enough that attention is causal.
+        """The additive attention mask, (N, 1, P, S); None where plain causal attention is enough.
 
-        Places beyond a piece's end come later than its last token, so that nothing sees them.
+        Padding comes after a piece's last token, so causality hides it.
         """
         if window is not None and window >= self._reach:
             window = None
@@ -181,13 +181,13 @@ class _Group:
 
 
 def _filled(rows: Sequence[Sequence[int]], width: int) -> list[int]:
-    """All rows, one after the other, each filled up to a width."""
+    """Concatenate all rows, each padded to ``width`` with its first column."""
     return [column for row in rows for column in (*row, *[row[0]] * (width - len(row)))]
 
 
 @contextmanager
 def branching_attention(model: PreTrainedModel) -> Iterator[Callable[[Sequence[Piece]], Pieces]]:
-    """Let the model read rows of pieces: its ``forward`` needs ``pieces``, made by what this gives.
+    """Make the model attend by pieces: its ``forward`` then needs ``pieces``, which the yielded function builds.
 
     Raises:
         ConfigError: The model's attention is neither sdpa nor eager.

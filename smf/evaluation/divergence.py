@@ -1,10 +1,10 @@
-"""KL(start‖now): how far a model's predictions have moved from those of the model that it started from.
+"""KL(start‖now): how far a model's predictions have moved from those of its start model.
 
-After tuning on a new task, this divergence on the task's own inputs tells how much of old tasks was forgotten (Shenfeld
-et al. 2025, RL's Razor). The divergence of a corpus is Σ KL(p_start‖p_now) over all predicted tokens / their number,
-each over the whole vocabulary and in nats, with the tokens of the text itself before it. Its standard error is that of
-a loss a token (:mod:`smf.evaluation.likelihoods`), over texts or facts. Rounding in float32 leaves some 1e-8 of either
-sign in a mean, so a model that hardly moved may be a hair below 0.
+After tuning on a new task, this divergence on the task's own inputs predicts how much of old tasks was forgotten
+(Shenfeld et al. 2025, RL's Razor). The divergence of a corpus is Σ KL(p_start‖p_now) over all predicted tokens / their
+number, each over the whole vocabulary and in nats, given the true tokens before it. Its standard error is computed as
+for a loss per token (:mod:`smf.evaluation.likelihoods`), over texts or facts. Rounding in float32 leaves an error of
+about 1e-8 of either sign in a mean, so the divergence of a model that hardly moved may be slightly below 0.
 
 Shapes: X predicted token, D hidden size.
 """
@@ -33,12 +33,12 @@ Document = Sequence[Encoded]
 
 @dataclass(frozen=True)
 class TaughtTexts:
-    """Which training texts of the facts are compared on.
+    """Which training texts of the facts the divergence is measured on.
 
     Attributes:
-        num_facts: Of the facts taught so far, how many are read at most.
-        loss_on: Which of their tokens are predicted: those that the stream teaches.
-        max_length: Longest wording, in tokens; whole texts go on in further sequences.
+        num_facts: Most facts to read, of those taught so far.
+        loss_on: Which of their tokens are predicted: those that the stream trains on.
+        max_length: Longest wording, in tokens; whole texts continue in further sequences.
     """
 
     num_facts: int
@@ -50,12 +50,12 @@ class Divergences:
     """Measures how far models have moved, on the same texts each time.
 
     Args:
-        texts: Of each held-out set of running text those that are asked.
-        num_texts: Of each set, how many of them are compared on at most, a seeded subset; 0 for none.
+        texts: The evaluated texts of each held-out set of running text.
+        num_texts: Most texts to use of each set, a seeded subset; 0 for none.
         facts: The stream, in order.
-        taught: Which of its texts are compared on; None for none.
-        seed: Of the subsets.
-        asking: What wrote those training texts that are questions.
+        taught: Which of the stream's texts to use; None for none.
+        seed: Seeds the subsets.
+        asking: The format of training texts that are questions.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Divergences:
         return bool(self._texts or self._taught)
 
     def scores(self, lm: LanguageModel, start: PreTrainedModel, position: int, tape: Tape) -> list[dict]:
-        """The divergences of one snapshot.
+        """Measure the divergences of one snapshot.
 
         Args:
             lm: The model as it is now.
-            start: The model that it started from, on the same device.
-            position: How many facts of the stream it was taught; 0, a start model: all are read.
-            tape: Plays what an earlier process computed.
+            start: Its start model, on the same device.
+            position: How many facts of the stream it was taught; 0, for a start model, reads all facts.
+            tape: Replays what an earlier process computed.
 
         Returns:
             A row of scores for each held-out set and one for the facts: ``metric``, ``value`` and ``stderr``, which is
@@ -100,7 +100,7 @@ class Divergences:
         return rows
 
     def _wordings(self, tokenizer: PreTrainedTokenizerBase, position: int) -> list[Document]:
-        """The training texts of facts taught so far, of those that are asked first."""
+        """The training texts of the facts taught so far that :func:`first_facts` picks."""
         facts = first_facts(self._facts[:position] or self._facts, self._taught.num_facts, self._seed)
         options = {"loss_on": self._taught.loss_on, "max_length": self._taught.max_length, "asking": self._asking}
         return [encode_fact(tokenizer, fact, **options) for fact in facts]
@@ -112,7 +112,7 @@ def _some(name: str, texts: Sequence[str], number: int, seed: int) -> list[str]:
 
 
 def _windows(lm: LanguageModel, texts: Sequence[str]) -> list[Document]:
-    """The windows in which the loss of running text is measured: the same tokens are predicted."""
+    """The windows that the loss of running text is measured on, so that the same tokens are predicted."""
     return [
         [([*context, *predicted], [IGNORED] * len(context) + predicted) for context, predicted in of_text]
         for of_text in lm.windows(texts)
@@ -120,7 +120,7 @@ def _windows(lm: LanguageModel, texts: Sequence[str]) -> list[Document]:
 
 
 def _samples(lm: LanguageModel, start: PreTrainedModel, documents: Sequence[Document], tape: Tape) -> list[Sample]:
-    """Of each document the sum of its divergences, and of how many predictions."""
+    """The summed divergence of each document, and its number of predicted tokens."""
     rows = [(number, sequence) for number, document in enumerate(documents) for sequence in document]
     rows.sort(key=lambda row: -len(row[1][0]))  # sequences of similar length share a pass; the widest comes first
     totals, counts = [0.0] * len(documents), [0] * len(documents)
@@ -136,10 +136,10 @@ def _samples(lm: LanguageModel, start: PreTrainedModel, documents: Sequence[Docu
 
 @torch.no_grad()
 def _sums(lm: LanguageModel, start: PreTrainedModel, sequences: Sequence[Encoded]) -> list[float]:
-    """The sum of the divergences of each sequence."""
+    """The summed divergence of each sequence."""
     batch = collate(sequences, lm.tokenizer.pad_token_id).to(lm.model.device)
     rows_X, positions_X = batch.predictions_X2.unbind(1)
-    # the last token is predicted, not read: a window with its context may be one token longer than what models read
+    # the last token is predicted, not read: a window with its context may be one token longer than the model's maximum
     inputs = {"input_ids": batch.input_ids_BT[:, :-1], "attention_mask": batch.attention_mask_BT[:, :-1]}
     now_XD, start_XD = (
         final_states(model, **inputs, use_cache=False).last_hidden_state[rows_X, positions_X]

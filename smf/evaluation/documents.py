@@ -1,9 +1,9 @@
-"""The documents that our lm-eval tasks ask: read from data files, made from facts, shown as prompts, scored.
+"""The documents of our lm-eval tasks: read from data files or made from facts, shown as prompts, scored.
 
 A question is a row of the nq_open schema (``question``; ``answer``: the accepted answers), a choice is a row of the
 HellaSwag schema or one of ``query``, ``choices`` and ``gold``, a text has a ``text``, a completion a ``prompt`` and a
 ``completion``, and a fact in one wording has a ``prompt`` in place of the question. The task YAML files name
-``show_question`` and ``score_generation``; what is asked for locality is scored by ``score_agreement``.
+``show_question`` and ``score_generation``; ``score_agreement`` scores the prompts for locality.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,9 @@ FACT_FORMS = ("seen", "unseen", "question")
 
 
 def read_questions(path: str | Path) -> list[dict]:
-    """Read questions, JSONL in the nq_open schema. White space in answers becomes single spaces: they end at a break.
+    """Read questions, JSONL in the nq_open schema.
+
+    White space in answers becomes single spaces, because a generated answer ends at a line break.
 
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
@@ -73,7 +75,7 @@ def read_texts(path: str | Path) -> list[dict]:
 
 
 def read_completions(path: str | Path) -> list[dict]:
-    """Read texts and how they go on, JSONL with the columns ``prompt`` and ``completion``.
+    """Read prompts and their completions, JSONL with the columns ``prompt`` and ``completion``.
 
     Raises:
         DataError: The file is missing, or a row is broken, incomplete or has nothing to complete; names file and line.
@@ -87,11 +89,11 @@ READERS = {
     "texts": read_texts,
     "completions": read_completions,
 }
-"""What reads the file of a held-out set, by the set's kind."""
+"""The function that reads a held-out set's file, by the set's kind."""
 
 
 def show_question(document: Mapping) -> str:
-    """The prompt of a question, the same as in pretraining text."""
+    """The prompt of a question, in the same format as in pretraining text."""
     return question_prompt(document["question"])
 
 
@@ -99,8 +101,8 @@ def score_generation(document: Mapping, results: Sequence[str]) -> dict[str, flo
     """Exact match and token F1 of a generated text, the best over the accepted answers.
 
     Args:
-        document: Holds ``answer``, the accepted answers. Each is compared with what the text answers if its own stops
-            end no sentence.
+        document: Holds ``answer``, the accepted answers. The generated answer is extracted anew for each of them, so
+            that an accepted answer's own stops do not end it.
         results: The generated text, as the only element.
 
     Returns:
@@ -115,29 +117,28 @@ def score_generation(document: Mapping, results: Sequence[str]) -> dict[str, flo
 
 
 def score_agreement(document: Mapping, results: Sequence[str]) -> dict[str, float]:
-    """Token F1 (``f1``) of a generated text with what the start model said, both cut by the same rule.
+    """Token F1 (``f1``) between a generated text and the start model's answer, both extracted by the same rule.
 
     Args:
-        document: Holds ``answer``, what the start model said, as the only element; it may be empty.
+        document: Holds ``answer``, the start model's answer, as the only element; it may be empty.
         results: The generated text, as the only element.
     """
     return {"f1": agreement(extract_answer(results[0]), document["answer"][0])}
 
 
 def chosen_facts(taught: Sequence[Fact], num_facts: int | None, seed: int) -> Sequence[Fact]:
-    """The facts that are asked of those taught so far.
+    """Choose the facts to ask about, of those taught so far.
 
-    Each fact has a place in one random order, which depends on the seed and the fact alone, and the first ones of those
-    taught are asked. So two positions of a stream, two methods and two seeds share as many of the facts asked as they
-    can.
+    Each fact has a place in one random order, which depends only on the seed and the fact. The taught facts that come
+    first in it are asked. So two positions of a stream, two methods or two seeds share as many asked facts as possible.
 
     Args:
-        taught: In stream order.
-        num_facts: How many are asked at most, of those that can be asked (passages of a document cannot). None: all.
-        seed: Of the order.
+        taught: The facts taught so far, in stream order.
+        num_facts: Most facts to ask, of those that can be asked (passages of a document cannot). None: all.
+        seed: Seeds the order.
 
     Returns:
-        In stream order.
+        The chosen facts, in stream order.
     """
     if num_facts is None or len(taught) <= num_facts:
         return taught
@@ -148,19 +149,19 @@ def chosen_facts(taught: Sequence[Fact], num_facts: int | None, seed: int) -> Se
 
 
 def first_facts(facts: Sequence[Fact], number: int, seed: int) -> list[Fact]:
-    """At most so many facts, the first of the seed's random order (:func:`chosen_facts`), in stream order."""
+    """At most ``number`` facts, the first in the seed's random order (:func:`chosen_facts`), in stream order."""
     order = sorted(facts, key=lambda fact: derive_seed(seed, "facts asked", fact.fact_id))
     chosen = {fact.fact_id for fact in order[:number]}
     return [fact for fact in facts if fact.fact_id in chosen]
 
 
 def locality_documents(facts: Sequence[Fact], answers: Mapping[str, str], asking: Asking = PLAIN) -> list[dict]:
-    """The documents that ask for the neighbours of ``facts``, which teaching must not change.
+    """The documents that ask about neighbours of ``facts``, which teaching must not change.
 
     Args:
         facts: In stream order.
-        answers: What the start model says to each locality prompt.
-        asking: How those that are questions are asked.
+        answers: The start model's answer to each locality prompt.
+        asking: The format of those prompts that are questions.
     """
     return [
         {"fact_id": fact.fact_id, "prompt": asking.reworded(prompt), "answer": [answers[prompt]]}
@@ -175,11 +176,11 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, ask
     Args:
         facts: In stream order.
         form: ``seen``: wordings that the stream teaches; ``unseen``: wordings that it never shows; ``question``.
-        wordings_per_fact: How many wordings of a fact to ask, its first ones; a fact that has fewer is asked in all.
+        wordings_per_fact: How many wordings of a fact to ask, its first ones; a fact with fewer is asked in all it has.
         asking: How questions are asked.
 
     Returns:
-        One document a prompt, the prompts of a fact next to each other.
+        One document per prompt; the prompts of a fact are adjacent.
     """
     prompts = {
         "seen": lambda fact: fact.train_prompts[:wordings_per_fact],

@@ -1,6 +1,6 @@
-"""What is measured of a model: held-out sets, lm-eval's own tasks and new facts in, scores out, in process.
+"""Evaluate models in process: held-out sets, lm-eval's own tasks and new facts in, scores out.
 
-The sets are read and their tasks built once; all snapshots of a branch are then scored by the same objects.
+The sets are read and their tasks built once; the same objects then score all snapshots of a branch.
 """
 
 import logging
@@ -30,33 +30,33 @@ from smf.streams.sayable import never_right
 logger = logging.getLogger(__name__)
 
 _BOOTSTRAP = 1000
-"""Draws for the standard error of what is no mean, in some of lm-eval's tasks; a mean has a formula and draws none."""
+"""Bootstrap resamples for standard errors of metrics in lm-eval's tasks that are not means; means have a formula."""
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is measured, and how.
+    """What to measure, and how.
 
     Attributes:
-        num_items: Of each held-out set, how many rows are asked, a seeded subset; a set that is not named is asked
+        num_items: How many rows of each held-out set are asked, a seeded subset; a set that is not named is asked
             whole.
-        num_fewshot: Of each held-out set, the solved examples before an item, drawn from the rows outside the subset;
-            none for a set that is not named. Facts have none.
+        num_fewshot: Solved examples before an item of each held-out set, drawn from the rows outside the subset; none
+            for a set that is not named. Facts have none.
         tasks: lm-eval's own tasks by name, each with ``num_items``, ``num_fewshot`` and ``metrics``.
         include_path: Folder of more lm-eval tasks.
-        num_facts: Of the facts taught so far, how many are asked at most
-            (:func:`smf.evaluation.documents.chosen_facts`). None: all.
-        wordings_per_fact: Of each fact, how many trained and how many unseen wordings are asked at most.
+        num_facts: Most facts to ask, of those taught so far (:func:`smf.evaluation.documents.chosen_facts`). None:
+            all.
+        wordings_per_fact: Most trained wordings, and most unseen wordings, to ask of each fact.
         max_new_tokens: Longest generated answer, in tokens.
-        batch_size: Sequences a forward pass.
+        batch_size: Sequences per forward pass.
         max_length: Longest input plus output, in tokens; longer inputs lose their beginning. None: the model's own.
         window: Tokens of running text that are predicted in one pass. None: ``max_length``.
-        seed: Of the subsets and of the solved examples.
-        prompt_format: How questions are asked, see :class:`smf.streams.asking.Asking`: those of held-out sets, of the
-            facts, and of their neighbours. Not what is to be completed, nor lm-eval's own tasks.
-        kl_texts: Of each held-out set of running text, on how many of the texts asked the divergence from the start
-            model is measured at most (:mod:`smf.evaluation.divergence`); a seeded subset, 0 for none.
-        kl_facts: On which texts of the facts taught so far it is measured, the attributes of
+        seed: Seeds the subsets and the solved examples.
+        prompt_format: How questions of held-out sets, facts and neighbours are asked
+            (:class:`smf.streams.asking.Asking`). Prompts to complete and lm-eval's own tasks ignore it.
+        kl_texts: Most texts of each held-out set of running text, a seeded subset of those asked, to measure the
+            divergence from the start model on (:mod:`smf.evaluation.divergence`); 0 for none.
+        kl_facts: Which texts of the facts taught so far to measure it on, the attributes of
             :class:`smf.evaluation.divergence.TaughtTexts`; None for none.
 
     Example:
@@ -86,8 +86,8 @@ class Evaluator:
     Args:
         probes: The held-out sets by name, each with its kind and its file, JSONL in the schema of the kind.
         facts: The stream, in order; empty to ask the held-out sets alone.
-        settings: What is measured, and how.
-        tokenizer: The models'; needed to ask in a chat template.
+        settings: What to measure, and how.
+        tokenizer: The models' tokenizer; needed to ask in a chat template.
 
     Raises:
         DataError: A data file is missing or holds a broken row, or nothing can be asked of the facts.
@@ -159,15 +159,15 @@ class Evaluator:
         positions: Iterable[int] = (0,),
         tape: Tape | None = None,
     ) -> None:
-        """Keep what the model that a stream starts from says about neighbours of the facts, to compare snapshots with.
+        """Record the start model's answers about neighbours of the facts, to compare snapshots with.
 
-        Without it, and for facts without ``locality_prompts``, locality is not measured.
+        Without this call, and for facts without ``locality_prompts``, locality is not measured.
 
         Args:
             model: The model that the stream starts from.
             tokenizer: Its tokenizer.
-            positions: Where snapshots will be scored.
-            tape: Plays what an earlier process computed.
+            positions: Stream positions at which snapshots will be scored.
+            tape: Replays what an earlier process computed.
         """
         asked = {fact.fact_id for position in positions for fact in self._chosen(position)}
         facts = [fact for fact in self._facts if fact.fact_id in asked]
@@ -195,16 +195,16 @@ class Evaluator:
         """Score one snapshot.
 
         Args:
-            model: Used on the device where it is; back in its former training mode afterwards.
+            model: The snapshot, used on its own device; its training mode is restored afterwards.
             tokenizer: The one that the model was trained with.
-            position: How many facts of the stream the snapshot was taught; these are asked. 0, a start model: all.
-            tape: Plays what an earlier process computed.
-            start: The model that it started from, on the same device. None: divergences from it are not measured.
+            position: How many facts of the stream the snapshot was taught; these are asked. 0, for a start model: all.
+            tape: Replays what an earlier process computed.
+            start: Its start model, on the same device. None: divergences from it are not measured.
 
         Returns:
             ``scores``: a list of ``{"metric", "value", "stderr"}``, held-out sets first, divergences last; ``stderr``
-            is the standard error over documents, None for a single one. ``lm_eval``: lm-eval's own results, less
-            everything that would differ between two equal runs.
+            is the standard error over documents, None for a single one. ``lm_eval``: lm-eval's own results, without
+            anything that differs between two identical runs.
 
         Raises:
             ConfigError: ``position`` is beyond the stream, or ``max_new_tokens`` beyond what the model reads.
@@ -244,7 +244,7 @@ class Evaluator:
         return {"scores": scores, "lm_eval": without_run_details(raw)}
 
     def _warn_of_long_answers(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Say, once, how many held-out questions no model could answer in ``max_new_tokens``."""
+        """Warn, once, how many held-out questions no model could answer within ``max_new_tokens``."""
         tasks = [] if self._lengths_checked else zip(self._kinds.items(), self._held_out, strict=True)
         self._lengths_checked, limit = True, self._settings.max_new_tokens
         for (name, kind), task in tasks:
@@ -276,14 +276,14 @@ class Evaluator:
         return fact_documents(facts, form, self._settings.wordings_per_fact, self._asking)
 
     def _chosen(self, position: int) -> Sequence[Fact]:
-        """The facts that are asked at a position."""
+        """The facts to ask at a position."""
         if not 0 <= position <= len(self._facts):
             raise ConfigError(f"position is {position}, but the stream has {len(self._facts)} facts")
         taught = self._facts[:position] if position else self._facts
         return chosen_facts(taught, self._settings.num_facts, self._settings.seed)
 
     def _fact_tasks(self, position: int) -> dict[str, Task]:
-        """The tasks about the facts taught so far, by our metric; a form in which none of them is asked has no task."""
+        """The tasks on the facts taught so far, by our metric; a form that no fact is asked in has no task."""
         chosen = self._chosen(position)
         documents = {f"facts_{form}_f1": self._asked(chosen, form) for form in self._forms}
         if self._locality is not None:

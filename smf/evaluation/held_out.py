@@ -1,4 +1,4 @@
-"""lm-eval tasks with data in memory: one definition below ``tasks/`` for each kind of held-out set, one for facts."""
+"""lm-eval tasks on data in memory: one definition in ``tasks/`` per kind of held-out set, and one for facts."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ TASK_FOLDERS = {
     "texts": "smf_texts",
     "completions": "smf_completions",
 }
-"""Where the definition of a task is, by the kind of held-out set that it asks."""
+"""The folder of the task definition for each kind of held-out set."""
 _AGREEMENT = {"metric": "f1", "aggregation": "mean", "higher_is_better": True}
 
 
@@ -35,16 +35,16 @@ def held_out_task(
     seed: int,
     asking: Asking = PLAIN,
 ) -> ConfigurableTask:
-    """The task that asks a held-out set; lm-eval knows it as ``smf_<name>``.
+    """Build the task of a held-out set; lm-eval knows it as ``smf_<name>``.
 
     Args:
         name: The set.
-        kind: How it is asked, a key of ``MEASURES``.
-        path: Its rows, JSONL in the schema of its kind.
+        kind: Its kind, a key of ``MEASURES``.
+        path: The file of its rows, JSONL in the schema of its kind.
         num_items: Rows asked, a seeded subset; None asks all that are not needed as solved examples.
         num_fewshot: Solved examples before each item, from the rows that are not asked.
         max_new_tokens: Longest generated answer, in tokens.
-        seed: Of the subset.
+        seed: Seeds the subset.
         asking: How questions are asked.
 
     Raises:
@@ -75,14 +75,14 @@ def held_out_task(
     if kind == "questions":
         changes |= _shown(asking)
     if kind == "choices" and "query" in rows[0]:
-        changes["process_docs"] = None  # the query stands there already
+        changes["process_docs"] = None  # the rows already hold the query
     return _task(TASK_FOLDERS[kind], changes, splits, max_new_tokens)
 
 
 def every_question_task(
     name: str, rows: Sequence[Mapping], *, num_fewshot: int, max_new_tokens: int, asking: Asking = PLAIN
 ) -> ConfigurableTask:
-    """The task that asks all rows of a set of questions, each behind solved examples from the other rows.
+    """Build a task that asks every row of a set of questions, each after solved examples from the other rows.
 
     Args:
         name: The set.
@@ -99,15 +99,15 @@ def every_question_task(
             f"evaluation.num_fewshot.{name} is {num_fewshot}, but {name} has {len(rows)} rows, and solved examples are "
             f"other rows than the one that is asked; lower it, or raise data.collection.held_out.{name}.num_rows"
         )
-    # lm-eval leaves the row that it asks out of its examples only if both are from the test split
+    # lm-eval keeps the asked row out of its examples only if both come from the test split
     changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train", **_shown(asking)}
     return _task(TASK_FOLDERS["questions"], changes, {"train": rows, "validation": rows}, max_new_tokens)
 
 
 def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:
-    """The task that has prompts answered; lm-eval knows it as ``smf_facts_<name>``.
+    """Build a task that generates answers to prompts; lm-eval knows it as ``smf_facts_<name>``.
 
-    What is said for ``locality`` is compared with what the start model said, anything else with accepted answers.
+    Answers for ``locality`` are compared with the start model's, all others with accepted answers.
     """
     changes: dict = {"task": f"smf_facts_{name}"}
     if name == "locality":
@@ -116,7 +116,7 @@ def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> C
 
 
 def _shown(asking: Asking) -> dict:
-    """What a task of questions has in place of the plain prompt that its file names."""
+    """The changes to a question task whose prompts are not in the plain format of its file."""
     return {} if asking.prompt_format == "plain" else {"doc_to_text": lambda row: asking.prompt(row["question"])}
 
 
@@ -139,10 +139,10 @@ class _Rows(list):
 
 
 class MemoryTask(ConfigurableTask):
-    """A task of a YAML file whose data is in memory already.
+    """A task defined in a YAML file, on data in memory.
 
     Args:
-        config: What the file holds.
+        config: The content of the file.
         splits: The rows of each split.
     """
 
@@ -152,17 +152,17 @@ class MemoryTask(ConfigurableTask):
         super().__init__(config=config)
 
     def download(self, *_, **__) -> None:
-        """Take the rows that are there."""
+        """Use the rows in memory; nothing is downloaded."""
         self.dataset = self._splits
 
     @property
     def eval_docs(self) -> _Rows:
-        """The documents asked; lm-eval would make them anew from the rows each time that it looks at them."""
+        """The documents asked, cached: lm-eval would rebuild them from the rows at every access."""
         if self._documents is None:
             self._documents = super().eval_docs
         return self._documents
 
     def build_all_requests(self, **options) -> None:
-        """Make the requests."""
-        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for milliseconds, which has no switch
+        """Build the requests, without a progress bar."""
+        with contextlib.redirect_stderr(io.StringIO()):  # the bar, for milliseconds of work, cannot be switched off
             super().build_all_requests(**options)

@@ -1,6 +1,6 @@
-"""What a base model knows: questions that it answers right, facts that it does not answer.
+"""Find what a base model knows: the questions that it answers correctly, the facts that it does not answer.
 
-It is asked as evaluation asks: the same prompts, greedily, with answers as long and scored by the same rules.
+The model is asked as in evaluation: same prompts, greedy decoding, same answer length, same scoring.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def known_questions(
     seed: int,
     asking: Asking = PLAIN,
 ) -> list[Mapping]:
-    """The questions that a model answers right: its answer has the words of an accepted one.
+    """Select the questions that a model answers correctly: its answer has the words of an accepted one.
 
     Args:
         lm: The model.
@@ -33,11 +33,11 @@ def known_questions(
         rows: Its rows.
         num_fewshot: Solved examples before each question, drawn from the other rows.
         max_new_tokens: Longest answer, in tokens.
-        seed: Of the solved examples.
-        asking: How questions are asked, as of the model.
+        seed: Seeds the solved examples.
+        asking: How questions are asked; the same as the model's.
 
     Returns:
-        The rows that are answered right, in order.
+        The rows answered correctly, in order.
 
     Raises:
         ConfigError: There are no more rows than solved examples.
@@ -49,11 +49,11 @@ def known_questions(
 
 
 class AskedFacts(NamedTuple):
-    """Facts by what a model answers, each list in their order.
+    """Facts sorted by a model's answers; each list keeps their order.
 
     Attributes:
-        unknown: No word of the answer is one of an accepted answer.
-        known: The fact has a question, and its answer has the words of an accepted one.
+        unknown: The answer shares no word with an accepted one, or the fact cannot be asked.
+        known: The fact has a question, and the model's answer has the words of an accepted one.
     """
 
     unknown: list[Fact]
@@ -61,17 +61,17 @@ class AskedFacts(NamedTuple):
 
 
 def ask_facts(lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: int, asking: Asking = PLAIN) -> AskedFacts:
-    """Ask a model for facts, to find those that it does not know and those that it does.
+    """Ask a model about facts, to separate those that it knows from those that it does not.
 
-    F1 is what learning is measured by, so unknown facts begin at 0 and all that is measured later was learned. A fact
-    without a question is asked in its first unseen wording, one without either counts as unknown. What is answered in
-    part is neither unknown nor known.
+    F1 measures learning, so unknown facts start at 0 and any later score was learned. A fact without a question is
+    asked in its first unseen wording; one without either counts as unknown. A fact answered in part is neither unknown
+    nor known.
 
     Args:
         lm: The model.
         facts: The facts.
         max_new_tokens: Longest answer, in tokens.
-        asking: How questions are asked, as of the model.
+        asking: How questions are asked; the same as the model's.
     """
     documents = [
         document
@@ -87,7 +87,7 @@ def ask_facts(lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: int, 
 
 
 def _scores(lm: LanguageModel, task, what: str) -> list[Mapping[str, float]]:
-    """Each document's scores, in order; texts of about one length are asked together."""
+    """Each document's scores, in order; prompts of similar length share a batch."""
     task.build_all_requests()
     requests = task.instances
     by_length = sorted(range(len(requests)), key=lambda number: -len(requests[number].args[0]))

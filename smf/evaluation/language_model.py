@@ -1,7 +1,7 @@
-"""lm-eval's view of a model that was built already: the same numbers as lm-eval's own HFLM, in less time.
+"""An lm-eval wrapper of a model in memory: the same numbers as lm-eval's own HFLM, in less time.
 
-A context is computed once for all that may follow it, so is what prompts begin with, running text is batched by length
-over all texts, and each row of a generation ends at its own stop string.
+A context is computed once for all its continuations, and so is a prefix that prompts share. Running text is batched by
+length across texts. Each row of a generation ends at its own stop string.
 """
 
 from collections.abc import Sequence
@@ -22,24 +22,24 @@ from smf.streams.asking import PLAIN, Asking
 from smf.streams.tokens import body_ids, split_ids, start_of_text, token_ids
 
 _LOOK_BACK = 2
-"""Tokens looked at beyond those of a stop string, because text can be cut into tokens in several ways; as HFLM's."""
+"""Tokens to decode beyond those of a stop string, because a text has several tokenizations; the same as in HFLM."""
 
 
 class LanguageModel(HFLM):
-    """A model, fed with token ids like those that it was trained on.
+    """A model for lm-eval, fed with texts tokenized as in training.
 
     Args:
-        model: In memory already; it is put in evaluation mode.
+        model: The model, already in memory; it is put in evaluation mode.
         tokenizer: The one that it was trained with.
-        batch_size: Sequences a forward pass.
+        batch_size: Sequences per forward pass.
         max_length: Longest input plus output, in tokens. None: the model's own.
-        window: Tokens of running text that are predicted in one pass, at most ``max_length``. None: as many.
-        max_new_tokens: Longest answer that will be asked for; it must leave room for a prompt.
-        tape: Plays what an earlier process computed of the same requests.
-        asking: What wrote the prompts of questions.
+        window: Tokens of running text that are predicted in one pass, at most ``max_length``. None: ``max_length``.
+        max_new_tokens: Longest answer to generate; it must leave room for a prompt.
+        tape: Replays what an earlier process computed for the same requests.
+        asking: The format of the questions' prompts.
 
     Raises:
-        ConfigError: Answers could be longer than what the model reads.
+        ConfigError: An answer could leave no room for a prompt within the model's maximum length.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class LanguageModel(HFLM):
         self.prepare(window, tape, asking)
 
     def prepare(self, window: int | None = None, tape: Tape | None = None, asking: Asking = PLAIN) -> None:
-        """What is ours beside HFLM's own attributes; arguments as of the class."""
+        """Set the attributes that HFLM does not have; arguments as for the class."""
         self.window = min(window or self.max_length, self.max_length)
         self._tape, self._asking = tape or Tape(), asking
         self._chats = False
@@ -77,7 +77,7 @@ class LanguageModel(HFLM):
 
     @property
     def rows_per_pass(self) -> int:
-        """Sequences of one forward pass."""
+        """Sequences per forward pass."""
         return self.batch_size
 
     @property
@@ -92,7 +92,7 @@ class LanguageModel(HFLM):
         left_truncate_len: int | None = None,
         **_: object,
     ) -> list[int]:
-        """A text's ids, by :mod:`smf.streams.tokens`; ``add_special_tokens=False`` leaves out what starts it."""
+        """A text's token ids (:mod:`smf.streams.tokens`); ``add_special_tokens=False`` omits its start tokens."""
         if add_special_tokens is False:
             ids = body_ids(self.tokenizer, [string], chats=self._chats)[0]
         else:
@@ -119,7 +119,7 @@ class LanguageModel(HFLM):
         return torch.tensor(ids), torch.tensor(mask)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A chat as text. From here on special tokens in texts are the template's, and are encoded as such."""
+        """A chat as text. From this call on, special tokens in texts are the template's and are encoded as such."""
         self._chats, self._encoded = True, {}
         return super().apply_chat_template(chat_history, add_generation_prompt)
 
@@ -140,14 +140,14 @@ class LanguageModel(HFLM):
         return self._loglikelihood_tokens(split, disable_tqdm=disable_tqdm)
 
     def windows(self, texts: Sequence[str]) -> list[list[tuple[list[int], list[int]]]]:
-        """Of each text its windows: the ids of their context, and those that are predicted after it.
+        """Split each text into windows: the ids of a context, and the ids that are predicted after it.
 
         The first window predicts ``window`` tokens after the token that starts a text. Each further window predicts the
         next ``window`` tokens after one token of context, and the last one only those that are left, after as much
-        context as the window holds. No token is predicted twice. So does HFLM without a token of its own at the start.
+        context as the window holds. No token is predicted twice. HFLM does the same if it adds no start token itself.
         """
         alone, windows = self._context_of_nothing(), []
-        # without what starts a text: it is the first window's context, and is not predicted itself
+        # without a text's start tokens: they are the first window's context and are not predicted themselves
         for ids in body_ids(self.tokenizer, texts, chats=self._chats):
             of_text = [*map(make_disjoint_window, get_rolling_token_windows(ids, alone[-1], self.window, 1))]
             windows.append([(alone, predicted) for _, predicted in of_text[:1]] + of_text[1:])
@@ -165,7 +165,7 @@ class LanguageModel(HFLM):
         return totals
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        """What the model says to each prompt, up to the task's stop strings."""
+        """Generate the model's answer to each prompt, up to the task's stop strings."""
         prompts = list(dict.fromkeys(request.args[0] for request in requests))
         self._encoded = dict(zip(prompts, self._ids_of(prompts), strict=True))  # HFLM asks for one at a time
         try:
@@ -182,13 +182,16 @@ class LanguageModel(HFLM):
         return [written[text] if text in written else next(found) for text in texts]
 
     def _context_of_nothing(self) -> list[int]:
-        """What is read before the first token that is scored: what starts a text, or else what ends the one before."""
+        """The context of a text's first scored token: the start tokens, or else the token that ended the text before.
+
+        A prefix token given on lm-eval's command line takes their place.
+        """
         if self.custom_prefix_token_id is not None:
             return [self.custom_prefix_token_id]
         return self.start or [self.prefix_token_id]
 
     def _cut(self, ids: list[int], length: int) -> list[int]:
-        """What is too long loses its beginning, but not the tokens that start a text."""
+        """Truncate on the left to ``length`` tokens, but keep the tokens that start a text."""
         if len(ids) <= length:
             return ids
         start = self.start
@@ -196,10 +199,10 @@ class LanguageModel(HFLM):
         return start + ids[len(ids) - length + len(start) :]
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = True, override_bs: int | None = None):
-        """As lm-eval's, to rounding; what follows one context is scored with that context computed once.
+        """The same as lm-eval's, up to rounding, with each context computed once for all its continuations.
 
         Raises:
-            ConfigError: A continuation is longer than what the model reads.
+            ConfigError: A continuation is longer than the model's maximum length.
         """
         by_context: dict[tuple[int, ...], list[int]] = {}
         for number, (_, context, continuation) in enumerate(requests):
@@ -230,7 +233,7 @@ class LanguageModel(HFLM):
             *self._asking.end_ids,
             *(ends if isinstance(ends, list) else [] if ends is None else [ends]),
         }
-        # HFLM goes on until all rows hold the same stop string or all have ended, and rows of both kinds until the end.
+        # HFLM stops once all rows hold the same stop string or all have ended, but runs to the end with rows of both.
         stop_at = StopStrings(self.tokenizer, stop, context.shape[1])
         if options.get("do_sample") in (None, False) and not options.get("temperature"):
             options = {key: value for key, value in options.items() if key != "temperature"} | {"do_sample": False}

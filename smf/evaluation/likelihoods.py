@@ -1,4 +1,4 @@
-"""Losses and perplexities from log-likelihoods that know how many tokens they are of.
+"""Losses and perplexities from log-likelihoods that carry their number of tokens.
 
 The loss of a corpus is Σ negative log-likelihoods / Σ tokens, over all its texts: a long text weighs more than a short
 one. Its standard error treats the texts as drawn at random; a ratio of two sums has, to first order,
@@ -10,17 +10,17 @@ files name the functions of this module.
 import math
 from collections.abc import Mapping, Sequence
 
-_LARGEST_EXPONENT = 700.0  # e**710 is no double any more, and JSON knows no infinity
+_LARGEST_EXPONENT = 700.0  # e**710 overflows a double, and JSON has no infinity
 
 Sample = tuple[float, int]
-"""A text's negative log-likelihood in nats, and of how many tokens."""
+"""A text's negative log-likelihood in nats, and its number of tokens."""
 
 
 class LogLikelihood(float):
-    """A log-likelihood in nats that also knows of how many tokens it is.
+    """A log-likelihood in nats that carries its number of tokens.
 
-    lm-eval hands on what a model returns as it is, so the number of tokens arrives where a document is scored. Models
-    of lm-eval's own return plain floats.
+    lm-eval passes a model's return values on unchanged, so the number of tokens reaches the function that scores a
+    document. lm-eval's own models return plain floats.
     """
 
     __slots__ = ("num_tokens",)
@@ -32,12 +32,12 @@ class LogLikelihood(float):
         return self
 
     def __getnewargs__(self) -> tuple[float, int]:
-        """What makes the same value again, where lm-eval keeps answers (``--use_cache``)."""
+        """The arguments that recreate the value from lm-eval's cache of answers (``--use_cache``)."""
         return float(self), self.num_tokens
 
 
 def score_text(document: Mapping, results: Sequence[float]) -> dict[str, object]:
-    """What lm-eval aggregates of one running text: always by bytes, by tokens where the model tells how many they are.
+    """The values of one running text for lm-eval to aggregate: by bytes, and by tokens if the model gives their number.
 
     Args:
         document: Holds ``text``.
@@ -47,7 +47,7 @@ def score_text(document: Mapping, results: Sequence[float]) -> dict[str, object]
 
 
 def score_completion(document: Mapping, results: Sequence[tuple[float, bool]]) -> dict[str, object]:
-    """What lm-eval aggregates of one completion: whether greedy decoding gives it, and its loss.
+    """The values of one completion for lm-eval to aggregate: whether greedy decoding produces it, and its loss.
 
     Args:
         document: Holds ``completion``.
@@ -60,7 +60,7 @@ def score_completion(document: Mapping, results: Sequence[tuple[float, bool]]) -
 
 
 def nll(samples: Sequence[Sample]) -> float:
-    """The corpus's loss in nats a token."""
+    """The corpus's loss in nats per token."""
     return sum(loss for loss, _ in samples) / sum(tokens for _, tokens in samples)
 
 
@@ -74,7 +74,7 @@ def nll_stderr(samples: Sequence[Sample]) -> float | str:
 
 
 def perplexity(samples: Sequence[Sample]) -> float:
-    """The corpus's perplexity a token; exp(700), not infinity, where a ruined model's loss is above 700."""
+    """The corpus's perplexity per token, capped at exp(700) so that a ruined model's is not infinite."""
     return math.exp(min(nll(samples), _LARGEST_EXPONENT))
 
 
@@ -89,5 +89,5 @@ def _by_token(log_likelihood: float, *, perplexity: bool) -> dict[str, Sample]:
         return {}
     names = ["nll", *(["perplexity"] if perplexity else [])]
     sample = (-float(log_likelihood), log_likelihood.num_tokens)
-    # The error of our own comes after lm-eval's "N/A" of the same name, and takes its place.
+    # Our own standard error comes after lm-eval's "N/A" of the same name and replaces it.
     return {key: sample for name in names for key in (name, f"{name}_stderr")}

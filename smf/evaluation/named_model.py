@@ -1,4 +1,4 @@
-"""The model that lm-eval's command line opens: read by lm-eval, with all of its options, and scored as ours are."""
+"""The model class for lm-eval's command line: loaded by lm-eval, with all of its options, and scored as ours are."""
 
 from lm_eval.api.registry import model_registry
 from lm_eval.models.huggingface import HFLM
@@ -15,10 +15,10 @@ class NamedModel(LanguageModel):
 
     Args:
         pretrained: A folder or a name on the hub.
-        options: All others of ``HFLM``.
+        options: Any other options of ``HFLM``.
 
     Raises:
-        ConfigError: The model is no causal one.
+        ConfigError: The model is not causal.
         CheckpointError: The tokenizer has tokens that the model has no embedding for.
     """
 
@@ -35,7 +35,7 @@ class NamedModel(LanguageModel):
 
     @property
     def rows_per_pass(self) -> int:
-        """Sequences of one forward pass; with ``--batch_size auto`` as many as fit into memory at full length."""
+        """Sequences per forward pass; with ``--batch_size auto`` as many as fit into memory at full length."""
         if not str(self.batch_size).startswith("auto"):
             return self.batch_size
         if self._rows is None:
@@ -44,6 +44,6 @@ class NamedModel(LanguageModel):
 
 
 def open_models_as_ours() -> None:
-    """Let lm-eval open the models of ``--model hf`` as :class:`NamedModel`."""
+    """Make lm-eval load ``--model hf`` as :class:`NamedModel`."""
     # The registry refuses a second owner of a name, and the names are taken as soon as HFLM is imported.
     model_registry._objs |= dict.fromkeys(_NAMES, NamedModel)

@@ -19,7 +19,7 @@ from smf.seeding import derive_seed, python_generator
 
 logger = logging.getLogger(__name__)
 
-# Else lm-eval forks processes to bootstrap standard errors, and what is forked beside torch's threads can hang.
+# Otherwise lm-eval forks processes to bootstrap standard errors, and a fork beside torch's threads can hang.
 os.environ["DISABLE_MULTIPROC"] = "1"
 
 
@@ -50,16 +50,16 @@ def check_names(names: Iterable[str], include_path: str | None) -> None:
 
 
 def named_task(name: str, settings: Mapping, include_path: str | None, seed: int) -> tuple[Task, list[int] | None]:
-    """One of lm-eval's tasks, with its data loaded.
+    """Load one of lm-eval's tasks with its data.
 
     Args:
         name: The task.
-        settings: ``num_items`` (None or absent: all) and ``num_fewshot`` (None or absent: as the task has it).
+        settings: ``num_items`` (None or absent: all) and ``num_fewshot`` (None or absent: the task's own).
         include_path: A folder of more task files, or None.
-        seed: Of the subset.
+        seed: Seeds the subset.
 
     Returns:
-        The task, and the numbers of the documents to ask; None for all.
+        The task, and the indices of the documents to ask; None for all.
 
     Raises:
         ConfigError: The name is unknown or a group's, or the task has fewer documents than are to be asked.
@@ -84,12 +84,12 @@ def named_task(name: str, settings: Mapping, include_path: str | None, seed: int
 
 
 def seed_examples(task: Task, seed: int) -> None:
-    """Begin the sequence of solved examples anew, else the next snapshot would see others."""
+    """Restart the sequence of solved examples, so that every snapshot sees the same ones."""
     task.set_fewshot_seed(derive_seed(seed, "solved examples", task.task_name))
 
 
 def task_scores(name: str, results: Mapping, directions: Mapping[str, bool], wanted: Iterable[str] | None) -> list:
-    """lm-eval's results of one task as scores with our names, ``<task>_<metric>``.
+    """Convert lm-eval's results of one task to scores with our names, ``<task>_<metric>``.
 
     A task that filters answers in several ways has ``<task>_<filter>_<metric>`` instead.
 
@@ -100,8 +100,8 @@ def task_scores(name: str, results: Mapping, directions: Mapping[str, bool], wan
         wanted: lm-eval's metrics to report; None for all.
 
     Raises:
-        ConfigError: The task measures none of the wanted metrics, or something else than a number, or a metric whose
-            direction its name does not tell.
+        ConfigError: The task does not measure a wanted metric, or reports a value that is not a number, or a metric
+            whose direction contradicts its name.
     """
     found = [key.split(",") for key in results if "," in key and "_stderr," not in key]
     if unknown := sorted(set(wanted or ()) - {metric for metric, _ in found}):
@@ -128,7 +128,7 @@ def task_scores(name: str, results: Mapping, directions: Mapping[str, bool], wan
 
 
 def _manager(name: str, include_path: str | None) -> TaskManager:
-    """The index that holds a name: of the user's folder alone if it is there, because that takes no time."""
+    """The task index that holds a name: the user's folder alone if the name is there, because that is fast."""
     if include_path and name in (own := _index(include_path, False)).task_index:
         return own
     return _index(include_path, True)

@@ -1,4 +1,4 @@
-"""lm-eval tasks, as files, that ask what a run asked: for lm-eval's command line, which takes no data in memory."""
+"""Write a run's held-out tasks as files, for lm-eval's command line, which takes no data in memory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +23,12 @@ _COLUMNS = {
 def write_own_tasks(model: str | Path, folder: str | Path) -> list[str]:
     """Write a task for each held-out set of the run that a model belongs to.
 
-    A task asks all rows of its set as the run did, with answers as long; without solved examples unless the command
-    line wants some.
+    A task asks all rows of its set as the run did, with the same answer length, and without solved examples unless the
+    command line asks for some.
 
     Args:
         model: The folder of the run's ``base`` or ``healed`` model.
-        folder: Where the files go.
+        folder: The folder to write to.
 
     Returns:
         The names of the tasks, ``smf_<set>``; none if the model lies in no results folder.
@@ -43,7 +43,7 @@ def write_own_tasks(model: str | Path, folder: str | Path) -> list[str]:
     for path in held_out_files(model.parent):
         first = read_jsonl(path, {})[0]
         kind = next((kind for column, kind in _COLUMNS.items() if column in first), "questions")
-        READERS[kind](path)  # refuses broken rows by their line, which lm-eval does not
+        READERS[kind](path)  # names the line of a broken row, which lm-eval does not
         name, definition = f"smf_{path.stem}", TASK_FOLDERS[kind]
         task = {
             "include": str(TASK_FOLDER / definition / f"{definition}.yaml"),
@@ -54,7 +54,7 @@ def write_own_tasks(model: str | Path, folder: str | Path) -> list[str]:
             "fewshot_split": None,
         }
         if "query" in first:
-            task["process_docs"] = None  # the query stands there already
+            task["process_docs"] = None  # the rows already hold the query
         if generation := asked.get(name, {}).get("generation_kwargs"):
             task["generation_kwargs"] = dict(generation)
         (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")

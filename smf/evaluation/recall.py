@@ -1,4 +1,4 @@
-"""Recall: does greedy decoding give the answer to a question? One forward pass a question, no generation."""
+"""Recall: does greedy decoding give the answer to a question? Forward passes only, no generation."""
 
 import sys
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ def recall(
         model: A model in evaluation mode.
         tokenizer: Its tokenizer.
         questions: Prompts, with their answers as completions.
-        max_length: Longest text, in tokens, of plain questions. What another format adds does not count.
-        asking: What wrote the prompts, and knows what ends an answer.
+        max_length: Longest text of plain questions, in tokens. Other prompt formats have no limit.
+        asking: The format of the prompts; it knows what ends an answer.
 
     Returns:
-        One truth value a question.
+        One boolean per question.
     """
     if not questions:
         return []

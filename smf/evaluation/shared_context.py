@@ -1,9 +1,8 @@
 """Log-likelihoods of several continuations of one context, which is computed once.
 
-lm-eval passes each continuation through the model together with its context: a HellaSwag item costs its context four
-times. Here an item is one text that branches after its context, and the items of a pass lie one after the other in a
-single row, so that there is no padding. Logits are made where something is predicted and nowhere else, some positions
-at a time.
+lm-eval passes each continuation through the model together with its context, so a HellaSwag item pays for its context
+four times. Here an item is one text that branches after its context, and the items of a pass are packed end to end into
+a single row without padding. Logits are computed only at predicted positions, in slices.
 
 Shapes: T token of the row, D hidden size, X predicted token of all continuations, V vocabulary.
 """
@@ -25,7 +24,7 @@ from smf.models.logits import at_once, final_states, logits_of
 
 @dataclass(frozen=True)
 class Item:
-    """A context and what may follow it.
+    """A context and its continuations.
 
     Attributes:
         context: Token ids, at least one.
@@ -50,13 +49,13 @@ def continuation_likelihoods(
         model: In evaluation mode, with sdpa or eager attention.
         items: Contexts with their continuations.
         rows_per_pass: Continuations in one forward pass, at most.
-        tape: Plays what an earlier process computed of the same items.
+        tape: Replays what an earlier process computed for the same items.
 
     Returns:
         For each item, in order, the likelihood of each continuation.
 
     Raises:
-        ConfigError: The model's attention is of another kind.
+        ConfigError: The model's attention is neither sdpa nor eager.
     """
     results: list[list[Likelihood]] = [[(0.0, False)] * len(item.continuations) for item in items]
     tape = tape or Tape()
@@ -85,7 +84,7 @@ def continuation_likelihoods(
 
 
 class _Part(NamedTuple):
-    """Continuations of one item that are scored together: the item's number, the first and the one after the last."""
+    """Continuations of one item that share a pass: its index, and their range from ``start`` to before ``stop``."""
 
     number: int
     start: int
@@ -93,13 +92,13 @@ class _Part(NamedTuple):
 
 
 def _batches(items: Sequence[Item], rows_per_pass: int) -> Iterator[list[_Part]]:
-    """Items, longest first, whole or in parts where they have more continuations than a pass takes."""
+    """Batch the items, longest first; an item with more continuations than a pass takes is split into parts."""
     parts = [
         _Part(number, start, min(start + rows_per_pass, len(item.continuations)))
         for number, item in enumerate(items)
         for start in range(0, len(item.continuations), rows_per_pass)
     ]
-    # similar ones together, for where they are padded, and what needs most memory first
+    # similar lengths together, for devices that pad, and those that need most memory first
     parts.sort(key=lambda part: -len(items[part.number].context) - max(map(len, items[part.number].continuations)))
     batch: list[_Part] = []
     room = rows_per_pass
@@ -115,15 +114,15 @@ def _batches(items: Sequence[Item], rows_per_pass: int) -> Iterator[list[_Part]]
 
 @dataclass
 class _Row:
-    """Texts that branch, one after the other.
+    """Branching texts, packed end to end.
 
     Attributes:
-        ids: Tokens that are read.
-        positions: Of these tokens, each in its own text.
-        pieces: Who sees whom.
-        targets: Predicted tokens, all continuations in a row.
-        columns: Where each of them is predicted.
-        lengths: Of the continuations.
+        ids: Input tokens.
+        positions: The position of each input token in its own text.
+        pieces: Which columns attend to which.
+        targets: Predicted tokens of all continuations, concatenated.
+        columns: The column that predicts each target.
+        lengths: The continuations' lengths, in tokens.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -134,8 +133,8 @@ class _Row:
     lengths: list[int] = field(default_factory=list)
 
     def add(self, context: Sequence[int], continuations: Sequence[Sequence[int]]) -> None:
-        """Append a context and what follows it. A continuation's last token predicts nothing and is not read."""
-        # what follows alone is no branch
+        """Append a context and its continuations. A continuation's last token predicts nothing and is not read."""
+        # a single continuation needs no branch
         trunk = [*context, *continuations[0][:-1]] if len(continuations) == 1 else context
         piece = self._read(trunk, 0, None)
         last = piece.start + len(context) - 1
@@ -158,7 +157,7 @@ class _Row:
 def _likelihoods(
     model: PreTrainedModel, states_XD: Tensor, targets: Sequence[int], lengths: Sequence[int]
 ) -> Iterator[Likelihood]:
-    """Sums over each continuation."""
+    """The likelihood of each continuation."""
     size = at_once(model)
     targets_X = torch.tensor(targets, device=model.device)
     parts = zip(states_XD.split(size), targets_X.split(size), strict=True)
@@ -170,7 +169,7 @@ def _likelihoods(
 
 
 def _of_tokens(model: PreTrainedModel, states_XD: Tensor, targets_X: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of each token, in float32 whatever the model computes in; whether it is the most probable one."""
+    """Log-probability of each token, in float32 whatever the model's dtype, and whether it is the most probable one."""
     logits_XV = logits_of(model, states_XD.unsqueeze(0)).squeeze(0)
     chosen_X = logits_XV.gather(-1, targets_X.unsqueeze(-1)).squeeze(-1).float()
     return chosen_X - logits_XV.float().logsumexp(-1), logits_XV.argmax(-1) == targets_X

@@ -1,4 +1,4 @@
-"""Prompts that begin alike: what they share is computed once, as solved examples stand before every question.
+"""Compute a prefix that prompts share only once, such as the solved examples before every question.
 
 Shapes: B prompt, T token of the padded prompts.
 """
@@ -12,16 +12,16 @@ from transformers import Cache, PreTrainedModel
 from smf.models.context_cache import context_cache, sees_all
 
 _LEAST = 8
-"""Tokens that prompts must share; below that a pass of its own for them costs more than it saves."""
+"""Fewest shared tokens worth a pass of their own; for fewer it costs more than it saves."""
 
 
 class Prefixed(NamedTuple):
-    """Prompts behind a prefix that is in the cache.
+    """Prompts, with their shared prefix in a cache.
 
     Attributes:
-        ids_BT: Their ids: the prefix, padding, and what is each prompt's own. As wide as before.
+        ids_BT: Their token ids: the prefix, padding, and the rest of each prompt. As wide as before.
         mask_BT: 1 for real tokens.
-        cache: Keys and values of the prefix, for each prompt; None if they share too little.
+        cache: Keys and values of the prefix, for each prompt; None if they share too little or a window is too short.
     """
 
     ids_BT: Tensor
@@ -31,17 +31,17 @@ class Prefixed(NamedTuple):
 
 @torch.inference_mode()
 def with_shared_prefix(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, longest: int) -> Prefixed:
-    """Compute what all prompts begin with.
+    """Compute the prefix that all prompts share.
 
     Args:
         model: In evaluation mode.
         ids_BT: Prompts, padded on the left.
         mask_BT: 1 for real tokens, 0 for padding.
-        longest: Tokens of prompt and answer at most.
+        longest: Most tokens of prompt and answer together.
     """
     lengths_B = mask_BT.sum(1)
     shared = _shared(ids_BT, lengths_B) if len(ids_BT) > 1 else 0
-    # A sliding window counts padding as distance, which lies between prefix and question then.
+    # A sliding window would count the padding between prefix and question as distance.
     if shared < _LEAST or not sees_all(model, longest):
         return Prefixed(ids_BT, mask_BT, None)
     prefix_1P = ids_BT[:1, ids_BT.shape[1] - lengths_B[0] :][:, :shared]
@@ -57,7 +57,7 @@ def with_shared_prefix(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, 
 
 
 def _shared(ids_BT: Tensor, lengths_B: Tensor) -> int:
-    """How many tokens all prompts begin with; of each at least one is left."""
+    """Length of the prefix that all prompts share, in tokens; at least one token of each prompt stays outside it."""
     least = int(lengths_B.min()) - 1
     starts = (ids_BT.shape[1] - lengths_B).tolist()
     rows = [ids_BT[row, start : start + least] for row, start in enumerate(starts)]

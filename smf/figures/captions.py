@@ -1,4 +1,4 @@
-"""What the words of a figure say: which data was used, over how many seeds, and what the marks mean."""
+"""The words of a figure: which data was used, over how many seeds, and what the marks mean."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -36,17 +36,17 @@ def tuning_rule(metric: HeldOutMetric, retained: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 seed``, ``3 seeds``."""
+    """A number with its noun: ``1 seed``, ``3 seeds``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def wrap(text: str, inches: float) -> list[str]:
-    """The lines of a text in the small font that fit a width."""
+    """Break a text in the small font into lines that fit a width in inches."""
     return textwrap.wrap(text, max(20, int(inches * _SMALL_CHARACTERS_PER_INCH)))
 
 
 def panel_title(axes: Axes, letter: str, title: str, lines: Sequence[str] = ()) -> None:
-    """A letter and a title above a panel, left aligned, with small lines below them that name the data."""
+    """Write a letter and a title above a panel, left aligned, with small lines below them that name the data."""
     text = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "annotation_clip": False}
     axes.annotate("\n".join(lines), (0, 1), xytext=(0, 5), fontsize=SMALL, color=GREY, linespacing=1.25, **text)
     above = 8 + 11.5 * len(lines)
@@ -55,14 +55,14 @@ def panel_title(axes: Axes, letter: str, title: str, lines: Sequence[str] = ()) 
 
 
 def figure_title(figure: Figure, left: float, title: str, subtitle: str) -> None:
-    """The question that the figure answers, and below it what was done."""
+    """Write the question that the figure answers, and below it what was done."""
     across, down = figure.get_size_inches()
     figure.text(left / across, 1 - 0.22 / down, title, fontsize=LARGE, fontweight="bold", va="top")
     figure.text(left / across, 1 - 0.56 / down, subtitle, fontsize=NORMAL, color=GREY, va="top")
 
 
 def small_print(figure: Figure, left: float, top: float, lines: Sequence[str]) -> None:
-    """Small lines from a place downwards, given in inches from the figure's upper left corner."""
+    """Write small lines downwards from a place given in inches from the figure's upper left corner."""
     across, down = figure.get_size_inches()
     for number, line in enumerate(lines):
         place = (left / across, 1 - (top + number * LINE_HEIGHT) / down)

@@ -12,7 +12,7 @@ from smf.figures.style import GREY, SMALL
 
 _DISTANCES = (7, 13, 20, 28, 38, 50, 64, 80)
 """Points from the marker to the label's nearest edge."""
-# level and upright first: the index tells them apart
+# horizontal and vertical first: the code tells them apart by index
 _ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 90, 270, 35, 145, 325, 215, 60, 120, 300, 240))
 _LEADER_FROM = 13
 _PADDING = 1.5
@@ -26,16 +26,16 @@ def place_labels(
     colours: Mapping[str, str],
     obstacles: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Write each point's name near it, off the other names, off all points and inside the axes where there is room.
+    """Write each point's name near it, clear of other names and points and inside the axes where there is room.
 
     The axes must have their final place and limits.
 
     Args:
         axes: Where the points are drawn.
-        drawn: What stands there already and must not be covered.
+        drawn: Artists already there that must not be covered.
         points: Places in data coordinates, by any key.
-        names: What to write, by the same key.
-        colours: In which colour, by the same key.
+        names: The labels' texts, by the same key.
+        colours: The labels' colours, by the same key.
         obstacles: More places, in data coordinates, that a name should not cover.
     """
     renderer = axes.figure.canvas.get_renderer()
@@ -44,7 +44,7 @@ def place_labels(
     marks = [axes.transData.transform(place) for place in points.values()]
     light = [axes.transData.transform(place) for place in obstacles]
     taken = [artist.get_window_extent(renderer) for artist in drawn]
-    # crowded points choose first: a lonely one finds room anywhere
+    # crowded points choose first: an isolated one finds room anywhere
     for key in sorted(points, key=lambda key: (_nearest(axes, points, key), key)):
         place = axes.transData.transform(points[key])
         text = axes.annotate(
@@ -58,7 +58,7 @@ def place_labels(
                 x, y = _centre(angle, distance * pixels, size.width, size.height)
                 box = _box(place[0] + x, place[1] + y, size.width, size.height, _PADDING * pixels)
                 cost = distance + 0.3 * rank + _cost(box, frame, taken, marks, light, pixels)
-                # a level or upright leader would pass for a piece of an interval
+                # a horizontal or vertical leader would look like part of an interval
                 cost += 18 * (distance >= _LEADER_FROM and rank < 4)
                 others = [mark for mark in marks if math.dist(mark, place) > pixels]
                 cost += 25 * sum(_off(mark, place, _edge(box, place)) < 5 * pixels for mark in others)
@@ -107,7 +107,7 @@ def _edge(box: Bbox, place: Sequence[float]) -> np.ndarray:
 
 
 def _off(mark: Sequence[float], start: Sequence[float], end: Sequence[float]) -> float:
-    """How far a mark lies from the leader between two points."""
+    """The distance of a mark from the leader between two points."""
     along = np.subtract(end, start)
     share = np.clip(np.dot(np.subtract(mark, start), along) / max(np.dot(along, along), 1e-9), 0, 1)
     return math.dist(mark, start + share * along)

@@ -1,4 +1,4 @@
-"""The row of names above the panels: which colour and marker is which method."""
+"""The legend above the panels: the colour and marker of each method."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from smf.scores.summary import shorten
 ROW_HEIGHT = 0.24
 """Inches from one row of the legend to the next."""
 NAME_WIDTH = 22
-"""Characters of a name that a figure shows; the longest names are cut, with an ellipsis."""
+"""Characters of a name that a figure shows; longer names are cut, with an ellipsis."""
 _SAMPLE, _CHARACTER, _SPACE = 0.36, 0.082, 0.26
 """Inches of a line sample, a character and the space between two entries."""
 
@@ -43,7 +43,7 @@ def draw_legend(
 
 
 def draw_sample(axes: Axes, style: MethodStyle | None, left: float, right: float, y: float) -> None:
-    """A piece of a method's line with its marker, or a start model's open circle where there is no style."""
+    """Draw a piece of a method's line with its marker, or a start model's open circle if there is no style."""
     middle = (left + right) / 2
     if style is None:
         axes.plot([middle], [y], "o", color="white", markeredgecolor=START_COLOUR, markersize=5.5, clip_on=False)

@@ -13,11 +13,11 @@ ROW_HEIGHT = 0.225
 """Inches from one row to the next."""
 
 Value = tuple[float, float, float]
-"""A number and the ends of its interval; NaN for a number or an end that there is not."""
+"""A number and the ends of its interval; NaN where one is missing."""
 
 
 def draw_names(axes: Axes, methods: Sequence[str], styles: Mapping[str, MethodStyle], width: float) -> None:
-    """The methods with their markers, down an empty panel of ``width`` inches and a ``ROW_HEIGHT`` for each."""
+    """Write the methods with their markers in an empty panel of ``width`` inches and a ``ROW_HEIGHT`` per method."""
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(len(methods) - 0.5, -0.5))
     for row, method in enumerate(methods):
@@ -39,7 +39,7 @@ def draw_dots(
     room: float = 34.0,
     colour: str = GREY,
 ) -> None:
-    """A dot in each method's row, its interval as a line, and at the panel's right edge the number.
+    """Draw a dot in each method's row, its interval as a line, and the number at the panel's right edge.
 
     The scale and its limits must be set. An interval that has a lower end and no upper one ends in an arrow at the
     panel's edge, and so does one with an infinite end.
@@ -50,10 +50,10 @@ def draw_dots(
         values: The numbers.
         texts: The numbers as they are written.
         styles: The methods' styles.
-        absent: What is written in the row of a method without a number.
-        size: Of the numbers' font, points.
-        room: From the panel's right edge to the numbers' right end, points.
-        colour: Of the numbers.
+        absent: The text in the row of a method without a number.
+        size: Font size of the numbers, in points.
+        room: Distance from the panel's right edge to the numbers' right end, in points.
+        colour: Colour of the numbers.
     """
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.tick_params(left=False, labelleft=False)

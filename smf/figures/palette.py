@@ -1,4 +1,4 @@
-"""Pictures in 256 colours: as many pixels in a fraction of the bytes."""
+"""PNGs in 256 colours: the same number of pixels in a fraction of the bytes."""
 
 import io
 
@@ -6,7 +6,7 @@ from PIL import Image
 
 
 def with_a_palette(png: bytes) -> bytes:
-    """A PNG with at most 256 colours; what is drawn here has few, but for the edges of letters."""
+    """Reduce a PNG to at most 256 colours; our figures have few, apart from the edges of letters."""
     with Image.open(io.BytesIO(png)) as figure:
         small = figure.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     found = io.BytesIO()

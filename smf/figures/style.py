@@ -19,8 +19,8 @@ START_COLOUR = "#4a4a4a"
 SMALL, NORMAL, LARGE = 7.5, 9.0, 14.0
 """Font sizes in points."""
 
-# Okabe and Ito's colours without yellow (too pale for a line), then dark ones of Paul Tol's: told apart with any colour
-# vision, and by their markers where colour is lost altogether.
+# Okabe and Ito's colours without yellow (too pale for a line), then dark ones of Paul Tol's: distinguishable with any
+# colour vision, and by their markers in black and white.
 _COLOURS = (
     "#D55E00",
     "#E69F00",
@@ -61,7 +61,7 @@ _METADATA = {
 
 
 class MethodStyle(NamedTuple):
-    """The colour and the marker that stand for one method in every figure; lines are solid but where they tell more."""
+    """The colour and marker of one method in every figure; lines are solid unless the line style carries meaning."""
 
     colour: str
     marker: str
@@ -69,10 +69,10 @@ class MethodStyle(NamedTuple):
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
-    """One style a method, by the order of ``methods``: always pass all methods of the experiment."""
+    """Assign one style per method, by the order of ``methods``: always pass all methods of the experiment."""
     styles = {}
     for index, method in enumerate(dict.fromkeys(methods)):
-        # past ten methods a colour comes again, with another marker
+        # past ten methods the colours repeat, with other markers
         shift = index // len(_COLOURS)
         styles[method] = MethodStyle(_COLOURS[index % len(_COLOURS)], _MARKERS[(index + shift) % len(_MARKERS)])
     return styles
@@ -104,9 +104,9 @@ def save_figure(figure: Figure, path: str | Path, small: bool = False) -> None:
     """Write a figure as PDF or PNG, by the path's suffix; the file appears whole or not at all.
 
     Args:
-        figure: What to write.
-        path: Where to.
-        small: Whether a PNG is to have a palette: for a file that a repository keeps.
+        figure: The figure.
+        path: The file to write.
+        small: Whether to reduce a PNG to a palette, for a file kept in a repository.
 
     Raises:
         ValueError: The suffix is neither ``.pdf`` nor ``.png``.

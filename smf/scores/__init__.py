@@ -1,1 +1,1 @@
-"""What scores say: names of metrics, the tidy table, its summary, the words for them. No model is asked here."""
+"""Scores: metric names, the tidy table, its summary, and their wording in figures. Runs no model."""

@@ -1,7 +1,7 @@
-"""The names of metrics, and what a name says: which set was asked, what was measured, and which way is better.
+"""Metric names and their meaning: the set that was asked, the measure, and whether higher or lower is better.
 
-A metric is called ``<set>_<measure>``: ``nq_f1``, ``hellaswag_acc_norm``, ``wikitext_perplexity``. The measure alone
-decides about direction and range, so tables and figures need to know nothing else of a set.
+A metric is named ``<set>_<measure>``: ``nq_f1``, ``hellaswag_acc_norm``, ``wikitext_perplexity``. The measure alone
+determines direction and range, so tables and figures need to know nothing else about a set.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,24 +15,24 @@ MEASURES = {
     "texts": ("nll", "perplexity"),
     "completions": ("nll", "acc"),
 }
-"""What each kind of held-out set measures."""
+"""The measures of each kind of held-out set."""
 
 LOCALITY = "facts_locality_f1"
 """Agreement with the start model's own answers about neighbours of the taught facts; it starts at 1 by definition."""
 
 DIVERGENCE = "kl"
-"""KL(start‖now) on texts, see :mod:`smf.evaluation.divergence`: what ``evaluation.kl`` asks for beside ``MEASURES``.
+"""KL(start‖now) on texts (:mod:`smf.evaluation.divergence`); ``evaluation.kl`` adds it to ``MEASURES``.
 
-It starts at 0 by definition, so there is no share by which it rose, and it is no headline."""
+It starts at 0 by definition, so a relative rise is undefined and it cannot be a headline metric."""
 
 FACTS_DIVERGENCE = f"facts_{DIVERGENCE}"
-"""The same on what the stream has taught so far."""
+"""The same divergence, on the facts taught so far."""
 
 TASK, NEIGHBOURS = "task", "neighbours"
-"""The kinds of what is asked without a held-out set: by lm-eval's own tasks, with measures of theirs; for locality."""
+"""The kinds of metrics without a held-out set: of lm-eval's own tasks, which have their own measures; locality."""
 
 FACTS_METRICS = ("facts_seen_f1", "facts_unseen_f1", "facts_question_f1")
-"""How well the new facts are known; every other metric is held out."""
+"""Metrics of the new facts; every other metric is held out."""
 
 _LOWER_IS_BETTER = ("nll", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", DIVERGENCE)
 _SHARES = ("f1", "em", "acc", "acc_norm", "acc_bytes", "exact_match")
@@ -40,7 +40,7 @@ _SHARES = ("f1", "em", "acc", "acc_norm", "acc_bytes", "exact_match")
 
 @dataclass(frozen=True)
 class HeldOutMetric:
-    """A held-out metric, taken apart.
+    """A held-out metric, parsed from its name.
 
     Attributes:
         name: The whole name.
@@ -54,27 +54,27 @@ class HeldOutMetric:
 
     @property
     def measure(self) -> str:
-        """What is measured."""
+        """The measure, such as ``f1``."""
         return self.name.removeprefix(f"{self.probe}_")
 
     @property
     def higher_is_better(self) -> bool:
-        """The direction."""
+        """Whether a larger value is better."""
         return higher_is_better(self.name)
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger value is a better one: not so for losses, perplexities and divergences."""
+    """Whether a larger value is better; false for losses, perplexities and divergences."""
     return not _ends_with(metric, _LOWER_IS_BETTER)
 
 
 def is_divergence(metric: str) -> bool:
-    """Whether it is a KL(start‖now)."""
+    """Whether a metric is a KL(start‖now)."""
     return _ends_with(metric, (DIVERGENCE,))
 
 
 def is_share(metric: str) -> bool:
-    """Whether values lie in [0, 1]."""
+    """Whether a metric's values lie in [0, 1]."""
     return _ends_with(metric, _SHARES)
 
 
@@ -84,14 +84,14 @@ def is_held_out(metric: str) -> bool:
 
 
 def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
-    """Take the name of a held-out metric apart.
+    """Parse the name of a held-out metric.
 
     Args:
         name: The metric.
         kinds: The held-out sets and lm-eval tasks by name, each with its kind.
 
     Raises:
-        ConfigError: It belongs to none of them, its set does not measure that, or it is a divergence.
+        ConfigError: The metric belongs to none of them, its set has no such measure, or it is a divergence.
     """
     texts = [f"{probe}_{DIVERGENCE}" for probe, kind in kinds.items() if kind == "texts"]
     if name in (FACTS_DIVERGENCE, *texts):
@@ -112,7 +112,7 @@ def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
 
 
 def metrics_of(kinds: Mapping[str, str]) -> list[str]:
-    """The metrics of held-out sets, set by set; those of lm-eval's tasks are only known once they are asked."""
+    """The metrics of held-out sets, set by set; those of lm-eval's tasks are only known once they have run."""
     return [f"{probe}_{measure}" for probe, kind in kinds.items() if kind != TASK for measure in MEASURES[kind]]
 
 

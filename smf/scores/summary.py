@@ -1,4 +1,4 @@
-"""The stream's end over seeds: the summary table, and the same as plain text for a terminal."""
+"""Scores at the stream's end, over seeds: the summary table, and the same as plain text for a terminal."""
 
 import math
 import textwrap
@@ -16,12 +16,12 @@ from smf.scores.words import data_words, loss_word, set_words, short_unit
 
 SUMMARY_COLUMNS = ("method", "metric", "mean", "ci95_low", "ci95_high", "relative_drop")
 WIDTH = 100
-"""Columns of the terminal that the text is made for."""
+"""Terminal width that the text fits, in columns."""
 _NAME_WIDTH = 20
 
 
 class Interval(NamedTuple):
-    """A mean over seeds and its 95 % interval; the ends are NaN where one seed tells nothing about the spread."""
+    """A mean over seeds and its 95 % interval; the ends are NaN for a single seed."""
 
     mean: float
     low: float
@@ -29,10 +29,10 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Iterable[float]) -> Interval:
-    """The mean and its 95 % Student t interval: mean ± t(0.975, n - 1) · s / √n, not cut off at 0 or 1.
+    """The mean and its 95 % Student t interval: mean ± t(0.975, n - 1) · s / √n, not clipped to [0, 1].
 
     Args:
-        values: One value a seed, at least one. A NaN makes all of the result NaN.
+        values: One value per seed, at least one. A NaN makes the whole result NaN.
     """
     array = np.asarray(list(values), dtype=float)
     mean = float(array.mean())
@@ -43,7 +43,7 @@ def mean_interval(values: Iterable[float]) -> Interval:
 
 
 def summary_table(scores: pd.DataFrame, starts: Mapping[str, str], kinds: Mapping[str, str]) -> pd.DataFrame:
-    """Every score at the stream's end, over seeds.
+    """Summarise every score at the stream's end, over seeds.
 
     Args:
         scores: The tidy table (see :mod:`smf.scores.table`).
@@ -51,9 +51,9 @@ def summary_table(scores: pd.DataFrame, starts: Mapping[str, str], kinds: Mappin
         kinds: The held-out sets by name, each with its kind; they order the metrics.
 
     Returns:
-        The columns of ``SUMMARY_COLUMNS``: the start models first, then the methods in the order of ``starts``. The
-        drop is forgetting, the mean over single seeds (a relative rise where lower is better); NaN for the new facts,
-        for the base, and where a start scored 0.
+        The columns of ``SUMMARY_COLUMNS``: the start models first, then the methods in the order of ``starts``.
+        ``relative_drop`` is forgetting, averaged over seeds (a relative rise where lower is better); NaN for the new
+        facts, for the base, and where a start model scored 0.
 
     Raises:
         DataError: A method was not evaluated or is not in ``starts``, or a start model lacks a seed.
@@ -83,7 +83,7 @@ def summary_cell(summary: pd.DataFrame, method: str, metric: str) -> pd.Series:
 
 
 def neighbours_beside(summary: pd.DataFrame, headline: Sequence[HeldOutMetric]) -> bool:
-    """Whether neighbours of the facts were asked, and are not shown already because they are in the headline."""
+    """Whether locality was measured and is not already shown as a headline metric."""
     return LOCALITY in set(summary["metric"]) and LOCALITY not in {metric.name for metric in headline}
 
 
@@ -95,7 +95,7 @@ def terminal_summary(
     Args:
         summary: The summary table.
         starts: The methods, in the order wanted.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and ``notes`` (a list).
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and ``notes`` (a list).
         headline: The held-out metrics shown, one or two.
     """
     methods = [name for name in (BASE, HEALED) if name in set(summary["method"])] + list(starts)
@@ -159,6 +159,6 @@ def _line(name: str, width: int, cells: Iterable[str]) -> str:
 
 
 def rounded(value: float, decimals: int) -> str:
-    """A number as it is shown everywhere, in text and in figures: halves by their binary value, a zero without sign."""
-    text = f"{value:.{decimals}f}"  # numpy's numbers round halves otherwise
+    """Format a number for text and figures: halves round by their binary value, and zero has no sign."""
+    text = f"{value:.{decimals}f}"  # numpy rounds halves differently
     return text if float(text) else text.removeprefix("-")

@@ -1,8 +1,8 @@
-"""The tidy table of scores, and the two quantities that everything is judged by: the forgotten and the retained.
+"""The tidy table of scores, and the two quantities that judge every method: ``forgetting`` and ``retained``.
 
 ``forgetting`` is how much worse a held-out score of a method became, relative to the model that it started from: the
-share of an accuracy that was lost, or by how much a loss or a perplexity rose. ``retained`` is what the model still
-answers of the new facts once the whole stream has passed. Both are defined here and nowhere else.
+share of an accuracy that was lost, or the relative rise of a loss or a perplexity. ``retained`` is the score on all new
+facts at the end of the stream. Both are defined here and nowhere else.
 """
 
 import math
@@ -110,7 +110,7 @@ def curve(scores: pd.DataFrame, method: str, metric: str) -> pd.DataFrame:
 
 
 def end_values(scores: pd.DataFrame, method: str, metric: str) -> pd.Series:
-    """A score at the stream's end, by seed; of a start model, its only score.
+    """A score at the stream's end, by seed; for a start model, its only score.
 
     Raises:
         DataError: There is no such row.
@@ -123,7 +123,7 @@ def end_values(scores: pd.DataFrame, method: str, metric: str) -> pd.Series:
 
 
 def retained(scores: pd.DataFrame, method: str, metric: str = "facts_question_f1") -> pd.Series:
-    """What is left of all facts of the stream at its end, by seed.
+    """The score on all facts of the stream at its end, by seed.
 
     Raises:
         DataError: The metric does not measure the new facts, or there is no such row.
@@ -153,8 +153,8 @@ def start_model(method: str, starts: Mapping[str, str]) -> str:
 def start_values(scores: pd.DataFrame, method: str, metric: str, starts: Mapping[str, str]) -> pd.Series:
     """A score of the model that a method started from, for exactly the method's seeds.
 
-    Locality is agreement with that very model, so it starts at 1 whatever the model's own row compares it with; and a
-    divergence is from that very model, so it starts at 0.
+    Locality is agreement with that very model, so it starts at 1, whatever the model's own row in the table was
+    compared with. A divergence is from that very model, so it starts at 0.
 
     Raises:
         DataError: The start model was not evaluated for one of the seeds.
@@ -176,10 +176,10 @@ def start_values(scores: pd.DataFrame, method: str, metric: str, starts: Mapping
 
 
 def relative_loss(metric: str, start: float, end: float) -> float:
-    """How much worse a score became, as a share of what it was: (start - end) / start, for accuracies and the like.
+    """How much worse a score became, as a share of its start: (start - end) / start where higher is better.
 
-    Of a metric whose lower values are better it is the relative rise, (end - start) / start. Negative where the score
-    became better. A start of 0 leaves nothing to compare with: NaN.
+    Where lower is better it is the relative rise, (end - start) / start. Negative if the score improved; NaN if the
+    start is 0.
     """
     if not start:
         return math.nan

@@ -1,4 +1,4 @@
-"""What tables and figures call held-out metrics: the set, the unit, and what it means that a score became worse."""
+"""The wording of held-out metrics in tables and figures: the set, the unit, and a score that became worse."""
 
 from collections.abc import Mapping, Sequence
 
@@ -48,7 +48,7 @@ def retained_axis(metric: str) -> str:
 
 
 def set_words(metric: HeldOutMetric, headline: Sequence[HeldOutMetric]) -> str:
-    """The set as a heading; with its name where another set shown is of the same kind."""
+    """The set as a heading, with its name if another set of the same kind is shown."""
     if metric.kind == TASK:
         return metric.probe
     heading = _SETS[metric.kind][0]
@@ -64,7 +64,7 @@ def panel_words(metric: HeldOutMetric, headline: Sequence[HeldOutMetric]) -> str
 
 
 def unit(metric: HeldOutMetric) -> str:
-    """The label of an axis; it says so where lower is better."""
+    """The label of an axis, with a note where lower is better."""
     words = _UNITS[metric.measure][2] if metric.measure in _UNITS else metric.measure
     return words if metric.higher_is_better else f"{words} (lower is better)"
 
@@ -80,12 +80,12 @@ def column_unit(metric: HeldOutMetric) -> str:
 
 
 def loss_word(metric: HeldOutMetric) -> str:
-    """What it is called that the score became worse."""
+    """The word for a worse score: ``drop``, or ``rise`` where lower is better."""
     return "drop" if metric.higher_is_better else "rise"
 
 
 def lost_words(metric: HeldOutMetric) -> str:
-    """What was forgotten, as a title for readers who know no metric: ``Old answers lost``."""
+    """What was forgotten, as a title that needs no knowledge of metrics: ``Old answers lost``."""
     what = metric.probe if metric.kind == TASK else _LOST[metric.kind]
     return f"{what} {'lost' if metric.higher_is_better else 'predicted worse'}"
 
@@ -107,7 +107,7 @@ def described(metric: HeldOutMetric, labels: Mapping) -> str:
 
 
 def data_words(labels: Mapping, headline: Sequence[HeldOutMetric]) -> str:
-    """A sentence for each set shown, with its data."""
+    """One sentence per set shown, naming its data."""
     sentences = {}
     for metric in headline:
         words = set_words(metric, headline)

@@ -1,7 +1,7 @@
-"""Bytes that a forward pass keeps and that a pass needs for a moment, per block and token.
+"""Activation memory in bytes: what a forward pass keeps for the backward pass, and what a pass needs temporarily.
 
-What the blocks of the Qwen2 and Llama families keep was read off autograd's saved tensors with transformers 5.23;
-tests/unit/test_sizing.py counts them again. Units: numbers a token; D hidden_size, A attention width, F
+The tensors that blocks of the Qwen2 and Llama families keep were read off autograd's saved tensors with transformers
+5.23; tests/unit/test_sizing.py counts them again. Units: numbers per token; D hidden_size, A attention width, F
 intermediate_size. Keys and values are repeated to the number of heads before attention, so each is A wide.
 """
 
@@ -19,11 +19,11 @@ _INDEX = 8
 
 @dataclass(frozen=True)
 class Texts:
-    """A batch.
+    """The size of a batch.
 
     Attributes:
-        rows: Sequences.
-        tokens: Tokens of the longest.
+        rows: Number of sequences.
+        tokens: Tokens of the longest sequence.
         predicting: Positions whose next token some row learns.
     """
 
@@ -42,10 +42,10 @@ def kept_by_blocks(base: BaseShape, footprint: Footprint, texts: Texts, weight: 
 
     Args:
         base: The base model's sizes.
-        footprint: The method's.
-        texts: One forward pass.
-        weight: Bytes of a weight.
-        checkpointing: Blocks keep their input only; one at a time keeps the rest while it is computed again.
+        footprint: The method's footprint.
+        texts: The texts of one forward pass.
+        weight: Bytes per weight.
+        checkpointing: Blocks keep only their input; one at a time keeps the rest while it is recomputed.
     """
     hidden, heads, wide = base.hidden_size, base.attention_width, base.intermediate_size
     numbers = 4 * heads + 3 * wide  # query, key, value, attention output; gate, its activation, up
@@ -65,7 +65,7 @@ def kept_by_blocks(base: BaseShape, footprint: Footprint, texts: Texts, weight: 
 
 
 def kept_by_memory(memory: MemoryShape, texts: Texts, weight: int) -> int:
-    """Bytes that the memory layers keep: slots and weights, the search's indices, the gate twice and the read."""
+    """Bytes that the memory layers keep: slots, weights and search indices of each lookup, the gate twice, the read."""
     return (
         texts.num_tokens
         * len(memory.layers)
@@ -74,7 +74,7 @@ def kept_by_memory(memory: MemoryShape, texts: Texts, weight: int) -> int:
 
 
 def search(memory: MemoryShape, texts: Texts, at_once: int | None) -> int:
-    """Bytes of the half scores of one layer's search, for all tokens of a pass or for some at a time."""
+    """Bytes of the half scores of one layer's search, for all tokens of a pass or ``at_once`` at a time."""
     tokens = texts.num_tokens if at_once is None else min(at_once, texts.num_tokens)
     return tokens * memory.num_heads * 2 * memory.num_keys * FLOAT32
 
@@ -85,13 +85,13 @@ def selection(memory: MemoryShape, batch: Texts) -> int:
 
 
 def frozen_prefix(base: BaseShape, memory: MemoryShape, batch: Texts, weight: int) -> int:
-    """Bytes of what the steps on one batch share (see :mod:`smf.models.frozen_prefix`), for all its parts together."""
+    """Bytes of the frozen prefix shared by steps on one batch (:mod:`smf.models.frozen_prefix`), for all its parts."""
     states = (min(memory.layers) + 2) * base.hidden_size + memory.value_dim
     return batch.num_tokens * (states * weight + memory.lookups * (_INDEX + FLOAT32))
 
 
 def logits(base: BaseShape, texts: Texts) -> int:
-    """Bytes of the loss over the vocabulary at its highest, made in slices of positions (:mod:`smf.models.logits`)."""
+    """Peak bytes of the loss over the vocabulary, computed in slices of positions (:mod:`smf.models.logits`)."""
     positions = texts.rows * texts.predicting
     together = min(positions, positions_at_once(base.vocab_size))
     states = 2 * positions * base.hidden_size * FLOAT32 if together < positions else 0  # picked out, and their gradient
@@ -99,13 +99,13 @@ def logits(base: BaseShape, texts: Texts) -> int:
 
 
 def divergence(base: BaseShape, texts: Texts, weight: int) -> int:
-    """Bytes of a divergence from the start model at its highest, in slices of positions, and both models' states."""
+    """Peak bytes of a divergence from the start model, in slices of positions, and of both models' states."""
     positions = texts.rows * texts.predicting
     together = min(positions, positions_at_once(base.vocab_size))
     return together * base.vocab_size * _DIVERGENCE_BYTES + 2 * positions * base.hidden_size * weight
 
 
 def momentary(base: BaseShape, footprint: Footprint, texts: Texts, weight: int) -> int:
-    """Bytes that one block's pass needs and gives back: gradients of the widest states, adapters' results beside."""
+    """Temporary bytes of one block's pass: gradients of the widest states, and the adapters' results."""
     width = 6 if footprint.kept_inputs == "adapters" else 4
     return texts.num_tokens * width * base.intermediate_size * weight

@@ -1,4 +1,4 @@
-"""The jobs that compute, with their peak memory, and what to change where a device is too small for one."""
+"""The jobs that run a model, their peak memory, and what to change if a device is too small for one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +18,9 @@ class Job:
 
     Attributes:
         name: The rule, and the method where there is one.
-        setting: The config's key that says how many sequences one pass holds.
+        setting: The config key of the number of sequences per pass.
         rows: Its value.
-        parts: Bytes of the peak by part, for models and a number of sequences.
+        parts: Gives the peak's bytes by part, for models and a number of sequences.
     """
 
     name: str
@@ -58,7 +58,7 @@ def jobs(work: Work) -> list[Job]:
 
 
 def _rows(training: Mapping) -> int:
-    """Sequences in one forward pass of a training on text."""
+    """Sequences per forward pass when training on text."""
     return min(training["micro_batch_size"] or training["batch_size"], training["batch_size"])
 
 
@@ -67,7 +67,7 @@ def _job(name: str, setting: str, rows: int, parts: Callable, texts: Callable[[i
 
 
 def _learning(start: str, footprint: Footprint, batch: Texts, length: int, models: Models, rows: int) -> dict[str, int]:
-    """Of the pass over facts or, if it takes more, of that over background text of at most ``length`` tokens."""
+    """Parts of the larger peak: of the pass over facts, or over background text of at most ``length`` tokens."""
     passes = [batch]
     if footprint.text_share is not None:
         passes.append(Texts(min(batch.rows, number_beside(batch.rows, footprint.text_share)), length, length - 1))
@@ -79,7 +79,7 @@ def _evaluating(start: str, footprint: Footprint, compared: bool, models: Models
 
 
 def remedy(job: Job, models: Models, limit: int) -> str:
-    """What makes a job fit into ``limit`` bytes: the most sequences a pass, with as few other changes as possible."""
+    """How to fit a job into ``limit`` bytes: the most sequences per pass, with as few other changes as possible."""
     changes: list[tuple[str, Models]] = [("", models)]
     if not models.checkpointing and job.name.startswith(("learn", "heal")):
         changes.append(("base.gradient_checkpointing: true", replace(models, checkpointing=True)))
@@ -102,7 +102,7 @@ def remedy(job: Job, models: Models, limit: int) -> str:
 
 
 def _most_rows(job: Job, models: Models, limit: int) -> int:
-    """The most sequences a pass with which the job fits, of large numbers to half a per cent; 0 if one is too much."""
+    """The most sequences per pass with which the job fits, to half a per cent; 0 if a single one is too much."""
     rows = job.rows
     while rows and peak_memory.total(job.parts(models, rows)) > limit:
         rows -= max(1, rows // 200)

@@ -1,7 +1,7 @@
 """The peak memory of each kind of job, in parts. Estimates: benchmarks/plan.py compares them with measured peaks.
 
-Texts are taken to be as long as the config allows (``base.max_length``, for streams ``stream.max_length``): upper
-bounds, of which real texts need less.
+Every text is assumed as long as the config allows (``base.max_length``, for streams ``stream.max_length``), so these
+are upper bounds.
 """
 
 from collections.abc import Mapping
@@ -12,25 +12,25 @@ from smf.methods.method import Footprint
 from smf.sizing import activations
 from smf.sizing.activations import FLOAT32, Texts
 
-_CUDA_CONTEXT = 600 * 10**6  # of the driver and the libraries' kernels; torch does not count it, the card does
-_HEAP_LIMIT = 32 * 2**20  # glibc keeps smaller tensors in its heap, where gaps stay
+_CUDA_CONTEXT = 600 * 10**6  # the driver and the libraries' kernels: memory in use that torch does not count
+_HEAP_LIMIT = 32 * 2**20  # glibc keeps smaller tensors in its heap, which fragments
 _HEAP_GAPS = {
     "none": 0.7,
     "maps": 0.7,
     "adapters": 1.5,
-}  # measured: how much more than their size such activations take
+}  # measured: memory lost to gaps, as a share of the size of such activations
 _SEARCHED_AT_ONCE = 128  # tokens, on a CPU: smf.memory.product_keys
 
 
 @dataclass(frozen=True)
 class Models:
-    """What all jobs share.
+    """Sizes and types of the models, which all jobs share.
 
     Attributes:
         base: The base model's sizes.
-        memory: The memory layers'.
-        weight: Bytes of a weight of the base model, and of a memory layer beside its table.
-        value: Bytes of a table's number.
+        memory: The memory layers' sizes.
+        weight: Bytes per weight of the base model, and of a memory layer outside its table.
+        value: Bytes per number of a table.
         on_cpu: Whether jobs compute on the CPU.
         checkpointing: ``base.gradient_checkpointing``.
     """
@@ -57,7 +57,7 @@ class Models:
         return self.memory.num_others * self.weight + self.memory.num_values * self.value
 
     def num_memory_weights_below(self, size: int) -> int:
-        """Weights of the memory layers of less than so many bytes each."""
+        """The number of memory-layer weights that take less than ``size`` bytes each."""
         parts = ((self.memory.num_others, self.weight), (self.memory.num_values, self.value))
         return sum(number for number, one in parts if one < size)
 
@@ -68,9 +68,9 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
     Args:
         models: Sizes and types.
         start: The model that the method starts from.
-        footprint: The method's.
+        footprint: The method's footprint.
         batch: The batch of one step.
-        micro_batch_size: Its sequences in one pass.
+        micro_batch_size: Sequences of it per pass.
     """
     base, memory, weight = models.base, models.memory, models.weight
     texts = Texts(min(micro_batch_size or batch.rows, batch.rows), batch.tokens, batch.predicting)
@@ -86,9 +86,9 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
         parts["momentary"] += base.vocab_size * base.hidden_size * weight  # a second gradient of the embedding
         if weight < FLOAT32:
             parts["optimizer"] += 2 * footprint.gradients * FLOAT32  # float32 copies of weights and gradients
-    if models.on_cpu:  # what the slots held before; an accelerator's host has room
+    if models.on_cpu:  # the slots' old values; beside an accelerator the host has room for them
         parts["optimizer"] += footprint.history * models.value
-    if footprint.memory_weights:  # float32 copies; their gradients are those that are counted
+    if footprint.memory_weights:  # float32 copies; their gradients are counted above
         parts["optimizer"] += FLOAT32 * models.num_memory_weights_below(FLOAT32)
     if start == "healed":
         parts["activations"] += activations.kept_by_memory(memory, texts, weight)
@@ -101,8 +101,8 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
 def healing(models: Models, texts: Texts, *, trains: bool = True) -> dict:
     """Parts of the peak of healing, in bytes: dense gradients and AdamW for the memory layers, tables included.
 
-    The networks that a memory replaces stay, to be compared with. Measuring loss and slot use takes less than training;
-    where nothing trains (``healing.num_steps: 0``) it is all there is.
+    The feed-forward networks that a memory replaces stay in memory for comparison. Measuring loss and slot use takes
+    less memory than training; if nothing trains (``healing.num_steps: 0``), only the measuring counts.
     """
     base, memory = models.base, models.memory
     replaced = len(memory.layers) * base.num_feed_forward_parameters if memory.mode == "replace" else 0
@@ -139,15 +139,15 @@ def evaluating(
 ) -> dict:
     """Parts of the peak of scoring snapshots, in bytes: passes without gradients, with a cache of keys and values.
 
-    An upper bound, reached if all rows of a batch are as long as the model reads: a prompt with its answer, or running
-    text, which is predicted at every position. If they are ``compared`` with the start model it is kept beside them.
+    An upper bound, reached if all rows of a batch have the model's maximum length: a prompt with its answer, or running
+    text, which is predicted at every position. If snapshots are ``compared`` with the start model, both are in memory.
     """
     base, weight = models.base, models.weight
     a_position = activations.logits(base, Texts(1, 1, 1))
     parts = {
         "weights": models.bytes_of(start) + (footprint.added * FLOAT32 if footprint else 0),
         "cache": batch.num_tokens * base.num_layers * 2 * base.key_value_width * weight,
-        "logits": max(activations.logits(base, batch), batch.rows * a_position),  # a generation needs one each row
+        "logits": max(activations.logits(base, batch), batch.rows * a_position),  # generating needs one per row
         "momentary": activations.momentary(base, Footprint(0, 0, 0), batch, weight),
     }
     if start == "healed":
@@ -169,7 +169,7 @@ def pretraining(models: Models, texts: Texts) -> dict:
 
 
 def _with_device(parts: dict, models: Models, texts: Texts, heap_gaps: float = _HEAP_GAPS["none"]) -> dict:
-    """The parts, with what the device's own bookkeeping takes."""
+    """Add the device's own overhead to the parts."""
     if not models.on_cpu:
         return {**parts, "CUDA": _CUDA_CONTEXT}
     widest = texts.num_tokens * models.base.intermediate_size * models.weight

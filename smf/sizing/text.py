@@ -7,12 +7,12 @@ from smf.sizing.jobs import jobs, remedy
 from smf.sizing.peak_memory import total
 from smf.sizing.work import Work
 
-_LIBRARIES = 600 * 10**6  # of a process that has loaded torch, transformers and lm-eval; on a GPU they are elsewhere
+_LIBRARIES = 600 * 10**6  # a process with torch, transformers and lm-eval loaded; takes no memory of a GPU
 
 
 @dataclass(frozen=True)
 class Block:
-    """One table of the plan: its title, and rows of a name and what there is of it."""
+    """One table of the plan: a title, and rows of a name and a text."""
 
     title: str
     rows: list[tuple[str, str]]
@@ -24,7 +24,7 @@ class Plan:
 
     Attributes:
         blocks: Models, work, disk and peak memory.
-        verdict: Whether every job fits the device; of each that does not, what to change.
+        verdict: Whether every job fits the device, and what to change for each that does not.
     """
 
     blocks: list[Block]
@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def text(self) -> str:
-        """All of it as aligned text."""
+        """The whole plan as aligned text."""
         sections = []
         for block in self.blocks:
             width = max(len(name) for name, _ in block.rows)
@@ -41,10 +41,10 @@ class Plan:
 
 
 def plan(work: Work, device_memory: int) -> Plan:
-    """What an experiment will need, for people.
+    """Estimate what an experiment will need, as readable text.
 
     Args:
-        work: What there is to do.
+        work: The experiment's work.
         device_memory: Bytes of the device that jobs compute on.
     """
     memory, verdict = _memory(work, device_memory)
@@ -102,7 +102,7 @@ def _work(work: Work) -> Block:
 
 
 def _asked_first(work: Work) -> str:
-    """What the base model is asked to choose rows by its answers."""
+    """The questions that the base model is asked first, to choose rows by its answers."""
     asked = ", ".join(f"{name} {'all' if number is None else number}" for name, number in work.asked_first.items())
     return f"the base model is asked {asked}; kept are the questions that it answers, the facts that it does not"
 

@@ -1,4 +1,4 @@
-"""How much there is to do, and what it leaves on disk: jobs, steps, tokens, questions, bytes."""
+"""How much work an experiment is and how much disk it fills: jobs, steps, tokens, questions, bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Work:
 
     @property
     def passes(self) -> Passes:
-        """The way through a stream."""
+        """The passes over a stream."""
         stream = self.config["stream"]
         return Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
 
@@ -64,7 +64,7 @@ class Work:
 
     @property
     def wordings(self) -> int:
-        """Training wordings of a fact; of your own facts, whose number only their file tells, as of a question."""
+        """Training wordings per fact; those of a question for your own facts, as only their file tells the number."""
         paraphrases = self.config["stream"]["paraphrases"]
         if paraphrases["source"] != "none":
             return paraphrases["number"]
@@ -85,7 +85,7 @@ class Work:
 
     @property
     def probe_passes(self) -> int:
-        """Batches that healing measures: of the base, the installed, the calibrated and the healed model."""
+        """Batches that healing measures on: with the base, the installed, the calibrated and the healed model."""
         healing = self.config["healing"]
         memory = self.config["memory"]
         calibrated = len(memory["layers"]) + 1 if memory["calibrate_queries"] else 0  # one layer at a time
@@ -93,7 +93,7 @@ class Work:
         return (3 + calibrated + distilled) * healing["probe_batches"]
 
     def footprint(self, name: str) -> Footprint:
-        """What a method takes and leaves."""
+        """A method's footprint: the memory that it takes and the delta that it leaves."""
         settings, models = self.config["methods"][name], self.models
         chosen = method_class(settings["kind"])
         settings = chosen.settings_class.read(settings)
@@ -162,9 +162,9 @@ class Work:
 
     @property
     def answers(self) -> int:
-        """Answers that all evaluations generate at most: of held-out questions, and three forms of each fact.
+        """The most answers that all evaluations generate: to held-out questions, and to three forms of each fact.
 
-        What the base model is asked first is counted too, as far as the config tells it.
+        Questions that the base model is asked first are counted too, as far as the config tells their number.
         """
         questions = sum(number or 0 for probe, number in self.asked.items() if self.probes[probe] == "questions")
         evaluation, runs = self.config["evaluation"], len(self.config["seeds"]) * len(self.methods)
@@ -189,7 +189,7 @@ class Work:
 
     @property
     def disk(self) -> dict[str, int]:
-        """Bytes below ``results`` by what they hold, without the data."""
+        """Bytes below ``results`` by content, without the data."""
         models, snapshots = self.models, len(self.config["seeds"]) * len(self.positions)
         slots = len(models.memory.layers) * models.memory.num_slots
         return {

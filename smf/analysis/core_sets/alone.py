@@ -1,4 +1,4 @@
-"""One fact learned alone, from the start model, again and again: which slots train, and how few are enough."""
+"""Learn one fact alone from the start model, in repeated trials: which slots train, and how few are enough."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from smf.streams.write_places import WriteAt
 
 @dataclass(frozen=True)
 class AloneSettings:
-    """How a fact is learned alone: as in the stream, at a constant rate.
+    """The settings for learning a fact alone: as in the stream, at a constant rate.
 
     Attributes:
         num_steps: Optimizer steps.
@@ -31,7 +31,7 @@ class AloneSettings:
         max_wording_length: Longest training wording, in tokens; None for ``max_length``.
         micro_batch_size: See :class:`smf.methods.method.Method`.
         max_gradient_norm: See :class:`smf.methods.method.Method`.
-        seed: Of random selection.
+        seed: Seeds random selection.
     """
 
     num_steps: int
@@ -44,12 +44,12 @@ class AloneSettings:
 
 
 class Enough(NamedTuple):
-    """What was enough for an answer.
+    """The trial that was enough for an answer.
 
     Attributes:
         top_t: Slots that could train in each step, in each memory layer; 0 if the start model knew the answer.
-        learning_rate: The rate; None if the start model knew, or if steps needed no rate.
-        num_slots: Different slots that all steps trained, over all layers.
+        learning_rate: The rate; None if the start model knew the answer, or if steps needed no rate.
+        num_slots: Distinct slots trained, over all steps and layers.
     """
 
     top_t: int
@@ -58,23 +58,23 @@ class Enough(NamedTuple):
 
 
 def questions(fact: Fact) -> dict[str, list[Example]]:
-    """What a fact is asked by: its training wordings, as they are taught, and its question; empty where there is none.
+    """The prompts that ask for a fact: its training wordings, as taught, and its question; empty where there is none.
 
-    Texts that are taught whole have no place where an answer would begin.
+    Texts that are taught whole are not asked, because they do not mark where an answer begins.
     """
     asked = fact.asked()
     return {"wordings": fact.completed_prompts(), "question": [] if asked is None else [asked]}
 
 
 class Alone:
-    """Learns facts one by one, each from the model as it is now, which comes back bit for bit after each trial.
+    """Learns facts one at a time, each from the model as given, which every trial restores bit for bit.
 
     Args:
         model: The healed model.
         tokenizer: Its tokenizer.
         background: Background counts of ordinary text.
         settings: How to learn.
-        contrast: Those of contrast texts, for methods that weigh them.
+        contrast: Background counts of contrast texts, for methods that weigh them.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Alone:
         self._tokenizer = tokenizer
         self._background, self._contrast = background, contrast
         self._settings = settings
-        # Whole tables, because later steps may select slots that the first did not; not on the device, where room is
-        # dear. A method's own deltas cannot undo its steps: they know what was overwritten by a delta alone.
+        # Whole tables, because later steps may select slots that the first did not; on the CPU, because device memory
+        # is scarce. A method's load_delta cannot undo its steps: it restores only what an earlier delta overwrote.
         layers = model.memory_layers()
         self._originals = {block: layer.values_SV.detach().to("cpu", copy=True) for block, layer in layers.items()}
 
@@ -108,13 +108,13 @@ class Alone:
     def fewest_slots(
         self, method: Mapping, fact: Fact, numbers: Sequence[int], rates: Sequence[float | None]
     ) -> dict[str, Enough | None]:
-        """How few trained slots are enough to answer a fact.
+        """Find how few trained slots are enough to answer a fact.
 
         Args:
             method: Settings of a method of kind smf; ``top_t`` and ``learning_rate`` are replaced.
             fact: The fact.
-            numbers: What is tried as ``top_t``, from the smallest on, until everything is answered.
-            rates: Learning rates that are tried with each number, in this order.
+            numbers: Values of ``top_t`` to try, from the smallest on, until everything is answered.
+            rates: Learning rates to try with each number, in this order.
 
         Returns:
             For ``wordings`` (all training wordings at once) and ``question``: the smallest number that was enough, at
@@ -150,7 +150,7 @@ class Alone:
 
     @contextmanager
     def _trial(self, method: Mapping) -> Iterator[SparseMemoryFinetuning]:
-        """A method at the beginning of its stream; at the end of the block the model is again what it was."""
+        """A method at the start of its stream; the model is restored on exit."""
         background, weight = self._background, method["contrast"]
         if weight and self._contrast is not None:
             background = joined(background, self._contrast, weight)

@@ -1,4 +1,4 @@
-"""The slots that all texts of a fact read: how many, how many of them train, and how few are enough to answer."""
+"""The figure of core sets: how many slots all texts of a fact read, how many of them train, how few are enough."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,7 @@ from smf.scores.summary import shorten
 _LEFT, _RIGHT, _TOP, _HEIGHT = 0.75, 0.35, 1.65, 2.5
 _SIZES_WIDTH, _TRAINED_WIDTH, _ENOUGH_WIDTH, _GAP = 2.75, 2.55, 3.05, 0.75
 _CHARACTER = 0.078
-"""Inches of a character of a method's name."""
+"""Inches per character of a method's name."""
 _ROW_HEIGHT, _KEY_HEIGHT = 0.4, 0.5
 _WORDINGS, _QUESTION = "#0072B2", "#D55E00"
 _ASKED = {
@@ -35,13 +35,13 @@ _SPREAD = (0.1, 0.9)
 
 
 def core_sets_figure(table: pd.DataFrame, settings: Mapping, methods: Sequence[str], labels: Mapping) -> Figure:
-    """Draw sizes of core sets, what of them trains, and how few slots are enough.
+    """Draw the sizes of core sets, the share of them that trains, and how few slots are enough.
 
     Args:
         table: The table of core sets (see :mod:`smf.analysis.core_sets.table`).
-        settings: How it was made: ``method``, ``top_t`` and ``rate_factors``.
+        settings: The settings that made it: ``method``, ``top_t`` and ``rate_factors``.
         methods: All methods of the experiment, so that each has the colour that it has in other figures.
-        labels: What the data is: ``facts`` and ``notes``.
+        labels: Data descriptions: ``facts`` and ``notes``.
 
     Raises:
         DataError: A column is missing, the table holds no fact or no method, or the labels do not name the facts.
@@ -79,7 +79,7 @@ def _draw(
 
 
 def _sizes(axes: Axes, table: pd.DataFrame) -> None:
-    """How many facts have a core set of which size, and what the training wordings alone share."""
+    """Draw a histogram of core-set sizes, and one of the slots that the training wordings alone share."""
     parts = {
         "core": ("all wordings and the question", {"color": "#009E73", "alpha": 0.75}),
         "training_core": ("training wordings alone", {"histtype": "step", "color": INK, "linewidth": 1.2}),
@@ -101,7 +101,7 @@ def _sizes(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _trained(axes: Axes, table: pd.DataFrame, shown: Sequence[str], methods: Sequence[str]) -> None:
-    """A row for each method: what of the core trains in one step, and what of that which trains is core."""
+    """Draw a row per method: the share of the core set that one step trains, and the core's share of trained slots."""
     styles = method_styles(methods)
     kinds = (
         ("share of the core set that trains", core_trained, True),
@@ -137,7 +137,7 @@ def _trained(axes: Axes, table: pd.DataFrame, shown: Sequence[str], methods: Seq
 
 
 def _enough(axes: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
-    """The share of facts answered by the number of slots that train."""
+    """Draw the share of facts answered against the number of slots that train."""
     for asked, (name, look) in _ASKED.items():
         if shares := answered_shares(table, asked, numbers):
             axes.plot(numbers, shares, label=name, markersize=5.5, markeredgecolor="white", linewidth=1.6, **look,
@@ -182,7 +182,7 @@ def _notes(table: pd.DataFrame, settings: Mapping, labels: Mapping) -> list[str]
 
 
 def _known(table: pd.DataFrame) -> str:
-    """Of how many facts the start model knows the answer; "" if of none."""
+    """The number of facts that the start model already answers, in words; "" if none."""
     words = {"wordings": "all wordings of", "question": "the question of"}
     numbers = {asked: int((table[f"{asked}_top_t"] == 0).sum()) for asked in words}
     return " and ".join(f"{words[asked]} {count(number, 'fact')}" for asked, number in numbers.items() if number)

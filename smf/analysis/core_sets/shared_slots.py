@@ -1,7 +1,7 @@
-"""Which slots the texts of one fact read, and which of them all of these texts read: its core set (Lin et al., 2025).
+"""The slots that the texts of one fact read, and those that all of them read: its core set (Lin et al., 2025).
 
-A text is read as it is taught or asked, with its answer. What counts as a read is what selection counts: every real
-token's, padding's never.
+A text is read as it is taught or asked, with its answer. Reads are counted as in selection: those of every real token,
+never those of padding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from smf.streams.fact_batches import encode_fact
 from smf.streams.facts import Fact
 
 Slots = Mapping[int, Tensor]
-"""Different slots by block, ascending, on the CPU."""
+"""Distinct slots by block, ascending, on the CPU."""
 
 _PART_SIZE = 32
 """Sequences in one forward pass."""
@@ -30,9 +30,9 @@ class FactReads:
     """The slots that the texts of one fact read.
 
     Attributes:
-        training: A text's slots each: the wordings that teach the fact.
-        unseen: The wordings that only test.
-        question: The question; None for a fact that is not asked.
+        training: The slots of each wording that teaches the fact.
+        unseen: The slots of each wording that only tests it.
+        question: The slots of its question; None for a fact that is not asked.
     """
 
     training: Sequence[Slots]
@@ -41,7 +41,7 @@ class FactReads:
 
     @property
     def texts(self) -> list[Slots]:
-        """All of them: training wordings, unseen wordings, the question."""
+        """The slots of every text: training wordings, unseen wordings, the question."""
         return [*self.training, *self.unseen, *([] if self.question is None else [self.question])]
 
     @property
@@ -56,7 +56,7 @@ class FactReads:
 
     @property
     def training_union(self) -> dict[int, Tensor]:
-        """The slots that some training wording reads: only these can train."""
+        """The slots that at least one training wording reads: only these can train."""
         return {block: torch.cat([text[block] for text in self.training]).unique() for block in self.training[0]}
 
 
@@ -75,7 +75,7 @@ def common(first: Slots, second: Slots) -> int:
 
 
 def size(slots: Slots) -> int:
-    """How many slots these are, over all blocks."""
+    """The number of slots, over all blocks."""
     return sum(len(part) for part in slots.values())
 
 
@@ -87,7 +87,7 @@ def read_fact(
     max_length: int,
     max_wording_length: int | None = None,
 ) -> FactReads:
-    """What the texts of a fact read.
+    """Find the slots that the texts of a fact read.
 
     Args:
         model: The memory model, in evaluation mode.
@@ -95,7 +95,7 @@ def read_fact(
         fact: The fact.
         max_length: Longest text, in tokens.
         max_wording_length: Longest training wording, in tokens; None for ``max_length``. A longer training text is read
-            in several sequences, as it is taught; it is still one text.
+            in several sequences, as it is taught, but counts as one text.
 
     Raises:
         DataError: A wording or the question is too long.

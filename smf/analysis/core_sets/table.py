@@ -24,26 +24,28 @@ CORE_SET_COLUMNS = (
     "question_rate",
     "question_slots",
 )
-"""A row is a fact; numbers of slots are of all memory layers together. ``texts`` are all its wordings and its question.
+"""One row per fact. Slots are counted over all memory layers, ``texts`` over all wordings and the question.
 
-``core``: slots that all texts read; ``training_core``: that all training wordings read; ``training_reads`` and
-``question_reads``: that some training wording, or the question, reads; ``question_shared``: share of the question's
-that some training wording reads as well. Learned alone, ``wordings_top_t`` and ``question_top_t``: the fewest slots a
-step and layer with which all training wordings, or the question, were answered (0: by the start model; empty: with none
-that was tried, or not asked), with their learning ``rate`` (empty: there is none) and how many different ``slots`` were
-trained.
+``core``: slots that all texts read; ``training_core``: slots that all training wordings read; ``training_reads`` and
+``question_reads``: slots that any training wording, or the question, reads; ``question_shared``: share of the
+question's slots that any training wording reads too.
 
-Then ``core_block_<block>``, the part of each memory layer, and for each method ``trained_<method>``, the slots that its
-first step on the fact trains, and ``trained_core_<method>``, those of them in the core.
+If the fact is learned alone, ``wordings_top_t`` and ``question_top_t`` are the fewest trained slots per step and layer
+with which all training wordings, or the question, were answered (0: the start model answered; empty: no number that was
+tried is enough, or nothing was asked). Beside them stand the learning ``rate`` (empty: steps need none) and the number
+of distinct ``slots`` trained.
+
+Then ``core_block_<block>``, the core's slots in each memory layer, and for each method ``trained_<method>``, the slots
+that its first step on the fact trains, and ``trained_core_<method>``, those of them in the core.
 """
 ASKED = ("wordings", "question")
 
 
 def core_sets_table(rows: Sequence[Mapping], blocks: Sequence[int], methods: Sequence[str]) -> pd.DataFrame:
-    """The tidy table, a row a fact.
+    """Build the tidy table, one row per fact.
 
     Args:
-        rows: A mapping of column to value each.
+        rows: For each fact, the values by column.
         blocks: The blocks with memory.
         methods: The methods whose choice of slots is shown.
     """
@@ -51,7 +53,7 @@ def core_sets_table(rows: Sequence[Mapping], blocks: Sequence[int], methods: Seq
     columns += [f"{column}_{method}" for method in methods for column in ("trained", "trained_core")]
     table = pd.DataFrame(list(rows), columns=columns)
     whole = [column for column in columns if column.endswith(("_top_t", "_slots")) or column == "question_reads"]
-    return table.astype(dict.fromkeys(whole, "Int64"))  # may be empty, and are whole numbers all the same
+    return table.astype(dict.fromkeys(whole, "Int64"))  # whole numbers that may be missing
 
 
 def require_core_sets(table: pd.DataFrame) -> None:
@@ -78,20 +80,20 @@ def core_trained(table: pd.DataFrame, method: str) -> pd.Series:
 
 
 def trained_in_core(table: pd.DataFrame, method: str) -> pd.Series:
-    """For each fact, the share of the slots that the method's first step trains which are in the core."""
+    """For each fact, the core's share of the slots that the method's first step trains."""
     return table[f"trained_core_{method}"] / table[f"trained_{method}"]
 
 
 def answered_shares(table: pd.DataFrame, asked: str, numbers: Sequence[int]) -> list[float]:
-    """The share of the facts that are asked which some number of trained slots up to each of these was enough for.
+    """For each number of trained slots, the share of asked facts that so many or fewer were enough to answer.
 
     Args:
         table: The table.
         asked: ``wordings`` or ``question``.
-        numbers: Slots a step and layer.
+        numbers: Trained slots per step and layer.
 
     Returns:
-        A share a number; empty if no fact is asked so.
+        One share per number; empty if no fact is asked this way.
     """
     fewest = table.loc[table[f"{asked}_asked"].astype(bool), f"{asked}_top_t"]
     if fewest.empty:

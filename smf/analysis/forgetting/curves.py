@@ -23,15 +23,15 @@ def draw_curves(
 ) -> None:
     """Draw a score from the start model (position 0) to the stream's end.
 
-    For the new facts the start model is not joined to the line: it is asked about all of them, a snapshot about those
-    taught so far.
+    For the new facts the start model is not joined to the line: it is asked about all facts, a snapshot only about
+    those taught so far.
 
     Args:
         axes: The panel.
         scores: The tidy table.
         metric: The score to draw.
-        starts: For each method the model that it starts from.
-        styles: For each method its colour and marker.
+        starts: Each method's start model.
+        styles: Each method's colour and marker.
     """
     end = final_position(scores)
     step = end * min(_DODGE, 0.06 / max(len(starts), 1))
@@ -65,7 +65,7 @@ def draw_curves(
 
 
 def reference_line(axes: Axes, height: float, text: str) -> None:
-    """A dotted line across the panel, named above it near its left end: what lies right of the panel may be narrow."""
+    """Draw a dotted line across the panel, labelled at its left end, as there may be no room right of the panel."""
     axes.axhline(height, color=GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1.5)
     axes.annotate(
         text, (0.08, height), xycoords=("axes fraction", "data"), xytext=(0, 1), textcoords="offset points", ha="left",
@@ -74,15 +74,15 @@ def reference_line(axes: Axes, height: float, text: str) -> None:
 
 
 def share_limits(axes: Axes, highest: float) -> None:
-    """A scale for shares: from 0, up to 1 or, where all is small, to a little above the highest value."""
+    """Set a scale for shares: from 0 to 1 or, if all values are small, to a little above the highest one."""
     top = 1.0 if highest > 0.6 else max(0.2, 1.25 * highest)
     axes.set_ylim(-0.025 * top, 1.05 * top)
 
 
 def free_limits(axes: Axes, lowest: float, highest: float) -> None:
-    """A scale for what is no share, such as a loss: it holds all values and, within reason, their intervals.
+    """Set a scale for values that are not shares, such as losses: it holds all values and, within reason, intervals.
 
-    Where nothing much changes it spans a twentieth of the highest value, so that noise does not look like a change.
+    It spans at least a twentieth of the highest value, so that noise does not look like a change.
     """
     span = max(highest - lowest, 0.05 * abs(highest), 1e-6)
     low, high = axes.dataLim.intervaly
@@ -92,7 +92,7 @@ def free_limits(axes: Axes, lowest: float, highest: float) -> None:
 
 
 def _spread_out(positions: list[int], end: int) -> list[int]:
-    """The positions whose labels do not run into one another; the last always has its label."""
+    """The positions whose tick labels do not overlap; the last position is always labelled."""
     kept = [end]
     for position in reversed(positions):
         if kept[-1] - position >= 0.09 * end:

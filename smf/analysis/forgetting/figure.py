@@ -1,4 +1,4 @@
-"""The project's one picture: what each method learned from a stream of new facts, and what it forgot on the way."""
+"""The project's main figure: what each method learned from a stream of new facts, and what it forgot on the way."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -43,7 +43,7 @@ _TRADEOFF_WIDTH, _TRADEOFF_HEIGHT = 4.3, 3.55
 
 
 class _Panel(NamedTuple):
-    """A score along the stream; ``chance`` is what guessing would give, where that is known."""
+    """A score along the stream; ``chance`` is the score of guessing, where that is known."""
 
     metric: str
     title: str
@@ -66,12 +66,12 @@ def forgetting_figure(
         scores: The tidy table of scores.
         summary: The summary table of the same scores.
         starts: For each method, in the order that fixes the colours, the model that it starts from.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
             ``chance`` (for sets of choices the accuracy of guessing), ``methods`` (for each method a few words on what
             it is), ``untuned`` (methods whose learning rate no sweep has chosen) and ``rate_free`` (methods that have
             none).
         headline: The held-out metrics that have a panel, one or two; forgetting is that of the first.
-        learned: The metric of the new facts that has a panel and is set against forgetting.
+        learned: The metric of the new facts that has a panel and is plotted against forgetting.
 
     Raises:
         DataError: A row or a label is missing.
@@ -99,7 +99,7 @@ def _draw(
     right_column = _LEFT + _TRADEOFF_WIDTH + 0.45
     right_width = _WIDTH - _RIGHT - right_column
 
-    # what is as long as the experiment has methods and words decides where the rest goes
+    # parts whose size depends on the number of methods and the length of texts decide where the rest goes
     legend = legend_rows(list(starts), across)
     subtitles = [wrap(panel.data, curve_width) for panel in panels]
     weighed = RETAINED[retained_column(scores, learned)]
@@ -205,7 +205,7 @@ def _notes(
 
 
 def _rates(methods: Mapping[str, str], labels: Mapping, rule: str) -> str:
-    """How the learning rates were chosen, of methods with a sweep and of those without; and which need none."""
+    """How learning rates were chosen for methods with a sweep and without one, and which methods need no rate."""
     untuned, rate_free = labels.get("untuned", ()), labels.get("rate_free", ())
     if len(rate_free) == len(methods):
         return "Steps need no learning rate."

@@ -1,4 +1,4 @@
-"""The summary's numbers inside a figure; one row for each method and start model."""
+"""A table of the summary's numbers inside a figure, with one row per method and start model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ Column = tuple[str, str, str, str]
 
 
 def strip_height(num_rows: int) -> float:
-    """Inches that a strip with so many rows takes."""
+    """The height of a strip with ``num_rows`` rows, in inches."""
     return HEAD_HEIGHT + num_rows * ROW_HEIGHT + 0.08
 
 
@@ -47,7 +47,7 @@ def draw_strip(
     styles: Mapping[str, MethodStyle],
     headline: Sequence[HeldOutMetric],
 ) -> None:
-    """Write the summary into an empty panel of :func:`strip_height` inches, two columns a headline metric.
+    """Write the summary into an empty panel of :func:`strip_height` inches, two columns per headline metric.
 
     Neighbours of the facts have a column of their own where they were asked and are not in the headline.
     """
@@ -94,7 +94,7 @@ def _held_out(metric: HeldOutMetric, headline: Sequence[HeldOutMetric]) -> list[
 
 
 def _right_edges(weights: Sequence[float]) -> list[float]:
-    # fewer columns leave the rest of the strip free: wider ones would be hard to read across
+    # few columns do not fill the strip: wider columns would be hard to read across
     total, edges = max(sum(weights), sum((*_FACTS_WEIGHTS, *_HELD_OUT_WEIGHTS * 2))), []
     for index in range(len(weights)):
         edges.append(_FIRST + (1 - _FIRST) * sum(weights[: index + 1]) / total)

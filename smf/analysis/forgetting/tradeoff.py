@@ -1,4 +1,4 @@
-"""The stream's end as the papers compare it: what was learned against what was forgotten."""
+"""The trade-off at the stream's end, as the papers plot it: learned against forgotten."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ def draw_tradeoff(
     metric: str,
     learned: str,
 ) -> None:
-    """A point for every method: ``learned`` new facts against the forgetting of a held-out metric, per cent.
+    """Draw a point for every method: ``learned`` new facts against the forgetting of a held-out metric, per cent.
 
     Means are those of the summary; the small points are single seeds. A method whose start model scored 0 has no drop:
     it is named in the panel instead.
@@ -70,14 +70,14 @@ def draw_tradeoff(
 
 
 def _limits(axes: Axes, drops: list[pd.Series]) -> None:
-    """Limits that hold every seed and, within reason, the intervals: an interval of three seeds can be wide."""
+    """Set limits that hold every seed and, within reason, the intervals: an interval of three seeds can be wide."""
     seeds = np.concatenate([values.to_numpy() for values in drops]) if drops else np.zeros(1)
     ends = [mean_interval(values) for values in drops]
     low = min(0.0, seeds.min(), max(min((end.low for end in ends if end.low < 0), default=0.0), seeds.min() - 15))
     high = max(10.0, seeds.max(), min(max((end.high for end in ends if end.high > 0), default=0.0), seeds.max() + 15))
     room = 0.05 * (high - low)
     axes.set_xlim(low - room, high + 1.5 * room)
-    axes.set_ylim(-0.04, 1.14)  # above 1 stands the note at the ideal point, where no method can be
+    axes.set_ylim(-0.04, 1.14)  # above 1, where no method can be, is room for the note at the ideal point
 
 
 def _mark_ideal(axes: Axes) -> list[Artist]:
@@ -95,7 +95,7 @@ def _reach(interval: Interval) -> list[list[float]]:
 
 
 def _bars(drops: pd.Series, retention: pd.Series) -> list[tuple[float, float]]:
-    """Points along the interval's bars, for labels to keep off."""
+    """Points along the interval's bars, which labels should not cover."""
     if len(drops) < 2:
         return []
     sideways, upward = mean_interval(drops), mean_interval(retention)

@@ -1,1 +1,1 @@
-"""What each method retains for what it forgets, at several strengths."""
+"""Frontiers: what each method retains against what it forgets, at several strengths."""

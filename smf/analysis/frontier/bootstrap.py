@@ -1,4 +1,4 @@
-"""How sure a number is that is no plain mean over seeds: seeds are drawn again, with replacement."""
+"""Bootstrap intervals for numbers that are not plain means over seeds: seeds are resampled with replacement."""
 
 import math
 
@@ -6,14 +6,14 @@ import numpy as np
 
 RESAMPLES = 10_000
 _SEED = 0
-"""Of all resampling, so that a table comes out the same again."""
+"""Seeds all resampling, so that tables are reproducible."""
 
 
 def resampled_seeds(num_seeds: int, num_resamples: int = RESAMPLES) -> np.ndarray:
-    """The seeds of each resample, by their place: ``num_resamples`` × ``num_seeds``, the same at every call.
+    """Draw the seeds of each resample, as indices: ``num_resamples`` × ``num_seeds``, the same at every call.
 
-    Methods that were taught the same streams are resampled together, by the same rows of it: what a stream has in
-    common for all of them then drops out of their differences.
+    Methods that were taught the same streams share their resamples, so that a stream's effect on all of them cancels
+    in their differences.
     """
     generator = np.random.default_rng(_SEED)
     return generator.integers(0, num_seeds, (num_resamples, num_seeds))
@@ -22,9 +22,9 @@ def resampled_seeds(num_seeds: int, num_resamples: int = RESAMPLES) -> np.ndarra
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
     """The 95 % percentile interval of a number, from its value in each resample.
 
-    The ends are values of resamples, the farther one where the percentile lies between two, so that infinite values are
-    never averaged. A value that a resample leaves undefined (NaN) may be anything: it counts as infinitely low for the
-    lower end and as infinitely high for the upper one.
+    The ends are values of resamples, the outer one if the percentile lies between two, so that infinite values are
+    never averaged. An undefined value (NaN) may be anything: it counts as minus infinity for the lower end and as plus
+    infinity for the upper one.
 
     Returns:
         The ends; NaN for an end that is infinite.

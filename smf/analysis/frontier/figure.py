@@ -1,4 +1,4 @@
-"""What each method retains for what it forgets, at several strengths, and what its front comes to."""
+"""The frontier figure: retained against forgotten at several strengths, and each method's front in numbers."""
 
 import math
 from collections.abc import Mapping
@@ -42,20 +42,20 @@ def frontier_figure(
     metric: HeldOutMetric,
     learned: str,
 ) -> Figure:
-    """Draw all runs with each method's front, and below them a row for each method with what its front comes to.
+    """Draw all runs with each method's front, and below them a row per method with its front in numbers.
 
     Args:
         frontier: The table of runs (:func:`smf.analysis.frontier.table.frontier_table`).
         settings: The table of settings of the same runs.
         summary: The summary of the same runs (:func:`smf.analysis.frontier.summary.summary`).
         starts: All methods of the experiment, in the order that fixes the colours; those without a run are left out.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list).
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list).
         metric: The held-out metric whose forgetting the tables hold.
         learned: The metric of the new facts that says what is retained.
 
     Raises:
-        DataError: A table is incomplete or not of the same runs as the others, a method has not one chosen setting, or
-            a label is missing.
+        DataError: A table is incomplete or not of the same runs as the others, a method does not have exactly one
+            chosen setting, or a label is missing.
     """
     check_labels(labels)
     _check(frontier, settings, summary, starts, metric)
@@ -109,7 +109,7 @@ def _draw(
 
 
 def _draw_rows(figure: Figure, top: float, numbers: pd.DataFrame, styles: Mapping, reference: float) -> None:
-    """The three panels that share their rows: the best hypervolume first."""
+    """Draw the three panels that share their rows, best hypervolume first."""
     methods = list(numbers.sort_values("hypervolume", ascending=False, kind="stable").index)
     height = len(methods) * ROW_HEIGHT
     draw_names(add_panel(figure, _LEFT - 0.35, top, _NAMES_WIDTH, height), methods, styles, _NAMES_WIDTH)
@@ -145,7 +145,7 @@ def _draw_rows(figure: Figure, top: float, numbers: pd.DataFrame, styles: Mappin
         decades = math.log10(max(costs) / min(costs))
         room = 2.0 if decades > 0.6 else 3.3  # at least a decade in all, for two ticks
         axes.set_xlim(min(costs) / room, max(costs) * room)
-        # single decades where there are many, so that numbers stay apart
+        # only decades if there are many, so that tick labels do not collide
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 1.3 else (1.0, 3.0), numticks=20))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:

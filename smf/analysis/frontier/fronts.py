@@ -1,7 +1,7 @@
-"""The mathematics of one front: what a method retains at best for what it forgets, from points of its settings.
+"""The mathematics of a Pareto front: the most that a method's settings retain for what they forget.
 
-A point is a setting with what it retained (a share, the more the better) and what it forgot (a share of the old score,
-the less the better). Forgetting below 0, an improvement, counts as 0: it earns nothing. Doing nothing, which retains
+A point is a setting with what it retained (a share, higher is better) and what it forgot (a share of the old score,
+lower is better). Forgetting below 0, an improvement, counts as 0: it earns nothing. Doing nothing, which retains
 nothing and forgets nothing, is always possible and therefore always a point.
 
 All functions take arrays whose last axis runs over the settings; further axes, of seeds or of resamples, are kept.
@@ -17,13 +17,13 @@ from smf.scores.table import DECIMALS
 
 
 class _Front(NamedTuple):
-    """Points by ascending forgetting, of equals the most retained first.
+    """Points sorted by ascending forgetting, ties by descending retention.
 
     Attributes:
-        order: Where each point stood.
-        forgetting: What each point forgot, not below 0.
-        best: The most retained by it and all points before it.
-        before: The most retained by the points before it; 0 (doing nothing) for the first.
+        order: The original index of each point.
+        forgetting: The forgetting of each point, clipped at 0.
+        best: The most retained by each point and all points before it.
+        before: The most retained by the points before each point; 0 (doing nothing) for the first.
     """
 
     order: np.ndarray
@@ -33,18 +33,18 @@ class _Front(NamedTuple):
 
     @property
     def members(self) -> np.ndarray:
-        """Which points no other dominates; of points at one place the first."""
+        """Which points are not dominated; of coinciding points only the first."""
         return self.best > self.before
 
 
 def on_front(retained: np.ndarray, forgetting: np.ndarray) -> np.ndarray:
-    """Which points are not dominated: none, nor doing nothing, retains as much and forgets as little.
+    """Which points are not dominated: no other point, nor doing nothing, retains as much and forgets as little.
 
-    Of several points at the same place the first is on the front.
+    Of coinciding points only the first is on the front.
 
     Args:
-        retained: What each setting retained, a share.
-        forgetting: What it forgot, a share.
+        retained: The retained share of each setting.
+        forgetting: The forgetting of each setting, a share.
 
     Returns:
         True for each point on the front, in the order given.
@@ -58,12 +58,12 @@ def on_front(retained: np.ndarray, forgetting: np.ndarray) -> np.ndarray:
 def hypervolume(retained: np.ndarray, forgetting: np.ndarray, reference: float) -> np.ndarray:
     """The retained share, averaged over all budgets of forgetting from 0 to ``reference``.
 
-    With a budget of forgetting the best setting that keeps to it can be had, and no mixture of two: the area below the
-    front is a staircase. It is divided by ``reference``, so that 0 is nothing and 1 everything retained for free.
+    A budget of forgetting buys the best setting within it, never a mixture of two, so the area below the front is a
+    staircase. It is divided by ``reference``: 0 means nothing retained, 1 everything retained and nothing forgotten.
 
     Args:
-        retained: What each setting retained, a share in [0, 1].
-        forgetting: What it forgot, a share.
+        retained: The retained share of each setting, in [0, 1].
+        forgetting: The forgetting of each setting, a share.
         reference: The largest budget, a share above 0.
 
     Raises:
@@ -77,15 +77,15 @@ def hypervolume(retained: np.ndarray, forgetting: np.ndarray, reference: float) 
 
 
 def forgetting_at(retained: np.ndarray, forgetting: np.ndarray, level: float) -> np.ndarray:
-    """The least forgetting, a share, at which ``level`` is retained; infinite where the front does not get there.
+    """The least forgetting, a share, at which ``level`` is retained; infinite if the front does not reach it.
 
-    Between neighbours on the front, of which doing nothing is the first, a straight line is taken. A setting on the
-    front counts even where it lies off the line between its neighbours.
+    The front is interpolated linearly between neighbours, the first of which is doing nothing. A setting on the front
+    counts even where it lies off the line between its neighbours.
 
     Args:
-        retained: What each setting retained, a share.
-        forgetting: What it forgot, a share.
-        level: What is to be retained, a share.
+        retained: The retained share of each setting.
+        forgetting: The forgetting of each setting, a share.
+        level: The share to retain.
     """
     front = _front(retained, forgetting)
     # forgetting ascends, so the largest so far is that of the last point on the front
@@ -102,7 +102,7 @@ def forgetting_at(retained: np.ndarray, forgetting: np.ndarray, level: float) ->
 
 
 def check_reference(reference: float) -> None:
-    """Refuse a largest budget of forgetting that nothing can be averaged over.
+    """Refuse a largest budget of forgetting that is not a finite number above 0.
 
     Raises:
         DataError: It is not a finite number above 0.

@@ -1,4 +1,4 @@
-"""Retained against forgotten at every setting, and the scale of forgetting that holds 1 % and 70 % side by side."""
+"""The panel of retained against forgotten at every setting, on a scale that can show both 1 % and 70 % forgotten."""
 
 from collections.abc import Iterable, Mapping
 
@@ -21,25 +21,25 @@ _LINEAR = 2.0
 _STEPS = (1, 2, 5)
 _DOTTED = (0, (1, 2))
 _PIECES = 40
-"""Of which a line between two neighbours on a front is drawn."""
+"""Segments of a drawn line between two neighbours on a front."""
 # just small enough for a name beside it, see direct_labels
 _RING = {"marker": "o", "markersize": 10.8, "color": "none", "markeredgecolor": INK, "markeredgewidth": 1.1}
 
 
 def is_wide(values: Iterable[float]) -> bool:
-    """Whether per cents of forgetting need the compressed scale."""
+    """Whether values of forgetting, in per cent, need the compressed scale."""
     return max(map(abs, values), default=0.0) > WIDE
 
 
 def forgetting_scale(axes: Axes, values: Iterable[float], wide: bool) -> None:
-    """A horizontal scale, in per cent, that holds 0 and all values.
+    """Set a horizontal scale, in per cent, that holds 0 and all values.
 
     The compressed scale is linear near 0 and logarithmic far from it; its ticks are at 1, 2, 5, 10, 20, 50 … on both
     sides of 0.
 
     Args:
         axes: The panel.
-        values: What is shown, per cent.
+        values: The values shown, in per cent.
         wide: Whether to compress.
     """
     values = list(values)
@@ -59,12 +59,12 @@ def forgetting_scale(axes: Axes, values: Iterable[float], wide: bool) -> None:
 
 
 def draw_key(axes: Axes, width: float, several: bool) -> None:
-    """What the marks of the panel mean, in one line at the right of an empty panel of ``width`` inches.
+    """Draw the key to the panel's marks: one line, right-aligned in an empty panel of ``width`` inches.
 
     Args:
         axes: The panel.
         width: Its width.
-        several: Whether there are several seeds, so that single runs are shown.
+        several: Whether there are several seeds; if so, single runs are shown.
     """
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(-1, 1))
@@ -94,7 +94,7 @@ def draw_fronts(
     styles: Mapping[str, MethodStyle],
     reference: float,
 ) -> None:
-    """Single runs, means of settings, fronts and the chosen settings, each method in its style and named.
+    """Draw single runs, means of settings, fronts and chosen settings, each method in its style and with its name.
 
     Args:
         axes: The panel, with its final place and its scale of forgetting.
@@ -150,14 +150,14 @@ def draw_fronts(
         {method: style.colour for method, style in styles.items()},
         obstacles,
     )
-    for text in axes.texts[before:]:  # in a crowd a name crosses lines
+    for text in axes.texts[before:]:  # in a crowded panel a name crosses lines
         text.set_path_effects([withStroke(linewidth=2.2, foreground="white", alpha=0.85)])
 
 
 def _draw_line(axes: Axes, lost: np.ndarray, kept: np.ndarray, colour: str) -> list[tuple[float, float]]:
-    """Join a front by lines that are straight on a linear scale, from doing nothing on; returns places along it.
+    """Draw a front, from doing nothing on, with lines that are straight on a linear scale; return points along it.
 
-    The front is drawn as it counts: an improvement as nothing forgotten, with a dotted line to the setting itself.
+    An improvement is drawn as it counts, as nothing forgotten, with a dotted line to the setting itself.
     """
     order = np.argsort(kept)
     for x, y in zip(lost, kept, strict=True):
@@ -165,7 +165,7 @@ def _draw_line(axes: Axes, lost: np.ndarray, kept: np.ndarray, colour: str) -> l
             axes.plot([x, 0], [y, y], color=colour, linewidth=0.8, alpha=0.6, linestyle=_DOTTED, zorder=2.4)
     lost = np.concatenate([[0.0], lost[order].clip(min=0.0)])
     kept = np.concatenate([[0.0], kept[order]])
-    # on a compressed scale a straight line is bent, so it needs many points
+    # a straight line bends on the compressed scale, so it needs many points
     steps = np.linspace(0, len(kept) - 1, _PIECES * (len(kept) - 1) + 1)
     x, y = (np.interp(steps, np.arange(len(kept)), values) for values in (lost, kept))
     first = _PIECES + 1

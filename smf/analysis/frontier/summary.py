@@ -1,8 +1,8 @@
-"""Methods by their fronts: one number for each, with what it is worth, and whether two methods differ.
+"""Compare methods by their fronts: numbers for each front with intervals, and tests of whether two methods differ.
 
 Settings are averaged over seeds first and the front is that of the means: the best of many single runs would be the
-luckiest, and the more settings a method has the luckier. Intervals are of resampled seeds, the same for all methods
-(:mod:`smf.analysis.frontier.bootstrap`); with few seeds they are rather too short than too long.
+luckiest, and luckier the more settings a method has. Intervals come from resampled seeds, the same for all methods
+(:mod:`smf.analysis.frontier.bootstrap`); with few seeds they tend to be too short.
 """
 
 import itertools
@@ -18,15 +18,15 @@ from smf.analysis.frontier.table import check_frontier
 from smf.scores.table import DECIMALS
 
 LEVELS = (0.5, 0.7, 0.8)
-"""Retained shares at which methods are asked how much they forgot."""
+"""Retained shares at which forgetting is reported."""
 COMPARED = 0.8
 """The level at which pairs of methods are compared."""
 _SEED = 0
-"""Of the permutations that are drawn where there are too many seeds to go through all."""
+"""Seeds the permutations, which are drawn at random if there are too many to enumerate."""
 _COSTS = ["tokens_per_fact", "seconds_per_fact"]
 
 Values = tuple[np.ndarray, np.ndarray]
-"""What a method retained and forgot: seeds × settings each."""
+"""A method's retained shares and its forgetting, each seeds × settings."""
 
 
 def at_level(level: float) -> str:
@@ -43,7 +43,7 @@ def summary_columns() -> tuple[str, ...]:
 
 
 def summary(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
-    """Each method's front in numbers.
+    """Summarise each method's front in numbers.
 
     Args:
         frontier: The table of runs (:func:`smf.analysis.frontier.table.frontier_table`).
@@ -57,8 +57,8 @@ def summary(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
         * ``forgetting_at_L``: the least forgetting, a share and not cut off at the reference, at which ``L`` is
           retained (:func:`smf.analysis.frontier.fronts.forgetting_at`); NaN where it never is.
         * 95 % percentile intervals over resampled seeds, NaN for one seed. Resamples that do not reach a level count
-          as infinite forgetting: where the lower end is a number and the upper one NaN, the interval is open upwards.
-        * means over the method's runs of the tokens and seconds that a fact took; the reference; the number of seeds.
+          as infinite forgetting: if the lower end is a number and the upper one NaN, the interval has no upper bound.
+        * the tokens and seconds per fact, means over the method's runs; the reference; the number of seeds.
 
     Raises:
         DataError: The table is incomplete, methods differ in their seeds, or the reference is not above 0.
@@ -90,7 +90,7 @@ def pair_columns() -> tuple[str, ...]:
 
 
 def paired_tests(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
-    """Whether two methods differ, for each unordered pair in the order of the table.
+    """Test whether two methods differ, for each unordered pair in the order of the table.
 
     Args:
         frontier: The table of runs.
@@ -99,13 +99,13 @@ def paired_tests(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
     Returns:
         The columns of :func:`pair_columns`. Differences are the first method's value less the second's, with 95 %
         percentile intervals over resampled seeds: of the hypervolume (above 0: the first is better) and of the
-        forgetting at which ``COMPARED`` is retained (above 0: the first is worse; NaN where one never gets there, and
-        a NaN end is one that is not bounded).
+        forgetting at which ``COMPARED`` is retained (above 0: the first is worse; NaN if one never gets there; a NaN
+        end is unbounded).
 
-        The two p values are of hypervolumes of single seeds, each seed with its own front, paired: Student's t test,
-        NaN where all differences are the same, and the two-sided test that flips their signs, which assumes no
-        distribution. With n seeds the latter cannot fall below 2 / 2ⁿ: with five seeds not below 0.0625. Up to 13
-        seeds it is exact. No p value is corrected for the number of pairs. With one seed there are none (NaN).
+        The two p values compare hypervolumes paired by seed, each seed with its own front: Student's t test, NaN if
+        all differences are the same, and the two-sided sign-flip test, which assumes no distribution. With n seeds the
+        latter cannot fall below 2 / 2ⁿ: with five seeds not below 0.0625. Up to 13 seeds it is exact. No p value is
+        corrected for the number of pairs. With one seed there are none (NaN).
 
     Raises:
         DataError: As :func:`summary`.
@@ -149,14 +149,14 @@ def _by_method(frontier: pd.DataFrame) -> dict[str, Values]:
 
 
 def _mean_of(retained: np.ndarray, forgetting: np.ndarray, draws: np.ndarray | None) -> Values:
-    """Means over seeds, by setting; with ``draws`` for each resample."""
+    """Means over seeds, by setting; with ``draws``, for each resample."""
     if draws is None:
         return retained.mean(axis=0), forgetting.mean(axis=0)
     return retained[draws].mean(axis=1), forgetting[draws].mean(axis=1)
 
 
 def _measure(retained: np.ndarray, forgetting: np.ndarray, level: float | None, reference: float) -> np.ndarray:
-    """The forgetting at a level, or without one the hypervolume."""
+    """The forgetting at a level or, without a level, the hypervolume."""
     if level is None:
         return fronts.hypervolume(retained, forgetting, reference)
     return fronts.forgetting_at(retained, forgetting, level)
@@ -173,14 +173,14 @@ def _finite(value: np.ndarray) -> float:
 
 
 def _p_values(differences: np.ndarray) -> tuple[float, float]:
-    """Student's t test of paired values and the sign-flip test, by their differences."""
+    """The p values of Student's paired t test and of the sign-flip test, from the paired differences."""
     differences = np.round(differences, DECIMALS)
     if len(differences) < 2:
         return math.nan, math.nan
     by_t = math.nan
     if np.ptp(differences) > 0:
         by_t = float(stats.ttest_rel(differences, np.zeros_like(differences)).pvalue)
-    # with one sample the permutations of a paired test are those of its signs
+    # paired with zeros, the differences permute by flipping their signs
     flipped = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         lambda one, other, axis: (one - other).mean(axis=axis),

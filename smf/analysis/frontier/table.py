@@ -1,9 +1,9 @@
-"""Each method at several strengths: what it retains for what it forgets, as tables of runs, settings and methods.
+"""Each method at several strengths: what it retains against what it forgets, as tables of runs and of settings.
 
-A *point* is a run: a method at one setting. A method that is compared at one setting only can be made to look better
-or worse by the choice of its strength; over several settings it has a front (:mod:`smf.analysis.frontier.fronts`), and
-fronts are compared. All shares are between 0 and 1, forgetting also above and below (it is defined in
-:func:`smf.scores.table.forgetting`); tokens and seconds are a fact's share of its run.
+A *point* is a run: a method at one setting. At a single setting, the choice of its strength can make a method look
+better or worse. Over several settings a method has a front (:mod:`smf.analysis.frontier.fronts`), and fronts are
+compared. Shares lie between 0 and 1, except for forgetting (:func:`smf.scores.table.forgetting`), which may lie
+outside. Tokens and seconds are means per fact of a run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ FRONTIER_COLUMNS = ("method", "setting", "seed", "retained", "forgetting", "toke
 _UNSEEN = "retained_unseen_f1"
 
 Points = Mapping[str, tuple[str, str]]
-"""For each run its method and its setting in words, such as ``learning_rate 3000``."""
+"""The method of each run, and its setting in words, such as ``learning_rate 3000``."""
 
 
 def settings_columns(headline: Sequence[str]) -> tuple[str, ...]:
@@ -37,16 +37,16 @@ def frontier_table(
     learned: str,
     costs: Mapping[tuple[str, int], tuple[float, float]],
 ) -> pd.DataFrame:
-    """Every run of every point: what it retained, what it forgot and what it cost.
+    """Build the table of every run of every point: what it retained, what it forgot and what it cost.
 
     Args:
         scores: The tidy table (see :mod:`smf.scores.table`); its methods are the names of runs, and the start
             models.
-        points: The runs; their order is that of a method's settings.
+        points: The runs; a method's settings keep their order.
         starts: For each method, in the order wanted, the model that it starts from: ``"base"`` or ``"healed"``.
         headline: Held-out metrics; forgetting is the relative drop (or rise) of the first.
         learned: The metric of the new facts that says what is retained.
-        costs: For each run and seed the tokens and the seconds that a fact took on average.
+        costs: For each run and seed, the mean tokens and the mean seconds per fact.
 
     Returns:
         A row for each run and seed, with the columns of ``FRONTIER_COLUMNS``.
@@ -79,13 +79,13 @@ def settings_table(
     headline: Sequence[str],
     learned: str,
 ) -> pd.DataFrame:
-    """Every setting over its seeds, with the one of each method that the tuning rule chooses on other seeds.
+    """Average every setting over its seeds, and mark each method's choice by the tuning rule, made on other seeds.
 
     Args:
         scores: The tidy table of the runs that are shown.
-        tuning_scores: The tidy table of the same runs on tuning seeds; only the rule sees it
+        tuning_scores: The tidy table of the same runs on tuning seeds; used only by the rule
             (:func:`smf.analysis.tuning.rule.tuning_score`).
-        points: The runs; of equally good settings of a method the first is chosen.
+        points: The runs; the first of a method's equally good settings is chosen.
         starts: For each method, in the order wanted, the model that it starts from.
         headline: Held-out metrics; forgetting, in the table and in the rule, is that of the first.
         learned: The metric of the new facts that says what is retained.

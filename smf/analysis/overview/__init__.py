@@ -1,1 +1,1 @@
-"""What each method learned, what it lost for that, and what it left alone."""
+"""The overview: what each method learned, what it forgot in exchange, and what it left unchanged."""

@@ -1,4 +1,4 @@
-"""The columns of the overview: what each method learned, what it lost, and what it left alone, in per cent."""
+"""The columns of the overview: what each method learned, what it forgot, and what it left unchanged, in per cent."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _BEYOND = 0.6
 
 
 class Column(NamedTuple):
-    """A panel of the overview: per cents by method, and how they are written."""
+    """A column of the overview: percentages by method, and their texts."""
 
     title: str
     line: str
@@ -35,7 +35,7 @@ class Column(NamedTuple):
 def overview_columns(
     scores: pd.DataFrame, starts: Mapping[str, str], headline: Sequence[HeldOutMetric], learned: str
 ) -> list[Column]:
-    """New facts, then what was lost of old knowledge, then neighbours of the facts where they were asked.
+    """Build the columns: new facts, then losses of old knowledge, then neighbours of the facts if they were asked.
 
     Raises:
         DataError: A row of the scores is missing.
@@ -49,7 +49,7 @@ def overview_columns(
 
 
 def limits(column: Column) -> tuple[float, float]:
-    """The scale's ends: 0 and 100 for shares; for losses what holds 0, the means and, within reason, the intervals."""
+    """The scale's ends: 0 and 100 for shares; for losses around 0, the means and, within reason, the intervals."""
     if column.is_share:
         return 0.0, 100.0
     means = [value[0] for value in column.values.values() if not math.isnan(value[0])]
@@ -62,7 +62,7 @@ def limits(column: Column) -> tuple[float, float]:
 
 
 def cut(value: Value, left: float, right: float) -> Value:
-    """A loss whose interval's ends beyond the scale are infinite, so that they are drawn as arrows."""
+    """Make the ends of a loss's interval infinite where they leave the scale, so that they are drawn as arrows."""
     mean, low, high = value
     return mean, -math.inf if low < left else low, math.inf if high > right else high
 

@@ -1,4 +1,4 @@
-"""The result at a glance: for each method what it learned, what it lost for that, and what it left alone."""
+"""The result at a glance: what each method learned, what it forgot in exchange, and what it left unchanged."""
 
 import re
 import textwrap
@@ -29,7 +29,7 @@ from smf.scores.table import HEALED, check_scores, final_position, start_model
 from smf.scores.words import NEIGHBOURS_DATA, data_words
 
 _WIDTH, _LEFT, _RIGHT = 9.0, 0.2, 0.15
-"""Inches: a README shows a figure 900 pixels wide, so a point of a font is 1.4 of them."""
+"""Inches. A README shows a figure 900 pixels wide, so one point of font size is 1.4 pixels."""
 _NAMES_WIDTH, _NUMBER_WIDTH, _GAP = 2.8, 0.62, 0.16
 _ROW, _GROUP_HEAD = 0.4, 0.3
 _TITLE_CHARACTERS, _HEAD_CHARACTERS_PER_INCH = 70, 11.6
@@ -45,13 +45,13 @@ def overview_figure(
 ) -> Figure:
     """Draw the stream's end: new facts, losses of the headline metrics and, where they were asked, neighbours.
 
-    Methods with memory layers and methods without stand apart, each sorted by the new facts that they answer, and the
-    group of the best method comes first.
+    Methods with and without memory layers form two groups, each sorted by new facts answered; the group of the best
+    method comes first.
 
     Args:
         scores: The tidy table of scores.
         starts: For each method, in the order that fixes the colours, the model that it starts from.
-        labels: What the data is: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
             ``methods`` (for each method a few words on what it is) and ``model`` (the base model's name).
         headline: The held-out metrics; the first three are shown.
         learned: The metric of the new facts that is shown.
@@ -120,7 +120,7 @@ def _groups(starts: Mapping[str, str], learned: Column) -> list[tuple[str, list[
 
 
 def _text(figure: Figure, left: float, down: float, text: str, edge: str = "top", **style: object) -> None:
-    """Write a text whose upper or lower edge is so many inches below the figure's."""
+    """Write a text whose upper or lower edge is ``down`` inches below the figure's upper edge."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 1 - down / height, text, va=edge, **style)
 
@@ -138,7 +138,7 @@ def _stripes(axes: Axes, num_rows: int) -> None:
 
 
 def _names(axes: Axes, methods: Sequence[str], labels: Mapping, styles: Mapping[str, MethodStyle]) -> None:
-    """In each row what the method is, and below it its name in the tables with the rest of what is said of it."""
+    """Write a row per method: a short description, and below it its name in the tables and the rest of its label."""
     axes.set_axis_off()
     axes.set(xlim=(0, _NAMES_WIDTH), ylim=(len(methods) - 0.5, -0.5))
     for row, method in enumerate(methods):
@@ -146,7 +146,7 @@ def _names(axes: Axes, methods: Sequence[str], labels: Mapping, styles: Mapping[
             [0.14], [row], styles[method].marker, color=styles[method].colour, markersize=6.8, markeredgecolor="white",
             markeredgewidth=0.6, clip_on=False,
         )  # fmt: skip
-        # up to the first comma that is in no brackets
+        # up to the first comma outside brackets
         head, *rest = re.split(r", (?![^(]*\))", labels.get("methods", {}).get(method, method), maxsplit=1)
         told = ", ".join([method, *rest] if head != method else rest)
         _fitted(axes, row - 0.19 * bool(told), head, fontsize=NORMAL, color=INK)
@@ -154,7 +154,7 @@ def _names(axes: Axes, methods: Sequence[str], labels: Mapping, styles: Mapping[
 
 
 def _fitted(axes: Axes, y: float, words: str, **style: object) -> None:
-    """Words beside a marker, cut where the column of names ends."""
+    """Write words beside a marker, shortened to fit the column of names."""
     text = axes.text(0.3, y, words, va="center", **style)
     room = (_NAMES_WIDTH - 0.3 - 0.1) * axes.figure.dpi
     characters = len(words)

@@ -1,1 +1,1 @@
-"""What memories of several sizes retain and forget along a long stream."""
+"""Scaling: what memories of several sizes retain and forget along a long stream."""

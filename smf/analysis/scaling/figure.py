@@ -1,4 +1,4 @@
-"""How much a memory holds: what is retained and what is forgotten along a long stream, by the size of the memory."""
+"""The capacity of a memory: retained facts and forgetting along a long stream, by the size of the memory."""
 
 from collections.abc import Mapping
 
@@ -27,7 +27,7 @@ def scaling_figure(table: pd.DataFrame, labels: Mapping, held_out: str) -> Figur
 
     Args:
         table: See :func:`smf.analysis.scaling.table.scaling_table`.
-        labels: What the data is: ``held_out`` and ``facts``.
+        labels: Data descriptions: ``held_out`` and ``facts``.
         held_out: The held-out set that forgetting is measured on.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What memories of several sizes retain and forget along a stream."""
+"""The table of what memories of several sizes retain and forget along a stream."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ SCALING_COLUMNS = ("method", "num_keys", "num_layers", "seed", "position", "reta
 def scaling_table(
     scores: Mapping[tuple[int, int], pd.DataFrame], starts: Mapping[str, str], learned: str, metric: str
 ) -> pd.DataFrame:
-    """A row a size of memory, method, seed and snapshot.
+    """Build the table with one row per memory size, method, seed and snapshot.
 
     Args:
-        scores: For each size, sub-keys per half (a layer has their square in slots) and number of memory layers, the
-            tidy table of its runs and start models.
+        scores: The tidy table of runs and start models of each size. A size is the number of sub-keys per half (a layer
+            has its square in slots) and the number of memory layers.
         starts: For each method the model that it starts from.
         learned: The metric of the new facts, of all facts taught so far.
         metric: The held-out metric; forgetting is its relative loss (:func:`smf.scores.table.relative_loss`).

@@ -18,7 +18,7 @@ _PANEL_WIDTH, _ROW_HEIGHT, _LAYER_GAP = 2.15, 0.2, 0.6
 
 
 class _Panel(NamedTuple):
-    """What one panel shows: a measure, over another one where it is a number of slots."""
+    """One panel: a measure, divided by ``divisor`` if it is a number of slots."""
 
     measure: str
     divisor: str | None
@@ -52,7 +52,7 @@ _LOOKS = {
         {"marker": "s", "markersize": 5, "markerfacecolor": "#D55E00", "markeredgecolor": "white"},
     ),
 }
-"""Later stages are drawn smaller, so that marks on one place can all be seen."""
+"""Later stages are drawn smaller, so that coinciding marks all stay visible."""
 
 
 def slot_use_figure(table: pd.DataFrame, labels: Mapping) -> Figure:
@@ -60,7 +60,7 @@ def slot_use_figure(table: pd.DataFrame, labels: Mapping) -> Figure:
 
     Args:
         table: The slot-use table (see :mod:`smf.training.slot_use`).
-        labels: What the data is: ``notes``.
+        labels: Data descriptions: ``notes``.
 
     Raises:
         DataError: A column is missing, or the table is empty.

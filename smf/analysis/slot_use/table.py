@@ -1,4 +1,4 @@
-"""The table of slot use, from the report of a healing (:mod:`smf.training.slot_use` has the measures)."""
+"""The table of slot use, from a healing report (:mod:`smf.training.slot_use` defines the measures)."""
 
 from collections.abc import Mapping
 

@@ -1,1 +1,1 @@
-"""Which slots streams wrote, over how much ordinary text uses them."""
+"""Which slots streams wrote, by how much ordinary text uses them."""

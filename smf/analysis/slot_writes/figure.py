@@ -1,4 +1,4 @@
-"""Which slots each method wrote, and how far it moved them, over how much ordinary text uses them; a column a layer."""
+"""Which slots each method wrote and how far it moved them, by how much ordinary text uses them; a column per layer."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +21,7 @@ def slot_writes_figure(table: pd.DataFrame, labels: Mapping, methods: Sequence[s
 
     Args:
         table: The slot-write table (see :mod:`smf.analysis.slot_writes.table`).
-        labels: What the data is: ``notes``.
+        labels: Data descriptions: ``notes``.
         methods: All methods of the experiment, so that each has the colour that it has in other figures.
 
     Raises:
@@ -77,7 +77,7 @@ def _draw(table: pd.DataFrame, labels: Mapping, methods: Sequence[str]) -> Figur
 
 
 def _slots(axes: Axes, part: pd.DataFrame, style: MethodStyle, most: float) -> None:
-    """All slots of a bin, and those that were written, as nested bars."""
+    """Draw all slots of a bin, and those that were written, as nested bars."""
     places = range(len(part))
     axes.bar(places, part["slots"], width=0.86, color=FAINT)
     axes.bar(places, part["slots_written"], width=0.86, color=style.colour)
@@ -98,7 +98,7 @@ def _changes(axes: Axes, changes: pd.Series, style: MethodStyle, name: str) -> N
 
 
 def _bins(axes: Axes, starts: Sequence[int]) -> None:
-    """What the places on the x axis are."""
+    """Label the bins on the x axis."""
     names = ["never", *(f"{start:,}" if start < 10_000 else f"{start // 1_000:,}k" for start in starts[1:])]
     axes.set_xticks(range(len(starts)), names)
     axes.set_xlim(-0.6, len(starts) - 0.4)
@@ -106,7 +106,7 @@ def _bins(axes: Axes, starts: Sequence[int]) -> None:
 
 
 def _limits(changes: pd.Series) -> tuple[float, float]:
-    """For the same scale in all panels."""
+    """Limits of the y axis, the same in all panels."""
     positive = changes[changes > 0]
     return (0.5 * positive.min(), 2 * positive.max()) if len(positive) else (0.1, 1.0)
 

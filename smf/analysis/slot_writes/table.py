@@ -1,4 +1,4 @@
-"""Which slots a stream wrote, by how much ordinary text uses them: whether a method keeps off what the model knows.
+"""Which slots a stream wrote, by how much ordinary text uses them: whether a method spares what the model knows.
 
 Shapes: S slot, R row (a slot that was written), V value.
 """
@@ -20,19 +20,19 @@ _NOTHING = (np.zeros(0, int), np.zeros((0, 1)), np.zeros((0, 1)))
 def slot_writes(
     reads_S: np.ndarray, slots_R: np.ndarray, before_RV: np.ndarray, after_RV: np.ndarray
 ) -> list[dict[str, float]]:
-    """Count the slots of one layer and those of them that were written, in bins of background use.
+    """Count the slots of one layer, and the written ones among them, in bins of background use.
 
     Args:
         reads_S: How often background text read each slot.
         slots_R: The slots of a patch.
-        before_RV: What they held.
-        after_RV: What they hold now. A slot that holds the same was not written.
+        before_RV: Their values before the stream.
+        after_RV: Their values now. A slot whose value is unchanged was not written.
 
     Returns:
         A row for each bin, the slots that background text never read (``reads_from`` 0) first, then from 1, 3, 10, 30,
         … reads to below the next: ``slots`` in it, their ``reads``, ``slots_written`` among them, the
-        ``reads_of_written``, and the ``change``: the sum over written slots of the length of what was added to the
-        value, as a multiple of the mean length of the values that the patch found.
+        ``reads_of_written``, and the ``change``: the sum over written slots of the norm of the value's change, as a
+        multiple of the mean norm of the values before.
     """
     starts = bin_starts(int(reads_S.max(initial=0)))
     bins_S = np.searchsorted(starts, reads_S, side="right") - 1
@@ -62,7 +62,7 @@ def slot_write_rows(
         method: Its method.
         seed: Its seed.
         reads: Background reads of each slot, by block.
-        patch: Slots, values before and values after, by block; what is not there was not written.
+        patch: Slots, values before and values after, by block; a block that is missing was not written.
 
     Raises:
         CheckpointError: The patch writes slots that the counts do not know.

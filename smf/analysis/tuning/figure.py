@@ -39,7 +39,7 @@ _ASKED = {
         "it was taught.",
     ),
 }
-"""How facts were asked, and what that has to do with the results."""
+"""How facts were asked, and how that relates to the results."""
 
 
 def tuning_figure(
@@ -50,7 +50,7 @@ def tuning_figure(
     Args:
         tuning: The tuning table (see :mod:`smf.analysis.tuning.rule`).
         starts: All methods of the experiment, in the order that fixes the colours; those not tuned get no panel.
-        labels: What the data is: ``held_out`` (a text for each set) and ``facts``.
+        labels: Data descriptions: ``held_out`` (a text for each set) and ``facts``.
         headline: The held-out metrics of the table; the rule weighs the first.
 
     Raises:

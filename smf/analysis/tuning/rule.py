@@ -1,10 +1,10 @@
 """One rule chooses the learning rate of every method, baselines and sparse memory alike.
 
 tuning score = mean over tuning seeds of (retained F1 in unseen wordings - max(0, forgetting of the first headline
-metric)). The rate with the highest score is the best, the smaller of equals. Forgetting counts, improvement on held-out
-data earns nothing. The question that the figure asks is not used, unless no fact has an unseen wording: then it is the
-only way to ask for what was not trained word by word, and takes the place of these wordings for all methods. An
-experiment that calls learned what is answered as it was taught (``evaluation.learned``) has its rates chosen by that.
+metric)). The rate with the highest score is the best; the smaller one wins a tie. Forgetting counts, improvement on
+held-out data earns nothing. The question that the figure asks is not used, unless no fact has an unseen wording: then
+it is the only prompt that was not trained word for word, and it replaces the unseen wordings for all methods. If
+``evaluation.learned`` judges facts by their taught wordings, these wordings choose the rates too.
 """
 
 import logging
@@ -24,7 +24,7 @@ RETAINED = {
     "retained_question_f1": "facts_question_f1",
     "retained_seen_f1": "facts_seen_f1",
 }
-"""Columns that a tuning table has one of: the retained score that its rule weighs, with its metric."""
+"""The possible columns for the retained score that the rule weighs, with their metrics; a tuning table has one."""
 
 
 def tuning_columns(headline: Sequence[str], retained_column: str = "retained_unseen_f1") -> tuple[str, ...]:
@@ -54,12 +54,12 @@ def retained_column(scores: pd.DataFrame, learned: str) -> str:
 
 
 def tuning_score(scores: pd.DataFrame, run: str, method: str, start: str, metric: str, asked: str) -> float:
-    """What the rule gives a run: the mean over its seeds of retained − max(0, forgetting), paired by seed.
+    """The rule's score of a run: the mean over its seeds of retained − max(0, forgetting), paired by seed.
 
     Args:
         scores: The tidy table of the tuning runs and their start models.
         run: The run, a method of the table.
-        method: The method that the run is of, for what is said of it.
+        method: The run's method, for error messages.
         start: The model that it starts from: ``"base"`` or ``"healed"``.
         metric: The held-out metric weighed.
         asked: The metric of the new facts weighed, one of the values of ``RETAINED``.
@@ -80,7 +80,7 @@ def tuning_score(scores: pd.DataFrame, run: str, method: str, start: str, metric
 
 
 def best_of(tuning_scores: pd.Series) -> Hashable:
-    """The label of the highest tuning score, of equals the first."""
+    """The index label of the highest tuning score; the first of equals."""
     return tuning_scores.round(DECIMALS).idxmax()
 
 
@@ -107,13 +107,13 @@ def tuning_table(
     headline: Sequence[str],
     learned: str,
 ) -> pd.DataFrame:
-    """The whole sweep, with the rate that the rule chooses for each method.
+    """Build the table of the whole sweep, with the rate that the rule chooses for each method.
 
     Args:
         scores: The tidy table of the tuning runs and their start models; its methods are the runs' names.
         runs: For each run the method and the learning rate that it tried.
         starts: For each method, in the order wanted, the model that it starts from: ``"base"`` or ``"healed"``.
-        rates: For each method the learning rate that is configured, if one is.
+        rates: The configured learning rate of each method that has one.
         headline: The held-out metrics of the table; the rule weighs the first.
         learned: The metric of the new facts that the experiment calls learned.
 
@@ -140,7 +140,7 @@ def tuning_table(
             [_row(scores, run, method, rate, starts, headline, column) for rate, run in sorted(tried.items())]
         )
         configured = rates.get(method, math.nan)
-        # the rows ascend by rate
+        # the rows ascend by rate, so the first of equals is the smallest
         part["best"] = part.index == best_of(part["tuning_score"])
         part["in_config"] = [math.isclose(rate, configured, rel_tol=1e-9) for rate in part["learning_rate"]]
         _tell(method, part, configured)
