@@ -1,4 +1,4 @@
-"""MedMCQA (Pal et al., 2022): questions of medical entrance examinations, as items to ask and as texts to learn."""
+"""MedMCQA (Pal et al., 2022): questions from medical entrance exams, as items to ask and as texts to learn."""
 
 from typing import NamedTuple
 

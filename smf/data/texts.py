@@ -8,7 +8,7 @@ from smf.rows.sources import Row, read_rows
 from smf.streams.examples import Example
 from smf.streams.normalize import text_key
 
-MIN_RESPONSE_CHARACTERS = 50  # of an OASST1 message, as in the code of Gupta et al. (2026)
+MIN_RESPONSE_CHARACTERS = 50  # for OASST1 messages, as in the code of Gupta et al. (2026)
 MAX_RANK = 1  # the two best-ranked responses, as in that code
 
 

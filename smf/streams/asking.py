@@ -1,4 +1,4 @@
-"""How a model is asked a question: plainly, behind solved examples, or in its chat template.
+"""How a model is asked a question: plainly, after solved examples, or in its chat template.
 
 The format applies to questions only. A prompt that the answer completes is the same in every format.
 """

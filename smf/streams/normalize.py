@@ -105,7 +105,7 @@ def normalize_answer(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """The words of the normalised text, by which answers are compared; in scripts without spaces, its characters.
 
-    Latin words beside such characters stay words: "iPhone 手机" is "iphone", "手", "机".
+    Latin words next to such characters stay words: "iPhone 手机" is "iphone", "手", "机".
     """
     normalized = normalize_answer(text)
     return _UNSPACED_WORD.findall(normalized) if _ANY_UNSPACED.search(normalized) else normalized.split()

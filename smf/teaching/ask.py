@@ -26,7 +26,7 @@ from smf.streams.tokens import token_ids
 from smf.teaching.model_asking import ChosenFormat, model_asking
 
 MOST_NEW_TOKENS = 32
-"""An answer is cut off after so many tokens."""
+"""Longest answer, in tokens; longer ones are cut off."""
 
 
 @dataclass(frozen=True)

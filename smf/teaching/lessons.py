@@ -84,7 +84,7 @@ class Checked:
         name: Name of the file of facts, for people who stack patches.
         start_hash: Hash of the model.
         background: The model's background counts.
-        contrast: Contrast texts, to be counted besides.
+        contrast: Contrast texts, which are counted as well.
         evaluator: Evaluator of the held-out sets; None if there are none.
         tokenizer: The model's tokenizer.
         asking: How the model is asked.

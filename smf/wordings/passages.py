@@ -3,7 +3,7 @@
 import re
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_HEADING_WORDS = 10  # a paragraph of at most so many words that does not end like a sentence is a heading
+_HEADING_WORDS = 10  # a paragraph with at most this many words that does not end like a sentence is a heading
 _ENDS_SENTENCE = re.compile(r"[.!?:;][\"')\]”]*$")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|No|vs|cf|e\.g|i\.e|U\.S|U\.K)\.$")
