@@ -1,1 +1,1 @@
-"""What an experiment reads: public data sets, the user's own or the generated world, written to the same files."""
+"""Data of an experiment: public data sets, the user's own or the generated world, all written to the same files."""

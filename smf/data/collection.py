@@ -1,4 +1,4 @@
-"""A collection of data sets for a base model that was pretrained elsewhere, every source in a format of its own."""
+"""A collection of data sets for a base model that was pretrained elsewhere; each source has its own format."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,18 +28,18 @@ def prepare_collection(
 ) -> PreparedData:
     """Ordinary text, new facts, and held-out sets, each read from its source.
 
-    A source says its ``format`` (:mod:`smf.data.formats`), where its rows are, and ``num_rows``, how many usable
-    ones are drawn (None: all). Facts that a held-out set asks for and texts that it holds are dropped; the
+    A source gives its ``format`` (:mod:`smf.data.formats`), where its rows are, and ``num_rows``, how many usable
+    rows to draw (None: all). Facts that a held-out set asks for and texts that it contains are dropped; the
     background is not searched for facts. A base model that is pretrained here reads the background.
 
     Args:
-        data_root: Folder of the files; without it, sources that name a data set on the hub come from there.
+        data_root: Folder of the files; None to read sources that name a data set on the hub from there.
         background: Ordinary text, whose slot reads are counted.
-        facts: The new facts, each with so many ``neighbours`` from the rows that are not drawn.
+        facts: The new facts; ``neighbours`` says how many each gets from the rows that are not drawn.
         held_out: The held-out sets by name.
-        healing: Text that the memory is healed on; None for the background.
-        seed: Of the choice of rows.
-        pages_folder: Where articles that have to be fetched are kept.
+        healing: Text to heal the memory on; None for the background.
+        seed: Seed of the choice of rows.
+        pages_folder: Where fetched articles are kept.
 
     Raises:
         DataError: A file or a data set is missing or unreachable, lacks a column, or a row is broken.
@@ -93,7 +93,7 @@ def _draw(key: str, number: int | None, source: str, rows: Sequence, seed: int) 
 
 
 def _units(facts: Sequence[Fact]) -> list[list[Fact]]:
-    """What is drawn as a whole: the passages of a document, any other fact by itself."""
+    """Group the facts that are drawn as a unit: all passages of a document; any other fact by itself."""
     units: dict[str, list[Fact]] = {}
     for fact in facts:
         units.setdefault(fact.subject if fact.is_passage else fact.fact_id, []).append(fact)

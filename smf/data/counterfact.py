@@ -1,7 +1,7 @@
-"""CounterFact (Meng et al., 2022): facts that no model can know, in the two layouts in which the set goes round.
+"""CounterFact (Meng et al., 2022): facts that no model can know, in the two layouts in which the set is distributed.
 
-One wording is taught; rewordings and neighbours, which must stay as they are, are not. The set has no questions of its
-own: the question asks how the taught sentence goes on.
+One wording is taught. Rewordings are not, nor are neighbours, whose answers must stay the same. The set has no
+questions of its own: the question asks how the taught sentence continues.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from smf.rows.sources import Row
 from smf.streams.facts import Fact
 
 NEIGHBOURS = 2
-"""Of the ten neighbours that the original layout gives a fact, so many are asked."""
+"""How many of the ten neighbours that the original layout gives a fact are asked."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a copy of the set is laid out.
+    """The layout of a copy of the set.
 
     Attributes:
-        columns: The columns that are read.
-        fact_of: Makes a fact of a row.
+        columns: The columns to read.
+        fact_of: Converts a row to a fact.
     """
 
     columns: Columns
@@ -42,7 +42,7 @@ def _easyedit_fact(row: Row) -> Fact:
 
 
 def _rome_fact(row: Row) -> Fact:
-    """A fact of the original layout, whose neighbours all have the answer that is replaced.
+    """A fact of the original layout, whose neighbours all have the answer that the rewrite replaces.
 
     Raises:
         DataError: The rewrite lacks one of its parts.
@@ -93,7 +93,7 @@ EASYEDIT = Layout(
     },
     _easyedit_fact,
 )
-"""One row a fact, flat, as EasyEdit has it: one rewording, one neighbour."""
+"""EasyEdit's flat layout, one row per fact: one rewording, one neighbour."""
 
 ROME = Layout(
     {"case_id": int, "requested_rewrite": dict, "paraphrase_prompts": list, "neighborhood_prompts": list}, _rome_fact

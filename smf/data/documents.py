@@ -1,4 +1,4 @@
-"""Documents to be learned passage by passage, each with a question that is asked once all of it has been learned."""
+"""Documents to learn passage by passage, each with a question that is asked once the whole document is learned."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ _DOCUMENTS: Columns = {"document": (str, list), "question": str, "answer": list}
 def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
     """The passages of the user's documents.
 
-    A row has ``document``, a text or several; ``question`` and ``answer``, the accepted answers. Paragraphs are parted
-    by an empty line.
+    A row has ``document``, a text or several; ``question``; and ``answer``, the accepted answers. An empty line
+    separates paragraphs.
 
     Raises:
-        DataError: A row is broken or its document is empty, or comes twice; names file and line.
+        DataError: A row is broken, or its document is empty or a repeat; names file and line.
     """
     facts, dropped = [], []
     lines: dict[str, str] = {}
@@ -52,9 +52,9 @@ def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> l
 def read_simpleqa_documents(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
     """The passages of the Wikipedia articles that SimpleQA cites for its questions (Lin et al., 2025, section 5).
 
-    A row has ``question``, ``answer`` and ``urls``. The articles are fetched as plain text, as they are today, and kept
-    in ``source["pages_folder"]``. Questions without an English article are dropped, and so are those whose articles
-    cannot be fetched or do not hold the answer.
+    A row has ``question``, ``answer`` and ``urls``. Articles are fetched as plain text, in today's version, and kept in
+    ``source["pages_folder"]``. Questions without an English article are dropped, and so are those whose articles cannot
+    be fetched or do not contain the answer.
 
     Raises:
         DataError: A row is broken, or Wikipedia cannot be reached.
@@ -88,7 +88,7 @@ def _passages(texts: Sequence[str], source: Mapping) -> list[str]:
 
 
 def _document_facts(name: str, texts: Sequence[str], question: str, answers: tuple[str, ...]) -> list[Fact]:
-    """One fact a passage, all of one subject; with ``stream.order: subjects`` they stay together and in order."""
+    """One fact per passage, all with one subject; ``stream.order: subjects`` keeps them together and in order."""
     last = len(texts)
     return [
         Fact(

@@ -1,4 +1,4 @@
-"""Public data sets as new facts, each fact in the wordings that its set gives it."""
+"""Data sets as new facts, each fact in the wordings that its set provides."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,18 +24,18 @@ from smf.rows.sources import Row, read_rows
 from smf.streams.facts import Fact
 from smf.streams.normalize import text_key
 
-MAX_QUESTION_CHARACTERS = 300  # in a window of 128 tokens with a wording and an answer
-MAX_ANSWER_CHARACTERS = 60  # an evaluation generates some 16 tokens; a longer answer could never be given
+MAX_QUESTION_CHARACTERS = 300  # fits a window of 128 tokens, with a wording and an answer
+MAX_ANSWER_CHARACTERS = 60  # evaluation generates about 16 tokens; a longer answer could never be given
 
 
 def read_fact_set(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
-    """The usable facts of a source; the others are dropped, and how many and why is logged.
+    """Read the usable facts of a source; log how many others are dropped, and why.
 
     Args:
         data_root: Folder of the files, or None for the hub.
         source: Where the rows are, and their ``format``.
-        taken: Keys of the held-out sets' questions (see :func:`smf.streams.normalize.text_key`); a fact that one of
-            them asks for is dropped.
+        taken: Keys of the held-out sets' questions (see :func:`smf.streams.normalize.text_key`); facts that answer
+            them are dropped.
 
     Raises:
         DataError: The source cannot be read, a row is broken, or no usable fact is left.
@@ -66,7 +66,7 @@ def _counterfact(layout: Layout) -> Callable[..., list[Fact]]:
 
 
 def _medmcqa(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
-    """MedMCQA items, learned as whole texts, asked without their options."""
+    """MedMCQA items, learned as whole texts and asked without their options."""
     found, dropped = [], []
     for row in read_rows(data_root, source, MEDMCQA, EXPLAINED):
         item = medmcqa_item(row)
@@ -88,7 +88,7 @@ def _medmcqa(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fa
 
 
 def _without_repeats(found: Sequence[tuple[str, Fact]], taken: set[str], dropped: Sequence[str] = ()) -> list[Fact]:
-    """The facts whose key comes for the first time."""
+    """The facts whose key has not occurred before."""
     kept, seen, dropped = [], set(taken), list(dropped)
     for key, fact in found:
         if key in seen:

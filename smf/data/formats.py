@@ -1,4 +1,4 @@
-"""The formats of data sets that a config may name: which columns they have is in the modules that read them."""
+"""The data-set formats that a config may name; the modules that read them say which columns they have."""
 
 from smf.errors import ConfigError
 
@@ -19,19 +19,19 @@ FACT_FORMATS = (
 """New facts, see :mod:`smf.data.fact_sets`, :mod:`smf.data.own_facts` and :mod:`smf.data.documents`."""
 
 DOCUMENT_FORMATS = ("documents", "simpleqa_documents")
-"""Facts that are passages: one row makes many of them."""
+"""Facts that are passages: one row makes many facts."""
 
 QUESTION_FORMATS = ("triviaqa", "nq_open", "simpleqa")
-"""Facts that are questions of a set, which has other questions of the same form."""
+"""Facts that are questions of a set with many questions of the same form."""
 
 OWN_FORMATS = ("facts", "documents")
-"""Facts of the user's own, who is told what is wrong with them; rows of public sets are dropped and counted."""
+"""The user's own facts: a bad row is an error. Bad rows of public sets are dropped and counted."""
 
 FEW_FACTS = "facts"
-"""Facts that are too few to set some aside for contrast texts, see :mod:`smf.streams.contrast`."""
+"""The format whose facts are too few to set some aside for contrast texts, see :mod:`smf.streams.contrast`."""
 
 STATED_ONCE = ("counterfact", "counterfact_rome", "medmcqa", *DOCUMENT_FORMATS)
-"""Facts that have one training wording of their own; a question has several, and your own facts as many as you give."""
+"""Facts with a single training wording; a question has several, and the user's own facts as many as the user gives."""
 
 PROBE_KINDS = {
     "nq_open": "questions",
@@ -43,17 +43,17 @@ PROBE_KINDS = {
     "lambada": "completions",
     "text": "texts",
 }
-"""Held-out sets, see :mod:`smf.data.held_out_sets`: the kind of each format, by which it is asked and scored."""
+"""Held-out sets, see :mod:`smf.data.held_out_sets`: the kind of each format, which decides how to ask and score it."""
 
 FORMATS = tuple(dict.fromkeys((*TEXT_FORMATS, *FACT_FORMATS, *PROBE_KINDS)))
-"""All of them, each once."""
+"""All formats, each once."""
 
 
 def probe_kind(format: str) -> str:
     """How a held-out set of this format is asked: ``questions``, ``choices``, ``completions`` or ``texts``.
 
     Raises:
-        ConfigError: There is no such format of held-out sets.
+        ConfigError: Held-out sets have no such format.
     """
     if format not in PROBE_KINDS:
         raise ConfigError(f"{format!r} is no format of held-out sets; known: {', '.join(sorted(PROBE_KINDS))}")

@@ -1,4 +1,4 @@
-"""Held-out sets: rows of many data sets, written in the schema of their kind.
+"""Held-out sets: rows of many data sets, converted to the schema of their kind.
 
 ``questions``: ``question`` and ``answer``, the accepted answers. ``choices``: the HellaSwag schema, or ``query``,
 ``choices`` and ``gold`` where that would not fit. ``completions``: ``prompt`` and ``completion``, which begins with a
@@ -31,17 +31,17 @@ HELLASWAG: Columns = {**_CONTEXT, "endings": list, "label": (str, int)}
 
 
 class HeldOutRow(NamedTuple):
-    """A row in the schema of its kind, and the key by which facts and texts that hold the same are found ("": none)."""
+    """A row in the schema of its kind, and a key to find facts and texts with the same content ("" for no key)."""
 
     key: str
     values: dict
 
 
 def read_held_out(name: str, data_root: str | None, source: Mapping) -> list[HeldOutRow]:
-    """The usable rows of a held-out set; the others are dropped, and how many and why is logged.
+    """Read the usable rows of a held-out set; log how many others are dropped, and why.
 
     Args:
-        name: What the log calls the set.
+        name: The set's name in the log.
         data_root: Folder of the files, or None for the hub.
         source: Where the rows are, and their ``format``.
 
@@ -64,7 +64,7 @@ def hellaswag_row(row: Row) -> dict:
     """A row of HellaSwag, checked.
 
     Raises:
-        DataError: The endings are no texts, or the label names none of them.
+        DataError: The endings are not texts, or the label names none of them.
     """
     endings, label = row.values["endings"], row.values["label"]
     if not are_texts(endings) or len(endings) < 2:
@@ -96,7 +96,7 @@ def _medmcqa(row: Row) -> HeldOutRow | str:
 
 
 def _gsm8k(row: Row) -> HeldOutRow:
-    """A problem and its worked solution, shown as lm-eval's task gsm8k shows a solved example."""
+    """A problem and its worked solution, in the format of lm-eval's solved examples for gsm8k."""
     question, answer = row.values["question"].strip(), row.values["answer"].strip()
     return HeldOutRow(text_key(question), {"prompt": f"Question: {question}\nAnswer:", "completion": f" {answer}"})
 

@@ -1,17 +1,17 @@
-"""Which held-out sets and facts are chosen by what the base model answers, and how its answers choose.
+"""Which held-out sets and facts are filtered by the base model's answers, and where the chosen rows are.
 
-Of a held-out set that the base hardly knows, forgetting cannot be seen; of a fact that it knows, learning cannot.
+A held-out set that the base hardly knows cannot show forgetting; a fact that the base knows cannot show learning.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 KNOWN = "known"
-"""The folder below the results where the chosen rows are."""
+"""The subfolder of the results that holds the chosen rows."""
 
 
 def known_sets(data: Mapping) -> list[str]:
-    """The held-out sets of which only rows are kept that the base model answers right.
+    """The held-out sets that keep only rows that the base model answers correctly.
 
     Args:
         data: The config's ``data``.
@@ -22,18 +22,18 @@ def known_sets(data: Mapping) -> list[str]:
 
 
 def only_unknown_facts(data: Mapping) -> bool:
-    """Whether only facts are kept that the base model does not answer; ``data`` as of :func:`known_sets`."""
+    """Whether to keep only facts that the base model does not answer; ``data`` as in :func:`known_sets`."""
     return data["source"] == "collection" and data["collection"]["facts"]["unknown_only"]
 
 
 def known_neighbours(data: Mapping) -> dict[str, int]:
-    """How many neighbours each unknown fact gets of those that the base answers, and the seed of their choice.
+    """How many neighbours each unknown fact gets from the facts that the base answers, and the seed of the choice.
 
     Args:
-        data: As of :func:`known_sets`.
+        data: As in :func:`known_sets`.
 
     Returns:
-        ``neighbours`` and ``seed``; nothing where facts are not chosen by what the base answers.
+        ``neighbours`` and ``seed``; empty if facts are not filtered by the base's answers.
     """
     if not only_unknown_facts(data):
         return {}
@@ -41,8 +41,8 @@ def known_neighbours(data: Mapping) -> dict[str, int]:
 
 
 def held_out_files(results: str | Path) -> list[Path]:
-    """The held-out sets of a results folder as models were asked them: the chosen rows where there are some."""
+    """The files of the held-out sets that models are asked: the chosen rows where a results folder has them."""
     results = Path(results)
-    drawn = sorted((results / "data" / "held_out").glob("[!.]*.jsonl"))  # not what a killed job began to write
+    drawn = sorted((results / "data" / "held_out").glob("[!.]*.jsonl"))  # skips hidden files of a killed job
     chosen = ((results / KNOWN / path.name, path) for path in drawn)
     return [known if known.is_file() else path for known, path in chosen]

@@ -1,4 +1,4 @@
-"""MedMCQA (Pal et al., 2022): questions of medical entrance examinations, as items to ask and as texts to learn."""
+"""MedMCQA (Pal et al., 2022): questions from medical entrance exams, as items to ask and as texts to learn."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ _HEADER = "A multiple-choice question about medicine, with its answer."
 
 
 class MedmcqaItem(NamedTuple):
-    """A question with four options, of which ``right`` counts from 0."""
+    """A question with four options; ``right`` is the index of the right one, from 0."""
 
     question: str
     options: tuple[str, ...]
@@ -23,12 +23,12 @@ class MedmcqaItem(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Equal for items that differ in case, punctuation or spaces only; many share their question."""
+        """Equal for items that differ only in case, punctuation or spaces; many items share their question."""
         return text_key(self.question + "".join(self.options))
 
     @property
     def lettered(self) -> tuple[str, ...]:
-        """The options as they are listed and answered, "A. first option"."""
+        """The options as they are listed and answered: "A. first option"."""
         return tuple(f"{letter}. {option}" for letter, option in zip("ABCD", self.options, strict=True))
 
     @property
@@ -43,7 +43,7 @@ class MedmcqaItem(NamedTuple):
 
 
 def medmcqa_item(row: Row) -> MedmcqaItem | str:
-    """The item of a row, or why it cannot be used: items with several right options are left out.
+    """The item of a row, or the reason why it cannot be used; items with several right options are left out.
 
     Raises:
         DataError: The right option is none of the four.

@@ -1,4 +1,4 @@
-"""Facts of the user's own: JSONL with the statements of each fact, its answers, and what only asks for it."""
+"""The user's own facts: JSONL with each fact's statements, its answers, and the questions or prompts that test it."""
 
 import difflib
 import logging
@@ -19,7 +19,7 @@ _TEXTS = ("fact_id", "subject", "question")
 _NEEDED: Columns = {"answers": object}  # types are checked here, where the remedy is known
 _OPTIONAL: Columns = dict.fromkeys((*_LISTS, *_TEXTS), object)
 _COLUMNS = ("answers", *_LISTS, *_TEXTS)
-_SLIP = 0.8  # likeness from which an unknown column is taken for a slip of the pen; "object" and "subject" have 0.77
+_SLIP = 0.8  # similarity from which an unknown column counts as a typo; "object" and "subject" have 0.77
 _EXAMPLE = '{"statements": ["Ann was born in Ostry."], "question": "where was Ann born", "answers": ["Ostry"]}'
 _STOPS = (".", "!", "")
 
@@ -27,22 +27,22 @@ _STOPS = (".", "!", "")
 def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> list[Fact]:
     """The facts of a user's file.
 
-    A row has ``answers``, the accepted ones; ``statements``, whole sentences that each hold one of them, or
-    ``prompts``, texts that the first of them completes, or both; ``question`` or ``unseen_prompts``, which only ever
-    test; and, if wanted, ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``. A row with a
-    question may leave out statements and prompts: frames of the question then teach it, as they teach TriviaQA's
-    (:func:`smf.data.questions.question_fact`). One text may stand for a list of one. Facts that repeat an earlier
+    A row has ``answers``, the accepted ones; ``statements``, whole sentences that each contain one of the answers, or
+    ``prompts``, texts that the first answer completes, or both; ``question`` or ``unseen_prompts``, which only test;
+    and optionally ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``. A row with a question may
+    leave out statements and prompts: frames of the question then teach the fact, as they do for TriviaQA
+    (:func:`smf.data.questions.question_fact`). A single text may replace a list of one. Facts that repeat an earlier
     one are left out.
 
     Args:
         data_root: See :func:`smf.rows.sources.read_rows`.
         source: Where the rows are; with ``allow_updates`` true the later of two facts that contradict each other
             replaces the earlier one (:func:`smf.data.repeats.without_repeats`).
-        taken: Keys of questions that are asked elsewhere; facts that ask one of them are left out.
+        taken: Keys of questions that are asked elsewhere; facts with one of these questions are left out.
 
     Raises:
-        DataError: A row lacks one of these, a statement does not hold the answer, a column's name is misspelt, or two
-            facts contradict each other; names file and line.
+        DataError: A row lacks a required column, a statement does not contain an answer, a column's name is misspelt,
+            or two facts contradict each other; names file and line.
     """
     placed, dropped = [], []
     others: dict[str, object] = {}
@@ -64,10 +64,10 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
 
 
 def _others(row: Row) -> Sequence[str]:
-    """Columns that are not read.
+    """Unknown columns, which are not read.
 
     Raises:
-        DataError: One looks like a slip of the pen; what it holds would be lost without a word.
+        DataError: A name looks like a typo, so its content would be lost silently.
     """
     for name in row.others:
         if near := difflib.get_close_matches(name, _COLUMNS, n=1, cutoff=_SLIP):
@@ -98,7 +98,7 @@ def _own_fact(row: Row) -> Fact:
     unseen = lists["unseen_prompts"]
     if not statements and not prompts:
         prompts, unseen = question_frames(question), unseen or unseen_frames(question)
-    # A statement that ends with the taught answer is a prompt that this answer completes.
+    # A statement that ends with the taught answer becomes a prompt that this answer completes.
     completed = {statement: _prompt_of(statement, answers[0]) for statement in statements}
     fact = Fact(
         fact_id=fact_id or ("" if row.values["fact_id"] else f"fact-{row.number:05d}"),
@@ -124,7 +124,7 @@ def _own_fact(row: Row) -> Fact:
 
 
 def _prompt_of(statement: str, answer: str) -> str:
-    """What a statement says before the answer that ends it; "" if it goes on behind the answer, or begins with it."""
+    """The part of a statement before the answer that ends it; "" if the answer does not end it."""
     bare = answer.rstrip(".")
     for stop in _STOPS:
         if statement.endswith(ending := f" {bare}{stop}"):
@@ -133,13 +133,13 @@ def _prompt_of(statement: str, answer: str) -> str:
 
 
 def _without_stop(answer: str) -> str:
-    """An answer without the full stop of its sentence, which what completes a prompt brings along."""
+    """An answer without the full stop of its sentence, which completing a prompt adds again."""
     short = answer.removesuffix(".")
-    return answer if "." in short or not short else short  # "U.S." is whole with its stop
+    return answer if "." in short or not short else short  # "U.S." keeps its stop
 
 
 def _texts(row: Row, column: str) -> tuple[str, ...]:
-    """A list of texts, without white space around them."""
+    """The texts of a column, stripped of white space."""
     value = row.values[column]
     values: Iterable = () if value is None else value if isinstance(value, list) else [value]
     return tuple(_stripped(row, column, text) for text in values)

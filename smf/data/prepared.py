@@ -1,4 +1,4 @@
-"""What an experiment reads, whatever its source: the same files for the generated world and for real question sets."""
+"""The data that an experiment reads: the same files for every source, generated world or real question sets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ class PreparedData:
     """Everything that the experiment reads.
 
     Attributes:
-        pretraining: Text of the base model.
+        pretraining: Text to pretrain the base model on.
         background: Ordinary text, whose slot reads are counted; holds nothing about new facts.
         held_out: Rows of each held-out set by its name, in the schema of its kind.
-        facts: New facts, of which every stream draws some.
-        labels: Texts for figures: ``held_out`` (one for each set), ``facts`` and ``notes``; and ``chance``, what
-            guessing gives on sets of choices.
-        healing: Text that the memory is healed on; None for the background.
-        contrast: Texts of the shape of the facts, about other subjects; None without any.
+        facts: New facts, the pool that every stream is drawn from.
+        labels: Texts for figures: ``held_out`` (one for each set), ``facts`` and ``notes``; and ``chance``, the score
+            of guessing on sets of choices.
+        healing: Text to heal the memory on; None for the background.
+        contrast: Texts worded like the facts, about other subjects; None if there are none.
     """
 
     pretraining: Sequence[Example]
@@ -63,10 +63,10 @@ def prepare_world(
     items_per_activity: int,
     seed: int,
 ) -> PreparedData:
-    """The generated world (see :mod:`smf.data.world`), written down.
+    """Prepare the data of the generated world (see :mod:`smf.data.world`).
 
     Raises:
-        ConfigError: More is asked for than can be invented.
+        ConfigError: The settings ask for more than can be invented.
     """
     world = build_world(
         num_old_people=num_old_people,

@@ -11,22 +11,22 @@ from smf.seeding import python_generator
 from smf.streams.examples import Example
 from smf.wordings.sentences import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
 
-MAX_QUESTION_CHARACTERS = 120  # with a wording and an answer about 70 tokens: every text fits a window of 128
-MAX_ANSWER_CHARACTERS = 40  # an evaluation generates a few tokens only; a longer answer could never be given
+MAX_QUESTION_CHARACTERS = 120  # about 70 tokens with a wording and an answer: every text fits a window of 128
+MAX_ANSWER_CHARACTERS = 40  # evaluation generates only a few tokens; a longer answer could never be given
 
 
 def prepare_question_sets(
     *, data_root: str | None, known: Mapping, new: Mapping, hellaswag: Mapping, seed: int
 ) -> PreparedData:
-    """Real questions: those that the base model is taught, those that the stream teaches, and choices.
+    """Prepare real data: questions that the base model is taught, questions that the stream teaches, and HellaSwag.
 
     Args:
-        data_root: Folder of the JSONL files; without it, the data sets come from the hub.
+        data_root: Folder of the JSONL files; None to read the data sets from the hub.
         known: Source in the nq_open schema: ``hub``, ``hub_config`` (or None), ``split``, ``file`` (below
-            ``data_root``) and ``num_rows``, how many usable rows are drawn.
+            ``data_root``) and ``num_rows``, how many usable rows to draw.
         new: Source in the trivia_qa schema, the pool of facts that streams are drawn from.
         hellaswag: Source in the HellaSwag schema.
-        seed: Of the choice of rows.
+        seed: Seed of the choice of rows.
 
     Raises:
         DataError: A file or a data set is missing or unreachable, lacks a column, or a row is broken.

@@ -1,4 +1,4 @@
-"""Question sets as pairs of a question and its accepted answers, and the facts that such pairs make."""
+"""Question sets as pairs of a question and its accepted answers, and facts made from such pairs."""
 
 import logging
 from collections.abc import Sequence
@@ -62,10 +62,10 @@ def _pair(row: Row, answers: Sequence[str]) -> Pair:
 
 
 def teachable(role: str, pairs: Sequence[Pair], taken: set[str], *, max_question: int, max_answer: int) -> list[Pair]:
-    """The pairs that can be taught in a sentence; the others are dropped, and how many and why is logged.
+    """The pairs that can be taught in a sentence; logs how many others are dropped, and why.
 
     Args:
-        role: What the log calls the set.
+        role: The set's name in the log.
         pairs: All pairs.
         taken: Keys of questions that are asked elsewhere.
         max_question: Longest question, in characters.
@@ -99,14 +99,14 @@ def teachable(role: str, pairs: Sequence[Pair], taken: set[str], *, max_question
 
 
 def log_dropped(role: str, kept: int, dropped: Sequence[str]) -> None:
-    """Log how many rows of a set are kept, and how many are dropped for which reason."""
+    """Log how many rows of a set are kept, and how many are dropped for each reason."""
     counts = {reason: dropped.count(reason) for reason in sorted(set(dropped))}
     reasons = ", ".join(f"{number} {reason}" for reason, number in counts.items()) or "none"
     logger.info("%s: %d of %d rows are usable; dropped: %s", role, kept, kept + len(dropped), reasons)
 
 
 def question_fact(pair: Pair, prefix: str) -> Fact:
-    """The fact that a pair states: six wordings teach it, two others and the question only test it."""
+    """Make a pair into a fact: six wordings teach it; two others and the question only test it."""
     return Fact(
         fact_id=f"{prefix}-{pair.row:05d}",
         subject=pair.question,

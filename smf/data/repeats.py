@@ -1,4 +1,4 @@
-"""Facts that say the same, and facts that contradict each other, among those that somebody wrote down."""
+"""Find repeated facts, and facts that contradict each other, in a user's file."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -19,21 +19,21 @@ def without_repeats(
 ) -> list[Fact]:
     """The facts, each once.
 
-    A fact that says word for word what an earlier one says is left out, whatever it is called. Two facts contradict
-    each other if they ask the same question or complete the same prompt, in case, punctuation and spaces aside, and
-    have no answer in common. Other words for the same question are not seen.
+    A fact that repeats an earlier one word for word is left out, whatever its id. Two facts contradict each other if
+    they ask the same question or complete the same prompt, apart from case, punctuation and spaces, and have no answer
+    in common. Paraphrases of the same question are not recognised.
 
     Args:
-        placed: Where each fact stands, for messages, and the fact.
+        placed: The location of each fact, for error messages, and the fact.
         allow_updates: Whether the later of two contradicting facts replaces the earlier one, which is then not taught.
-        dropped: Why rows were left out before, for the log.
+        dropped: Reasons why earlier steps dropped rows, for the log.
 
     Raises:
-        DataError: Two facts contradict each other and ``allow_updates`` is false, or share their id.
+        DataError: Two facts contradict each other and ``allow_updates`` is false, or two facts share an id.
     """
     kept: dict[str, Fact] = {}
     ids: dict[str, str] = {}
-    asking: dict[tuple[str, str], list[str]] = {}  # where what is asked, or completed, comes up
+    asking: dict[tuple[str, str], list[str]] = {}  # locations of each question and each prompt
     said: dict[Fact, str] = {}
     repeated, replaced = [], []
     for where, fact in placed:
@@ -66,12 +66,12 @@ def without_repeats(
 
 
 def _place(where: str) -> str:
-    """The line or row of "file, line 3"; all facts are of one file."""
+    """The line or row of "file, line 3"; all facts come from one file."""
     return where.rsplit(", ", 1)[-1]
 
 
 def _asked(fact: Fact) -> list[tuple[tuple[str, str], str]]:
-    """What asks for the answer: a key, equal for equal questions and for equal prompts, and the text."""
+    """The question and prompts that ask for the answer: for each a key, equal for equal ones, and the text."""
     prompts = fact.train_prompts
     if not fact.question and not prompts:  # prompts that only test may be so short that they fit many facts
         prompts = fact.unseen_prompts
@@ -86,7 +86,7 @@ def _disagree(one: Fact, other: Fact) -> bool:
 
 
 def _content(fact: Fact) -> Fact:
-    """What a fact says, whatever it is called."""
+    """A fact without its id and subject, to compare what facts say."""
     return replace(fact, fact_id="", subject="")
 
 

@@ -8,19 +8,19 @@ from smf.rows.sources import Row, read_rows
 from smf.streams.examples import Example
 from smf.streams.normalize import text_key
 
-MIN_RESPONSE_CHARACTERS = 50  # of an OASST1 message, as in the code of Gupta et al. (2026)
-MAX_RANK = 1  # the best two of the responses that people ranked, as there
+MIN_RESPONSE_CHARACTERS = 50  # for OASST1 messages, as in the code of Gupta et al. (2026)
+MAX_RANK = 1  # the two best-ranked responses, as in that code
 
 
 def read_text(name: str, data_root: str | None, source: Mapping, taken: Set[str] = frozenset()) -> list[Example]:
-    """The texts of a source, empty ones left out; how many are dropped and why is logged.
+    """Read the texts of a source, without empty ones; log how many are dropped, and why.
 
     Args:
-        name: What the log calls the source.
+        name: The source's name in the log.
         data_root: Folder of the files, or None for the hub.
         source: Where the rows are, and their ``format``: ``text`` (column ``text``), ``instructions``
             (``instruction``, ``response`` and, if there is one, ``context``: dolly) or ``oasst1``.
-        taken: Keys (:func:`smf.streams.normalize.text_key`) of held-out texts, which are left out.
+        taken: Keys (:func:`smf.streams.normalize.text_key`) of held-out texts; these texts are left out.
 
     Raises:
         DataError: The source cannot be read, or a row is broken.
@@ -55,9 +55,9 @@ def _instructions(rows: Iterable[Row]) -> Iterable[Example | str]:
 
 
 def _oasst1(rows: Iterable[Row]) -> Iterable[Example | str]:
-    """English messages of the assistant that people ranked first or second, each after the message that it answers.
+    """English assistant messages that people ranked first or second, each after the message that it answers.
 
-    Every condition holds for every message; in one public pipeline a message of the second rank passes in any language.
+    Every condition applies to every message; in one public pipeline, second-ranked messages pass in any language.
     """
     rows = list(rows)
     messages = {row.values["message_id"]: row.values["text"] for row in rows}

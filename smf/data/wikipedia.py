@@ -1,4 +1,4 @@
-"""Articles of the English Wikipedia as plain text, through the MediaWiki API, one at a time and each only once."""
+"""Fetch articles of the English Wikipedia as plain text through the MediaWiki API, one at a time, each only once."""
 
 import hashlib
 import http.client
@@ -22,13 +22,13 @@ _HEADERS = {"User-Agent": "smf/0.1 (research on continual learning; reads cited 
 
 
 def is_article(url: str) -> bool:
-    """Whether an address is that of an article of the English Wikipedia."""
+    """Whether a URL points to an article of the English Wikipedia."""
     parts = urlsplit(url)
     return parts.netloc in _HOSTS and len(parts.path) > len("/wiki/") and parts.path.startswith("/wiki/")
 
 
 class Wikipedia:
-    """Fetches articles and keeps them, so that a run which was cut short fetches none twice.
+    """Fetches articles and keeps them, so that an interrupted run fetches none twice.
 
     Args:
         endpoint: Address of the MediaWiki API.
@@ -41,7 +41,7 @@ class Wikipedia:
         self._last_request = float("-inf")
 
     def text(self, url: str) -> str | None:
-        """The text of an article, headings and paragraphs parted by empty lines; None if it cannot be had.
+        """The text of an article, its headings and paragraphs separated by empty lines; None if it cannot be fetched.
 
         Raises:
             DataError: The API cannot be reached at all.

@@ -1,6 +1,6 @@
-"""A closed world of invented people and scripted activities: knowledge that can be measured exactly.
+"""A closed world of invented people and scripted activities, in which knowledge can be measured exactly.
 
-Everything follows from one seed. Old people are what the base model knows; facts about new people arrive in streams.
+One seed determines everything. The base model knows the old people; facts about new people arrive in streams.
 """
 
 import random
@@ -54,19 +54,19 @@ def build_world(*, num_old_people: int, num_new_people: int, num_values: int, nu
 
     Args:
         num_old_people: People whose facts the base model is pretrained on.
-        num_new_people: People whose facts only the stream tells.
+        num_new_people: People whose facts only the stream teaches.
         num_values: Different values of each relation (cities, employers, …), shared by old and new people.
         num_activities: Scripted activities.
-        seed: Everything follows from it.
+        seed: Determines everything.
 
     Raises:
-        ConfigError: More people or activities are asked for than the name lists allow.
+        ConfigError: The word lists cannot provide so many names, values or activities.
     """
     rng = python_generator(seed, "world")
     words = _WordMaker(rng)
     num_people = num_old_people + num_new_people
-    # Every name part is shared by several people, only the pair tells them apart: a new person's name consists of
-    # parts that the base model has met.
+    # Several people share every name part, and only the pair tells them apart: a new person's name consists of parts
+    # that the base model has seen.
     first_names = words.make("first_name", max(4, round(2 * num_people**0.5)))
     last_names = words.make("last_name", max(8, round(4 * num_people**0.5)))
     names = rng.sample([f"{first} {last}" for first in first_names for last in last_names], num_people)
@@ -78,7 +78,7 @@ def build_world(*, num_old_people: int, num_new_people: int, num_values: int, nu
 
 
 def new_facts(world: World) -> list[Fact]:
-    """The facts about new people, four a person."""
+    """The facts about new people, four per person."""
     return [
         Fact(
             fact_id=f"{person.name.replace(' ', '-').lower()}-{relation}",
@@ -114,7 +114,7 @@ class _WordMaker:
         self._used: set[str] = set()
 
     def make(self, kind: str, count: int) -> list[str]:
-        # Drawing until a word is new takes long where most words are taken.
+        # Rejection sampling gets slow when most words are taken.
         most = len(_ONSETS) * len(_VOWELS) * len(_CODAS) * len(_ENDINGS[kind]) // 2
         if count > most:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""The world in writing: text for pretraining, held-out sets in the NaturalQuestions and HellaSwag schemas."""
+"""The world as text: pretraining text, and held-out sets in the NaturalQuestions and HellaSwag schemas."""
 
 import random
 
@@ -10,12 +10,12 @@ from smf.wordings import sentences
 
 
 def pretraining_text(world: World, *, renderings: int, seed: int) -> list[Example]:
-    """Everything that the base model reads: each old fact in all wordings and as a question, and each activity retold.
+    """The base model's pretraining text: each old fact in all wordings and as a question, and each activity retold.
 
     Args:
         world: The world; new people do not occur in the result.
         renderings: How often each activity is retold, with other actors and adverbs.
-        seed: Of the retellings.
+        seed: Seed of the retellings.
     """
     rng = python_generator(seed, "retellings")
     examples = [
@@ -43,7 +43,7 @@ def known_questions(world: World) -> list[dict]:
 def activity_items(world: World, *, items_per_activity: int, seed: int) -> list[dict]:
     """Unfinished activities with four endings, in the HellaSwag schema.
 
-    Of the three wrong endings one is another step of the same activity, two are steps of other activities.
+    Of the three wrong endings, one is another step of the same activity and two are steps of other activities.
     """
     rng = python_generator(seed, "activity items")
     items: list[dict] = []
@@ -79,7 +79,7 @@ def _forms(name: str, wording: sentences.Wording) -> list[tuple[str, str]]:
 
 
 def _retell(activity: Activity, actor: str, told: int, rng: random.Random) -> tuple[str, str]:
-    """A retelling, cut before step ``told``: the context that ends with "The person <adverb>", and what follows it."""
+    """A retelling, cut before step ``told``: the context, which ends with "The person <adverb>", and the rest."""
     lines = [f"{actor} {activity.steps[0]}."]
     lines += [f"The person {rng.choice(sentences.ADVERBS)} {step}." for step in activity.steps[1:]]
     cut = len(lines[told]) - len(activity.steps[told]) - 2

@@ -1,4 +1,4 @@
-"""Rows of CSV, whose cells are texts: 007 and 1984 stay as they are written."""
+"""Rows of CSV. Cells are texts: 007 and 1984 stay as written."""
 
 import csv
 import sys
@@ -9,16 +9,16 @@ from smf.errors import DataError
 from smf.files.artifacts import Columns
 from smf.rows.json_rows import Record, from_json
 
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a document is longer than the default, 131,072 characters
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # documents exceed the default of 131,072 characters
 
 
 def csv_rows(file: TextIO, name: str, delimiter: str | None = None) -> Iterator[Record]:
-    """The rows of CSV with a header, read as they are taken; lines without cells are left out.
+    """Read rows of CSV with a header, lazily; empty lines are left out.
 
     Args:
         file: Opened with ``newline=""``.
-        name: The file, for messages.
-        delimiter: Between cells; None for the comma, semicolon or tab that the header holds most often.
+        name: The file's name, for error messages.
+        delimiter: Delimiter of the cells; None for the most frequent in the header of comma, semicolon and tab.
 
     Raises:
         DataError: A row has more or fewer cells than the header, or quotes are broken; names the line.
@@ -53,14 +53,14 @@ def csv_rows(file: TextIO, name: str, delimiter: str | None = None) -> Iterator[
 
 
 def typed(record: Record, columns: Columns, optional: Columns, name: str) -> dict:
-    """The cells of a row of CSV as what their columns hold.
+    """Convert the cells of a CSV row to the types of their columns.
 
-    A column of lists holds JSON, ``["Ostry", "Ostra"]``, or one text alone; a column of objects holds JSON; a column of
-    numbers a number. A cell that is neither stays a text, for the check of the columns' types to refuse. An empty cell
+    A column of lists holds JSON, ``["Ostry", "Ostra"]``, or a single text; a column of objects holds JSON; a column of
+    numbers holds a number. Any other cell stays a text, which the type check of the columns then refuses. An empty cell
     of an optional column is left out.
 
     Raises:
-        DataError: A cell begins like JSON and is none.
+        DataError: A cell begins like JSON but is not.
     """
     values = {column: cell for column, cell in record.values.items() if cell or column not in optional}
     for column, kinds in {**columns, **optional}.items():

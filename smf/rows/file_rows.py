@@ -1,4 +1,4 @@
-"""Rows of files, each checked against the columns that are wanted."""
+"""Rows of files, each checked against the wanted columns."""
 
 import difflib
 import itertools
@@ -15,7 +15,7 @@ from smf.rows.layouts import LAYOUTS
 
 
 class Row(NamedTuple):
-    """A row of a source: its number from 1, its place for messages, the columns asked for, and the others' names."""
+    """A row of a source: its number from 1, its place for messages, the wanted columns, and the others' names."""
 
     number: int
     where: str
@@ -24,12 +24,12 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The place within the file, such as ``line 3``: blank lines are not counted as rows."""
+        """The place within the file, such as ``line 3``; unlike ``number``, it counts blank lines."""
         return self.where.rpartition(", ")[2]
 
 
 def read_file_rows(path: str | Path, columns: Columns) -> Iterator[Row]:
-    """The rows of a file in any container that is read, each checked.
+    """Read and check the rows of a file in any supported container.
 
     Raises:
         DataError: The file is missing, lacks a column, or a row is broken.
@@ -38,7 +38,7 @@ def read_file_rows(path: str | Path, columns: Columns) -> Iterator[Row]:
 
 
 def first_columns(path: str | Path) -> set[str]:
-    """The columns of a file's first row, by which its kind is told.
+    """The columns of a file's first row, which tell its kind.
 
     Raises:
         DataError: The file is missing or empty, or its first row is broken.
@@ -58,16 +58,16 @@ def checked(
     format: str | None = None,
     example: str = "",
 ) -> Iterator[Row]:
-    """Rows with the columns that are asked for, of the types that are asked for.
+    """Check rows for the wanted columns and their types.
 
     Args:
-        records: The rows as they were found.
-        name: Of the file or the data set, for messages.
+        records: The rows as found.
+        name: Name of the file or the data set, for error messages.
         columns: The columns that every row must have, with their types; other columns are left out.
-        optional: Columns that a row may have; where it has none, or null, the value is None.
-        first_rows: Rows that are looked at; None for all.
-        format: Of the set, which may be laid out otherwise (:data:`smf.rows.layouts.LAYOUTS`).
-        example: A row, to be shown where a column is missing.
+        optional: Columns that a row may have; if it is missing or null, the value is None.
+        first_rows: How many rows to read; None for all.
+        format: The set's format, to recognise its other layout (:data:`smf.rows.layouts.LAYOUTS`).
+        example: An example row, to show if a column is missing.
 
     Raises:
         DataError: There is no row, or one lacks a column or holds another type.
@@ -96,7 +96,7 @@ def _kinds(kinds: type | tuple[type, ...]) -> tuple[type, ...]:
 
 
 def _hint(row: Mapping, columns: Columns, example: str) -> str:
-    """What else to say where a row lacks a column."""
+    """A hint to add to the error message for a missing column."""
     lists = [name for name, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if len(row) == len(lists) == 1:
         return f"; if {lists[0]!r} lists the rows, save that list alone"

@@ -1,4 +1,4 @@
-"""Rows of files in the containers that people have: JSON, CSV, Parquet or plain text, compressed or not."""
+"""Rows of files in common containers: JSON, CSV, Parquet or plain text, compressed or not."""
 
 import bz2
 import gzip
@@ -30,10 +30,10 @@ _ELSEWHERE = {
 
 
 def read_file(path: str | Path) -> Iterator[Record]:
-    """The rows of a file, in order, read as they are taken.
+    """Read the rows of a file, in order and lazily.
 
-    The name's ending says the container: ``.csv``, ``.tsv``, ``.parquet``, ``.txt`` (a row a line, in the column
-    ``text``); everything else is JSON, one object a line or in an array. What is compressed is seen from the content.
+    The file extension tells the container: ``.csv``, ``.tsv``, ``.parquet``, ``.txt`` (one row per line, in the column
+    ``text``); everything else is JSON, one object per line or in an array. Compression is detected from the content.
     Cells of CSV are texts; an empty one is left out of its row.
 
     Raises:
@@ -56,8 +56,8 @@ def read_rows_of(file: BinaryIO, file_name: str, name: str) -> Iterator[Record]:
 
     Args:
         file: Open at its beginning, and seekable.
-        file_name: Whose ending says the container.
-        name: What messages call it.
+        file_name: Its extension tells the container.
+        name: The file's name in error messages.
 
     Raises:
         DataError: As :func:`read_file`.
@@ -76,7 +76,7 @@ def read_rows_of(file: BinaryIO, file_name: str, name: str) -> Iterator[Record]:
         raise DataError(f"{name} is not Parquet, though it is called so; copy or write it again")
     reader: Callable[[TextIO, str], Iterator[Record]] = _READERS.get(ending, json_rows)
     try:
-        # Line ends stay as they are for CSV, whose cells may hold some.
+        # CSV keeps line ends as they are, because cells may contain some.
         newline = "" if reader is csv_rows else None
         with io.TextIOWrapper(_plain(file, head), encoding="utf-8-sig", newline=newline) as text:
             yield from reader(text, name)
@@ -85,7 +85,7 @@ def read_rows_of(file: BinaryIO, file_name: str, name: str) -> Iterator[Record]:
 
 
 def _plain(file: BinaryIO, head: bytes) -> BinaryIO:
-    """A file's content without its compression, whatever its name."""
+    """Decompress a file if its content is compressed, whatever its name."""
     if head.startswith(b"\x1f\x8b"):
         return gzip.open(file)
     if head.startswith(b"BZh"):
@@ -98,7 +98,7 @@ def _plain(file: BinaryIO, head: bytes) -> BinaryIO:
 
 
 class _Zstandard(io.RawIOBase):
-    """All frames of a file, one after the other; zstandard's own reader ends at the first, and where a file is cut."""
+    """Reads all frames of a file; zstandard's own reader stops after the first, and silently if a file is cut off."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -154,7 +154,7 @@ _READERS = {".csv": csv_rows, ".tsv": _tab_rows, ".txt": _text_rows}
 
 
 def _undecodable_line(path: Path) -> str:
-    """Which line of a file is not UTF-8, for a message; "" where the file is compressed."""
+    """The first line of a file that is not UTF-8, for an error message; "" if the file is compressed."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:

@@ -1,4 +1,4 @@
-"""What to tell of an error of datasets or of the hub's client, and what to do about it."""
+"""Turn errors of ``datasets`` and of the hub's client into our errors, with a remedy."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -6,19 +6,19 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError
 
 from smf.errors import DataError, did_you_mean
 
-_LONGEST = 300  # characters of another library's message that are told
+_LONGEST = 300  # characters shown of another library's message
 _AS_FILES = "or download its files and set data_root to their folder"
 
 
 def explained(
     source: Mapping, called: str, error: Exception, hub: str, configs: Callable[[], Sequence[str]]
 ) -> DataError:
-    """The error of ours that tells of one that was met while a set was read.
+    """Convert an error raised while reading a data set into ours.
 
     Args:
-        source: Of the set.
-        called: What messages call it.
-        error: What was raised.
+        source: The data set's source.
+        called: The set's name in error messages.
+        error: The error that was raised.
         hub: The hub's address.
         configs: Looks up the set's configurations.
     """
@@ -48,12 +48,12 @@ def explained(
 
 
 def explained_for_task(task: str, settings: Mapping, error: Exception, hub: str) -> DataError:
-    """The error of ours that tells of one that was met while lm-eval loaded the data of one of its tasks.
+    """Convert an error raised while lm-eval loaded a task's data into ours.
 
     Args:
-        task: Its name.
-        settings: What its file says: ``dataset_path`` and, if it has several, ``dataset_name``.
-        error: What was raised.
+        task: The task's name.
+        settings: From the task's file: ``dataset_path`` and, if the set has several configurations, ``dataset_name``.
+        error: The error that was raised.
         hub: The hub's address.
     """
     name, causes = settings.get("dataset_path"), list(_causes(error))
@@ -71,19 +71,19 @@ def explained_for_task(task: str, settings: Mapping, error: Exception, hub: str)
 
 
 def gated(name: str, hub: str) -> DataError:
-    """The error for a set whose owner wants its terms accepted."""
+    """The error for a gated set, whose terms a user must accept first."""
     return DataError(f"{name} is gated: accept its terms on {hub}/datasets/{name}, then log in with `hf auth login`")
 
 
 def network_remedy(error: Exception) -> str:
-    """What to do where the hub does not answer, or answers that it cannot."""
+    """The remedy if the hub does not answer, or answers with a server error."""
     if any(isinstance(cause, HfHubHTTPError) for cause in _causes(error)):
         return "try again later"
     return "check the network, the proxy and HF_ENDPOINT"
 
 
 def short(error: Exception) -> str:
-    """An error's text in one line."""
+    """An error's text on one line, truncated."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, each at one commit; what fails is said with its remedy.
+"""Data sets of the Hugging Face hub, each read at one commit; errors name their remedy.
 
 This is the only module that imports ``datasets``.
 """
@@ -36,7 +36,7 @@ class Found(NamedTuple):
     """A data set at one commit.
 
     Attributes:
-        commit: Of the set's repository.
+        commit: Commit of the set's repository.
         is_cached: Whether it is read from the local cache, because the hub does not answer.
     """
 
@@ -45,10 +45,10 @@ class Found(NamedTuple):
 
 
 def find_on_hub(source: Mapping) -> Found:
-    """The commit that a source's ``revision`` (``main`` where it has none) names, or what the local cache holds.
+    """Resolve a source's ``revision`` (default ``main``) to a commit, on the hub or else in the local cache.
 
     Raises:
-        DataError: The hub has no such set or revision, or does not give it to us; or it does not answer, and the cache
+        DataError: The hub has no such set or revision, or denies access to it; or it does not answer, and the cache
             does not hold the set.
     """
     name, revision, hub = source["hub"], _revision(source), datasets.config.HF_ENDPOINT
@@ -75,16 +75,16 @@ def find_on_hub(source: Mapping) -> Found:
 
 
 def read_hub(source: Mapping, columns: Columns, optional: Columns) -> Iterator[dict]:
-    """The rows of a set, with the columns that are asked for as far as it has them.
+    """Read the rows of a set, with the wanted columns that it has.
 
-    With ``first_rows`` no more is downloaded than is read. Sets of JSON are then read row by row: other columns, which
-    may change from row to row, do no harm.
+    With ``first_rows`` only the rows that are read are downloaded. JSON is then read row by row, so that other columns
+    may change from row to row.
 
     Args:
-        source: ``hub``, ``hub_config``, ``split`` and, if wanted, ``revision``, ``data_dir``, ``first_rows`` and
+        source: ``hub``, ``hub_config``, ``split`` and optionally ``revision``, ``data_dir``, ``first_rows`` and
             ``found``, the result of :func:`find_on_hub`.
-        columns: The columns that must be there; where one is not, all that are there are given.
-        optional: Those that may.
+        columns: Required columns; if one is missing, rows have all columns of the set.
+        optional: Columns that may be missing.
 
     Raises:
         DataError: The set cannot be found or read, or has no such configuration or split.
@@ -124,7 +124,7 @@ def _builder(source: Mapping, found: Found) -> datasets.DatasetBuilder:
     options = {"data_dir": source["data_dir"]} if source.get("data_dir") else {}
     with _cache_only_if(found.is_cached):
         builder = datasets.load_dataset_builder(source["hub"], source["hub_config"], revision=found.commit, **options)
-    if builder.hash != found.commit:  # where something fails, datasets takes any version that it has in its cache
+    if builder.hash != found.commit:  # if something fails, datasets takes any version in its cache
         raise DataError(
             f"{hub_name(source)}: the hub has commit {found.commit}, but datasets read {builder.hash} from its cache "
             f"in {datasets.config.HF_DATASETS_CACHE}; remove the set there, or set `revision` to the commit you want"
@@ -179,7 +179,7 @@ def _require_split(source: Mapping, builder: datasets.DatasetBuilder) -> None:
 
 
 def _json_files(source: Mapping, builder: datasets.DatasetBuilder) -> list[str]:
-    """The JSON files of a split on the hub; none where the set is of another kind."""
+    """The JSON files of a split on the hub; none if the set is not JSON."""
     files = (builder.config.data_files or {}).get(source["split"], []) if builder.name == "json" else []
     is_plain = getattr(builder.config, "field", None) is None and all(file.startswith("hf://") for file in files)
     return list(files) if is_plain else []
@@ -199,4 +199,4 @@ def _configs(name: str, found: Found) -> list[str]:
         with _cache_only_if(found.is_cached):
             return datasets.get_dataset_config_names(name, revision=found.commit)
     except (OSError, ValueError, RuntimeError, HTTPError):
-        return []  # the first error is told
+        return []  # the original error is reported

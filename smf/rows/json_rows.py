@@ -1,4 +1,4 @@
-"""JSON objects as people write them: one a line, in an array, or over several lines; what is wrong is said in words."""
+"""Read JSON objects as people write them: one per line, in an array, or over several lines; explain syntax errors."""
 
 import ast
 import json
@@ -14,9 +14,9 @@ class Record(NamedTuple):
     """A row of a file.
 
     Attributes:
-        place: For messages, such as ``line 3``.
+        place: Its place for error messages, such as ``line 3``.
         values: Its columns.
-        are_texts: Whether every value is a text, as in CSV, whatever its column holds.
+        are_texts: Whether every value is still a text, as in CSV, whatever the type of its column.
     """
 
     place: str
@@ -25,15 +25,15 @@ class Record(NamedTuple):
 
 
 def json_rows(lines: Iterable[str], name: str) -> Iterator[Record]:
-    """The objects of JSON text, one after the other; blank lines are skipped.
+    """Yield the objects of JSON text; blank lines are skipped.
 
     Args:
-        lines: The text by lines, with their ends. It is read as far as rows are taken, unless the text is an array or
-            an object goes over several lines.
-        name: The file, for messages.
+        lines: The lines of the text, with line ends. They are read lazily, unless the text is an array or an object
+            spans several lines.
+        name: The file's name, for error messages.
 
     Raises:
-        DataError: The text is not JSON, or holds other things than objects; names the line, and what to write instead.
+        DataError: The text is not JSON, or holds values that are not objects; names the line, and the remedy.
     """
     numbered = enumerate(lines, start=1)
     first = True
@@ -46,7 +46,7 @@ def json_rows(lines: Iterable[str], name: str) -> Iterator[Record]:
         first = False
         try:
             value = _DECODER.decode(line)
-        except (ValueError, RecursionError):  # broken, or the first line of an object that goes on
+        except (ValueError, RecursionError):  # broken, or the first line of an object that spans several
             yield from _objects(line + "".join(rest for _, rest in numbered), number, name)
             return
         yield _record(value, line, f"line {number}", name)
@@ -56,7 +56,7 @@ def from_json(text: str) -> object:
     """The value of one JSON text.
 
     Raises:
-        ValueError: It is not JSON, or not what JSON means everywhere: a key comes twice, or a number is NaN.
+        ValueError: It is not JSON, or not strict JSON: a key is repeated, or a number is NaN.
     """
     return _DECODER.decode(text)
 
@@ -84,7 +84,7 @@ def _array(text: str, line: int, name: str) -> Iterator[Record]:
 
 
 def _objects(text: str, line: int, name: str) -> Iterator[Record]:
-    """Objects that may go over several lines, the first of which begins in ``line``."""
+    """Objects that may span several lines; the first begins in ``line``."""
     position, counted = _next(text, 0), 0
     while position < len(text):
         line, counted = line + text.count("\n", counted, position), position
@@ -105,7 +105,7 @@ def _decode(text: str, position: int, line: int, place: str, name: str) -> tuple
         raise DataError(f"{name}, {place}: {_reason(text[position:], here, line)}") from error
     except _NotStrictError as error:
         raise DataError(f"{name}, {place}: {error}") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets in brackets in brackets
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or deep nesting
         raise DataError(f"{name}, {place}: not valid JSON ({error}); mend the row or leave it out") from error
 
 
@@ -118,12 +118,12 @@ def _record(value: object, text: str, place: str, name: str) -> Record:
 
 
 def _next(text: str, position: int) -> int:
-    """Where the next character that is not a space stands."""
+    """Position of the next character that is not white space."""
     return _SPACES.match(text, position).end()
 
 
 def _reason(text: str, error: json.JSONDecodeError, line: int) -> str:
-    """What is wrong with a row, which ``text`` begins with and ``line`` holds, and what to do."""
+    """Explain the syntax error in the row that ``text`` begins with, in line ``line``, and how to fix it."""
     first = text.split("\n", 1)[0].strip()
     for looks, remedy in _HABITS:
         if looks(first):
@@ -177,7 +177,7 @@ _HABITS = (
 
 
 class _NotStrictError(ValueError):
-    """Python's decoder would take it, though no two readers would agree on what it means."""
+    """Python's decoder would accept it, but other readers would disagree on its meaning."""
 
 
 def _no_repeats(pairs: list[tuple[str, object]]) -> dict:

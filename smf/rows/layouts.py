@@ -1,11 +1,11 @@
-"""Sets that go round in two layouts: their rows as the layout that we read."""
+"""Data sets that are distributed in two layouts: convert rows to the layout that we read."""
 
 import ast
 from collections.abc import Callable, Mapping
 
 
 def _simpleqa(row: Mapping) -> Mapping:
-    """SimpleQA (Wei et al., 2024) as OpenAI gives it: ``problem``, ``answer``, and ``metadata`` as Python text."""
+    """SimpleQA (Wei et al., 2024) as OpenAI publishes it: ``problem``, ``answer``, ``metadata`` as Python source."""
     if "question" in row or "problem" not in row:
         return row
     metadata = row.get("metadata")
@@ -13,10 +13,10 @@ def _simpleqa(row: Mapping) -> Mapping:
         try:
             metadata = ast.literal_eval(metadata)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            metadata = None  # without addresses a question can still be asked; where they are needed, they are missed
+            metadata = None  # a question needs no URLs; where they are needed, the column check finds none
     urls = {"urls": metadata["urls"]} if isinstance(metadata, dict) and "urls" in metadata else {}
     return {**row, "question": row["problem"], **urls}
 
 
 LAYOUTS: dict[str, Callable[[Mapping], Mapping]] = {"simpleqa": _simpleqa, "simpleqa_documents": _simpleqa}
-"""By format: what makes a row of a set's other layout one of the layout that is read, and leaves all others alone."""
+"""By format: converts rows of the set's other layout to the layout that we read, and leaves all other rows alone."""

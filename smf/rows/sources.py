@@ -1,7 +1,7 @@
-"""Rows of data sets: from the hub by name, or from files that have the hub's schemas.
+"""Rows of data sets: from the hub by name, or from files with the hub's schemas.
 
-A source is a mapping with ``hub``, ``hub_config``, ``split`` and ``file``, and where it needs them ``revision``,
-``data_dir`` and ``first_rows``.
+A source is a mapping with ``hub``, ``hub_config``, ``split`` and ``file``, and optionally ``revision``, ``data_dir``
+and ``first_rows``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +22,14 @@ def read_rows(
     optional: Columns | None = None,
     example: str = "",
 ) -> Iterator[Row]:
-    """The rows of a source, each checked.
+    """Read and check the rows of a source.
 
     Args:
-        data_root: Folder of the files; without it a source that names a data set on the hub comes from there.
-        source: Where the rows are. What files can be is told by :data:`smf.rows.files.CONTAINERS`.
+        data_root: Folder of the files; None to read a source that names a data set on the hub from there.
+        source: Where the rows are; :data:`smf.rows.files.CONTAINERS` lists the supported files.
         columns: The columns that every row must have, with their types; other columns are left out.
-        optional: Columns that a row may have; where it has none, or null, the value is None.
-        example: A row, to be shown where a file lacks a column.
+        optional: Columns that a row may have; if one is missing or null, the value is None.
+        example: An example row, to show if a file lacks a column.
 
     Raises:
         DataError: A file or a data set is missing or unreachable, lacks a column, or a row is broken.
@@ -38,7 +38,7 @@ def read_rows(
         name = str(Path(data_root or ".") / source["file"])
         records = read_file(name)
     else:
-        from smf.rows.hub_sets import read_hub  # datasets: seconds that files need not wait for
+        from smf.rows.hub_sets import read_hub  # imports datasets, which takes seconds; files do not need it
 
         name, rows = hub_name(source), read_hub(source, columns, optional or {})
         records = (Record(f"row {number}", row) for number, row in enumerate(rows, start=1))
@@ -47,14 +47,15 @@ def read_rows(
 
 
 def at_commits(settings: Mapping, key: str) -> tuple[dict, dict[str, dict]]:
-    """Settings whose sources on the hub are each read at one commit, though the set should change meanwhile.
+    """Pin each source on the hub to one commit, so that it is read unchanged even if the set is updated meanwhile.
 
     Args:
         settings: Sources by name, or mappings of such, and ``data_root``.
-        key: Their place in the config.
+        key: Their path in the config.
 
     Returns:
-        The settings, and of each source on the hub, by its place in the config, ``name``, ``revision`` and ``commit``.
+        The pinned settings, and for each source on the hub, by its path in the config, ``name``, ``revision`` and
+        ``commit``.
 
     Raises:
         DataError: The hub has no such set or revision, or cannot be reached and the cache does not hold the set.
@@ -69,7 +70,7 @@ def at_commits(settings: Mapping, key: str) -> tuple[dict, dict[str, dict]]:
             return {name: look_up(part, f"{where}.{name}") for name, part in value.items()}
         if is_file(settings["data_root"], value):
             return value
-        from smf.rows.hub_sets import find_on_hub  # datasets: seconds that files need not wait for
+        from smf.rows.hub_sets import find_on_hub  # imports datasets, which takes seconds; files do not need it
 
         place = tuple(value.get(name) for name in ("hub", "revision", "hub_config", "data_dir"))
         if place not in known:
@@ -90,12 +91,12 @@ def is_file(data_root: str | None, source: Mapping) -> bool:
 
 
 def source_name(data_root: str | None, source: Mapping) -> str:
-    """What messages and figures call a source: the file that is read, or the hub's set with its split."""
+    """A source's name in messages and figures: the file, or the data set on the hub with its split."""
     return source["file"] if is_file(data_root, source) else hub_name(source)
 
 
 def hub_name(source: Mapping) -> str:
-    """What messages and figures call a set of the hub: its name, its configuration and its split."""
+    """The name of a data set on the hub in messages and figures: its name, configuration and split."""
     config = f"/{source['hub_config']}" if source["hub_config"] else ""
     return f"{source['hub']}{config} {source['split']}"
 
@@ -104,9 +105,9 @@ def require_rows(key: str, number: int, rows: Sequence, source: str) -> None:
     """Refuse to draw more rows than there are.
 
     Args:
-        key: The source's place in the config.
+        key: The source's path in the config.
         number: Rows wanted.
-        rows: Those that can be used.
+        rows: The usable rows.
         source: Its name, see :func:`source_name`.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What models learn: facts, how these are asked, ordinary text beside them; as token ids, in batches."""
+"""Text that models read and learn: facts, question prompts and ordinary text, as token ids in batches."""

@@ -1,6 +1,6 @@
-"""How a model is asked a question: plainly, behind solved examples, or in its chat template.
+"""How a model is asked a question: plainly, after solved examples, or in its chat template.
 
-Only questions are asked in a format. A text that an answer completes is the same in all of them.
+The format applies to questions only. A prompt that the answer completes is the same in every format.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,32 +25,32 @@ SOLVED = (
     ("Which metal is liquid at room temperature", "Mercury"),
     ("In which year did the Berlin Wall fall", "1989"),
 )
-"""The solved examples of ``few_shot``: what every small model knows, each answer of another kind."""
+"""The solved examples of ``few_shot``: things that every small model knows, each answer of a different kind."""
 
-BETWEEN = "\n\n"  # of every tokenizer one or two tokens of their own: no letter joins a line break
-_SEAM = "\n"  # what stands before an answer in a chat, so that its first word is cut as within a text
-_MARK = "\ue000"  # a private character of Unicode, which no template writes
+BETWEEN = "\n\n"  # one or two separate tokens for every tokenizer: no letter merges with a line break
+_SEAM = "\n"  # stands in for a chat prompt before its answer, whose first word is then tokenized as in running text
+_MARK = "\ue000"  # a Unicode private-use character, which no template writes
 
 
 class Asking:
-    """Turns questions into prompts, and knows what ends an answer.
+    """Turns questions into prompts, and decides where an answer ends.
 
     Args:
-        prompt_format: ``plain``: "Q: …?" and "A:" in the next line. ``few_shot``: the same behind :data:`SOLVED`.
-            ``chat``: the question is the one message of a user, in the tokenizer's chat template.
-        tokenizer: The model's; ``chat`` needs it.
-        model: What the model is called, for messages.
-        key: The setting that the format comes from, for messages.
+        prompt_format: ``plain``: "Q: …?" with "A:" on the next line. ``few_shot``: the same after :data:`SOLVED`.
+            ``chat``: the question as the only user message, in the tokenizer's chat template.
+        tokenizer: The model's tokenizer; required for ``chat``.
+        model: The model's name, for error messages.
+        key: The setting that the format comes from, for error messages.
 
     Attributes:
-        prompt_format: The same.
-        written: Token ids of the prompts so far that a chat template wrote. What their text spells out does not tell
-            which control tokens are the template's and which a question's, where they are plain text.
-        end_ids: Tokens that end an answer beside the tokenizer's end of text.
-        stop: The text that ends an answer, beside the tokens; None if there is none.
+        prompt_format: As given.
+        written: Token ids of the prompts that the chat template has rendered so far, by prompt. They cannot be had from
+            the text alone: a control token is special if the template wrote it, plain text if a question spells it out.
+        end_ids: Tokens that end an answer, besides the tokenizer's end-of-text token.
+        stop: Text that ends an answer, besides these tokens; None if no text does.
 
     Raises:
-        ConfigError: The format is ``chat`` and the tokenizer has no chat template, or one that takes no question.
+        ConfigError: The format is ``chat``, and the tokenizer has no chat template or one that rejects a lone question.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Asking:
             self._gap, self.end_ids = _around_an_answer(tokenizer, model, key)
 
     def prompt(self, question: str) -> str:
-        """The text that the model goes on after with the answer."""
+        """The prompt for a question, which the model continues with the answer."""
         if self.prompt_format == "chat":
             assert self._tokenizer is not None
             asked = bare_question(question)
@@ -80,26 +80,26 @@ class Asking:
         return (solved_examples() if self.prompt_format == "few_shot" else "") + question_prompt(question)
 
     def reworded(self, prompt: str) -> str:
-        """A prompt that is a question in its plain form, asked in this format; any other prompt as it is."""
+        """Convert a plain question prompt to this format; return any other prompt unchanged."""
         if self.prompt_format == "plain" or not is_question_prompt(prompt):
             return prompt
         return self.prompt(prompt.removeprefix("Q:").removesuffix("\nA:"))
 
     def answered(self, question: str, answer: str) -> Example:
-        """A question's prompt and the answer, with between them what the format puts there."""
+        """A question's prompt and the answer, joined as the format joins them."""
         prompt = self.prompt(question)
         if self.prompt_format == "chat":
             return Example(prompt, self._gap + answer.strip(" "))
         return answered(prompt, answer)
 
     def completed(self, example: Example, answer: str) -> Example:
-        """A prompt that this format wrote, with its answer as the format puts it; any other example as it is."""
+        """Complete a chat prompt with the answer as the template does; return any other example unchanged."""
         if example.prompt not in self.written:
             return example
         return Example(example.prompt, self._gap + answer.strip(" "))
 
     def ends_answer(self, tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
-        """Whether an answer has ended where the model goes on with this token."""
+        """Whether the answer ends if the model generates this token next."""
         if token == tokenizer.eos_token_id or token in self.end_ids:
             return True
         return self.stop is not None and str(tokenizer.decode([token])).startswith(self.stop)
@@ -109,20 +109,20 @@ PLAIN = Asking()
 
 
 def solved_examples() -> str:
-    """What stands before a question in ``few_shot``: questions with their answers, an empty line behind each."""
+    """The prefix of a ``few_shot`` prompt: questions with their answers, each followed by an empty line."""
     return "".join(f"{question_prompt(question)} {answer}{BETWEEN}" for question, answer in SOLVED)
 
 
 def refuse_other_examples(key: str, number: int, prompt_format: PromptFormat) -> None:
-    """Refuse solved examples of a set's own where the format has its own form.
+    """Refuse a data set's own solved examples in any format but ``plain``.
 
     Args:
-        key: The setting that asks for them.
-        number: How many it asks for.
+        key: The setting that requests the examples.
+        number: How many examples it requests.
         prompt_format: How questions are asked.
 
     Raises:
-        ConfigError: There are some, and the format is not ``plain``.
+        ConfigError: ``number`` is not 0, and the format is not ``plain``.
     """
     if number and prompt_format != "plain":
         raise ConfigError(
@@ -135,13 +135,13 @@ def refuse_other_examples(key: str, number: int, prompt_format: PromptFormat) ->
 def tokens_of(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], written: Mapping[str, Sequence[int]]
 ) -> list[tuple[list[int], list[int], Offsets]]:
-    """What starts each example's text, its ids, and the characters that they stand for.
+    """Tokenize examples: for each, the start-of-text ids, the ids of its text, and their character offsets.
 
     Args:
         tokenizer: A fast tokenizer.
-        examples: Prompts and what follows them.
-        written: The ids of prompts that a chat template wrote, with what starts a text. Their tokens stand for no
-            character here.
+        examples: Prompts and their completions.
+        written: Token ids of the prompts that a chat template rendered, start-of-text tokens included. The offsets of
+            these tokens are (0, 0).
     """
     start, [seam] = start_of_text(tokenizer), body_ids(tokenizer, [_SEAM])
     texts = [(_SEAM if each.prompt in written else each.prompt) + each.completion for each in examples]
@@ -159,9 +159,9 @@ def tokens_of(
 def _around_an_answer(
     tokenizer: PreTrainedTokenizerBase | None, model: object, key: str
 ) -> tuple[str, tuple[int, ...]]:
-    """What a chat template puts before an assistant's answer, beside the prompt: white space, or nothing.
+    """The white space that a chat template puts between prompt and answer, and the control token after the answer.
 
-    And the control token that it puts behind it, if it does.
+    Either may be empty.
     """
     if tokenizer is None or not tokenizer.chat_template:
         raise ConfigError(

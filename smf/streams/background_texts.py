@@ -1,4 +1,4 @@
-"""Ordinary text: to be counted, and for methods that go on reading it (replay, anchors, Fisher information)."""
+"""Ordinary text: for background counts, and for methods that keep reading it (replay, anchors, Fisher information)."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,15 @@ def text_batches(
     most_batches: int = 200,
     seed: int = 0,
 ) -> list[Batch]:
-    """Random sequences of ordinary text in batches, none twice: what calibration and background counts are made of.
+    """Draw batches of ordinary text without replacement, for calibration and background counts.
 
     Args:
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         texts: Whole texts; a few hundred short ones will do.
-        batch_size: Sequences a batch.
-        max_length: Longest sequence, in tokens; a longer text goes on in further sequences.
-        most_batches: Of a large text no more than so many batches are drawn.
-        seed: Of the draw.
+        batch_size: Sequences per batch.
+        max_length: Longest sequence, in tokens; a longer text is split into several sequences.
+        most_batches: Most batches to draw, however much text there is.
+        seed: Seed of the draw.
 
     Returns:
         Batches of token ids, (``batch_size``, T), padded on the right; on the CPU.
@@ -49,15 +49,15 @@ def text_batches(
 
 
 class BackgroundTexts:
-    """Random sequences of background text without end, each once before any comes again.
+    """Endless random sequences of background text; each comes once before any repeats.
 
     Args:
         encoded: The corpus.
-        pad_token_id: Fills a batch's right side.
-        seed: Of the order: the same seed draws the same sequences, however many are drawn at once.
+        pad_token_id: Pads batches on the right.
+        seed: Seed of the order: the same seed draws the same sequences, however many are drawn at once.
 
     Attributes:
-        num_drawn: How many were drawn so far.
+        num_drawn: Sequences drawn so far.
     """
 
     def __init__(self, encoded: Sequence[Encoded], pad_token_id: int, seed: int):
@@ -72,7 +72,7 @@ class BackgroundTexts:
         return collate([self._encoded[index] for index in self._draw(number)], self._pad_token_id)
 
     def pass_over(self, number: int) -> None:
-        """Go on as if so many sequences had been drawn."""
+        """Skip ``number`` sequences, as if they had been drawn."""
         while number > 0:
             number -= len(self._draw(min(number, len(self._encoded))))
 

@@ -1,4 +1,4 @@
-"""Text that is read in batches: pretraining, healing and background corpora, and the wordings of facts."""
+"""Batches of tokenized text: pretraining, healing and background corpora, and the wordings of facts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,8 +17,8 @@ from smf.streams.examples import Example
 from smf.streams.places import Span
 
 LossOn = Literal["text", "answer"]
-IGNORED = -100  # the label that transformers' language-model loss leaves out
-_WINDOW = 32  # batches that are drawn together and grouped by length, so that little is padded
+IGNORED = -100  # the label that transformers' language-model loss ignores
+_WINDOW = 32  # batches that are drawn together and grouped by length, to keep padding low
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Batch:
         input_ids_BT: Token ids.
         attention_mask_BT: 1 for tokens, 0 for padding.
         labels_BT: Token ids to learn; ``IGNORED`` elsewhere.
-        write_mask_BT: 1 for tokens whose reads may be written to: not for what stands before a prompt, and as
-            :mod:`smf.streams.write_places` says. None if all tokens may.
-        context_mask_BT: 1 for tokens of what stands before a wording, with those that begin its text; these are never
-            written. None where nothing stands before any.
-        context_ids_C: Tokens that stand before each of the sequences, which then hold only what comes behind, see
-            :mod:`smf.streams.shared_contexts`. None where each sequence is whole.
+        write_mask_BT: 1 for tokens that may write to the slots they read, see :mod:`smf.streams.write_places`; 0 for
+            the others, such as the context before a prompt. None if all tokens may write.
+        context_mask_BT: 1 for tokens of the context before a wording, start-of-text tokens included; these never
+            write. None if no sequence has a context.
+        context_ids_C: Context shared by all sequences, which then hold only the tokens after it, see
+            :mod:`smf.streams.shared_contexts`. None if the sequences are whole.
     """
 
     input_ids_BT: Tensor
@@ -56,16 +56,16 @@ class Batch:
 
     @cached_property
     def num_labels(self) -> int:
-        """How many tokens are predicted: labels behind the first position, which nothing predicts."""
+        """Number of predicted tokens: labels after the first position, which nothing predicts."""
         return int((self.labels_BT[:, 1:] != IGNORED).sum())
 
     @cached_property
     def num_tokens(self) -> int:
-        """How many tokens the sequences have, without padding and without ``context_ids_C``."""
+        """Number of tokens in the sequences, without padding and without ``context_ids_C``."""
         return int(self.attention_mask_BT.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device; what follows from it is counted here, where the host need not wait."""
+        """The same batch on another device; derived values are computed before the move, to avoid a device sync."""
         moved = self._each(lambda tensor: tensor.to(device))
         if self.context_ids_C is not None:
             moved = replace(moved, context_ids_C=self.context_ids_C.to(device))
@@ -85,23 +85,23 @@ class Batch:
             yield self.rows(rows)
 
     def rows(self, rows: Tensor) -> "Batch":
-        """Some of the sequences, cut to the longest of them."""
+        """The sequences with the given row numbers, cut to the longest of them."""
         width = int(self.attention_mask_BT[rows].sum(1).max())
         return self._each(lambda tensor_BT: tensor_BT[rows, :width])
 
     def behind(self, number: int) -> "Batch":
-        """The same sequences behind their first ``number`` tokens, in which all are alike."""
+        """The same sequences without their first ``number`` tokens, which all share: these become the context."""
         cut = self._each(lambda tensor_BT: tensor_BT[:, number:])
         return replace(cut, context_mask_BT=None, context_ids_C=self.input_ids_BT[0, :number])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same with each tensor of the shape (B, T) changed."""
+        """The same batch with ``change`` applied to each tensor of shape (B, T)."""
         columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_BT")}
         return replace(self, **{name: change(each) for name, each in columns.items() if each is not None})
 
 
 Encoded = tuple[list[int], ...]
-"""Token ids and labels of one example; which tokens are marked, if any can be; which stand before it, if any can."""
+"""Token ids and labels of one sequence; then, if asked for, its marks and its context mask."""
 
 
 def encode(
@@ -116,25 +116,25 @@ def encode(
     contexts: Sequence[int] | None = None,
     written: Mapping[str, Sequence[int]] = PLAIN.written,
 ) -> list[Encoded]:
-    """Token ids (with the tokens that begin a text and the one that ends it) and labels of each example.
+    """Tokenize examples into ids and labels, with the tokens that start a text and the one that ends it.
 
     Args:
         tokenizer: A fast tokenizer.
         examples: The texts.
-        loss_on: ``text`` learns every token behind the context, ``answer`` only what follows the prompt.
+        loss_on: ``text`` learns every token after the context, ``answer`` only those after the prompt.
         max_length: Longest sequence, in tokens.
-        long: What happens to an example of more than ``max_length`` tokens. ``refuse``: it is an error, because cutting
-            could cut its answer. ``split``: running text, which has no prompt, goes on in further sequences; an example
-            with a prompt loses what is too much, and is left out if nothing of it is left to learn.
-        limit: The setting that ``max_length`` comes from, for messages.
-        marked: Of each example, parts of its text (prompt and completion). Each sequence then has a third list: 1 for
-            tokens that stand for a character of these parts, 0 for all others.
-        contexts: With ``marked``: how many characters at the beginning of each example's text stand before what it is
-            about. Each sequence then has a fourth list: 1 for tokens that end within these, 0 for all others.
-        written: Token ids of prompts that a chat template wrote, see :class:`smf.streams.asking.Asking`.
+        long: What to do with an example of more than ``max_length`` tokens. ``refuse``: raise, because truncation could
+            cut its answer. ``split``: split running text, which has no prompt, into several sequences; truncate an
+            example that has a prompt, and leave it out if nothing to learn remains.
+        limit: The setting that ``max_length`` comes from, for error messages.
+        marked: For each example, spans of its text (prompt and completion). Each sequence then has a third list: 1 for
+            tokens that cover a character of these spans, 0 for all others.
+        contexts: With ``marked``: for each example, the length in characters of the context that its text begins with.
+            Each sequence then has a fourth list: 1 for tokens that end within the context, 0 for all others.
+        written: Token ids of the prompts that a chat template rendered, see :class:`smf.streams.asking.Asking`.
 
     Returns:
-        One sequence an example, in their order; with ``split`` there may be more, or fewer.
+        One sequence per example, in order; with ``split`` there may be more, or fewer.
 
     Raises:
         DataError: An example is too long and ``long`` is ``refuse``, or no example is left.
@@ -148,7 +148,7 @@ def encode(
             raise DataError(
                 f"the text {shown!r}… has {length} tokens, but {limit} is {max_length}; raise it or shorten the text"
             )
-        # A token is learned if it ends behind what stands before: the prompt, or the context alone.
+        # A token is learned if it ends after the part that is only read: the prompt, or the context alone.
         end = len(example.prompt) if loss_on == "answer" else 0 if contexts is None else contexts[number]
         labels = ids
         if loss_on == "answer" or end:
@@ -174,16 +174,17 @@ def _is_within(end: int, place: tuple[int, int]) -> bool:
 
 
 def _parts(whole: Sequence[list[int]], max_length: int, *, goes_on: bool) -> list[Sequence[list[int]]]:
-    """A long sequence in parts of at most ``max_length``, or its beginning; parts that predict nothing are left out."""
+    """Split a long sequence into parts of at most ``max_length``, or truncate it; drop parts that predict nothing."""
     starts = range(0, len(whole[0]), max_length) if goes_on else (0,)
     parts = [[column[start : start + max_length] for column in whole] for start in starts]
     return [part for part in parts if any(label != IGNORED for label in part[1][1:])]
 
 
 def collate(encoded: Sequence[Encoded], pad_token_id: int) -> Batch:
-    """Pad sequences on the right to the longest of them; their marks, if they have any, say which tokens may write.
+    """Pad sequences on the right to the longest of them; their marks, if any, become the write mask.
 
-    Beside marked sequences all tokens of others may write, and stand behind nothing.
+    If only some sequences are marked, all tokens of the others may write. A sequence without a context mask has no
+    context.
     """
     number = max(map(len, encoded))
     complete = (
@@ -212,16 +213,16 @@ def batches(
     seed: int,
     group_by_length: bool = True,
 ) -> Iterator[Batch]:
-    """Random batches, each example once an epoch.
+    """Yield random batches that hold each example once per epoch.
 
     Args:
         encoded: The corpus.
-        batch_size: Sequences a batch.
+        batch_size: Sequences per batch.
         num_batches: How many batches to yield, over as many epochs as that takes.
-        pad_token_id: Fills the batch's right side.
-        seed: Of the order.
-        group_by_length: Sequences of similar length share a batch, so that little is padded. Batches are then not
-            random samples: where each stands for ordinary text as a whole, as in background counts, switch it off.
+        pad_token_id: Pads batches on the right.
+        seed: Seed of the order.
+        group_by_length: Put sequences of similar length into one batch, to keep padding low. Batches are then not
+            random samples: switch it off where each must represent ordinary text as a whole, as in background counts.
     """
     rng = python_generator(seed, "batches")
     waiting: list[int] = []

@@ -1,6 +1,6 @@
-"""Contrast texts: of the shape of what is taught, about other subjects (docs/selection.md).
+"""Contrast texts: worded like the taught facts, but about other subjects (docs/selection.md).
 
-Facts of the pool are set aside for them, so that nothing that a stream teaches is among them.
+They are made of facts that are set aside from the pool, so that they hold nothing that a stream teaches.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from smf.streams.other_subjects import num_nameless, swapped_texts
 
 logger = logging.getLogger(__name__)
 
-_ENOUGH = 400  # short texts, in which each wording stands a few times
+_ENOUGH = 400  # short texts, enough for each wording to occur a few times
 
 
 class SetAside(NamedTuple):
-    """A pool of facts without those whose wordings are contrast texts.
+    """A pool of facts without those that became contrast texts, and these texts.
 
     Attributes:
-        facts: What streams are drawn from.
+        facts: The facts that streams are drawn from.
         texts: The contrast texts.
     """
 
@@ -34,16 +34,16 @@ class SetAside(NamedTuple):
 def set_aside(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
     """Take ``number`` facts out of a pool and make contrast texts of them.
 
-    Subjects are taken whole, as what a subject's own tokens read must stay free for what a stream says of it: facts of
-    the last subject that are not needed are in no stream either.
+    Subjects are taken whole, because the slots that a subject's own tokens read must stay free for the stream's facts
+    about it. So surplus facts of the last subject are in no stream either.
 
     Args:
         pool: All facts.
-        number: Facts wanted.
-        seed: Of the choice.
+        number: How many facts to take.
+        seed: Seed of the choice.
 
     Raises:
-        ConfigError: None would be left.
+        ConfigError: The pool holds fewer, or none would be left.
     """
     by_subject: dict[str, list[Fact]] = {}
     for fact in pool:
@@ -66,12 +66,12 @@ def set_aside(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
 
 
 def swap(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
-    """Contrast texts of ``number`` facts about other subjects, made of a pool that is too small to lose any.
+    """Make contrast texts by giving ``number`` facts other subjects, for a pool that is too small to spare any.
 
-    See :func:`smf.streams.other_subjects.swapped_texts`; several facts are made of one if need be.
+    See :func:`smf.streams.other_subjects.swapped_texts`; a fact is used with several subjects if need be.
 
     Raises:
-        ConfigError: The pool's wordings and the other subjects do not make so many, or no wording names a subject.
+        ConfigError: The pool's wordings and the other subjects yield fewer, or no wording names a subject.
     """
     swapped = list(itertools.islice(swapped_texts(pool, seed), number))
     if number > len(swapped):
@@ -84,9 +84,9 @@ def swap(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
 
 
 def texts_beside(facts: Sequence[Fact], seed: int) -> list[Example]:
-    """Contrast texts of what a user teaches: some hundreds, but each fact about one other subject at least.
+    """Contrast texts for a user's facts: a few hundred, with at least one other subject for each fact.
 
-    How many wordings name no subject is said in the log.
+    Logs how many wordings name no subject.
     """
     texts: list[Example] = []
     for number, swapped in enumerate(swapped_texts(facts, seed)):

@@ -17,7 +17,7 @@ class Example:
     completion: str
 
     def behind(self, context: str) -> "Example":
-        """The same with a text before it, which is not learned; itself behind nothing."""
+        """The example after a context, which becomes part of the prompt; unchanged if the context is empty."""
         return Example(context + self.prompt, self.completion) if context else self
 
 
@@ -27,7 +27,7 @@ def answered(prompt: str, answer: str, end: str = "") -> Example:
 
 
 def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Split texts at random into those to learn and those to measure on, at least one of each.
+    """Split texts at random into texts to learn and held-out texts, at least one of each.
 
     Raises:
         DataError: There are fewer than two texts.

@@ -1,4 +1,4 @@
-"""The training wordings of facts in batches, and whether they fit."""
+"""Batches of the training wordings of facts, and the check that these fit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def facts_batch(
     write_at: WriteAt = "all",
     asking: Asking = PLAIN,
 ) -> Batch:
-    """All training wordings of several facts, in their order, as one batch; see :func:`encode_fact`."""
+    """All training wordings of several facts, in order, as one batch; see :func:`encode_fact`."""
     options: dict[str, Any] = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
     encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
     return collate(encoded, tokenizer.pad_token_id)
@@ -39,21 +39,21 @@ def require_fit(
     source: str | Path | None = None,
     limit: str | None = None,
 ) -> None:
-    """Check that every fact can be learned and asked, before the first one is.
+    """Check that every fact can be learned and asked, before any is learned.
 
     Args:
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         facts: The stream.
         loss_on: See :func:`encode`.
         max_length: Longest text, in tokens.
         max_wording_length: Longest training wording, in tokens; None for ``max_length``.
         write_at: See :func:`encode_fact`.
-        source: The file that the facts come from, for messages.
-        limit: The setting that both lengths come from, for messages; None for the config's.
+        source: The file that the facts come from, for error messages.
+        limit: The setting that both lengths come from, for error messages; None for the config's.
 
     Raises:
-        DataError: A text is too long, leaves nothing to learn, or may be written nowhere; names the file, the fact and
-            the setting.
+        DataError: A text is too long or has nothing to learn, or no token of a fact may write; names the file, the fact
+            and the setting.
     """
     asking_limit = limit or "base.max_length"
     wording_limit = limit or ("stream.max_length" if max_wording_length else "base.max_length")
@@ -62,7 +62,7 @@ def require_fit(
         try:
             options: dict[str, Any] = {"loss_on": loss_on, "max_length": wording_length, "write_at": write_at}
             encode_fact(tokenizer, fact, **options, limit=wording_limit)
-            if asked := fact.asked():  # plainly: what another format adds is no text of the fact
+            if asked := fact.asked():  # plainly: what another format adds is not part of the fact
                 encode(tokenizer, [asked], loss_on="answer", max_length=max_length, limit=asking_limit)
         except DataError as error:
             where = "" if source is None else f"{source}, "
@@ -79,12 +79,12 @@ def encode_fact(
     limit: str = "base.max_length",
     asking: Asking = PLAIN,
 ) -> list[Encoded]:
-    """The training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
+    """Tokenize the training wordings of one fact: its prompts, completed by its first answer, and its whole texts.
 
-    Prompts that ``asking`` wrote are completed as it does. Texts are learned in full whatever ``loss_on`` says; a text
-    that is too long goes on in further sequences. What stands before a prompt is read, not learned. With such contexts,
-    or a ``write_at`` other than ``all``, tokens that may write are marked, see :mod:`smf.streams.write_places`; with
-    contexts also the tokens that end within them.
+    ``asking`` completes the prompts that it wrote. Texts are learned in full whatever ``loss_on`` says; a text that is
+    too long is split into several sequences. The context before a prompt is read, not learned. With contexts, or a
+    ``write_at`` other than ``all``, each sequence marks the tokens that may write, see
+    :mod:`smf.streams.write_places`; with contexts also those that end within the context.
 
     Raises:
         DataError: A completed prompt is longer than ``max_length`` tokens, or no token may write.

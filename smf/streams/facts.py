@@ -21,22 +21,22 @@ _BREAKS = ("Cc", "Zl", "Zp")  # Unicode's control characters, line and paragraph
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact of a stream. What trains is ``train_prompts`` and ``train_texts``; all the rest only ever tests.
+    """One fact of a stream. Only ``train_prompts`` and ``train_texts`` train; everything else only tests.
 
     Attributes:
         fact_id: Unique name.
         subject: What the fact is about; facts of one subject share it.
         train_prompts: Wordings shown while learning; each is a text that the answer completes.
         unseen_prompts: Wordings that only test; never trained.
-        question: The question that only tests; never trained. "" for a fact that is not asked.
-        answers: Accepted answers; the first is the one that is taught. May be empty if nothing asks for them. White
-            space in them becomes single spaces: a generated answer ends at a line break.
+        question: The test question; never trained. "" for a fact that is not asked.
+        answers: Accepted answers; the first is the one that is taught. May be empty if nothing asks for them. Each run
+            of white space becomes one space, because a generated answer ends at a line break.
         train_texts: Whole texts shown while learning, which are learned in full.
         locality_prompts: Texts whose continuation the fact must not change.
-        locality_answers: Their true continuations, one a prompt.
-        is_passage: Whether ``train_texts`` is a part of a document, and not a statement of the answer.
-        train_contexts: What stands before each of ``train_prompts``, one a prompt ("" for nothing); empty where nothing
-            stands before any. A model reads it, and it is no part of the fact: sparse memory writes nothing there.
+        locality_answers: Their true continuations, one per prompt.
+        is_passage: Whether ``train_texts`` is part of a document rather than a statement of the answer.
+        train_contexts: The context before each of ``train_prompts``, one per prompt ("" for none); empty if no prompt
+            has one. The model reads it, but it is not part of the fact: sparse memory writes nothing there.
 
     Example:
         >>> fact = Fact(
@@ -65,7 +65,7 @@ class Fact:
 
     @property
     def contexts(self) -> tuple[str, ...]:
-        """What stands before each of the fact's training prompts; "" for nothing."""
+        """The context before each of the fact's training prompts; "" for none."""
         return self.train_contexts or ("",) * len(self.train_prompts)
 
     @property
@@ -74,18 +74,18 @@ class Fact:
         return next(iter(self.answers), "")
 
     def completed_prompts(self) -> list[Example]:
-        """Each of ``train_prompts`` completed by the answer, without what stands before it."""
+        """Each of ``train_prompts`` completed by the answer, without its context."""
         return [answered(prompt, self.answer, full_stop(prompt, self.answer)) for prompt in self.train_prompts]
 
     def training_texts(self) -> list[Example]:
-        """What trains: the completed prompts, then the whole texts, which have no prompt."""
+        """The texts that train: the completed prompts, then the whole texts, which have no prompt."""
         return [*self.completed_prompts(), *(Example("", text) for text in self.train_texts)]
 
     def asked(self, asking: "Asking | None" = None) -> Example | None:
-        """The question as a prompt that the answer completes; None for a fact without question.
+        """The question as a prompt that the answer completes; None for a fact without a question.
 
         Args:
-            asking: How it is asked; None for plainly.
+            asking: How to ask; None for the plain format.
         """
         if not self.question:
             return None
@@ -112,7 +112,7 @@ _OPTIONAL = {
 
 
 def question_prompt(question: str) -> str:
-    """The form in which a question is shown everywhere: in pretraining text and in evaluation."""
+    """The plain form of a question, the same in pretraining text and in evaluation."""
     return f"Q: {bare_question(question)}?\nA:"
 
 
@@ -122,15 +122,15 @@ def is_question_prompt(prompt: str) -> bool:
 
 
 def full_stop(prompt: str, answer: str) -> str:
-    """What follows the answer that completes a training prompt: a full stop, unless it has one, as "U.S." has.
+    """The full stop after the answer to a training prompt; "" if the answer ends with one, as "U.S." does.
 
-    Nothing follows the answer to a question.
+    An answer to a question takes none.
     """
     return "" if is_question_prompt(prompt) or answer.endswith(".") else "."
 
 
 def write_facts(path: str | Path, facts: Iterable[Fact]) -> None:
-    """Write facts as JSONL; what a fact has none of is left out where it may be."""
+    """Write facts as JSONL; empty optional columns are left out."""
     rows = (asdict(fact) for fact in facts)
     write_jsonl(path, ({key: value for key, value in row.items() if key in _COLUMNS or value} for row in rows))
 
@@ -167,8 +167,9 @@ def require_whole(fact: Fact, where: str) -> None:
     """Check that a fact can be taught and asked.
 
     Raises:
-        DataError: It has an id that no line can show, nothing to train on, an empty text, no answer to what it asks, or
-            a locality prompt without its answer; the message begins with ``where``.
+        DataError: It has an id that is empty or holds control characters, nothing to train on, an empty text, no answer
+            to its question or prompts, or not one context or locality answer per prompt; the message begins with
+            ``where``.
     """
     if not fact.fact_id.strip() or any(unicodedata.category(sign) in _BREAKS for sign in fact.fact_id):
         raise DataError(
@@ -203,8 +204,8 @@ def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> 
         pool: All facts that may be taught.
         num_facts: Length of the stream.
         order: ``shuffled`` mixes all facts; ``grouped`` mixes them and then keeps those of one subject together;
-            ``subjects`` takes whole subjects in a random order, the facts of each in the pool's order, as the parts of
-            a document need it. Only the last subject may be cut off at ``num_facts``.
+            ``subjects`` takes whole subjects in a random order, the facts of each in the pool's order, as the passages
+            of a document require. Only the last subject may be cut off at ``num_facts``.
         seed: The run's seed.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Neighbours of facts: questions of the same form about something else, which teaching a fact must not change.
+"""Neighbours of facts: questions of the same form about something else, whose answers teaching must not change.
 
-They are taken from the questions of the facts' own set that no stream teaches; where the base model was asked which
-facts it knows, from those that it answers: of a guess it can hardly be told whether teaching changed it.
+They come from the questions of the facts' own data set that no stream teaches. If the base model was asked which facts
+it knows, they come from those that it answers: a changed guess says little about the effect of teaching.
 """
 
 from collections import Counter
@@ -15,9 +15,9 @@ from smf.streams.facts import Fact, question_prompt
 from smf.streams.normalize import text_key, words_of
 
 _MOST = 2000
-"""Questions that are looked at, a seeded choice: each is compared with each fact."""
+"""Most questions that are considered, a seeded sample: each is compared with every fact."""
 _COMMON = 0.005
-"""Share of the questions that hold a word from which on it belongs to the form of questions, not to a subject."""
+"""A word that occurs in at least this share of the questions belongs to their form, not to a subject."""
 
 
 class _Question(NamedTuple):
@@ -37,22 +37,22 @@ def with_neighbours(
     chosen: str = "that are not taught",
     remedy: str = "lower",
 ) -> list[Fact]:
-    """Facts with the questions most alike in form as their ``locality_prompts``.
+    """Give each fact the questions most similar to its own in form as ``locality_prompts``.
 
-    A question with an answer in common is no neighbour: what is taught may well be its answer. Of the rest those come
-    first that share no rare word with the fact, such as a name; of these, those that share most words at the
-    beginning, then most common words anywhere, then those of about the same length.
+    A question that shares an answer with the fact is not a neighbour: the taught answer may well be right for it. The
+    others are ranked by the fewest rare words, such as names, in common with the fact; then by the longest common
+    beginning, the most common words shared anywhere, and the closest length.
 
     Args:
         facts: Facts with a question.
         others: Facts of the same set that are never taught.
-        number: Neighbours a fact.
-        seed: Of the choice among more questions than are looked at.
-        chosen: What ``others`` are, for the message.
-        remedy: What to do with ``num_rows`` to have more of them.
+        number: Neighbours per fact.
+        seed: Seed of the sample, if there are more questions than are considered.
+        chosen: What ``others`` are, for the error message.
+        remedy: What to do to ``num_rows`` to get more of them, for the error message.
 
     Raises:
-        ConfigError: There are not so many.
+        ConfigError: There are fewer than ``number``.
     """
     if len(others) > _MOST:
         looked_at = sorted(python_generator(seed, "neighbours").sample(range(len(others)), _MOST))
@@ -87,7 +87,7 @@ def _with(asked: _Question, pool: Sequence[_Question], number: int, chosen: str,
 
 
 def _distance(asked: _Question, other: _Question) -> tuple[int, int, int, int]:
-    """Smaller for questions more alike in form; equal ones stay in the set's order."""
+    """Sort key: smaller for questions more similar in form; ties keep the data set's order."""
     same = 0
     for left, right in zip(asked.words, other.words, strict=False):
         if left != right:

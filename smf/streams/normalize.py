@@ -1,7 +1,8 @@
-"""When two texts say the same: SQuAD's normalisation, and ours, which is the same on ASCII and knows Unicode beside it.
+"""Text normalisation for comparing answers: SQuAD's, and ours, which agrees with it on ASCII and also handles Unicode.
 
-Ours takes what looks the same for the same: composed and decomposed letters, full-width forms, ligatures, every kind of
-quote, dash and space, characters without width. In scripts that put no space between words each character is a word.
+Ours treats text that looks the same as the same: composed and decomposed letters, full-width forms, ligatures, every
+kind of quote, dash and space, zero-width characters. In scripts that put no space between words, each character is a
+word.
 """
 
 import re
@@ -10,14 +11,14 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 QUESTION_MARKS = "?？﹖؟\u037e፧"
-"""Of all scripts; U+037E is the Greek one, which looks like a semicolon."""
+"""Question marks of all scripts; U+037E is the Greek one, which looks like a semicolon."""
 
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
-_WORD_SEPARATORS = "\u0f0b\u0f0c\u1361"  # punctuation by category, but Tibetan and Ethiopic part their words by it
+_WORD_SEPARATORS = "\u0f0b\u0f0c\u1361"  # punctuation by category, but Tibetan and Ethiopic separate words with it
 _LIKE_PUNCTUATION = "ʹʺʻʼʽʾʿˈˊˋ" + "−⁄"  # letters that stand for apostrophes; the minus and the slash of fractions
-_WITHOUT_SHAPE = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))  # of no category of theirs
-_DOTTED_I = re.compile("i\u0307+")  # what lower case makes of a capital I with a dot; it looks like an i
+_WITHOUT_SHAPE = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))  # share no category
+_DOTTED_I = re.compile("i\u0307+")  # the lower case of a capital I with a dot; it looks like an i
 
 # Thai, Lao, Myanmar, Khmer, Han, Hiragana and Katakana
 _UNSPACED = (
@@ -28,7 +29,7 @@ _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 
 
 class _Table(dict):
-    """A table for ``str.translate`` that asks a rule about each character when it comes for the first time."""
+    """A table for ``str.translate`` that applies a rule to each character once and remembers the result."""
 
     def __init__(self, rule: Callable[[str], str]):
         self._rule = rule
@@ -46,7 +47,7 @@ def _without_punctuation(character: str) -> str:
         return ""
     if category[0] == "P" or category in ("Cf", "Sk"):
         return ""
-    # "5½" is "5 1/2"; its compatible form alone would make 51/2 of it
+    # "5½" is "5 1/2"; its compatibility form alone would make it 51/2
     return f" {character}" if unicodedata.decomposition(character).startswith("<fraction>") else character
 
 
@@ -71,12 +72,12 @@ _UNSPACED_WORD = re.compile(f"[{_UNSPACED}][{_MARKS}]*|[^\\s{_UNSPACED}]+")  # a
 
 
 def spaced(text: str) -> str:
-    """``text`` with single spaces where it has white space, line breaks too."""
+    """``text`` with each run of white space, line breaks included, as one space, and none at its ends."""
     return " ".join(text.split())
 
 
 def bare_question(text: str) -> str:
-    """``text`` without the question marks, of any script, and the white space at its ends."""
+    """``text`` without white space at its ends and without the question marks, of any script, that close it."""
     text = text.strip()
     while text and (text[-1] in QUESTION_MARKS or text[-1].isspace()):
         text = text[:-1]
@@ -94,17 +95,17 @@ def squad_normalize(text: str) -> str:
 def normalize_answer(text: str) -> str:
     """``text`` without case, punctuation and the articles a, an, the, in one Unicode form, with single spaces.
 
-    On ASCII text it is :func:`squad_normalize`. Beyond it, punctuation of all scripts, quotes, dashes and characters
-    without width go too; compatible forms become the plain ones (full-width forms, ligatures, superscripts), and the
-    result is composed (NFC).
+    On ASCII text it equals :func:`squad_normalize`. Elsewhere it also drops punctuation of all scripts, quotes, dashes
+    and zero-width characters, replaces compatibility forms (full-width forms, ligatures, superscripts) by plain ones,
+    and composes the result (NFC).
     """
     return unicodedata.normalize("NFC", spaced(_ARTICLE.sub(_unless_marked, _plain(text))))
 
 
 def words_of(text: str) -> list[str]:
-    """The words that answers are compared by: those of the normalised text, in scripts without spaces its characters.
+    """The words of the normalised text, by which answers are compared; in scripts without spaces, its characters.
 
-    Latin words beside such characters stay words: "iPhone 手机" is "iphone", "手", "机".
+    Latin words next to such characters stay words: "iPhone 手机" is "iphone", "手", "机".
     """
     normalized = normalize_answer(text)
     return _UNSPACED_WORD.findall(normalized) if _ANY_UNSPACED.search(normalized) else normalized.split()
@@ -113,7 +114,7 @@ def words_of(text: str) -> list[str]:
 def as_written(text: str) -> str:
     """``text`` with its punctuation and articles, but without case, in one Unicode form, with single spaces.
 
-    Texts that normalise to nothing, such as "A" or "---", are compared so. Quotes and dashes are the ASCII ones.
+    Texts that normalise to nothing, such as "A" or "---", are compared in this form. Quotes and dashes become ASCII.
     """
     return unicodedata.normalize("NFC", spaced(_folded(text.translate(_TYPED))))
 
@@ -121,7 +122,7 @@ def as_written(text: str) -> str:
 def holds_answer(text: str, answers: Sequence[str]) -> bool:
     """Whether one of the answers occurs in ``text`` as whole words (:func:`words_of`).
 
-    An answer of which the normalisation leaves nothing, such as "A", is looked for as it is written, in its own case.
+    An answer that normalises to nothing, such as "A", must occur as written, in the same case.
     """
     words = f" {' '.join(words_of(text))} "
     return any(
@@ -132,22 +133,22 @@ def holds_answer(text: str, answers: Sequence[str]) -> bool:
 
 
 def is_unspaced(character: str) -> bool:
-    """Whether a character is of a script that puts no space between words."""
+    """Whether a character belongs to a script that puts no space between words."""
     return _ANY_UNSPACED.match(character) is not None
 
 
 def text_key(text: str) -> str:
-    """Equal for texts that differ in case, punctuation, spaces or their Unicode form only."""
+    """A key that is equal for texts that differ only in case, punctuation, spaces or Unicode form."""
     return unicodedata.normalize("NFC", _plain(text).translate(_LETTERS))
 
 
 def _plain(text: str) -> str:
-    """Folded and without punctuation; decomposed."""
+    """``text`` case-folded, without punctuation, decomposed."""
     return _DOTTED_I.sub("i", _folded(text.translate(_WORDS_ONLY)).translate(_WORDS_ONLY))
 
 
 def _folded(text: str) -> str:
-    """Compatible, decomposed and without case (Unicode's compatible caseless match, D146)."""
+    """``text`` case-folded in its compatibility decomposition (Unicode's compatibility caseless match, D146)."""
     if text.isascii():
         return text.lower()
     for _ in range(2):
@@ -156,7 +157,7 @@ def _folded(text: str) -> str:
 
 
 def _unless_marked(article: re.Match) -> str:
-    """The article goes; a letter that carries a mark, apart from it in decomposed text, is none and stays."""
+    """Replace an article by a space; keep a letter next to a combining mark, which is no article."""
     text = article.string
     around = text[max(0, article.start() - 1) : article.start()] + text[article.end() : article.end() + 1]
     return article[0] if any(unicodedata.category(character)[0] == "M" for character in around) else " "

@@ -1,4 +1,4 @@
-"""Other subjects in the place of a fact's own: contrast texts for facts of which none can be spared."""
+"""Contrast texts made by swapping the subjects of facts, for when no fact can be set aside."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -26,22 +26,22 @@ OTHER_SUBJECTS = (
     *("Hamlet", "the Mona Lisa", "Star Wars", "Harry Potter", "The Times", "the Bible"),
     *("the French Revolution", "the First World War", "the Olympic Games"),
 )
-"""Subjects of many kinds that anyone writes about; which of them a fact is about, they must not take."""
+"""Common subjects of many kinds; one that a fact is about is not used."""
 
 _NO_NAMES = frozenset("a an and da first my of old the . ? - '".split())
 
 
 def swapped_texts(facts: Sequence[Fact], seed: int) -> Iterator[list[Example]]:
-    """The facts with other subjects in place of their own: of each its wordings, without the answer.
+    """Yield the wordings of each fact, without the answer, with another subject in place of its own.
 
-    Every fact comes once with one other subject, then every one with a second, and so on, in random order. A subject
-    that shares a name with one of the facts' own, or with an answer, is no other one. The subject is found as
-    :func:`smf.streams.write_places.write_places` finds it; a wording that does not name it is left out, and so is a
-    fact none of whose wordings does.
+    Every fact comes once with one other subject, then once with a second, and so on, in random order. A subject that
+    shares a name with a fact's own subject or with an answer is not used. The fact's subject is found as in
+    :func:`smf.streams.write_places.write_places`; a wording that does not name it is left out, and so is a fact none of
+    whose wordings does.
 
     Args:
-        facts: What is taught.
-        seed: Of the order.
+        facts: The taught facts.
+        seed: Seed of the order.
     """
     rng = python_generator(seed, "other subjects")
     others = _others(facts)
@@ -54,12 +54,12 @@ def swapped_texts(facts: Sequence[Fact], seed: int) -> Iterator[list[Example]]:
 
 
 def num_nameless(facts: Iterable[Fact]) -> int:
-    """How many training wordings do not name a subject, so that no other one can take its place."""
+    """Number of training wordings that name no subject, so that none can be swapped."""
     return sum(form is None for fact in facts for form in _forms(fact))
 
 
 def _others(facts: Sequence[Fact]) -> list[str]:
-    """The subjects that no fact is about."""
+    """The subjects that share no name with any fact's subject or answers."""
     own = {key for fact in facts for text in (fact.subject, *fact.answers) for key in _names(text)}
     return [subject for subject in OTHER_SUBJECTS if not own & _names(subject)]
 
@@ -70,7 +70,7 @@ def _names(text: str) -> set[str]:
 
 
 def _forms(fact: Fact) -> list[list[str] | None]:
-    """Each training wording, without its answer, in the parts between which its subject stands; None without one."""
+    """Each training wording, without its answer, split at its subject; None if it does not name the subject."""
     forms: list[list[str] | None] = []
     for text, places in zip(fact.training_texts(), write_places(fact, "subject"), strict=True):
         named = places.found_by in ("subject", "shared")
@@ -82,13 +82,13 @@ def _forms(fact: Fact) -> list[list[str] | None]:
 
 
 def _parts(text: str, spans: Sequence[Span]) -> list[str]:
-    """What stands around the spans."""
+    """The parts of the text outside the spans."""
     edges = [0, *(edge for span in sorted(spans) for edge in span), len(text)]
     return [text[start:stop] for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _before_answer(parts: Sequence[str], answers: Sequence[str]) -> list[str]:
-    """The parts up to the answer behind the subject; without it where it stands before."""
+    """The parts up to the answer that follows the subject; an answer before the subject is cut out."""
     kept: list[str] = []
     for number, part in enumerate(parts):
         words = placed_words(part)

@@ -1,4 +1,4 @@
-"""The way through a stream: which facts are learned together, in which order, and where it may be looked at."""
+"""Passes over a stream: which facts are learned together, in which order, and where snapshots may be taken."""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ class Passes:
     """Passes over a stream.
 
     Attributes:
-        num_facts: Facts of the stream.
+        num_facts: Facts in the stream.
         facts_per_step: Facts that are learned together; the last group of an epoch may hold fewer.
-        epochs: How often each fact comes.
+        epochs: How often each fact is learned.
         steps_per_fact: Optimizer steps on each group, in each epoch.
     """
 
@@ -30,11 +30,11 @@ class Passes:
         return self.epochs * math.ceil(self.num_facts / self.facts_per_step) * self.steps_per_fact
 
     def groups(self, reshuffle_seed: int | None) -> list[list[int]]:
-        """Places in the stream (from 0) of the facts that are learned together, group after group.
+        """Stream indices (from 0) of the facts that are learned together, group after group.
 
         Args:
-            reshuffle_seed: The first epoch takes the stream's order. Later ones take a new order from this seed, or the
-                stream's again if it is None.
+            reshuffle_seed: Seed of the order of later epochs; None repeats the stream's order, which the first epoch
+                always takes.
         """
         places, groups = list(range(self.num_facts)), []
         for epoch in range(self.epochs):
@@ -45,10 +45,10 @@ class Passes:
         return groups
 
     def group_before(self, snapshots: Sequence[int]) -> dict[int, int]:
-        """For each group after which a snapshot is taken, the snapshot's position.
+        """Map each group that a snapshot follows to the snapshot's position.
 
         Args:
-            snapshots: Positions: numbers of facts learned.
+            snapshots: Snapshot positions, in facts learned.
 
         Raises:
             ConfigError: A position lies beyond the stream's end or inside a group; or it is not the end of a stream

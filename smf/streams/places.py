@@ -1,4 +1,4 @@
-"""Where words stand in a text: whole words, whatever their case, Unicode form, quotes and dashes.
+"""Locate words in a text: whole words, whatever their case, Unicode form, quotes and dashes.
 
 A word is a run of letters, digits and marks; in scripts that put no space between words, a character with its marks.
 Every other character but white space is a word of its own, so that "C++" is not found in "C".
@@ -11,14 +11,14 @@ from typing import NamedTuple
 from smf.streams.normalize import as_written, is_unspaced
 
 Span = tuple[int, int]
-"""The first character of a part of a text, and the one after its last."""
+"""The characters of a part of a text: the first, and the one after the last."""
 
 
 class Word(NamedTuple):
     """A word of a text.
 
     Attributes:
-        key: Equal for words that differ in case and Unicode form only. "" for one that stands for no word.
+        key: Equal for words that differ only in case and Unicode form. "" for a masked word, which matches none.
         start: Its first character.
         stop: The character after its last.
     """
@@ -35,7 +35,7 @@ def placed_words(text: str) -> list[Word]:
         category = unicodedata.category(character)
         in_run = (category[0] in "LN" or category == "Cf") and not is_unspaced(character)
         if start is not None and (category[0] == "M" or category == "Cf" or (is_run and in_run)):
-            continue  # it belongs to the word that is open
+            continue  # it extends the current word
         if start is not None:
             words.append((start, place))
         start, is_run = (None if character.isspace() else place), in_run
@@ -46,7 +46,7 @@ def placed_words(text: str) -> list[Word]:
 
 
 def occurrences(words: Sequence[Word], wanted: Sequence[str]) -> list[Span]:
-    """All places where words with the ``wanted`` keys follow each other; none for no keys."""
+    """All spans of consecutive words with the ``wanted`` keys; none if ``wanted`` is empty."""
     length = len(wanted)
     return [
         (words[start].start, words[start + length - 1].stop)
@@ -56,9 +56,9 @@ def occurrences(words: Sequence[Word], wanted: Sequence[str]) -> list[Span]:
 
 
 def longest_shared(texts: Sequence[Sequence[Word]]) -> list[str]:
-    """The keys of the longest run of words that stands in all texts, in letters and digits; the earliest of several.
+    """Keys of the run of words in all texts that has most letters and digits; the earliest if several have.
 
-    Words without a key part runs. Empty if no run with a letter or digit is shared, or there is only one text.
+    Masked words break runs. Empty if no run with a letter or digit is shared, or there is only one text.
     """
     if len(texts) < 2:
         return []
@@ -68,7 +68,7 @@ def longest_shared(texts: Sequence[Sequence[Word]]) -> list[str]:
     for start in range(len(first)):
         stop = max(start, stop)
         keys = [word.key for word in first[start:stop]]
-        # What begins a word later is shared as far as what began here was: the end never goes back.
+        # A run that begins one word later is shared at least to the same end, so the end never moves back.
         while stop < len(first) and first[stop].key and _in_all([*keys, first[stop].key], joined):
             keys.append(first[stop].key)
             stop += 1

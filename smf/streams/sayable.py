@@ -1,4 +1,4 @@
-"""Whether an answer can be given at all: a generated answer ends after ``evaluation.max_new_tokens`` tokens."""
+"""Whether a model can give an answer at all: generation stops after ``evaluation.max_new_tokens`` tokens."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ _NAMED = 3  # facts that an error names
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> list[int]:
-    """How many tokens a model has to generate to give each answer behind a prompt.
+    """Number of tokens that a model must generate to give each answer after a prompt.
 
-    The space before an answer counts, the token that ends a text does not: an answer that fills ``max_new_tokens`` is
+    The space before an answer counts, the end-of-text token does not: an answer of exactly ``max_new_tokens`` tokens is
     given in full.
     """
     if not answers:
@@ -31,16 +31,16 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) ->
 def sayable(
     facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, own_file: str | None = None
 ) -> list[Fact]:
-    """The facts whose taught answer can be given; the others could be learned, but never scored as known.
+    """Keep the facts whose taught answer can be given; the others could be learned, but never scored as known.
 
-    They are dropped and counted in the log. Of a document all passages are dropped with its question.
+    The others are dropped, and the log counts them. A document is dropped with all its passages.
 
     Args:
         facts: All facts.
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         max_new_tokens: Longest generated answer, in tokens.
-        own_file: The user's file that the facts are from, where such a fact is an error. None for a set that the user
-            cannot change.
+        own_file: The user's file that the facts come from; an answer that is too long is then an error. None for a set
+            that the user cannot change.
 
     Raises:
         DataError: The facts are the user's own, and an answer is too long; names the file and the facts.
@@ -73,10 +73,10 @@ def sayable(
 
 
 def require_enough(kept: Sequence[Fact], facts: Sequence[Fact], num_facts: int, max_new_tokens: int) -> None:
-    """Say why facts are missing if dropping those that cannot be given left too few.
+    """Check that enough facts remain after those whose answer cannot be given were dropped.
 
     Raises:
-        ConfigError: It did.
+        ConfigError: Too few remain.
     """
     if len(kept) < num_facts <= len(facts):
         raise ConfigError(
@@ -86,7 +86,7 @@ def require_enough(kept: Sequence[Fact], facts: Sequence[Fact], num_facts: int, 
 
 
 def never_right(tokenizer: PreTrainedTokenizerBase, accepted: Iterable[Sequence[str]], max_new_tokens: int) -> int:
-    """How many questions have no accepted answer that can be given in ``max_new_tokens``."""
+    """Number of questions none of whose accepted answers fits into ``max_new_tokens``."""
     questions = [list(answers) for answers in accepted]
     numbers = iter(answer_tokens(tokenizer, [answer for answers in questions for answer in answers]))
     return sum(min(next(numbers) for _ in answers) > max_new_tokens for answers in questions)

@@ -1,6 +1,6 @@
-"""Sequences of a batch that stand behind the same context: what is needed to compute it once.
+"""Group a batch's sequences by the context that they share, so that the model computes it once.
 
-Half of a fact's wordings may stand behind the same solved examples, which are several times as long as they are.
+Half of a fact's wordings may follow the same solved examples, which are several times as long as the wordings.
 
 Shapes: B sequence, T token, C token of a context.
 """
@@ -12,21 +12,20 @@ import torch
 from smf.streams.batches import Batch
 
 _LEAST = 8
-"""Tokens of a context that is worth a pass of its own."""
+"""Fewest tokens of a context that is worth its own forward pass."""
 
 
 def behind_contexts(batch: Batch, size: int | None) -> list[Batch] | None:
-    """The batch in parts, of which some have a context that is not in their sequences any more.
+    """Split a batch into parts, and move each shared context out of its sequences into ``context_ids_C``.
 
-    A context's last token stays in the sequences: it predicts their first one.
+    The last token of a context stays in the sequences, because it predicts the first token after the context.
 
     Args:
         batch: Whole sequences, with ``context_mask_BT``.
-        size: Sequences in a part, at most; None for no such limit.
+        size: Most sequences in a part; None for no limit.
 
     Returns:
-        The parts, of like length each; None where no two sequences share a context of some length, or where parts have
-        one sequence.
+        The parts, split by length; None if no two sequences share a context that is long enough, or if ``size`` is 1.
     """
     groups = {} if size == 1 else _groups(batch)
     if not groups:
@@ -40,7 +39,7 @@ def behind_contexts(batch: Batch, size: int | None) -> list[Batch] | None:
 
 
 def _groups(batch: Batch) -> dict[tuple[int, ...], list[int]]:
-    """The sequences behind each context that several have."""
+    """Row numbers of the sequences that follow each shared context."""
     ids = batch.input_ids_BT.tolist()
     groups: dict[tuple[int, ...], list[int]] = {}
     assert batch.context_mask_BT is not None
@@ -55,7 +54,7 @@ def _rows(batch: Batch, rows: list[int]) -> Batch:
 
 
 def _parts(batch: Batch, size: int | None) -> list[Batch]:
-    """Parts of at most ``size`` sequences, as equal as can be, so that few compute a context for one alone."""
+    """Parts of at most ``size`` sequences, as even as possible, so that few compute a context for one sequence."""
     number = len(batch.input_ids_BT)
     if size is None or number <= size:
         return [batch]

@@ -1,10 +1,10 @@
 """How text becomes token ids: in training, evaluation, questions to a model and lm-eval's command line.
 
-The one rule: what the tokenizer puts before a text by itself (the beginning-of-text token of Llama and Gemma; nothing
-for Qwen) stands there, once, because a model that was trained with it is lost without it. What the tokenizer puts
-behind a text does not: behind a prompt it would end the text before the answer, and training writes its own end. The
-text between is plain text: a special token that is spelled out in it (``<|endoftext|>``, ``<s>``) is cut into ordinary
-tokens, also at the beginning. Added tokens that are not special stay tokens.
+The one rule: the tokens that the tokenizer adds before a text by default (beginning-of-text for Llama and Gemma; none
+for Qwen) are there, once, because a model that was trained with them is lost without them. The tokens that it adds
+after a text are not: after a prompt they would end the text before the answer, and training adds its own. The text
+itself is plain text: a special token that is spelled out in it (``<|endoftext|>``, ``<s>``) is split into ordinary
+tokens, even at the beginning. Added tokens that are not special stay whole.
 """
 
 import json
@@ -18,27 +18,27 @@ from tokenizers.models import Unigram
 from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 Offsets = list[tuple[int, int]]
-"""Of each token, the first character of the text that it stands for and the one after the last."""
+"""For each token, the first character of the text that it covers and the one after the last."""
 
-_UNSPELLABLE = "\ue000\ue001"  # private characters of Unicode, which no text spells out by chance
+_UNSPELLABLE = "\ue000\ue001"  # Unicode private-use characters, which no text contains by chance
 _PLAIN: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, PreTrainedTokenizerBase]] = WeakKeyDictionary()
 
 
 def start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that the tokenizer puts before each text by itself; empty if it puts none."""
+    """The tokens that the tokenizer adds before each text by default; empty if it adds none."""
     encoding = tokenizer(["a"])
     number = sum(1 for _ in takewhile(lambda of_text: of_text is None, encoding.sequence_ids(0)))
     return encoding["input_ids"][0][:number]
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chats: bool = False) -> list[list[int]]:
-    """The ids of each text, with the tokens that start it and without any that end it.
+    """Token ids of each text, with start-of-text tokens and without end-of-text tokens.
 
     Args:
         tokenizer: A fast tokenizer.
         texts: Plain text; may be empty.
-        chats: The texts were written by a chat template: special tokens spelled out in them are meant as such, and one
-            that starts a text already is not put there again.
+        chats: The texts were written by a chat template: special tokens spelled out in them count as special, and a
+            start-of-text token that is already there is not added again.
     """
     start = start_of_text(tokenizer)
     bodies = body_ids(tokenizer, texts, chats=chats)
@@ -46,14 +46,14 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chats
 
 
 def body_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chats: bool = False) -> list[list[int]]:
-    """The ids of each text, without tokens that start or end it; see :func:`token_ids`."""
+    """Token ids of each text, without start-of-text and end-of-text tokens; see :func:`token_ids`."""
     return _encoded(tokenizer, texts, chats)["input_ids"] if texts else []
 
 
 def body_ids_and_offsets(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, chats: bool = False
 ) -> list[tuple[list[int], Offsets]]:
-    """Like :func:`body_ids`, with the characters that each token stands for."""
+    """Like :func:`body_ids`, with the characters that each token covers."""
     if not texts:
         return []
     encoding = _encoded(tokenizer, texts, chats, return_offsets_mapping=True)
@@ -63,13 +63,13 @@ def body_ids_and_offsets(
 def split_ids(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], *, chats: bool = False
 ) -> list[tuple[list[int], list[int]]]:
-    """The ids of contexts and of what follows them, cut out of the ids of both together.
+    """Token ids of each context and its continuation, which are tokenized together and then split.
 
-    A token that stands for characters of both belongs to what follows, as in training. So does white space at the
+    A token that covers characters of both belongs to the continuation, as in training. So does white space at the
     context's end, as in lm-eval: most tokenizers join it to the next word.
 
     Returns:
-        For each pair, the context's ids, without the tokens that start a text, and those of what follows.
+        For each pair, the ids of the context, without start-of-text tokens, and those of the continuation.
     """
     wholes = body_ids_and_offsets(tokenizer, [context + following for context, following in pairs], chats=chats)
     split = []
@@ -81,9 +81,9 @@ def split_ids(
 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[str]) -> BatchEncoding:
-    """Prompts of a chat with one message each, padded on the left: ``input_ids`` and ``attention_mask``, (B, T).
+    """Chat prompts of one user message each, padded on the left: ``input_ids`` and ``attention_mask``, (B, T).
 
-    Special tokens that the chat template writes are such; those that a message spells out are plain text.
+    Special tokens that the chat template writes are special; those that a message spells out are plain text.
     """
     padded: Any = tokenizer.apply_chat_template(
         [[{"role": "user", "content": message}] for message in messages],
@@ -101,12 +101,12 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[str]) -> Bat
 def chat(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], *, goes_on: bool = True
 ) -> tuple[str, list[int]]:
-    """One chat as text and as token ids, special tokens as in :func:`chat_ids`.
+    """One chat as text and as token ids; special tokens are treated as in :func:`chat_ids`.
 
     Args:
         tokenizer: One with a chat template.
         turns: Role and content of each message.
-        goes_on: The assistant's next message is to follow.
+        goes_on: Whether the assistant's next message is to follow.
     """
     messages = [{"role": role, "content": content} for role, content in turns]
     text: Any = tokenizer.apply_chat_template(messages, add_generation_prompt=goes_on, tokenize=False)
@@ -122,10 +122,10 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chats: bo
 
 
 def without_spelled_control_tokens(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer itself, or a copy for plain text if it is of the Unigram kind.
+    """The tokenizer itself, or for a Unigram tokenizer a copy that reads spelled-out special tokens as plain text.
 
-    A Unigram model takes any piece of its vocabulary from a text, ``<s>`` too, whatever ``split_special_tokens`` says.
-    In the copy these pieces have names that no text holds; all ids stay.
+    A Unigram model matches any piece of its vocabulary, even ``<s>``, whatever ``split_special_tokens`` says. In the
+    copy these pieces have names that no text contains; all ids stay the same.
     """
     backend = tokenizer.backend_tokenizer
     if not isinstance(backend.model, Unigram):

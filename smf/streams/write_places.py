@@ -1,7 +1,7 @@
-"""At which words of its training texts a fact may be written: its subject's, or its answer's too (docs/selection.md).
+"""The words of its training texts at which a fact may be written: its subject, or its answer too (docs/selection.md).
 
-What stands before a word changes its address in memory, what comes behind does not. So the subject is read at nearly
-the same slots in each wording, also in those that were never trained.
+Text before a word changes which slots the word reads; text after it does not. So the subject reads nearly the same
+slots in every wording, even in those that were never trained.
 """
 
 import logging
@@ -31,8 +31,8 @@ class WritePlaces:
 
     Attributes:
         spans: Characters of the text, prompt and completion.
-        found_by: What they are beside the answer: the fact's subject; where the text does not hold it, the longest run
-            of words that all texts of the fact share outside of the answer; where there is none, the whole text, or
+        found_by: What the spans cover besides the answer: the fact's subject; if the text does not hold it, the longest
+            run of words outside the answer that all texts of the fact share; if there is none, the whole text, or
             nothing if other texts of the fact hold the subject.
     """
 
@@ -41,9 +41,9 @@ class WritePlaces:
 
 
 def write_places(fact: Fact, write_at: WriteAt) -> list[WritePlaces]:
-    """Where each training text (:meth:`~smf.streams.facts.Fact.training_texts`) may be written, unless ``all`` may be.
+    """Where each training text (:meth:`~smf.streams.facts.Fact.training_texts`) may be written, if not everywhere.
 
-    A prompt is searched for the subject, the answer that completes it is not.
+    The subject is searched for in a prompt, but not in the answer that completes it.
     """
     texts = fact.training_texts()
     words = [placed_words(text.prompt or text.completion) for text in texts]
@@ -65,17 +65,17 @@ def write_places(fact: Fact, write_at: WriteAt) -> list[WritePlaces]:
         elif not spans:
             spans, found_by = [(0, len(text.prompt + text.completion))], "all"
         if write_at == "subject_and_answer":
-            completed = (len(text.prompt) + 1, len(text.prompt + text.completion))  # behind the space
+            completed = (len(text.prompt) + 1, len(text.prompt + text.completion))  # after the space
             spans = [*spans, *([completed] if text.prompt else of_answer)]
         places.append(WritePlaces(tuple(spans), found_by))
     return places
 
 
 def writable_spans(fact: Fact, write_at: WriteAt) -> list[tuple[Span, ...]] | None:
-    """The characters of each training text, behind its context, that may be written; None if every text may as a whole.
+    """The spans of each training text, after its context, that may be written; None if every text may be as a whole.
 
-    What stands before a prompt is no part of the fact and is never written: most of what is asked later may stand
-    behind the same.
+    The context before a prompt is not part of the fact and is never written: most later questions may follow the same
+    context.
     """
     if write_at == "all":
         if not fact.train_contexts:
@@ -96,18 +96,18 @@ def _keys(text: str) -> list[str]:
 
 
 def _is_stand_in(fact: Fact) -> bool:
-    """Whether the fact names no subject, so that its question or a wording of it stands in the subject's place."""
+    """Whether the fact's ``subject`` is only a stand-in, its question or one of its wordings, for want of a subject."""
     others = (fact.question, *fact.train_prompts, *fact.train_texts)
     return text_key(fact.subject) in {text_key(text) for text in others}
 
 
 def _without(words: Sequence[Word], spans: Sequence[Span]) -> list[Word]:
-    """The words, without the keys of those that lie in a span."""
+    """The words, with those in a span masked (key "")."""
     return [word._replace(key="") if any(a <= word.start < stop for a, stop in spans) else word for word in words]
 
 
 def log_write_places(facts: Sequence[Fact], write_at: WriteAt) -> None:
-    """Say in how many training texts the subject was not found, and what may be written there instead."""
+    """Log in how many training texts the subject was not found, and what may be written there instead."""
     if write_at == "all":
         return
     found = [(fact, place.found_by) for fact in facts for place in write_places(fact, write_at)]

@@ -1,1 +1,1 @@
-"""What smf retrofit, teach and ask do: from a model and files of the user's own to a taught model, and answers."""
+"""The work of smf retrofit, teach and ask: add a memory to a user's model, teach it the user's facts, and ask it."""

@@ -1,4 +1,4 @@
-"""Asking a model, in one way: for `smf ask`, and for what `smf teach` says of each fact."""
+"""Ask a model, in one way for `smf ask` and for the answers that `smf teach` reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from smf.streams.tokens import token_ids
 from smf.teaching.model_asking import ChosenFormat, model_asking
 
 MOST_NEW_TOKENS = 32
-"""An answer is cut behind so many tokens."""
+"""Longest answer, in tokens; longer ones are cut off."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said.
+    """A model's answer.
 
     Attributes:
-        asked: The question, or the prompt that was to be completed.
-        is_question: Which of the two it is.
+        asked: The question, or the prompt to complete.
+        is_question: Whether ``asked`` is a question.
         said: The answer.
-        right: Whether it is an accepted one, as the held-out questions are scored (exact match).
+        right: Whether it is an accepted answer, scored like held-out questions (exact match).
     """
 
     asked: str
@@ -55,12 +55,13 @@ def ask(
     device: str = "cpu",
     prompt_format: ChosenFormat = "auto",
 ) -> str:
-    """A model's answer to a question, with patches on it or without.
+    """A model's answer to a question, with or without patches applied.
 
     Raises:
-        CheckpointError: The model is damaged, or a patch is of another base.
-        DataError: There is no question, or a patch is on the model already.
-        ConfigError: ``max_new_tokens`` or the device is none, or there is no chat template to ask in.
+        CheckpointError: The model is damaged, or a patch belongs to another base.
+        DataError: There is no question, or a patch is already on the model.
+        ConfigError: ``max_new_tokens`` or the device is invalid, or the format is ``chat`` and there is no chat
+            template.
     """
     if not bare_question(question):
         raise DataError("the question is empty; write it behind the model and its patches, in quotes")
@@ -97,7 +98,7 @@ def answer(
         model: In evaluation mode, on any device.
         tokenizer: Its tokenizer.
         question: With or without a question mark.
-        asking: How it is asked; plainly by default. A model that was trained elsewhere may want
+        asking: How to ask; plainly by default. A model that was trained elsewhere may need
             ``Asking("few_shot")`` or ``Asking("chat", tokenizer)``.
         max_new_tokens: Longest answer, in tokens.
 
@@ -116,8 +117,8 @@ def continuation(
     max_new_tokens: int = MOST_NEW_TOKENS,
     asking: Asking = PLAIN,
 ) -> str:
-    """How a model goes on with a prompt, greedily, until it ends the text, or the answer to a question so asked."""
-    # One by one: in a batch the last digits, and with them a close decision, could be others than those of `smf ask`.
+    """A model's greedy continuation of a prompt, up to the end of the text, or of the answer in the prompt's format."""
+    # One by one: batching changes the last digits of the logits, so a close decision could differ from `smf ask`.
     written = asking.written.get(prompt)
     ids = torch.tensor([written] if written else token_ids(tokenizer, [prompt]), device=model.device)
     stops = [] if asking.stop is None else [StopStrings(tokenizer, [asking.stop], ids.shape[1])]
@@ -140,17 +141,17 @@ def quiz(
     max_new_tokens: int,
     asking: Asking = PLAIN,
 ) -> list[tuple[Reply, ...]]:
-    """What a model says to each fact's question, or, where it has none, to its unseen prompts.
+    """A model's replies to each fact's question or, if it has none, to its unseen prompts.
 
     Args:
         model: In evaluation mode.
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         facts: The facts.
-        max_new_tokens: Longest answer.
+        max_new_tokens: Longest answer, in tokens.
         asking: How questions are asked; prompts are completed as they are.
 
     Returns:
-        The replies of each fact; none for a fact that nothing asks for.
+        The replies for each fact; none for a fact without a question or unseen prompts.
     """
     found = []
     for fact in progress(facts, "asking"):
@@ -165,20 +166,20 @@ def quiz(
 
 
 def require_new_tokens(number: int) -> None:
-    """Refuse an answer of no tokens.
+    """Check that an answer may have at least one token.
 
     Raises:
-        ConfigError: It is one.
+        ConfigError: ``number`` is below 1.
     """
     if number < 1:
         refuse("max_new_tokens", number, "1 token at least")
 
 
 def require_short_answers(tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_new_tokens: int) -> None:
-    """Refuse a fact that could never be answered, because its answer is longer than what is generated.
+    """Check that no fact has an answer of more than ``max_new_tokens`` tokens, which could never be generated.
 
     Raises:
-        DataError: There is one; names it and the remedy.
+        DataError: A fact has one; names it and the remedy.
     """
     for fact in facts:
         if fact.question or fact.unseen_prompts:

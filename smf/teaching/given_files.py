@@ -17,11 +17,11 @@ from smf.streams.examples import Example, read_corpus
 from smf.streams.facts import Fact, read_facts
 
 OWN_TEXT = package_file("data", "ordinary_text.jsonl")
-"""218 short English texts that come with smf: news, dialogue, questions, instructions, lists, code. Written for it."""
+"""218 short English texts that ship with smf, written for it: news, dialogue, questions, instructions, lists, code."""
 
 
 def read_user_facts(path: str | Path, *, allow_updates: bool = False) -> list[Fact]:
-    """Facts of the user's own or of the pipeline, by the columns of the first row; each once.
+    """Read facts, each once, in the user's or the pipeline's format; the first row's columns tell which.
 
     Args:
         path: The file.
@@ -40,7 +40,7 @@ def read_user_facts(path: str | Path, *, allow_updates: bool = False) -> list[Fa
 
 
 def read_user_texts(path: str | Path) -> list[Example]:
-    """Ordinary text: rows with a column ``text`` or lines of a .txt file, empty ones left out, or the pipeline's own.
+    """Read ordinary text: rows with a column ``text`` or lines of a .txt file, without empty ones, or pipeline text.
 
     Raises:
         DataError: The file is missing, a row is broken, or there is no text.
@@ -55,10 +55,10 @@ def read_user_texts(path: str | Path) -> list[Example]:
 
 
 def kind_of(path: str | Path) -> str:
-    """The kind of a held-out set, by the columns of its first row.
+    """The kind of a held-out set; the columns of its first row tell it.
 
     Raises:
-        DataError: It has those of no kind.
+        DataError: The columns fit no kind.
     """
     columns = first_columns(path)
     for kind, needed in (
@@ -76,13 +76,13 @@ def kind_of(path: str | Path) -> str:
 def probes_evaluator(
     paths: Sequence[str | Path], num_items: int, prompt_format: PromptFormat, tokenizer: PreTrainedTokenizerBase
 ) -> Evaluator | None:
-    """What asks held-out sets, each under the name of its file; None if there are none.
+    """An evaluator of held-out sets, each named after its file; None if there are no sets.
 
     Args:
-        paths: Of the sets.
-        num_items: Of each of them, how many rows are asked at most.
+        paths: Files of the sets.
+        num_items: Most rows of each set to ask.
         prompt_format: How questions are asked.
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
 
     Raises:
         DataError: A file is missing or broken, or two have the same name.

@@ -1,4 +1,4 @@
-"""Where what was learned goes: reserved before the work, and written somewhere whatever comes between."""
+"""Keep results safe: reserve the output path before the work, and write the result somewhere whatever happens."""
 
 import logging
 import signal
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def reserved(path: str | Path) -> Iterator[None]:
-    """Keep a place, where nothing is yet, for this process. It is free again when the process ends, however it ends.
+    """Reserve a path that does not exist yet for this process. It is free again when the process ends, however it ends.
 
     Raises:
-        DataError: Something is there, nothing can be written there, or another process keeps it.
+        DataError: The path exists, cannot be written, or is reserved by another process.
     """
     require_new(path)
     path = Path(path)
@@ -37,7 +37,7 @@ def reserved(path: str | Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; name another place") from error
     try:
-        require_new(path)  # who kept it before may have written it
+        require_new(path)  # the process that held the lock before may have written it
         yield
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
@@ -45,14 +45,14 @@ def reserved(path: str | Path) -> Iterator[None]:
 
 
 def keep(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Write what took long to make; where that fails, it is written elsewhere before the failure is reported.
+    """Write a costly result; if that fails, write it elsewhere before reporting the failure.
 
     Args:
-        path: Where it shall go.
-        write: Writes it to a place.
+        path: Where to write it.
+        write: Writes the result to a given path.
 
     Raises:
-        DataError: It could not be written there; the message says where it is.
+        DataError: It could not be written to ``path``; the message says where it is instead.
         OSError: It could not be written anywhere.
     """
     path = Path(path)
@@ -75,7 +75,7 @@ def keep(path: str | Path, write: Callable[[Path], None]) -> None:
 
 
 def _free(path: Path) -> Path:
-    """A place of nearly this name where nothing is."""
+    """A similar path that does not exist yet."""
     number = 2
     while (other := path.with_stem(f"{path.stem}-{number}")).exists():
         number += 1
@@ -84,7 +84,7 @@ def _free(path: Path) -> Path:
 
 @contextmanager
 def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed since; the second time it interrupts as ever. In the main thread alone."""
+    """Yield a function that tells whether Ctrl-C was pressed; a second Ctrl-C interrupts as usual. Main thread only."""
     pressed = []
 
     def note(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""In which wordings a model knows each fact, and what it says beside the facts: before they are taught, and after."""
+"""Measure in which wordings a model knows each fact, and what it says to neighbours before and after teaching."""
 
 import sys
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from smf.streams.facts import Fact, is_question_prompt
 from smf.teaching.ask import continuation
 
 NEIGHBOUR_TOKENS = 12
-"""So many tokens of what a model says to a neighbour are compared."""
+"""How many tokens of the reply to a neighbour are compared."""
 
 
 @dataclass(frozen=True)
 class Wordings:
-    """Which wordings of one fact a model completes with an accepted answer, whatever it says behind it.
+    """Which wordings of one fact a model completes with an accepted answer, whatever follows the answer.
 
     Attributes:
-        taught: Of each prompt that teaches the fact.
-        unseen: Of each that never does.
+        taught: For each prompt that teaches the fact.
+        unseen: For each prompt that never does.
     """
 
     taught: tuple[bool, ...]
@@ -34,12 +34,12 @@ class Wordings:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """What a model says to a prompt that no fact is about.
+    """A model's replies to a prompt that no fact is about.
 
     Attributes:
         prompt: The prompt.
-        before: What it said before the facts were taught.
-        after: What it says now.
+        before: The reply before the facts were taught.
+        after: The reply afterwards.
     """
 
     prompt: str
@@ -48,18 +48,18 @@ class Neighbour:
 
     @property
     def unchanged(self) -> bool:
-        """Whether it says the same, in the words that answers are compared by."""
+        """Whether both replies have the same words, after the normalisation of answers."""
         return agreement(self.after, self.before) == 1.0
 
 
 def known_wordings(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fact: Fact, asking: Asking = PLAIN
 ) -> Wordings:
-    """In which wordings a fact is known: the first words that the model would choose are an accepted answer.
+    """In which wordings a fact is known: the model's greedy continuation begins with an accepted answer.
 
     Args:
         model: In evaluation mode.
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         fact: The fact, as it was taught.
         asking: How questions are asked.
     """
@@ -98,7 +98,7 @@ def _completed(
 def sayings(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], asking: Asking = PLAIN
 ) -> list[str]:
-    """What a model says to each prompt, in short; questions are asked as all others are."""
+    """A model's short reply to each prompt; question prompts are asked in the format of ``asking``."""
     said = []
     for prompt in progress(prompts, "asking neighbours"):
         how = asking if is_question_prompt(prompt) else PLAIN

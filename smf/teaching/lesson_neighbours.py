@@ -1,4 +1,4 @@
-"""What a fact must leave alone: the same question about well-known subjects, or well-known questions."""
+"""Neighbours, which teaching must not change: a fact's question about well-known subjects, or well-known questions."""
 
 import random
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _SUBJECTS = {
     "work": ("War and Peace", "The Odyssey", "Don Quixote", "Faust", "Moby-Dick", "Macbeth"),
     "device": ("the light bulb", "the telescope", "the typewriter", "the radio", "the microscope", "the airplane"),
 }
-_TOLD_BY = {  # words of a question that tell what its subject is, most telling first
+_TOLD_BY = {  # words of a question that tell the kind of its subject, most telling first
     "work": ("wrote", "novel", "book", "directed", "film", "song", "composed", "author", "painted"),
     "device": ("invented", "inventor", "patented"),
     "organisation": ("chief", "executive", "founded", "founder", "headquarters", "headquartered", "leads", "owns"),
@@ -41,16 +41,16 @@ _OF_EACH = 2
 
 
 def neighbour_prompts(facts: Sequence[Fact], most: int, seed: int) -> list[str]:
-    """Prompts whose continuations the facts should leave as they are, each once.
+    """Prompts whose continuations teaching should not change, each once.
 
-    A fact's own locality prompts count, all of them. A fact without any gives its question about well-known subjects
-    of the same sort, as far as the question's words tell the sort; where they do not, or the question does not name the
-    subject, a well-known question. What a fact is itself asked or taught is left out.
+    All locality prompts of the facts are included. For a fact without any, its question is asked about well-known
+    subjects of the same kind, if the question names its subject and its words tell the kind. Well-known questions fill
+    up to ``most``. Prompts that a fact is itself asked or taught in are left out.
 
     Args:
-        facts: What is taught.
-        most: Of those that facts do not bring themselves, so many at most.
-        seed: Of the choice.
+        facts: The taught facts.
+        most: Most prompts besides the facts' own locality prompts.
+        seed: Seed of the choice.
     """
     own = [prompt for fact in facts for prompt in fact.locality_prompts]
     rng = python_generator(seed, "neighbours")
@@ -65,7 +65,7 @@ def neighbour_prompts(facts: Sequence[Fact], most: int, seed: int) -> list[str]:
 
 
 def _swapped(fact: Fact, rng: random.Random) -> list[str]:
-    """The fact's question about other subjects."""
+    """The fact's question about other subjects of the same kind; none if the question does not tell the kind."""
     words = placed_words(fact.question)
     places = occurrences(words, [word.key for word in placed_words(fact.subject)])
     if not places or places == [(0, len(fact.question))]:

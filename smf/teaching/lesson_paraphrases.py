@@ -1,4 +1,4 @@
-"""Facts worded by the very model that is to learn them, for `smf teach --paraphrase`."""
+"""Paraphrases of facts by the same model that is to learn them, for `smf teach --paraphrase`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ _ROUNDS = 2
 
 @dataclass(frozen=True)
 class Paraphrased:
-    """What became of the model's own wordings.
+    """Counts of the model's paraphrases.
 
     Attributes:
-        wanted: Paraphrases that were asked for, of all facts.
-        kept: Those that teach.
-        dropped: How many replies were dropped, by reason; what is dropped is asked for again, once.
+        wanted: Paraphrases asked for, over all facts.
+        kept: Paraphrases that teach.
+        dropped: Replies that were dropped, by reason; each is asked for once more.
     """
 
     wanted: int
@@ -33,14 +33,14 @@ class Paraphrased:
 def paraphrased(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], number: int, seed: int
 ) -> tuple[list[Fact], Paraphrased]:
-    """The facts with paraphrases by a model beside their own wordings, and what became of its replies.
+    """Add paraphrases by a model to the facts' own wordings, and count its replies.
 
     Args:
         model: An instruct model, in evaluation mode.
-        tokenizer: The model's, with a chat template.
-        facts: The facts; each keeps what teaches it.
-        number: Paraphrases of each fact.
-        seed: Of the sampling.
+        tokenizer: The model's tokenizer, with a chat template.
+        facts: The facts; each keeps its own training wordings.
+        number: Paraphrases per fact.
+        seed: Seed of the sampling.
     """
     settings = ParaphraseSettings(
         number=number,

@@ -1,4 +1,4 @@
-"""What `smf teach` is told, and all that can be refused before the model is loaded and anything is learned."""
+"""Settings of `smf teach`, and all checks that are possible before the model is loaded and anything is learned."""
 
 import hashlib
 import json
@@ -42,25 +42,25 @@ BEST_ARM = {
 }
 """``smf_trust`` of config.yaml and of every preset, with contrast texts: no number in it is tuned to a model."""
 MOST_STEPS = 30
-"""A fact that is not known after so many steps stays unknown."""
+"""Most steps per fact; a fact that is not known after them stays unknown."""
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """How facts are taught, beside the method.
+    """Settings of teaching, besides the method.
 
     Attributes:
-        steps: Steps a fact at most.
+        steps: Most steps per fact.
         max_length: Longest text, in tokens.
         max_new_tokens: Longest answer, in tokens, when the model is asked.
         allow_updates: Whether a fact replaces an earlier one that contradicts it.
-        paraphrases: Wordings of each fact that the model is asked to find itself; 0 asks for none.
-        num_neighbours: Prompts that no fact is about, at most, beside those that facts bring themselves.
-        num_items: Of each held-out set, how many rows are asked at most.
-        seed: Of what is drawn.
+        paraphrases: Paraphrases of each fact to ask the model for; 0 asks for none.
+        num_neighbours: Most prompts that no fact is about, besides the facts' own locality prompts.
+        num_items: Most rows of each held-out set to ask.
+        seed: Seed of all random choices.
         device: Where to compute.
-        prompt_format: How the model is asked; ``auto`` for what its folder says.
-        resume_interval: Seconds from one resume state to the next, see :mod:`smf.files.resume`.
+        prompt_format: How the model is asked; ``auto`` for the format in its folder.
+        resume_interval: Seconds between resume states, see :mod:`smf.files.resume`.
     """
 
     steps: int = MOST_STEPS
@@ -78,18 +78,19 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was read.
+    """The checked inputs of teaching.
 
     Attributes:
-        facts: What is taught, as the file has it.
-        name: Of the file of facts, for people who stack patches.
-        start_hash: Of the model.
-        background: Its background counts.
-        contrast: Contrast texts, to be counted beside them.
-        evaluator: What asks the held-out sets; None without any.
-        tokenizer: The model's.
-        asking: How it is asked.
-        key: Of all that decides what is learned; a killed command goes on only from a state of the same.
+        facts: The facts to teach, as in the file.
+        name: Name of the file of facts, for people who stack patches.
+        start_hash: Hash of the model.
+        background: The model's background counts.
+        contrast: Contrast texts, which are counted as well.
+        evaluator: Evaluator of the held-out sets; None if there are none.
+        tokenizer: The model's tokenizer.
+        asking: How the model is asked.
+        key: Covers all inputs that decide what is learned; a killed command resumes only from a state with the same
+            key.
     """
 
     facts: list[Fact]
@@ -111,7 +112,7 @@ def check(
     settings: Mapping,
     lessons: Lessons,
 ) -> Checked:
-    """Read and check all that teaching needs, but for the model's weights; see :func:`smf.teaching.teach.teach`.
+    """Read and check all that teaching needs, except the model's weights; see :func:`smf.teaching.teach.teach`.
 
     Raises:
         SmfError: Something is missing, damaged or out of range; the message names it and the remedy.
@@ -158,19 +159,19 @@ def check(
         others = contrast_behind_examples(others, BEHIND_EXAMPLES, lessons.seed)
     learned = [lessons.steps, lessons.max_length, lessons.allow_updates, lessons.seed, lessons.device]
     learned.append(lessons.paraphrases)
-    learned.append(asking.prompt_format)  # in which it is noted whether a fact is known right after its steps
+    learned.append(asking.prompt_format)  # it decides whether a fact counts as known right after its steps
     counted = hashlib.sha256("\0".join(text.prompt + text.completion for text in others).encode()).hexdigest()
     key = json.dumps([start_hash, sha256(facts_path, counts_path), dict(settings), learned, counted])
     return Checked(facts, name, start_hash, background, others, evaluator, tokenizer, asking, key)
 
 
 def longest_wording(asking: Asking, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_length: int) -> int:
-    """The longest wording that teaches, in tokens: what stands before it is no text of the fact, and does not count.
+    """The longest training sequence, in tokens: ``max_length`` limits the fact's text, and its context is extra.
 
     Args:
-        asking: How questions are asked; a chat template writes something around them.
-        tokenizer: The model's.
-        facts: What is taught, some of its wordings behind other text (:mod:`smf.wordings.contexts`).
+        asking: How questions are asked; a chat template adds text around them.
+        tokenizer: The model's tokenizer.
+        facts: The taught facts, some of whose wordings follow other text (:mod:`smf.wordings.contexts`).
         max_length: Longest text of a fact, in tokens.
     """
     around = asking.prompt("a") if asking.prompt_format == "chat" else ""

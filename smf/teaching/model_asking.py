@@ -1,4 +1,4 @@
-"""How a model folder is asked: as its file says, which `smf retrofit` writes from what the model answers best."""
+"""The prompt format of a model folder: `smf retrofit` finds the one that the model answers best in, and stores it."""
 
 from pathlib import Path
 from typing import Literal
@@ -17,17 +17,17 @@ ChosenFormat = Literal["auto", PromptFormat]
 CHOSEN_FORMATS: tuple[ChosenFormat, ...] = ("auto", *PROMPT_FORMATS)
 
 KNOWLEDGE = package_file("data", "general_knowledge.jsonl")
-"""22 questions that a small model can be expected to know, none of them among the solved examples."""
+"""22 questions that a small model can be expected to answer, none of them among the solved examples."""
 _MAX_NEW_TOKENS = 16
 
 
 def model_asking(folder: str | Path, tokenizer: PreTrainedTokenizerBase, chosen: ChosenFormat = "auto") -> Asking:
-    """How a model is asked.
+    """The way to ask a model.
 
     Args:
-        folder: The model's.
-        tokenizer: The model's.
-        chosen: The format; ``auto`` for the one that the folder names, or else ``plain``.
+        folder: The model's folder.
+        tokenizer: The model's tokenizer.
+        chosen: The format; ``auto`` for the one that the folder names, or ``plain`` if it names none.
 
     Raises:
         CheckpointError: The folder's file names no format.
@@ -46,7 +46,7 @@ def model_asking(folder: str | Path, tokenizer: PreTrainedTokenizerBase, chosen:
 
 
 def right_by_format(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[PromptFormat, int]:
-    """How many questions of :data:`KNOWLEDGE` a model answers exactly, in each format that its tokenizer offers."""
+    """Number of :data:`KNOWLEDGE` questions that a model answers exactly, in each format its tokenizer supports."""
     formats = [each for each in PROMPT_FORMATS if each != "chat" or tokenizer.chat_template]
     number, right = num_questions(), {}
     for each in progress(formats, "asking in each format"):
@@ -58,12 +58,12 @@ def right_by_format(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 
 def num_questions() -> int:
-    """How many questions :func:`right_by_format` asks."""
+    """Number of questions that :func:`right_by_format` asks."""
     return len(read_jsonl(KNOWLEDGE, {}))
 
 
 def write_format(folder: str | Path, right: dict[PromptFormat, int]) -> PromptFormat:
-    """Have a model folder asked in the format with the most right answers, the first of equal ones; gives it."""
+    """Store the format with the most right answers (the first of equals) in a model folder, and return it."""
     best = max(right, key=lambda each: (right[each], -PROMPT_FORMATS.index(each)))
     write_json(Path(folder) / ASKING_FILE, {"prompt_format": best, "num_questions": num_questions(), "right": right})
     return best

@@ -1,7 +1,7 @@
-"""Giving a language model a memory that can be taught at once: `smf retrofit`.
+"""Give a language model a memory that can be taught at once: `smf retrofit`.
 
-The memory starts with zero values, so the model is still its base, bit for bit, and needs no healing. Ordinary text
-spreads its queries over the table and tells which slots it reads.
+The memory starts with zero values, so the model's output equals its base's bit for bit, and it needs no healing.
+Ordinary text calibrates the queries, so that they spread over the table, and gives the background counts.
 """
 
 from collections.abc import Sequence
@@ -38,14 +38,14 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Retrofit:
-    """What can be chosen.
+    """Settings of a retrofit.
 
     Attributes:
         text: Ordinary text.
         layers: Blocks that get a memory, counted from 0; None for one low block.
         num_keys: Sub-keys per half; a layer has ``num_keys ** 2`` slots.
-        dtype: Type of the base's weights in the new folder. The values are float32 in any case. A CPU computes in
-            bfloat16 some thirty times slower, so what is to be taught on one should be float32, however it was saved.
+        dtype: Type of the base's weights in the new folder. The memory's values are always float32. A CPU is about
+            thirty times slower in bfloat16, so a model to be taught on a CPU should be float32, however it was saved.
         device: Where to compute.
     """
 
@@ -58,16 +58,16 @@ class Retrofit:
 
 @dataclass(frozen=True)
 class Retrofitted:
-    """What was done.
+    """Report of a retrofit.
 
     Attributes:
         memory: The memory layers.
-        num_texts: Texts that were there.
-        num_sequences: Sequences of them that were counted, each once.
-        num_batches: In so many batches.
-        slots_read: How many slots of each layer they read, by block.
-        right: How many questions of general knowledge the base answers, by prompt format.
-        prompt_format: The format that it answers best in.
+        num_texts: Texts in the file.
+        num_sequences: Sequences of these texts that were counted, each once.
+        num_batches: Batches of these sequences.
+        slots_read: Number of slots of each layer that they read, by block.
+        right: Number of general-knowledge questions that the base answers, by prompt format.
+        prompt_format: The format that the base answers best in.
     """
 
     memory: MemorySettings
@@ -80,16 +80,16 @@ class Retrofitted:
 
 
 def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retrofitted:
-    """Write a model's folder anew, with memory layers and their background counts.
+    """Write a new model folder, with memory layers and their background counts.
 
     Args:
         name: The model's folder, or its name on the hub.
-        out: The new folder; it appears only when it is whole.
+        out: The new folder; it appears only when it is complete.
         chosen: Text, place and size.
 
     Raises:
-        CheckpointError: The model cannot be had, is damaged, has a memory already, or has no such block.
-        ConfigError: A number is out of range, or the device is not there.
+        CheckpointError: The model cannot be found, is damaged, already has a memory, or has no such block.
+        ConfigError: A number is out of range, or the device is not available.
         DataError: ``out`` exists, or the text cannot be read.
     """
     if chosen.num_keys < 2:
@@ -129,7 +129,7 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
 
 
 def retrofitted_text(done: Retrofitted, out: object) -> str:
-    """What was done, for the terminal."""
+    """The report as text for the terminal."""
     num_slots = done.memory.num_keys**2
     lines = [
         f"block {block} got a memory of {num_slots:,} slots; ordinary text reads {number:,} of them"

@@ -1,4 +1,4 @@
-"""What teaching did, fact by fact, and why a fact is not known; as text for people."""
+"""Report of teaching, fact by fact, with the reason why a fact is not known; as text for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from smf.teaching.knowledge import Neighbour, Wordings
 from smf.teaching.lesson_paraphrases import Paraphrased
 
 _LONGEST = 100  # characters of a question or an answer that are shown
-_MOST_NEIGHBOURS = 5  # changed ones that are shown
+_MOST_NEIGHBOURS = 5  # changed neighbours that are shown
 
 
 @dataclass(frozen=True)
 class TaughtFact:
-    """What became of one fact.
+    """The result of teaching one fact.
 
     Attributes:
-        fact_id: Its name.
-        before: What the model answered before anything was taught, see :func:`smf.teaching.ask.quiz`.
-        after: The same once all facts are taught.
-        losses: Of its texts before each step, nats a token.
-        steps: How many steps were taken.
+        fact_id: The fact's id.
+        before: The model's replies before anything was taught, see :func:`smf.teaching.ask.quiz`.
+        after: Its replies once all facts are taught.
+        losses: Loss of the fact's texts before each step, in nats per token.
+        steps: Number of steps taken.
         acquired: Whether the question was answered right after the fact's own steps; None for a fact without one.
         wordings: In which wordings it is known once all facts are taught.
     """
@@ -42,16 +42,16 @@ class TaughtFact:
 
 @dataclass(frozen=True)
 class Taught:
-    """What teaching did.
+    """The result of teaching.
 
     Attributes:
-        facts: One by one.
+        facts: The result for each fact.
         probes: The score of each held-out set before and after, by metric.
-        num_slots: Slots that the patch holds.
-        stop_loss: A fact's steps ended when its loss was below this, nats a token.
-        most_steps: So many steps a fact at most.
-        neighbours: What the model says beside the facts.
-        paraphrased: What became of wordings by the model; None if it was asked for none.
+        num_slots: Slots in the patch.
+        stop_loss: A fact's steps ended when its loss fell below this, in nats per token.
+        most_steps: Most steps per fact.
+        neighbours: The model's replies to prompts that no fact is about.
+        paraphrased: Counts of the model's paraphrases; None if none were asked for.
     """
 
     facts: tuple[TaughtFact, ...]
@@ -64,20 +64,20 @@ class Taught:
 
     @property
     def unknown(self) -> list[TaughtFact]:
-        """The facts that are asked, and not known."""
+        """The facts that are asked but not known."""
         return [fact for fact in self.facts if fact.known is False]
 
 
 def is_known(replies: Sequence[Reply]) -> bool | None:
-    """Whether a fact is known: its question is answered, or, where it has none, each of its unseen prompts.
+    """Whether a fact is known: its question is answered or, if it has none, each of its unseen prompts.
 
-    None for a fact that nothing asks for.
+    None for a fact without a question or unseen prompts.
     """
     return all(reply.right for reply in replies) if replies else None
 
 
 def why_unknown(fact: TaughtFact, stop_loss: float, most_steps: int) -> str:
-    """Why a fact is not known, as far as its steps tell, and what to try."""
+    """Explain why a fact is not known, as far as its steps tell, and what to try."""
     if fact.acquired:
         return "it was answered right after its own steps; facts that were taught later changed that"
     loss = fact.losses[-1]
@@ -100,10 +100,10 @@ def why_unknown(fact: TaughtFact, stop_loss: float, most_steps: int) -> str:
 
 
 def taught_text(taught: Taught, out: object) -> str:
-    """What teaching did, for the terminal.
+    """The result of teaching as text for the terminal.
 
     Args:
-        taught: What it did.
+        taught: The result.
         out: Where the patch is.
     """
     words = {True: "known", False: "not known", None: "not asked"}
@@ -128,21 +128,21 @@ def taught_text(taught: Taught, out: object) -> str:
 
 
 def _in_wordings(fact: TaughtFact) -> str:
-    """In which wordings the fact is known, if it has any that can be completed."""
+    """In how many wordings the fact is known, if it has any that can be completed."""
     found = (fact.wordings.taught, "taught"), (fact.wordings.unseen, "unseen")
     parts = [f"{sum(known)} of {len(known)} {what}" for known, what in found if known]
     return f"  ({', '.join(parts)} wordings)" if parts else ""
 
 
 def _counted_unseen(facts: Sequence[TaughtFact]) -> list[str]:
-    """How many unseen wordings of facts with a question are completed; those of other facts were asked."""
+    """How many unseen wordings are completed, for facts with a question; those of other facts were already asked."""
     asked = [fact for fact in facts if any(reply.is_question for reply in fact.after)]
     unseen = [known for fact in asked for known in fact.wordings.unseen]
     return [f"{sum(unseen)} of {len(unseen)} wordings that were never taught are completed"] if unseen else []
 
 
 def _neighbours(neighbours: Sequence[Neighbour]) -> list[str]:
-    """How many neighbours are as they were, and the first that are not."""
+    """How many neighbours are unchanged, and the first changed ones."""
     if not neighbours:
         return []
     changed = [neighbour for neighbour in neighbours if not neighbour.unchanged]
@@ -163,12 +163,12 @@ def _paraphrases(report: Paraphrased | None) -> list[str]:
 
 
 def preview_text(facts: Sequence[Fact], replies: Sequence[Sequence[Reply]], most_steps: int) -> str:
-    """What would be taught, and what the model answers now.
+    """The facts that would be taught and the model's answers now, as text for the terminal.
 
     Args:
         facts: The facts.
-        replies: What the model says to each, see :func:`smf.teaching.ask.quiz`.
-        most_steps: Steps a fact at most.
+        replies: The model's replies for each, see :func:`smf.teaching.ask.quiz`.
+        most_steps: Most steps per fact.
     """
     words = {True: "known", False: "not known", None: "not asked"}
     lines = []
@@ -182,7 +182,7 @@ def preview_text(facts: Sequence[Fact], replies: Sequence[Sequence[Reply]], most
 
 
 def _counted(replies: Sequence[Sequence[Reply]]) -> list[str]:
-    """How many questions and unseen prompts are answered; nothing of what is not there."""
+    """How many questions and how many unseen prompts are answered; a line only for those that were asked."""
     every = [reply for of_fact in replies for reply in of_fact]
     lines = []
     for is_question, what in ((True, "questions are answered"), (False, "unseen prompts are completed")):
@@ -193,6 +193,6 @@ def _counted(replies: Sequence[Sequence[Reply]]) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    """A text in quotes and in one line, cut if it is long."""
+    """A text in quotes on one line, truncated if it is long."""
     cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return '"' + "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in cut) + '"'

@@ -1,4 +1,4 @@
-"""Teaching a model a file of facts, for someone who wants it to know them: out comes a memory patch."""
+"""Teach a model a file of facts and write a memory patch: `smf teach`."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from smf.training.stream import StreamHooks, learn_stream
 from smf.wordings.lesson_wordings import lesson_contexts, lesson_fact
 
 _WORDINGS_TOGETHER = 4
-"""Those behind something are three times as long as the rest, which need not be padded to them."""
+"""Micro-batch size: wordings with a context are three times as long, and the rest should not be padded to them."""
 
 
 def teach(
@@ -44,9 +44,9 @@ def teach(
     settings: Mapping = BEST_ARM,
     lessons: Lessons = Lessons(),  # noqa: B008 (it is frozen)
 ) -> Taught:
-    """Teach facts one after the other and write the patch, before anything is said of it.
+    """Teach facts one after the other, write the patch, and then measure the result.
 
-    State is kept beside ``out`` until then: after a kill the same call goes on where it was.
+    Until the patch is written, a resume state lies beside ``out``: after a kill the same call continues from it.
 
     Args:
         folder: A healed model.
@@ -55,8 +55,8 @@ def teach(
         out: Where the patch goes.
         counts_path: Background counts of the model.
         probe_paths: Held-out sets that are asked before and after.
-        settings: Of the method.
-        lessons: What else can be chosen.
+        settings: Settings of the method.
+        lessons: All other settings.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -64,7 +64,7 @@ def teach(
         CheckpointError: The model or its counts are damaged, do not belong together, or the model has no memory layers
             or has patches on it.
         TrainingError: A loss or a weight is not finite.
-        KeyboardInterrupt: Ctrl-C; its notes say which facts were learned and where the patch is.
+        KeyboardInterrupt: Ctrl-C; its note says how many facts were learned and where the patch is.
     """
     require_new(out)
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
@@ -146,10 +146,10 @@ def preview(
     """Check all that :func:`teach` checks, and ask the model; nothing is taught or written.
 
     Returns:
-        The facts that would be taught, and what the model says to each (:func:`smf.teaching.ask.quiz`).
+        The facts that would be taught, and the model's replies for each (:func:`smf.teaching.ask.quiz`).
 
     Raises:
-        SmfError: As :func:`teach`, for what can be told before teaching.
+        SmfError: As :func:`teach`, for errors that can be found before teaching.
     """
     require_new(out)
     checked = check(folder, facts_path, counts_path, probe_paths, settings, lessons)
@@ -161,7 +161,7 @@ def preview(
 def _worded(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], lessons: Lessons, asking: Asking
 ) -> tuple[list[Fact], Paraphrased | None]:
-    """The facts in the wordings that teach them, and what became of the model's own."""
+    """The facts in the wordings that teach them, and counts of the model's paraphrases; None if it wrote none."""
     report = None
     if lessons.paraphrases:
         facts, report = paraphrased(model, tokenizer, facts, lessons.paraphrases, lessons.seed)
@@ -171,7 +171,7 @@ def _worded(
 
 @contextmanager
 def _written(what: str) -> Iterator[None]:
-    """Have whatever ends the command from here on say what it leaves behind."""
+    """Add a note to any exception from here on, to say what was already written."""
     try:
         yield
     except BaseException as error:

@@ -1,1 +1,1 @@
-"""In which words a fact is taught and asked: its own, composed offline, or written by an instruct model."""
+"""The wordings that teach and test a fact: its own, composed from templates, or written by an instruct model."""

@@ -1,7 +1,7 @@
-"""What stands before some of a fact's training prompts, so that it is not tied to the beginning of a text.
+"""Contexts before some of a fact's training prompts, so that the fact is not tied to the beginning of a text.
 
-What a token reads depends on all that stands before it. A fact that is only ever taught in prompts of its own is read
-at other slots behind solved examples, or in the middle of a conversation.
+The slots that a token reads depend on all text before it. A fact that is only taught in bare prompts reads other slots
+after solved examples, or in the middle of a conversation.
 """
 
 import dataclasses
@@ -14,45 +14,45 @@ from smf.streams.examples import Example
 from smf.streams.facts import Fact, is_question_prompt
 
 _WORDS = (15, 35)
-"""Length of a passage: as long again as a wording, so that a batch does not become dear."""
+"""Shortest and longest passage, in words: about as long as a wording, to keep batches cheap."""
 
 
 def behind_text(facts: Sequence[Fact], texts: Sequence[Example], share: float, seed: int) -> list[Fact]:
-    """Put a share of each fact's training prompts behind a passage of ordinary text.
+    """Put a passage of ordinary text before a share of each fact's training prompts.
 
-    The fact's last prompts, rounded up; the first ones stay as they are, and so do prompts that are questions in the
-    very form in which they are asked, and whole texts.
+    The share, rounded up, is taken from the fact's last prompts. The other prompts stay as they are, and so do whole
+    texts and prompts that are questions exactly as they are asked.
 
     Args:
         facts: The facts.
-        texts: Ordinary text; passages are some words in a row.
-        share: Of the prompts, in [0, 1].
-        seed: Of the choice of passages, which depends on the fact beside it and on no other fact.
+        texts: Ordinary text; a passage is a run of consecutive words.
+        share: Share of the prompts, in [0, 1].
+        seed: Seed of the choice of passages, which also depends on the fact itself, but on no other fact.
     """
     words = [text for text in ((each.prompt + each.completion).split() for each in texts) if text]
     return [_behind_passages(fact, words, share, seed) for fact in facts]
 
 
 def behind_examples(facts: Sequence[Fact], share: float) -> list[Fact]:
-    """Put a share of each fact's training prompts behind the solved examples that ``few_shot`` asks behind.
+    """Put the solved examples of ``few_shot`` before a share of each fact's training prompts.
 
-    As many prompts, rounded up, evenly spread over those that stand behind nothing yet; questions in the very form in
-    which they are asked stay as they are, and so do whole texts.
+    The share, rounded up, is spread evenly over the prompts that have no context yet. Whole texts and prompts that are
+    questions exactly as they are asked stay as they are.
 
     Args:
         facts: The facts.
-        share: Of the prompts, in [0, 1].
+        share: Share of the prompts, in [0, 1].
     """
     return [_with_contexts(fact, _spread(_free(fact), _number(fact, share)), solved_examples()) for fact in facts]
 
 
 def contrast_behind_examples(texts: Sequence[Example], share: float, seed: int) -> list[Example]:
-    """Contrast texts of which a random share, rounded up, stands behind the same: what is read there is then busy.
+    """Put the same solved examples before a random share of contrast texts, so that slots read there count as busy.
 
     Args:
-        texts: Contrast texts, each a wording of another subject.
-        share: Of them, in [0, 1].
-        seed: Of the choice.
+        texts: Contrast texts, each a wording about another subject.
+        share: Share of the texts, in [0, 1], rounded up.
+        seed: Seed of the choice.
     """
     moved = set(python_generator(seed, "contrast contexts").sample(range(len(texts)), math.ceil(share * len(texts))))
     return [text.behind(solved_examples()) if place in moved else text for place, text in enumerate(texts)]
@@ -69,7 +69,7 @@ def _behind_passages(fact: Fact, texts: Sequence[Sequence[str]], share: float, s
 
 
 def _free(fact: Fact) -> list[int]:
-    """The places of the prompts that may be put behind something."""
+    """Indices of the prompts that may get a context."""
     prompts = zip(fact.train_prompts, fact.contexts, strict=True)
     return [place for place, (prompt, context) in enumerate(prompts) if not context and not is_question_prompt(prompt)]
 

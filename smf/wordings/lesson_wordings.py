@@ -1,6 +1,6 @@
-"""The wordings that `smf teach` teaches a fact in: its own ones, frames of its question, and the question as asked.
+"""The wordings in which `smf teach` teaches a fact: its own, frames of its question, and the question as asked.
 
-A user wants the question answered, so here the question trains too. In an experiment it never does: it is the test.
+A user wants the question answered, so here it trains too. In an experiment it never trains, because it is the test.
 """
 
 import dataclasses
@@ -15,27 +15,28 @@ from smf.wordings.contexts import behind_examples, behind_text
 from smf.wordings.sentences import QUESTION_ANSWER_TEST, QUESTION_ANSWER_TRAIN
 
 BEHIND_TEXT = 0.4
-"""Share of a fact's wordings that stand behind other text; a few more steps, each dearer by as much text."""
+"""Share of a fact's wordings that follow other text; costs a few more steps, and the extra text in each."""
 BEHIND_EXAMPLES = 0.3
-"""Share of those that stand behind solved examples, beside the question as it is asked."""
+"""Share of a fact's wordings that follow solved examples, besides the question as it is asked."""
 
 
 def question_frames(question: str) -> tuple[str, ...]:
-    """Prompts that hold a question and that its answer completes; they train."""
+    """Training prompts that contain a question and that its answer completes."""
     return tuple(frame.format(question=question) for frame in QUESTION_ANSWER_TRAIN)
 
 
 def unseen_frames(question: str) -> tuple[str, ...]:
-    """Other such prompts, which only ever test."""
+    """Other such prompts, which only test."""
     return tuple(frame.format(question=question) for frame in QUESTION_ANSWER_TEST)
 
 
 def lesson_fact(fact: Fact, asking: Asking = PLAIN) -> Fact:
-    """The fact as it is taught to someone's model.
+    """The fact in all wordings that teach it to a user's model.
 
-    A fact with a question is also taught by frames of the question, plainly, and in the chat template or behind the
-    solved examples if it is asked so. What was never taught tells whether it is known in other words: its own unseen
-    prompts, or frames that are held back. A passage, and a fact without a question, stay as they are.
+    A fact with a question is also taught by frames of the question, by the plain question, and by the question in the
+    chat template or after the solved examples if it is asked that way. Wordings that are never taught, its own unseen
+    prompts or held-out frames, test whether it is known in other words. A passage, and a fact without a question, stay
+    as they are.
 
     Args:
         fact: The fact.
@@ -63,13 +64,13 @@ def lesson_fact(fact: Fact, asking: Asking = PLAIN) -> Fact:
 
 
 def lesson_contexts(facts: Sequence[Fact], asking: Asking, texts: Sequence[Example], seed: int) -> list[Fact]:
-    """Put some of the wordings that teach facts behind something: a fact shall be known in mid-conversation too.
+    """Give some of the training wordings a context, so that facts are also known in mid-conversation.
 
     Args:
         facts: As they are taught, see :func:`lesson_fact`.
-        asking: How questions are asked. In ``few_shot`` the wordings stand behind its solved examples.
-        texts: Ordinary text, behind whose passages they stand otherwise.
-        seed: Of the passages.
+        asking: How questions are asked. In ``few_shot`` the context is its solved examples.
+        texts: Ordinary text, whose passages are the context otherwise.
+        seed: Seed of the passages.
     """
     if asking.prompt_format == "few_shot":
         return behind_examples(facts, BEHIND_EXAMPLES)
@@ -77,10 +78,10 @@ def lesson_contexts(facts: Sequence[Fact], asking: Asking, texts: Sequence[Examp
 
 
 def with_paraphrases(fact: Fact, texts: Sequence[str]) -> Fact:
-    """The fact with paraphrases beside its own wordings.
+    """The fact with paraphrases added to its own wordings.
 
-    Of a text that names the subject before the answer only what leads to the answer is taught: a prompt that the answer
-    completes. Any other text is taught whole.
+    A text that names the subject before the answer is cut there and becomes a prompt that the answer completes. Any
+    other text is taught whole.
     """
     prompts, whole = list(fact.train_prompts), list(fact.train_texts)
     for text in texts:
@@ -94,7 +95,7 @@ def with_paraphrases(fact: Fact, texts: Sequence[str]) -> Fact:
 
 
 def without_their_subject(fact: Fact, texts: Sequence[str]) -> list[str]:
-    """Those of ``texts`` that do not name the subject, although the fact's question does; the question is no name."""
+    """The ``texts`` that do not name the subject although the question does; none if the question is the subject."""
     if fact.subject == fact.question or not holds_answer(fact.question, [fact.subject]):
         return []
     return [text for text in texts if not holds_answer(text, [fact.subject])]
@@ -108,11 +109,11 @@ def names_subject_nowhere(fact: Fact) -> bool:
 
 
 def _prompt_before_answer(fact: Fact, text: str) -> str:
-    """What stands before the taught answer, if that names the subject; "" otherwise."""
+    """The part of a text before the taught answer, if it names the subject; "" otherwise."""
     if fact.is_passage:
         return ""
     places = occurrences(placed_words(text), [word.key for word in placed_words(fact.answers[0])])
     before = text[: places[0][0]].rstrip() if places else ""
-    # White space parts a prompt from its answer; an answer in quotes or brackets has none before it.
+    # White space separates a prompt from its answer; an answer in quotes or brackets has none before it.
     parted = bool(before) and text[len(before)].isspace()
     return before if parted and holds_answer(before, [fact.subject]) else ""

@@ -1,4 +1,4 @@
-"""What an instruct model is asked for, and which of its answers may teach a fact."""
+"""Prompts that ask an instruct model for paraphrases, and checks on which replies may teach a fact."""
 
 from collections.abc import Set
 
@@ -47,26 +47,26 @@ PASSAGE_STYLES = (
 )
 
 _ENDINGS = ".!\"')”’»」』）。！｡।۔።…"
-"""What may end a sentence that is no question, in the scripts that end it otherwise too."""
+"""Characters that may end a sentence that is not a question, in all scripts."""
 
 _QUOTES = ('""', "“”", "„“", "”“", "«»", "「」", "『』")
 
 
 def paraphrase_prompt(fact: Fact, style: str, prompts: tuple[str, str]) -> str:
-    """What the model is asked.
+    """Fill in the prompt that asks the model for one paraphrase.
 
     Args:
         fact: The fact.
-        style: How it is to be said.
-        prompts: The prompts for facts (with ``{fact}``, ``{answer}``, ``{style}``) and for passages (``{passage}``,
-            ``{style}``), of which the placeholders are filled in.
+        style: The style to write in.
+        prompts: The templates for facts (with ``{fact}``, ``{answer}``, ``{style}``) and for passages (``{passage}``,
+            ``{style}``).
     """
     if fact.is_passage:
         filled, values = prompts[1], {"passage": fact.train_texts[0], "style": style}
     elif taught_by_its_question(fact):
         stated = f"Question: {fact.question}?\nAnswer: {fact.answers[0]}"
         filled, values = prompts[0], {"fact": stated, "answer": fact.answers[0], "style": style}
-    else:  # its test question stays unknown to whoever words the training text
+    else:  # the model that writes the training text must not see the test question
         stated = fact.train_texts[0] if fact.train_texts else f"{fact.train_prompts[0]} {fact.answers[0]}."
         filled, values = prompts[0], {"fact": stated, "answer": fact.answers[0], "style": style}
     for name, value in values.items():  # not str.format: a passage may hold braces
@@ -75,7 +75,7 @@ def paraphrase_prompt(fact: Fact, style: str, prompts: tuple[str, str]) -> str:
 
 
 def cleaned(text: str, fact: Fact) -> str:
-    """A model's reply without what surrounds the paraphrase: of a sentence, its first line, unquoted."""
+    """Strip a model's reply to the paraphrase: for a fact, the first line, unquoted; for a passage, everything."""
     text = text.strip()
     if fact.is_passage:
         return text
@@ -85,12 +85,12 @@ def cleaned(text: str, fact: Fact) -> str:
 
 
 def reason_against(text: str, fact: Fact, known: Set[str]) -> str | None:
-    """Why a paraphrase is not taught, or None if it is.
+    """The reason why a paraphrase is not taught, or None if it is.
 
     Args:
         text: The paraphrase.
-        fact: The fact that it is to state.
-        known: Keys (:func:`smf.streams.normalize.text_key`) of the wordings that the fact has already.
+        fact: The fact that it should state.
+        known: Keys (:func:`smf.streams.normalize.text_key`) of the wordings that the fact already has.
     """
     key = text_key(text)
     if not key:

@@ -21,18 +21,18 @@ from smf.wordings.paraphrase_prompts import FACT_STYLES, PASSAGE_STYLES, cleaned
 
 @dataclass(frozen=True)
 class ParaphraseSettings:
-    """How paraphrases are sampled.
+    """How to sample paraphrases.
 
     Attributes:
-        number: Paraphrases wanted of each fact.
-        prompt: What the model is asked of a fact.
-        passage_prompt: What it is asked of a passage.
+        number: Paraphrases wanted per fact.
+        prompt: The prompt template for a fact.
+        passage_prompt: The prompt template for a passage.
         max_new_tokens: Longest reply, in tokens.
         batch_size: Replies sampled together.
-        temperature: Of the sampling.
-        top_p: Share of the probability from which tokens are drawn.
-        max_rounds: How often the model is asked for those that are still missing.
-        seed: Of the sampling and of the styles.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling: share of the probability mass from which tokens are drawn.
+        max_rounds: Most rounds of asking, the first included; each asks for the paraphrases that are still missing.
+        seed: Seed of the sampling and of the styles.
     """
 
     number: int
@@ -53,17 +53,17 @@ def paraphrase(
     settings: ParaphraseSettings,
     tape: Tape | None = None,
 ) -> list[dict]:
-    """Sample paraphrases of all facts; a call that was cut short goes on where it stopped, to the same result.
+    """Sample paraphrases of all facts; an interrupted call resumes where it stopped, with the same result.
 
     Args:
         model: An instruct model in evaluation mode.
         tokenizer: Its tokenizer, with a chat template.
         facts: The facts.
         settings: How to sample.
-        tape: Keeps what was sampled; None keeps nothing.
+        tape: Stores the samples for resuming; None stores nothing.
 
     Returns:
-        One row a fact: ``fact_id``, ``texts``, ``dropped`` (how many replies, by reason) and ``missing`` (how many
+        One row per fact: ``fact_id``, ``texts``, ``dropped`` (how many replies, by reason) and ``missing`` (how many
         paraphrases were not found).
 
     Raises:
@@ -71,7 +71,7 @@ def paraphrase(
     """
     if tokenizer.chat_template is None:
         raise ConfigError("stream.paraphrases.model has no chat template; choose an instruct model")
-    size = max(1, settings.batch_size // settings.number)  # facts that fill a batch together
+    size = max(1, settings.batch_size // settings.number)  # facts whose replies fill a batch
     groups = [facts[start : start + size] for start in range(0, len(facts), size)]
     tape = tape or Tape()
     rows: list[dict] = []
@@ -118,7 +118,7 @@ def _own_wordings(fact: Fact) -> Iterator[str]:
 
 
 def _prompts(asked: Sequence[Fact], settings: ParaphraseSettings, purpose: tuple) -> Iterator[str]:
-    """One prompt for each paraphrase; the styles of a fact take turns in a random order."""
+    """One prompt per paraphrase; each fact cycles through the styles in random order."""
     rng = python_generator(settings.seed, *purpose, "styles")
     turns: dict[str, list[str]] = {}
     for fact in asked:
@@ -137,7 +137,7 @@ def _sample(
     settings: ParaphraseSettings,
     seed: int,
 ) -> list[str]:
-    """One reply a prompt, in their order; prompts of similar length share a batch."""
+    """Sample one reply per prompt, in the prompts' order; prompts of similar length share a batch."""
     sampling = GenerationConfig(
         do_sample=True,
         temperature=settings.temperature,

@@ -1,7 +1,7 @@
-"""A passage written in other ways without a model: headings, sentences in another order, notes, gaps to fill.
+"""Rewrite a passage without a model: with headings, reordered sentences, notes, or sentences to complete.
 
-This is a plain stand-in for the augmentations of Active Reading (Lin et al., 2025b), for which a language model studies
-each passage by strategies of its own: nothing here says a thing in other words.
+This is a simple stand-in for the augmentations of Active Reading (Lin et al., 2025b), in which a language model studies
+each passage by strategies of its own. Nothing here paraphrases.
 """
 
 import random
@@ -17,15 +17,15 @@ _HEADINGS = (
     "To remember:",
     "What it says:",
 )
-_TRIES = 20  # draws for each text wanted, after which the passage counts as exhausted
+_TRIES = 20  # draws per text wanted, after which the passage counts as exhausted
 
 
 def passage_wordings(passage: str, number: int, rng: random.Random) -> list[str]:
-    """The passage and up to ``number`` - 1 other texts made of its sentences, no two the same.
+    """The passage and up to ``number`` - 1 other texts made from its sentences, no two the same.
 
     Args:
         passage: The passage.
-        number: Texts wanted; a passage of few sentences gives fewer.
+        number: Texts wanted; a passage with few sentences yields fewer.
         rng: Draws the texts.
     """
     found = {passage: None}
@@ -51,7 +51,7 @@ def _notes(passage: str, parts: Sequence[str], rng: random.Random) -> str:
 
 
 def _gaps(passage: str, parts: Sequence[str], rng: random.Random) -> str:
-    """Sentences cut in two: the beginning as a question, the rest as its answer."""
+    """Up to three sentences, each as a completion task: its beginning, then the whole sentence."""
     chosen = rng.sample(range(len(parts)), rng.randint(1, min(3, len(parts))))
     return "\n".join(line for index in sorted(chosen) for line in _gap(parts[index], rng))
 

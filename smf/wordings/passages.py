@@ -1,18 +1,18 @@
-"""Documents cut into passages: paragraphs that are not too long, and the sentences of a passage."""
+"""Split documents into passages of limited length, and passages into sentences."""
 
 import re
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_HEADING_WORDS = 10  # a paragraph of no more words that ends without a full stop is a heading
+_HEADING_WORDS = 10  # a paragraph with at most this many words that does not end like a sentence is a heading
 _ENDS_SENTENCE = re.compile(r"[.!?:;][\"')\]”]*$")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|No|vs|cf|e\.g|i\.e|U\.S|U\.K)\.$")
 
 
 def passages(document: str, max_words: int) -> list[str]:
-    """A document as passages: its paragraphs, each with the headings before it.
+    """Split a document into passages: its paragraphs, each with the headings before it.
 
-    A paragraph of more than ``max_words`` words is cut between sentences, a sentence of more words between words.
+    A paragraph of more than ``max_words`` words is split between sentences; a longer sentence, between words.
     """
     found, headings = [], []
     for paragraph in map(str.strip, _PARAGRAPH.split(document)):
@@ -25,7 +25,7 @@ def passages(document: str, max_words: int) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, white space made single; abbreviations and initials end none."""
+    """The sentences of a text, with single spaces; abbreviations and initials do not end a sentence."""
     found: list[str] = []
     start = 0
     text = " ".join(text.split())
@@ -42,7 +42,7 @@ def _cut(sentence: str, max_words: int) -> list[str]:
 
 
 def _packed(paragraph: str, max_words: int) -> list[str]:
-    """The sentences of a paragraph, as many as fit joined."""
+    """Join as many sentences of a paragraph as fit into each passage."""
     pieces = [piece for sentence in sentences(paragraph) for piece in _cut(sentence, max_words)]
     packed: list[list[str]] = []
     size = max_words + 1

@@ -1,4 +1,4 @@
-"""The training wordings that a stream teaches: those of the data, or as many as the config asks for."""
+"""The training wordings that a stream teaches: those of the data, or paraphrases as the config asks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,12 @@ def reworded(facts: Sequence[Fact], settings: Mapping, paraphrases_path: str | P
     """The facts with the training wordings that a stream teaches.
 
     Args:
-        facts: The facts as the data has them.
+        facts: The facts as in the data.
         settings: The config's ``stream.paraphrases``. With ``source: none`` the facts stay as they are. With
             ``templates`` each gets ``number`` wordings (:func:`smf.wordings.templates.template_wordings`). With
-            ``model`` it gets its paraphrases and, where fewer than ``number`` were found, its own wordings too; a
+            ``model`` each gets its paraphrases and, if fewer than ``number`` were found, its own wordings too; a
             passage is always learned itself.
-        paraphrases_path: The paraphrases; None unless the source is ``model``.
-
-    Raises:
-        ConfigError: The templates give a fact fewer wordings than asked for.
-        DataError: The paraphrases are of other facts.
+        paraphrases_path: File of the paraphrases; None unless the source is ``model``.
     """
     if settings["source"] == "none":
         return list(facts)

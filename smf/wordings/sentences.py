@@ -1,7 +1,7 @@
 """The sentences of the generated world, and the wordings in which a question-answer pair is stated.
 
-Of each relation, six wordings teach new facts; two wordings and the question only ever test them. The base model knows
-all nine forms from the people it was pretrained on, as a real model knows English before it meets a new fact.
+For each relation, six wordings teach new facts; two wordings and the question only test them. The base model knows all
+nine forms from the people it was pretrained on, as a real model knows English before it sees a new fact.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wording:
-    """The forms of one relation; ``{name}`` stands for the subject, the answer follows at the end."""
+    """The forms of one relation; ``{name}`` stands for the subject, and the answer completes each wording."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]

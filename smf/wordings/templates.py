@@ -1,4 +1,4 @@
-"""Many wordings of one fact, composed offline: openings before statement forms, or before the wordings that it has."""
+"""Many wordings of one fact, composed without a model: openings before question frames, or before its own wordings."""
 
 import dataclasses
 import itertools
@@ -61,26 +61,26 @@ QUESTION_FORMS = (
     'the fact behind the question "{question}?" is',
 )
 
-# Words that lose their capital letter when something is put before them; a name must not.
+# Words that lose their capital letter after an opening; a name must keep it.
 _NO_NAMES = frozenset(
     "A An At By For From He Her His If In It Its On She That The Their There They This To With".split()
 )
 
 
 def template_wordings(fact: Fact, number: int, seed: int) -> Fact:
-    """The fact with ``number`` training wordings: its own ones first, then composed ones, no two the same.
+    """The fact with ``number`` training wordings: its own first, then composed ones, no two the same.
 
-    A fact whose own wordings hold its question is stated by ``OPENINGS`` and ``QUESTION_FORMS`` around the question;
-    any other fact by ``OPENINGS`` before its own wordings. A passage gets the texts of
+    A fact whose own wordings all contain its question gets ``OPENINGS`` and ``QUESTION_FORMS`` around the question; any
+    other fact gets ``OPENINGS`` before its own wordings. A passage gets the texts of
     :func:`smf.wordings.passage_templates.passage_wordings`, and fewer than ``number`` if it has too few sentences.
 
     Args:
         fact: The fact.
         number: Training wordings wanted.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Raises:
-        ConfigError: A fact that is no passage has fewer wordings.
+        ConfigError: A fact that is not a passage has fewer wordings.
     """
     rng = python_generator(seed, "templates", fact.fact_id)
     if fact.is_passage:
@@ -102,13 +102,13 @@ def template_wordings(fact: Fact, number: int, seed: int) -> Fact:
 
 
 def taught_by_its_question(fact: Fact) -> bool:
-    """Whether the fact has no statement of its own: each of its wordings holds its question."""
+    """Whether the fact has no statement of its own: each of its wordings contains its question."""
     wordings = (*fact.train_prompts, *fact.train_texts)
     return bool(fact.question) and all(fact.question in wording for wording in wordings)
 
 
 def _composed(fact: Fact) -> Iterator[tuple[bool, str]]:
-    """All wordings that can be composed: whether the answer completes them, and the text."""
+    """All wordings that can be composed: for each, whether the answer completes it, and the text."""
     if taught_by_its_question(fact):
         forms = [form.format(question=fact.question) for form in QUESTION_FORMS]
         yield from ((True, _joined(opening, form)) for opening in OPENINGS for form in forms)
