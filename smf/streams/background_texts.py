@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from smf.errors import DataError
 from smf.seeding import python_generator
 from smf.streams.batches import Batch, Encoded, collate, encode
 from smf.streams.examples import Example
@@ -32,7 +33,7 @@ def text_batches(
         Batches of token ids, (``batch_size``, T), padded on the right; on the CPU.
 
     Raises:
-        DataError: No text holds anything.
+        DataError: All texts are empty, or there are none.
 
     Example:
         >>> batches = text_batches(tokenizer, ["The sun rose late.", "Nobody came."], batch_size=2)
@@ -41,6 +42,8 @@ def text_batches(
     """
     rng, most = python_generator(seed, "retrofit"), most_batches * batch_size
     examples = [Example("", text) if isinstance(text, str) else text for text in texts]
+    if not any(example.prompt + example.completion for example in examples):
+        raise DataError(f"none of {len(examples):,} texts holds anything; give some hundred ordinary texts")
     examples = rng.sample(examples, min(len(examples), most))
     encoded = encode(tokenizer, examples, loss_on="text", max_length=max_length, long="split")
     drawn = rng.sample(encoded, min(len(encoded), most))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from smf import cli
+from smf.errors import DataError
 from smf.files.artifacts import read_json, sha256, write_jsonl
 from smf.files.model_folder import COUNTS_FILE
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
@@ -86,6 +87,12 @@ def test_the_counts_are_those_of_every_text_once(base, tmp_path):
     found = BackgroundCounts.load(tmp_path / "new/model" / COUNTS_FILE).layers[1]
     assert torch.equal(found.accesses_S, expected.accesses_S)
     torch.testing.assert_close(found.squared_weights_S, expected.squared_weights_S)
+
+
+@pytest.mark.parametrize("texts", [[], ["", ""]], ids=["no text", "empty texts"])
+def test_text_that_holds_nothing_is_refused_before_the_model_is_asked_to_read_it(texts):
+    with pytest.raises(DataError, match=f"none of {len(texts)} texts holds anything"):
+        text_batches(tokenizer(), texts)
 
 
 def test_of_a_large_text_a_random_part_is_counted_none_of_it_twice(tmp_path):
