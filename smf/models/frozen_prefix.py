@@ -43,8 +43,7 @@ class FrozenPrefix:
 
     @contextmanager
     def reused(self) -> Iterator[None]:
-        """Inside the ``with`` block, the first pass stores outputs for later ones to reuse; all must get the same
-        batch.
+        """Inside the ``with`` block the first pass stores outputs and later ones reuse them, all on the same batch.
 
         Raises:
             TrainingError: The model is in training mode, where dropout makes passes differ.
