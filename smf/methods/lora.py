@@ -73,7 +73,7 @@ class LoRA(DenseMethod):
         return Footprint(number, num_moments(settings) * number, number, added=number, kept_inputs="adapters")
 
     def step(self, batch: Batch) -> StepReport:
-        """Take one step; each draws the adapters' dropout anew, from the run's seed."""
+        """Take one step; each step draws new dropout for the adapters, from the run's seed."""
         if not self.settings.dropout:
             return super().step(batch)
         import torch

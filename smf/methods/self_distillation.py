@@ -62,7 +62,7 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
         return super().step(batch)
 
     def load_state_dict(self, state, delta) -> None:
-        """Copy the present model as the start, as the first step would have done; then load."""
+        """Copy the present model as the start model, as the first step would have done; then load."""
         self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
         super().load_state_dict(state, delta)
 

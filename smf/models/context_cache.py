@@ -17,7 +17,7 @@ _KNOWN = {"full_attention", "sliding_attention"}
 
 
 def gives_the_same(model: PreTrainedModel, longest: int) -> bool:
-    """Whether sequences behind a cached context get the logits and gradients of whole sequences, up to rounding.
+    """Whether sequences after a cached context get the logits and gradients of whole sequences, up to rounding.
 
     They do not if one draw of dropout would serve all of them, if a recomputed block would append to the cache that its
     first pass has already filled, or if a sliding window drops part of the context.

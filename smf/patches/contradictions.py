@@ -39,7 +39,7 @@ class Contradiction:
 
 
 def contradictions(patches: Sequence[MemoryPatch]) -> list[Contradiction]:
-    """Find facts that answer the same question differently, ignoring case, punctuation and spaces.
+    """Find facts of different patches that answer one question differently; ignores case, punctuation and spaces.
 
     A patch knows only the taught answers, not all accepted ones; facts without a question are not compared.
     """

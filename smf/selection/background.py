@@ -258,7 +258,7 @@ class _LayerCounter:
         self._sequences_S.index_add_(0, slots, torch.ones_like(slots))
 
     def end_batch(self, num_sequences: int) -> None:
-        """Close a batch of so many sequences: everything seen since the last call."""
+        """Close a batch of ``num_sequences`` sequences: everything seen since the last call."""
         self._batches_S += self._batch_accesses_S > 0
         self._accesses_S += self._batch_accesses_S
         self._batch_accesses_S.zero_()
