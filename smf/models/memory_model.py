@@ -233,8 +233,8 @@ def memory_layer(settings: MemoryConfig, hidden_size: int) -> MemoryLayer:
     """A new layer, its weights drawn from torch's global generator.
 
     Args:
-        settings: Its sizes and initialization; :class:`smf.settings.memory.MemorySettings` works too.
-        hidden_size: The model's hidden size.
+        settings: Its sizes and its start; :class:`smf.settings.memory.MemorySettings` will do too.
+        hidden_size: Of the model.
     """
     return MemoryLayer(
         hidden_size,

@@ -118,7 +118,7 @@ def select_slots(
     """The slots that may train, by block. Ties go to the lower slot (and block).
 
     Args:
-        counts: The batch's reads in each layer.
+        counts: What the batch reads of each layer.
         background: Background use, on the device of the counts.
         selection: How to select.
         generator: Source of random scores, on the device of the counts.
