@@ -1,4 +1,4 @@
-"""Which slots a forward pass reads. Shapes: B batch, T token, H head, K top_k."""
+"""Recording of the slots that a forward pass reads. Shapes: B batch, T token, H head, K top_k."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ class SlotReads:
     weights_BTHK: Tensor
 
     def slots_of_tokens(self, attention_mask_BT: Tensor) -> Tensor:
-        """Slots read by real tokens, (tokens, H * K); what padding reads is left out."""
+        """Slots read by real tokens, (tokens, H * K); padding is left out."""
         return self.slot_indices_BTHK[attention_mask_BT.bool()].flatten(1)
 
     def weights_of_tokens(self, attention_mask_BT: Tensor) -> Tensor:
@@ -32,13 +32,13 @@ class SlotReads:
 
 @contextmanager
 def record_slot_reads(layers: Mapping[int, MemoryLayer]) -> Iterator[dict[int, SlotReads]]:
-    """Record the reads of the forward passes inside the block; of several passes, the last one is kept.
+    """Record the slots that forward passes inside the ``with`` block read; each pass overwrites the one before.
 
     Args:
         layers: Memory layers by block number.
 
     Yields:
-        A dictionary that is filled by each forward pass: block number to reads.
+        A dictionary that each forward pass fills: block number to reads.
     """
     reads: dict[int, SlotReads] = {}
 

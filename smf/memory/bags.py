@@ -1,7 +1,7 @@
-"""Weighted sums of table rows: to read slots, and to sum tokens' gradients for a selected slot, is one operation.
+"""Weighted sums of table rows: the operation that reads slots, and that sums tokens' gradients for selected slots.
 
-On a CPU it is torch's ``embedding_bag``, on CUDA a Triton kernel (triton_bags.py) where Triton is installed, else again
-``embedding_bag``.
+On CUDA with Triton installed, a Triton kernel computes them (triton_bags.py); everywhere else torch's ``embedding_bag``
+does.
 
 Shapes: X table row, V its size, L lookup, G bag.
 """
@@ -20,9 +20,9 @@ def weighted_bags(table_XV: Tensor, rows_L: Tensor, weights_L: Tensor, starts_G1
 
     Args:
         table_XV: Rows.
-        rows_L: Lookups, one bag after the other.
+        rows_L: Lookups, bag by bag.
         weights_L: Weight of each lookup, of the table's type.
-        starts_G1: Where each bag starts, and at last where the last one ends, (G + 1). Lookups behind that are ignored.
+        starts_G1: Offset of each bag's start, then of the last bag's end, (G + 1). Lookups past the end are ignored.
 
     Returns:
         Sums, (G, V), of the table's type; an empty bag gives zeros.
@@ -38,7 +38,7 @@ def weighted_bags(table_XV: Tensor, rows_L: Tensor, weights_L: Tensor, starts_G1
 
 
 def weighted_sums(table_XV: Tensor, rows_TL: Tensor, weights_TL: Tensor) -> Tensor:
-    """:func:`weighted_bags` of bags of equal size, one a token: (T, V)."""
+    """:func:`weighted_bags` for bags of equal size, one per token: (T, V)."""
     if uses_triton(table_XV):
         tokens, lookups = rows_TL.shape
         starts_T1 = torch.arange(0, tokens * lookups + 1, lookups, device=rows_TL.device)
@@ -47,10 +47,10 @@ def weighted_sums(table_XV: Tensor, rows_TL: Tensor, weights_TL: Tensor) -> Tens
 
 
 def sizes_are_free(device: torch.device) -> bool:
-    """Whether a tensor may get a size that depends on data.
+    """Whether tensors with data-dependent sizes cost nothing extra on this device.
 
-    On a CPU that costs nothing. On an accelerator the host would have to wait for all work that is under way, so steps
-    there keep to sizes that are known beforehand and mark what is left over.
+    True on a CPU. On an accelerator the host would have to wait for all pending work to learn the size, so code there
+    sticks to sizes known in advance and marks unused entries.
     """
     return device.type == "cpu"
 

@@ -1,4 +1,4 @@
-"""Which slots a stream has changed: what is kept of them, and how a table gets back what it held before."""
+"""The slots that a stream has changed: saves their values, and restores what the tables held before."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from smf.memory.layer import MemoryLayer
 
 
 class ChangedSlots:
-    """The slots of all memory layers that were ever selected.
+    """All slots that were ever selected, in all memory layers.
 
     Args:
         layers: The memory layers, by block.
 
     Attributes:
-        journal: Who changed them, and how far.
+        journal: Which lesson moved which slots, and how far.
     """
 
     def __init__(self, layers: Mapping[int, MemoryLayer]):
@@ -27,19 +27,19 @@ class ChangedSlots:
         self.journal = Journal(layers)
 
     def add(self, block: int, slots_R: Tensor) -> None:
-        """Note slots that the step to come may change."""
+        """Record slots that the next step may change."""
         self._changed[block].append(slots_R)
         self.journal.before_step(block, slots_R)
 
     def of(self, block: int) -> Tensor:
-        """Every slot that was ever noted, ascending."""
+        """Every slot recorded so far, ascending."""
         none = torch.empty(0, dtype=torch.long, device=self._layers[block].values_SV.device)
         slots = torch.cat([none, *self._changed[block]]).unique()
         self._changed[block] = [slots]  # so that a long stream's list stays short
         return slots
 
     def delta(self) -> dict[str, Tensor]:
-        """Ids and present values of all of them, on the CPU."""
+        """Indices and current values of all changed slots, on the CPU."""
         tensors = {}
         for block, layer in self._layers.items():
             slots = self.of(block)
@@ -48,10 +48,10 @@ class ChangedSlots:
         return tensors
 
     def load(self, delta: Mapping[str, Tensor]) -> None:
-        """Write what :meth:`delta` gave; slots that an earlier delta wrote get their original values back first.
+        """Write a :meth:`delta` into the tables, after undoing the one loaded before it, if any.
 
         Raises:
-            CheckpointError: It does not fit these layers.
+            CheckpointError: The delta does not fit these layers.
         """
         expected = {f"{block}.{part}" for block in self._layers for part in ("slots", "values")}
         if delta.keys() != expected:
@@ -77,7 +77,7 @@ class ChangedSlots:
             table_SV[slots] = delta[f"{block}.values"].to(table_SV)
 
     def resume(self, delta: Mapping[str, Tensor]) -> None:
-        """Write a delta and go on from it: its slots count as changed."""
+        """Load a delta and continue from it: its slots count as changed."""
         self.load(delta)
         for block, layer in self._layers.items():
             self._changed[block] = [delta[f"{block}.slots"].to(layer.values_SV.device)]

@@ -1,4 +1,4 @@
-"""Clipping by the global norm for gradients of selected rows; ``torch.nn.utils.clip_grad_norm_`` is for dense ones.
+"""Global-norm clipping for gradients of selected rows; ``torch.nn.utils.clip_grad_norm_`` is for dense ones.
 
 Shapes: R selected row, V value_dim.
 """
@@ -18,7 +18,7 @@ _EPSILON = 1e-6  # torch's own
 def clip_row_gradients(gradients: Sequence[RowGradient], max_norm: float) -> None:
     """Scale the gradients of all layers' selected rows down so that their common norm is at most ``max_norm``.
 
-    The host waits for nothing. A row that stands there repeatedly (see :meth:`RowGradient.select`) counts once.
+    Does not make the host wait. A repeated row (see :meth:`RowGradient.select`) counts once.
     """
     total = cast("Tensor", sum(_squared_norm(gradient) for gradient in gradients))
     scale = (max_norm / (total.sqrt() + _EPSILON)).clamp(max=1.0)

@@ -1,7 +1,7 @@
 """A journal of a stream: which lesson moved which slots, and how far.
 
-A *lesson* is a batch of facts that are learned together, in all its steps; most often one fact. The movements of all
-lessons that wrote a slot add up to what the stream made of it, but for rounding.
+A *lesson* is a batch of facts learned together, with all its steps; usually it is one fact. A slot's movements, over
+all lessons that wrote it, add up to its change over the stream, up to rounding.
 
 Shapes: S slot, R row (a slot that the stream wrote), V value, W entry of a list of writers, M kept movement.
 """
@@ -15,14 +15,14 @@ from smf.errors import CheckpointError
 from smf.memory.layer import MemoryLayer
 
 KEPT_SHARE = 0.999
-"""Of a lesson's squared movement, the share that is kept; most slots that a lesson reads hardly move."""
+"""Share of a lesson's squared movement that is kept; most slots that a lesson reads hardly move."""
 Lesson = tuple[int, ...]
 """The facts of a lesson, by their places in the stream."""
 _KEPT_TYPE = torch.bfloat16
 
 
 class Journal:
-    """Notes the movements of the value tables while a stream is learned.
+    """Records how the value tables move while a stream is learned.
 
     Args:
         layers: The memory layers, by block.
@@ -34,15 +34,15 @@ class Journal:
 
     @property
     def lessons(self) -> tuple[Lesson, ...]:
-        """The lessons by number, in the order in which they first came."""
+        """The lessons by number, in order of first appearance."""
         return tuple(self._numbers)
 
     def before_step(self, block: int, slots_R: Tensor) -> None:
-        """Note slots that the step to come may change."""
+        """Record slots that the next step may change."""
         self._layers[block].before_step(slots_R)
 
     def end_lesson(self, lesson: Lesson) -> None:
-        """All steps since the last lesson belong to this one; a lesson that comes again is one and the same."""
+        """Attribute all steps since the last call to this lesson; a lesson that is repeated keeps its number."""
         number = self._numbers.setdefault(lesson, len(self._numbers))
         moved = {block: layer.movements() for block, layer in self._layers.items()}
         squares = {block: movements_RV.square().sum(1) for block, (_, movements_RV) in moved.items()}
@@ -51,23 +51,23 @@ class Journal:
             self._layers[block].keep(number, slots_R, movements_RV, squares[block] >= lowest)
 
     def forget(self) -> None:
-        """Begin anew, with the tables as they are."""
+        """Start over from the current tables."""
         self._numbers.clear()
         for layer in self._layers.values():
             layer.forget()
 
     def history(self) -> dict[str, Tensor]:
-        """What a patch knows beside values (:mod:`smf.patches.patch`), on the CPU.
+        """What a patch holds besides the final values (:mod:`smf.patches.patch`), on the CPU.
 
-        For each block, ``slots`` (R), those that some lesson moved, ascending; ``before`` (R, V), the rows as they
-        were; ``writers`` (W), the lessons that moved each row, row after row, and ``writer_starts`` (R + 1), where each
-        row's begin; and of rows that several lessons moved, the kept ``movements`` (M, V) with ``moved_rows`` and
-        ``moved_by`` (M), their rows and lessons.
+        For each block: ``slots`` (R), the slots that any lesson moved, ascending; ``before`` (R, V), their original
+        values; ``writers`` (W), the lessons that moved each row, concatenated row by row, and ``writer_starts``
+        (R + 1), the offset of each row's first writer; and, for rows that several lessons moved, the kept ``movements``
+        (M, V) with their rows ``moved_rows`` (M) and lessons ``moved_by`` (M).
         """
         return {f"{block}.{name}": part for block, layer in self._layers.items() for name, part in layer.history()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a later process needs to go on with another lesson. Copies."""
+        """A copy of the state that a later process needs to continue with another lesson."""
         sizes = torch.tensor([len(lesson) for lesson in self._numbers], dtype=torch.long)
         places = torch.tensor([place for lesson in self._numbers for place in lesson], dtype=torch.long)
         state = {"journal.lesson_sizes": sizes, "journal.places": places}
@@ -76,10 +76,10 @@ class Journal:
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Restore a :meth:`state_dict`.
 
         Raises:
-            CheckpointError: It is of another kind of method, or of a model with other layers.
+            CheckpointError: The state is from another kind of method, or from a model with other layers.
         """
         expected = self.state_dict()
         if missing := sorted(expected.keys() - state.keys()):
@@ -111,13 +111,13 @@ class _LayerJournal:
         self._waiting: dict[str, list[Tensor]] = {name: [] for name in self._state}
 
     def before_step(self, slots_R: Tensor) -> None:
-        # Nothing is compared here: on an accelerator the host would have to wait in every step.
+        # Compare nothing here: on an accelerator the host would have to wait in every step.
         self._steps.append((slots_R, self._table_SV.detach()[slots_R]))
 
     def movements(self) -> tuple[Tensor, Tensor]:
-        """The slots that the lesson changed in any bit, ascending, and by how much; notes what they held if new.
+        """The slots in which the lesson changed any bit, ascending, and their movements; records new slots' old values.
 
-        A slot may be selected and get no gradient, as where no token with a loss reads it in the last block.
+        A selected slot may get no gradient, for example in the last block if no token with a loss reads it.
         """
         if not self._steps:
             return torch.empty(0, dtype=torch.long), torch.empty(0, self._table_SV.shape[1])
@@ -168,7 +168,7 @@ class _LayerJournal:
         self._state = {name: state[name].clone() for name in self._state}
 
     def _tensor(self, name: str) -> Tensor:
-        """All that was noted under a name; joined only when asked for, so that long streams stay linear."""
+        """Everything recorded under a name; concatenated on demand, so that the cost of long streams stays linear."""
         if waiting := self._waiting[name]:
             self._state[name] = torch.cat([self._state[name], *waiting])
             waiting.clear()
@@ -176,13 +176,13 @@ class _LayerJournal:
 
 
 def _first_places(groups_N: Tensor, number: int) -> Tensor:
-    """The first place of each group."""
+    """The position of each group's first member."""
     places_N = torch.arange(len(groups_N), device=groups_N.device)
     return torch.full((number,), len(groups_N), device=groups_N.device).scatter_reduce(0, groups_N, places_N, "amin")
 
 
 def _lowest_kept(squares_R: Tensor) -> Tensor:
-    """The smallest of the largest squares that hold :data:`KEPT_SHARE` of the sum."""
+    """The threshold that keeps the largest squares which together hold :data:`KEPT_SHARE` of the sum."""
     falling_R = squares_R.double().sort(descending=True).values
     if not len(falling_R):
         return torch.tensor(0.0)

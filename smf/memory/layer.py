@@ -24,25 +24,25 @@ class MemoryLayer(nn.Module):
     """Reads ``top_k`` slots per head and token and returns their gated, weighted sum.
 
     out = (y * silu(x W_gate)) W_output, y = sum over heads of softmax(scores of the top_k slots) times their values;
-    with a scalar output gate, out is multiplied by one learned number.
+    with a scalar output gate, out is multiplied by one learned scalar.
 
     Args:
         hidden_size: D, size of the input and of the output.
         num_keys: N, sub-keys per half; the table has N*N slots.
-        num_heads: H, independent addressings of the same table.
+        num_heads: H, heads that address the same table independently.
         top_k: K, slots read per head and token.
         key_dim: Size of a query; even.
         value_dim: V, size of a slot.
-        query_norm: ``rms`` divides each head's query by its root mean square, so that a token's softmax is not sharper
-            only because its hidden state is longer; ``none`` leaves it.
-        value_dtype: Type of the value table, whatever the type of the rest; None takes torch's default. Reads are made
-            in this type, and what they give takes the type of the gate.
-        zero_output: Start with a zero output map, so that the layer adds exactly nothing. Until the map has moved, no
-            gradient reaches the values.
+        query_norm: ``rms`` divides each head's query by its root mean square, so that a hidden state of larger norm
+            does not sharpen the token's softmax; ``none`` does not normalize.
+        value_dtype: Dtype of the value table, independent of the other parameters; None takes torch's default. Reads
+            run in this dtype, and their result is cast to the gate's.
+        zero_output: Start with a zero output projection, so that the layer adds exactly nothing. Until the projection
+            has moved, no gradient reaches the values.
         zero_values: Start with a zero value table, so that the layer adds exactly nothing, and the first gradient step
             reaches the values.
-        output_gate: ``scalar`` multiplies the output by a learned number (Gupta et al., 2026); ``none`` leaves it.
-        output_gate_init: That number at the start.
+        output_gate: ``scalar`` multiplies the output by a learned scalar (Gupta et al., 2026); ``none`` does not.
+        output_gate_init: Initial value of that scalar.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class MemoryLayer(nn.Module):
         self.gate = nn.Linear(hidden_size, value_dim, bias=False)
         self.output = nn.Linear(value_dim, hidden_size, bias=False)
         self.output_gate = nn.Parameter(torch.empty(1)) if output_gate == "scalar" else None
-        # Set while a stream is learned: then the table gets no dense gradient, selected rows do (row_sparse.py).
+        # Set while a stream is learned: only selected rows then get a gradient, not the whole table (row_sparse.py).
         self.row_gradient: RowGradient | None = None
         # Called with (slot indices, weights), both (B, T, H, K), by every forward pass (access.py).
         self.on_read: Callable[[Tensor, Tensor], None] | None = None
@@ -86,7 +86,7 @@ class MemoryLayer(nn.Module):
     def reset_parameters(self) -> None:
         """Draw initial weights from torch's global generator (scales of Berges et al., 2024).
 
-        Goes through ``transformers.initialization``, which leaves weights alone that a checkpoint has filled.
+        Goes through ``transformers.initialization``, which skips weights that were loaded from a checkpoint.
         """
         bound = self.key_dim**-0.5
         init.uniform_(self.keys_H2NC, -bound, bound)
@@ -105,7 +105,7 @@ class MemoryLayer(nn.Module):
             init.constant_(self.output_gate, self.output_gate_init)
 
     def follow(self, weight: Tensor) -> None:
-        """Move to the device of ``weight``; all parameters but the value table take its type too."""
+        """Move to the device of ``weight``; all parameters but the value table take its dtype too."""
         for parameter in self.parameters():
             dtype = parameter.dtype if parameter is self.values_SV else weight.dtype
             parameter.data = parameter.data.to(weight.device, dtype)
@@ -124,7 +124,7 @@ class MemoryLayer(nn.Module):
         return output_XD.view_as(hidden_BTD)
 
     def address(self, hidden_XD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All of a read that does not depend on the values.
+        """Compute the part of a read that does not depend on the values.
 
         Returns:
             Slot indices and softmax weights, both (X, H, K), and the gate (X, V).

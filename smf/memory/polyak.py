@@ -1,4 +1,4 @@
-"""Polyak's step size for gradients of selected rows: as far as the loss, were it linear, takes to reach zero.
+"""Polyak's step size for gradients of selected rows: the step that would take the loss to zero if it were linear.
 
 Shapes: R selected row, V value_dim.
 """
@@ -12,24 +12,24 @@ from torch import Tensor
 from smf.memory.row_sparse import RowGradient
 
 LONGEST = 4.0
-"""How many of Polyak's whole steps one step may be long."""
+"""Longest allowed step, in full Polyak steps."""
 
 
 @torch.no_grad()
 def polyak_rate(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor]) -> Tensor:
-    """The learning rate of Polyak's step (Polyak, 1969; Loizou et al., 2021), with no number to set.
+    """The learning rate of Polyak's step (Polyak, 1969; Loizou et al., 2021), without a hyperparameter.
 
     A step of rate η lowers the loss by η Σ ⟨g, d⟩ to first order, g being the gradient and d the direction. A loss
-    cannot fall below zero, and of one fact it can come close: η = loss / Σ ⟨g, d⟩ aims there.
+    cannot fall below zero, and on a single fact it can come close: η = loss / Σ ⟨g, d⟩ aims for zero.
 
     Args:
         loss: The batch's loss before the step, a scalar.
-        gradients: Those of all layers' selected rows. A row that stands there repeatedly counts once.
-        steps: For each of them the direction of its rows, (R, V).
+        gradients: Gradients of all layers' selected rows. A repeated row counts once.
+        steps: For each gradient, the step direction of its rows, (R, V).
 
     Returns:
-        A finite scalar, at least 0, in float32 or wider on the loss's device; the host waits for nothing. 0 where
-        there is no gradient, or one so small that the rate would be beyond float32: that is rounding, not a direction.
+        A finite scalar, at least 0, in float32 or wider on the loss's device; the host does not wait for it. 0 if there
+        is no gradient, or one so small that the rate would overflow float32: that is rounding error, not a direction.
     """
     rate = loss.double() / _first_order_gain(gradients, steps)
     most = torch.finfo(torch.float32).max
@@ -37,13 +37,13 @@ def polyak_rate(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[
 
 
 class StepShares:
-    """How long the steps on one batch are, in Polyak's whole steps, as its loss tells, in the unit of no model.
+    """Scale-free step lengths on one batch, in full Polyak steps, adapted to how its loss changes.
 
-    A whole step should bring the loss to zero. Two things go wrong. Behind a normalisation the gradient shrinks as the
-    values grow and the loss hardly changes: Polyak's steps then grow with the values, without end. So a step is half as
-    long when the loss rose, and recovers by a fifth, up to a whole one, when it fell. And where the loss is concave
-    along the step, as that of an answer which is still far from likely, even whole steps leave most of it: then steps
-    go on growing by a fifth, up to :data:`LONGEST` whole ones.
+    A full step should bring the loss to zero. Two things can go wrong. First, if a normalization layer follows, the
+    gradient shrinks as the values grow while the loss hardly changes: Polyak's steps then grow with the values, without
+    bound. So a step is half as long after the loss rose, and a fifth longer, up to a full step, after it fell. Second,
+    where the loss is concave along the step, as it is while the answer is still unlikely, even full steps leave most of
+    the loss: then steps keep growing by a fifth, up to :data:`LONGEST` full steps.
     """
 
     def __init__(self) -> None:
@@ -52,16 +52,16 @@ class StepShares:
 
     @torch.no_grad()
     def share(self, loss: Tensor) -> Tensor:
-        """The next step's length, a scalar in (0, LONGEST]; the host waits for nothing.
+        """The next step's length, a scalar in (0, LONGEST]; the host does not wait for it.
 
         Args:
-            loss: Before that step.
+            loss: The batch's loss before that step.
         """
         if self._last is None or self._share is None:
             self._share = torch.ones_like(loss)
         else:
             longer: Tensor = 1.2 * self._share
-            # Beyond whole steps only where the last one left more than half of the loss; otherwise as long as it was.
+            # Grow past a full step only if the last step left more than half of the loss.
             most = torch.where(loss > 0.5 * self._last, LONGEST, self._share.clamp(min=1.0))
             self._share = torch.where(loss > self._last, 0.5 * self._share, longer.minimum(most))
         self._last = loss
@@ -70,16 +70,16 @@ class StepShares:
 
 @torch.no_grad()
 def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence[Tensor], max_rate: float) -> Tensor:
-    """Polyak's step under a cap (SPS_max): the share of ``max_rate`` at which a step is as long as :func:`polyak_rate`.
+    """Polyak's step with a capped rate (SPS_max): :func:`polyak_rate` as a share of ``max_rate``, at most 1.
 
     Args:
-        loss: As above.
-        gradients: As above.
-        steps: As above.
+        loss: As for :func:`polyak_rate`.
+        gradients: As for :func:`polyak_rate`.
+        steps: As for :func:`polyak_rate`.
         max_rate: The largest learning rate.
 
     Returns:
-        A scalar in [0, 1] on the loss's device; the host waits for nothing.
+        A scalar in [0, 1] on the loss's device; the host does not wait for it.
     """
     gain = _first_order_gain(gradients, steps)
     smallest = torch.finfo(gain.dtype).tiny

@@ -13,16 +13,16 @@ from smf.memory.bags import sizes_are_free
 from smf.memory.ranking import best_by_value
 
 _SHORT = 256
-"""Rows up to this length are compared as they are."""
+"""Rows up to this length are searched directly, without blocks."""
 _BLOCK = 4
 _TOKENS_AT_ONCE = 128
-"""On a CPU: the scores of so many tokens stay in its cache."""
+"""Chunk size on a CPU, whose cache holds the scores of this many tokens."""
 
 
 def top_slots_by_key(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """The ``top_k`` slots with the highest scores, for each token and head; of equal scores the lower slot wins.
+    """The ``top_k`` slots with the highest scores, for each token and head; ties go to the lower slot.
 
-    Sums are made in float32 (float64 for float64 input), also where the model is of lower precision.
+    Scores are summed in float32 (float64 for float64 input), even if the model has a lower precision.
 
     Args:
         queries_TH2C: Queries, in two halves.
@@ -40,7 +40,7 @@ def top_slots_by_key(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tup
 
 
 def _top_slots(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    # In the layout in which the products come: as (T, H, 2, N) the largest tensor of the search would be copied.
+    # Keep the layout of the matmul: (T, H, 2, N) would copy the largest tensor of the search.
     scores_H2TN = queries_TH2C.permute(1, 2, 0, 3) @ keys_H2NC.transpose(-1, -2)
     if scores_H2TN.dtype != torch.float64:
         scores_H2TN = scores_H2TN.float()
@@ -53,7 +53,7 @@ def _top_slots(queries_TH2C: Tensor, keys_H2NC: Tensor, top_k: int) -> tuple[Ten
 
 @torch.no_grad()
 def search(scores_H2TN: Tensor, top_k: int) -> Tensor:
-    """Slots (H, T, K) with the highest sums of two half scores, highest first, of equal sums the lower slot first.
+    """Slots (H, T, K) with the highest sums of two half scores, highest first; ties go to the lower slot.
 
     Only candidate pairs are formed. In halves sorted by score and index, each pair (a, b) with a <= i and b <= j comes
     before (i, j): its sum is higher, or both halves' scores are equal and its slot is lower. There are (i + 1)(j + 1)
@@ -73,16 +73,16 @@ def _pairs(halves_H2TK: Tensor, first_P: Tensor, second_P: Tensor) -> tuple[Tens
 
 
 def best_half_scores(scores_XN: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """The highest scores of each row and their places, highest first, of equal scores the earlier place first.
+    """The highest scores of each row and their positions, highest first; ties go to the earlier position.
 
-    Long rows are cut into small blocks. The best entries lie in the ``number`` blocks with the highest maxima, because
-    each block that is left out has that many maxima before it; these are found in the same way.
+    Long rows are split into small blocks. The best entries lie in the ``number`` blocks with the highest maxima,
+    because every other block ranks behind that many maxima; the same search finds these blocks.
     """
     *rows, num_keys = scores_XN.shape
     num_blocks = num_keys // _BLOCK
     if num_keys <= _SHORT or num_keys % _BLOCK or num_blocks < number:
         return best_by_value(scores_XN, number)
-    blocks_MB = scores_XN.reshape(-1, _BLOCK)  # of all rows, one after the other
+    blocks_MB = scores_XN.reshape(-1, _BLOCK)  # all rows, concatenated
     kept_XK = best_half_scores(blocks_MB.amax(-1).view(*rows, num_blocks), number)[1]
     first_block_X1 = torch.arange(0, len(blocks_MB), num_blocks, device=kept_XK.device).view(*rows, 1)
     kept_XKB = blocks_MB.index_select(0, (kept_XK + first_block_X1).flatten()).view(*rows, -1)
@@ -93,7 +93,7 @@ def best_half_scores(scores_XN: Tensor, number: int) -> tuple[Tensor, Tensor]:
 @cache
 @torch.inference_mode(False)  # tensors made in inference mode could not be used in training afterwards
 def _candidate_pairs(half_k: int, top_k: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Places (i, j) in the two sorted halves with (i + 1)(j + 1) <= top_k."""
+    """Positions (i, j) in the two sorted halves with (i + 1)(j + 1) <= top_k."""
     pairs = [(i, j) for i in range(half_k) for j in range(half_k) if (i + 1) * (j + 1) <= top_k]
     first, second = zip(*pairs, strict=True)
     return torch.tensor(first, device=device), torch.tensor(second, device=device)

@@ -1,8 +1,8 @@
-"""The highest values of each row, with ties decided: of equal values the lower id comes first.
+"""Row-wise top-k with deterministic ties: of equal values the lower id comes first.
 
-``torch.topk`` leaves open which of several equal values it returns, and answers differently on a CPU and on a GPU. Here
-value and id are packed into one whole number, so no two entries are ever equal. On a CPU numpy then partitions and
-sorts them, with vector instructions that ``torch.topk`` does not use: several times faster.
+``torch.topk`` does not specify how it breaks ties, and differs between CPU and GPU. Here value and id are packed into
+one integer, so no two entries are ever equal. On a CPU numpy then partitions and sorts them, several times faster than
+``torch.topk``, which does not use the same vector instructions.
 
 Shapes: ... any number of rows, X entry, K kept.
 """
@@ -22,7 +22,7 @@ def best_by_value(values_X: Tensor, number: int, ids_X: Tensor | None = None) ->
     Args:
         values_X: Values, (..., X), without NaN; float32, or float64, which is slower.
         number: At least 1 and at most X.
-        ids_X: Ids, (..., X) or (X), unique in each row, from 0 to 2**32 - 1; by default the places in the row.
+        ids_X: Ids, (..., X) or (X), unique in each row, from 0 to 2**32 - 1; by default the positions in the row.
 
     Returns:
         Values and ids, both (..., number).
@@ -36,10 +36,10 @@ def best_by_value(values_X: Tensor, number: int, ids_X: Tensor | None = None) ->
 
 
 def _falling(values: Tensor) -> Tensor:
-    """Whole numbers in the reverse order of the float32 ``values``.
+    """Integers in the reverse order of the float32 ``values``.
 
-    The bits of a float, read as a whole number, rise with it above zero and fall below. Adding 0.0 first makes a
-    negative zero a positive one: they are equal.
+    The bits of a float, read as an integer, rise with it above zero and fall below. Adding 0.0 first turns -0.0 into
+    0.0, since the two are equal.
     """
     bits = (values + 0.0).view(torch.int32)
     return (bits ^ (bits >> 31 & 0x7FFFFFFF)).bitwise_not_().long()

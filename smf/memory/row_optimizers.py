@@ -1,8 +1,8 @@
 """Optimizers that step selected rows of one value table and keep state only for rows that were ever selected.
 
 They follow torch.optim on each selected row, with a step counter per row. Weight decay is decoupled (Loshchilov and
-Hutter, 2019) in all of them: the row shrinks, its gradient and moments know nothing of it. A row that is not selected
-is not touched at all, whatever its momentum or the decay.
+Hutter, 2019) in all of them: it shrinks the row, but does not enter the gradient or the moments. A row that is not
+selected does not change at all, whatever its momentum or the decay.
 
 Shapes: R selected row, V value_dim, S slot, E row of state, M moment.
 """
@@ -23,7 +23,7 @@ class RowOptimizer(ABC):
     Args:
         values_SV: The value table.
         learning_rate: Step size.
-        weight_decay: In each step a selected row first shrinks by ``learning_rate * weight_decay`` of itself.
+        weight_decay: In each step a selected row first shrinks by the fraction ``learning_rate * weight_decay``.
     """
 
     num_moments: int
@@ -44,8 +44,8 @@ class RowOptimizer(ABC):
         """Step the rows ``slots_R`` along ``gradient_RV``.
 
         Args:
-            slots_R: Ascending. A slot may be repeated if its gradient is: it takes one step.
-            gradient_RV: Computed with in float32, or float64 if the table is.
+            slots_R: Ascending. A slot may be repeated if its gradient is too; it still takes one step.
+            gradient_RV: Cast to float32, or to float64 if the table has that dtype.
         """
         values_RV = self.values_SV[slots_R].to(self._dtype)
         if self.weight_decay:
@@ -58,7 +58,7 @@ class RowOptimizer(ABC):
             steps_R1 = self._state.steps_E[rows_R].unsqueeze(1) + 1
             moments_MRV = self._state.moments_MEV[:, rows_R]
             moments_MRV, update_RV = self._update(gradient_RV, moments_MRV, steps_R1)
-            # All of a slot's repetitions write the same bits.
+            # Repetitions of a slot all write the same bits.
             self._state.steps_E[rows_R] = steps_R1.squeeze(1)
             self._state.moments_MEV[:, rows_R] = moments_MRV
         new_RV = values_RV.sub_(update_RV, alpha=self.learning_rate)
@@ -66,28 +66,28 @@ class RowOptimizer(ABC):
 
     @abstractmethod
     def _update(self, gradient_RV: Tensor, moments_MRV: Tensor, steps_R1: Tensor) -> tuple[Tensor, Tensor]:
-        """The new moments, and the direction that ``learning_rate`` is multiplied with.
+        """The new moments, and the direction to multiply by ``learning_rate``.
 
         Args:
             gradient_RV: Gradient.
             moments_MRV: Moments before the step, zero for rows that were never selected.
-            steps_R1: Each row's own number of steps, this one included.
+            steps_R1: Each row's own step count, this step included.
         """
 
     @property
     def state_bytes(self) -> int:
-        """Bytes that the state takes, free rows included."""
+        """Size of the state in bytes, free rows included."""
         return 0 if self._state is None else self._state.nbytes
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a later process needs to go on, bit for bit: slots with state, their steps and moments. Copies."""
+        """A copy of the state that a later process needs to continue bit for bit: slots, their steps and moments."""
         return {} if self._state is None else self._state.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Restore a :meth:`state_dict`.
 
         Raises:
-            CheckpointError: It is of another kind of optimizer or table.
+            CheckpointError: The state is from another kind of optimizer or table.
         """
         if self._state is not None:
             self._state.load_state_dict(state)
@@ -121,7 +121,7 @@ class RowMomentum(RowOptimizer):
 
 
 class RowAdamW(RowOptimizer):
-    """AdamW (Loshchilov and Hutter, 2019) with the bias correction of each row's own number of steps."""
+    """AdamW (Loshchilov and Hutter, 2019) with bias correction by each row's own step count."""
 
     num_moments = 2
 

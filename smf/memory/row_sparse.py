@@ -1,9 +1,9 @@
-"""The gradient of selected slots only.
+"""Gradients of selected slots only.
 
 A read sums slots: out_t = sum_l w_tl v_{s(t,l)}. The gradient of slot i is the sum over its lookups of w_tl dL/dout_t.
 Published code computes it for the whole table and masks it afterwards; here the lookups of all other slots are dropped
-first, and what is left is one weighted sum over the tokens' gradients for each selected slot, of size (selected,
-value_dim). Nothing of the size of the table is allocated.
+first. What remains is one weighted sum of the tokens' gradients for each selected slot, of size (selected, value_dim).
+No tensor of the table's size is allocated.
 
 Shapes: T token, L lookup (heads times top_k), R selected row, V value_dim, S slot.
 """
@@ -26,7 +26,7 @@ class RowGradient:
 
     Attributes:
         slots_R: The slots, ascending.
-        gradient_RV: Their gradient so far.
+        gradient_RV: Their gradient, accumulated so far.
         writing_BT: Tokens of the batch whose reads contribute to it; None for all.
     """
 
@@ -37,7 +37,7 @@ class RowGradient:
 
     @property
     def is_first_R(self) -> Tensor:
-        """Which rows are the first of their slot: sums over slots leave repetitions out."""
+        """Mask of each slot's first row; sums over slots use it to skip repetitions."""
         slots_R = self.slots_R
         assert slots_R is not None  # after select
         first_R = torch.ones_like(slots_R, dtype=torch.bool)
@@ -51,11 +51,11 @@ class RowGradient:
         return self.gradient_RV
 
     def select(self, slots_R: Tensor) -> None:
-        """Choose the slots that the next backward passes collect gradient for; forgets the gradient so far.
+        """Choose the slots whose gradient the next backward passes collect; discards the gradient so far.
 
         Args:
-            slots_R: Slot indices in ascending order; may be empty. Where the host does not wait for how many slots are
-                selected, the last one is repeated.
+            slots_R: Slot indices in ascending order; may be empty. Where the host does not wait for the number of
+                selected slots, the last one is repeated as padding.
         """
         self.slots_R = slots_R
         self.gradient_RV = None
@@ -63,7 +63,7 @@ class RowGradient:
     def collect(self, indices_TL: Tensor, weights_TL: Tensor, grad_TV: Tensor) -> None:
         """Add one read's contribution to the gradient of the selected slots.
 
-        Contributions add up in float32 at least: those of many micro-batches would be lost to rounding in bfloat16.
+        Contributions accumulate in float32 at least: in bfloat16, rounding would lose those of many micro-batches.
         """
         if self.slots_R is None:
             raise TrainingError("backward ran before slots were selected; call RowGradient.select first")
@@ -94,7 +94,7 @@ def read_slots(values_SV: Tensor, indices_TL: Tensor, weights_TL: Tensor, rows: 
 
 
 class _Read(torch.autograd.Function):
-    """A read whose table gets no gradient; that of selected rows is collected, that of the weights only if needed."""
+    """A read that gives the table no gradient; it collects the selected rows' gradient, and the weights' if needed."""
 
     @staticmethod
     def forward(
@@ -129,7 +129,7 @@ def row_gradient(slots_R: Tensor, indices_TL: Tensor, weights_TL: Tensor, grad_T
     if num_rows == 0:
         return grad_TV.new_zeros(0, grad_TV.shape[1])
     flat, weights = indices_TL.reshape(-1), weights_TL.reshape(-1)
-    # A bag of lookups for each row, one after the other; a stable sort keeps equal inputs at equal bytes.
+    # One bag of lookups per row, concatenated; with a stable sort, equal inputs give equal bytes.
     if sizes_are_free(slots_R.device):
         likely = _likely_hits(slots_R, flat)
         row, by_row = _rows(slots_R, flat[likely]).sort(stable=True)
@@ -144,14 +144,14 @@ def row_gradient(slots_R: Tensor, indices_TL: Tensor, weights_TL: Tensor, grad_T
 
 
 def _rows(slots_R: Tensor, lookups: Tensor) -> Tensor:
-    """The place of each lookup's slot in ``slots_R``; behind the last one for other slots."""
+    """The index of each lookup's slot in ``slots_R``; ``len(slots_R)`` for other slots."""
     row = torch.searchsorted(slots_R, lookups).clamp_(max=len(slots_R) - 1)
     return torch.where(slots_R[row] == lookups, row, len(slots_R))
 
 
 def _likely_hits(slots_R: Tensor, lookups: Tensor) -> Tensor:
-    """Places of the lookups of selected slots, and of a few others: a look at the low bits costs less than a search."""
-    low_bits = (1 << (64 * len(slots_R)).bit_length()) - 1  # so many that few other slots share them
+    """Indices of the lookups of selected slots and a few others: comparing low bits is cheaper than a search."""
+    low_bits = (1 << (64 * len(slots_R)).bit_length()) - 1  # wide enough that few other slots share them
     marked = torch.zeros(low_bits + 1, dtype=torch.bool)
     marked[slots_R & low_bits] = True
     return marked[lookups & low_bits].nonzero().squeeze(1)

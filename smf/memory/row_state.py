@@ -1,4 +1,4 @@
-"""Optimizer state of the rows that were ever selected, found by slot without a map of the whole table.
+"""Optimizer state of the rows that were ever selected, looked up by slot without an index of the table's size.
 
 Shapes: R selected row, E row of state, M moment, V value_dim.
 """
@@ -11,9 +11,9 @@ from torch import Tensor
 from smf.errors import CheckpointError
 from smf.memory.bags import sizes_are_free
 
-_NONE = torch.iinfo(torch.long).max  # the slot of a row of state that is still free; behind all real ones
+_NONE = torch.iinfo(torch.long).max  # slot of a state row that is still free; sorts after all real slots
 _STEPS_WITHOUT_WAITING = 16
-"""For so many steps an accelerator keeps rows free; then the host must ask how many are used."""
+"""Steps for which an accelerator keeps rows free; after them the host must wait to learn how many are used."""
 
 
 class RowState:
@@ -30,14 +30,14 @@ class RowState:
         self._most_rows = num_slots + 1  # one is always free
         self.moments_MEV = like_0V.new_zeros(num_moments, 0, like_0V.shape[1])
         self.steps_E = torch.zeros(0, dtype=torch.long, device=device)
-        # The slots in ascending order, and the row of state of each. Rows are given out in the order of selection.
+        # The slots in ascending order, and the row of state of each. State rows are assigned in order of selection.
         self._slots_E = torch.zeros(0, dtype=torch.long, device=device)
         self._row_of_E = torch.zeros(0, dtype=torch.long, device=device)
         self._used = torch.zeros((), dtype=torch.long, device=device)
-        self._at_most_used = 0  # what the host knows of it without waiting for the device
+        self._at_most_used = 0  # the host's upper bound on it, known without waiting for the device
 
     def rows(self, slots_R: Tensor) -> Tensor:
-        """The state rows of these slots (ascending); makes those that do not exist yet."""
+        """The state rows of these slots (ascending); creates those that do not exist yet."""
         self._make_room(len(slots_R))
         place_R = torch.searchsorted(self._slots_E, slots_R)
         repeated_R = torch.zeros_like(slots_R, dtype=torch.bool)
@@ -47,7 +47,7 @@ class RowState:
         if sizes_are_free(slots_R.device) and not new_R.any():
             return self._row_of_E[place_R]
         number_R = new_R.cumsum(0)
-        # A new slot takes the next free row; merging it into the ascending list moves those behind it.
+        # A new slot takes the next free row; merging it into the ascending list shifts the slots after it.
         rows_R = torch.where(found_R, self._row_of_E[place_R], self._used + number_R - 1)
         slots = torch.cat([self._slots_E, torch.where(new_R, slots_R, _NONE)])
         slots, order = slots.sort(stable=True)
@@ -59,7 +59,7 @@ class RowState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept, free rows included."""
+        """Size of the state in bytes, free rows included."""
         return sum(part.nbytes for part in (self.moments_MEV, self.steps_E, self._slots_E, self._row_of_E, self._used))
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -73,10 +73,10 @@ class RowState:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Restore a :meth:`state_dict`.
 
         Raises:
-            CheckpointError: Names or shapes are not those of this state.
+            CheckpointError: Names or shapes do not match this state.
         """
         num_moments, _, value_dim = self.moments_MEV.shape
         used = len(state.get("slots", ()))
@@ -95,9 +95,9 @@ class RowState:
         self._at_most_used = used
 
     def _make_room(self, number: int) -> None:
-        """Room for ``number`` more rows than there can be now, plus one free row that searches may end at.
+        """Make room for ``number`` more rows than may be in use now, plus one free row where searches may end.
 
-        Once there is a row for every slot, the rows asked for are those of slots that have one, however many.
+        Once every slot has a row, no call can need a new one, however many rows it asks for.
         """
         capacity = len(self._slots_E)
         if self._at_most_used + number + 1 > capacity and capacity < self._most_rows:

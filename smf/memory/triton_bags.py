@@ -1,14 +1,14 @@
 """The Triton kernel of :mod:`smf.memory.bags`, for any row size and any number of lookups.
 
 One program sums one block of columns of one bag, in float32, in the order of the lookups: equal inputs give equal
-bytes, and no row is written by two programs. It is compiled once for a row size and type: numbers of tokens, lookups
-and bags only enter through the grid and through ``starts``.
+bytes, and no row is written by two programs. It is compiled once per row size and dtype: the numbers of tokens, lookups
+and bags enter only through the grid and ``starts``.
 """
 
 import torch
 from torch import Tensor
 
-try:  # what stands in a `try`, transformers does not require of those who load a model folder's code
+try:  # in a `try`, so that transformers does not require Triton for loading a model folder's code
     import triton
     import triton.language as tl
 except ImportError as error:

@@ -1,4 +1,4 @@
-"""What was learned, put onto a start model: what evaluation needs of a method, without what learning takes."""
+"""Load what was learned onto a start model: the part of a method that evaluation needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Load = Callable[[Mapping[str, "Tensor"]], None]
-"""Puts the model into the state that a delta describes; whatever delta came before leaves nothing behind."""
+"""Puts the model into the state that a delta describes; nothing remains of a delta loaded before."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Holder:
 
     Attributes:
         model: The model, with the parameters that the method adds to it.
-        load: Puts a delta on it. Raises CheckpointError where the delta does not fit.
+        load: Loads a delta. Raises CheckpointError if the delta does not fit.
     """
 
     model: PreTrainedModel
@@ -31,11 +31,11 @@ class Holder:
 
 
 def overwrite(tensors: Mapping[str, Tensor], delta: Mapping[str, Tensor], others: str) -> None:
-    """Put a delta's values into tensors of the same names.
+    """Copy a delta's values into the tensors of the same names.
 
     Args:
-        tensors: Of the model.
-        delta: What they shall hold.
+        tensors: The model's tensors.
+        delta: Their new values.
         others: What the delta holds if names or shapes differ, and the remedy.
 
     Raises:
@@ -48,5 +48,5 @@ def overwrite(tensors: Mapping[str, Tensor], delta: Mapping[str, Tensor], others
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """The shape of each tensor: what a delta and the model that it is for have in common."""
+    """The shape of each tensor: it must be the same in a delta and in the model that the delta is for."""
     return {name: tensor.shape for name, tensor in tensors.items()}

@@ -1,7 +1,7 @@
-"""What methods share that train ordinary parameters with a torch optimizer: settings, optimizer, step.
+"""Base of the methods that train ordinary parameters with a torch optimizer: settings, optimizer, step.
 
-Weights of lower precision than float32 train through a float32 copy. A step of usual size changes a bfloat16 weight by
-less than the distance to the next bfloat16 number, so without the copy most steps would change nothing.
+Weights of lower precision than float32 train through a float32 copy. A typical step changes a bfloat16 weight by less
+than the distance to the next bfloat16 number, so without the copy most steps would change nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DenseMethod(Method):
         super().__init__(model, settings, background, seed, texts)
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._masters: list[torch.Tensor] = []
-        self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation takes none
+        self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation needs none
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
@@ -71,13 +71,13 @@ class DenseMethod(Method):
         return StepReport(sum(losses), num_tokens=batch.num_tokens + more_tokens)
 
     def add_penalty(self, trained: Sequence[torch.Tensor]) -> None:
-        """Add the gradient of what depends on the weights alone: by default, of nothing.
+        """Add the gradient of a penalty that depends on the weights alone; by default there is none.
 
         Called in each step before gradients are clipped.
 
         Args:
-            trained: What the optimizer steps, in the order of the trained parameters and with their gradients: these
-                parameters, or float32 copies.
+            trained: The tensors that the optimizer steps, with their gradients, in the order of the trained parameters:
+                these parameters or float32 copies of them.
         """
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -91,7 +91,7 @@ class DenseMethod(Method):
         return {**copies, **optimizer_state(self._optimizer)}
 
     def load_state_dict(self, state, delta) -> None:
-        """Go on with them."""
+        """Restore the optimizer's state and the float32 copies."""
         from smf.files.resume import set_optimizer_state
 
         super().load_state_dict(state, delta)
@@ -126,7 +126,7 @@ class DenseMethod(Method):
 
 
 def _master(parameter: nn.Parameter) -> torch.Tensor:
-    """What the optimizer steps: the parameter itself, or a float32 copy of one of lower precision."""
+    """The tensor that the optimizer steps: the parameter itself, or a float32 copy if its precision is lower."""
     import torch
 
     precise = torch.promote_types(parameter.dtype, torch.float32)
@@ -136,7 +136,7 @@ def _master(parameter: nn.Parameter) -> torch.Tensor:
 
 
 def num_moments(settings: DenseSettings) -> int:
-    """Numbers that the optimizer keeps for each one that it steps."""
+    """Values that the optimizer keeps for each parameter value."""
     return 2 if settings.optimizer == "adamw" else int(settings.momentum > 0)
 
 

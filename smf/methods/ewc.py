@@ -1,18 +1,18 @@
-"""Elastic weight consolidation (Kirkpatrick et al., 2017): weights that matter for ordinary text are held back.
+"""Elastic weight consolidation (Kirkpatrick et al., 2017): holds back weights that matter for ordinary text.
 
-A step minimises the facts' loss plus
+A step minimizes the facts' loss plus
 
     strength / 2 * sum over weights i of F_i (w_i - start_i)²,
 
-F being the diagonal of the empirical Fisher information of the start model on background text: the mean, over N single
-sequences x, of (d/dw_i sum over tokens t of -log p(x_t | x_<t))². As in the paper a datum is a whole sequence: its
-tokens' log-likelihoods are summed, not averaged, and the square is taken of each sequence's gradient, not of a batch's.
-It is empirical, because x is text and not drawn from the model: the two agree only where the model fits the text.
+where F is the diagonal of the empirical Fisher information of the start model on background text: the mean, over N
+single sequences x, of (d/dw_i sum over tokens t of -log p(x_t | x_<t))². As in the paper, a datum is a whole sequence:
+its tokens' log-likelihoods are summed, not averaged, and each sequence's gradient is squared, not a batch's. It is
+empirical, because x is text and not drawn from the model: the two agree only where the model fits the text.
 
-F is then divided by its mean over all weights. So ``strength`` is what an average weight is held with, and means the
-same whatever the size of the model, the length of sequences and the number of tokens. The largest F_i are many times
-the mean: SGD diverges where learning_rate * strength * F_i exceeds 2. AdamW does not, whose steps are bounded by the
-rate; where the penalty outweighs the facts it makes them short.
+F is then divided by its mean over all weights. So ``strength`` is the penalty on an average weight, whatever the size
+of the model, the length of sequences and the number of tokens. The largest F_i are many times the mean: SGD diverges
+where learning_rate * strength * F_i exceeds 2. AdamW does not, because the rate bounds its steps; where the penalty
+outweighs the facts, its steps get short.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class EWCSettings(DenseSettings):
 
 
 class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
-    """Trains all weights; each is pulled back to its start by its Fisher information (Kirkpatrick et al., 2017).
+    """Trains all weights; a penalty pulls each back to its start, scaled by its Fisher information.
 
-    The first step measures that information, at the weights that it finds, and reports the tokens that this takes.
+    See Kirkpatrick et al. (2017). The first step measures that information at the current weights, and adds the tokens
+    that it reads for this to its report.
 
     Attributes:
         fisher: The information of each weight, 1 on average, in the order of the model's parameters; none before the
@@ -59,25 +60,25 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream):
-        """Also the information, the start, and passes over one sequence."""
+        """Adds the Fisher information, the start weights, and passes over one sequence."""
         full = super().footprint(settings, base, memory, **stream)
         number = full.gradients
         return replace(full, state=full.state + number, start_copies=number, text_share=0.0)
 
     def step(self, batch):
-        """One step; the first measures the Fisher information before."""
+        """Take one step; before the first, measure the Fisher information."""
         num_tokens = 0 if self.fisher else self._measure()
         report = super().step(batch)
         return replace(report, num_tokens=report.num_tokens + num_tokens)
 
     def state_dict(self):
-        """Also the information, and the weights at the start."""
+        """Adds the Fisher information and the start weights."""
         measured = {f"fisher.{place}": fisher for place, fisher in enumerate(self.fisher)}
         start = {f"start.{place}": weight for place, weight in enumerate(self._start)}
         return {**super().state_dict(), **measured, **start}
 
     def load_state_dict(self, state, delta) -> None:
-        """Go on with them."""
+        """Restore the Fisher information and the start weights too."""
         super().load_state_dict(state, delta)
         places = range(len(self._trained) if "fisher.0" in state else 0)
         device = self.model.device
@@ -85,7 +86,7 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
         self._start = [state[f"start.{place}"].to(device) for place in places]
 
     def _measure(self) -> int:
-        """Returns how many tokens it read."""
+        """Measure the Fisher information; returns the number of tokens read."""
         import torch
 
         self._start = [weight.detach().clone() for weight in self._trained]

@@ -1,4 +1,4 @@
-"""The settings of methods: what a config says of every method, and what each kind declares for itself."""
+"""The settings of methods: those common to all methods, and those that each kind declares."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -31,14 +31,15 @@ class KindSettings(Section):
 
     @classmethod
     def read(cls, settings: "Mapping | Self", where: str = "settings") -> Self:
-        """The settings of one method, as a config has them.
+        """Read the settings of one method, as written in a config.
 
         Args:
-            settings: What is given; what is said of every method is left out. Settings that were read stay as they are.
-            where: What messages call them.
+            settings: The settings given; the keys common to all methods are ignored. Settings already read are returned
+                as they are.
+            where: What error messages call them.
 
         Raises:
-            ConfigError: A key is unknown or missing, or its value is not right; the message names it and the remedy.
+            ConfigError: A key is unknown or missing, or its value is invalid; the message names it and the remedy.
         """
         if isinstance(settings, cls):
             return settings
@@ -46,7 +47,7 @@ class KindSettings(Section):
         return check(own, cls, where)[0]
 
     def disagreement(self) -> str:
-        """Which settings do not go together, and the remedy. Empty if all do, the default."""
+        """A message about settings that conflict, with the remedy; empty, the default, if none do."""
         return ""
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., 2021) through peft: low-rank updates beside the linear maps."""
+"""LoRA (Hu et al., 2021) through peft: low-rank updates next to the linear layers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LoRASettings(DenseSettings):
 
 
 class LoRA(DenseMethod):
-    """Trains low-rank adapters on all linear maps of the blocks; everything else is frozen."""
+    """Trains low-rank adapters on all linear layers of the blocks; everything else is frozen."""
 
     settings_class = LoRASettings
     settings: LoRASettings
@@ -46,7 +46,7 @@ class LoRA(DenseMethod):
 
     @classmethod
     def extended(cls, model, settings, seed):
-        """The model with adapters, which change nothing before they are trained."""
+        """The model with adapters, which change nothing until they are trained."""
         import peft
         import torch
 
@@ -66,14 +66,14 @@ class LoRA(DenseMethod):
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
-        """Two matrices for each adapted map; unknown module names count as none."""
+        """Two matrices for each adapted linear layer; unknown module names are ignored."""
         maps, targets = base.linear_maps, settings.target_modules
         chosen = maps if targets == "all-linear" else [name for name in maps if name in targets]
         number = base.num_layers * sum(settings.rank * sum(maps[name]) for name in chosen)
         return Footprint(number, num_moments(settings) * number, number, added=number, kept_inputs="adapters")
 
     def step(self, batch: Batch) -> StepReport:
-        """One step; the adapters' dropout is drawn anew in each, from the run's seed."""
+        """Take one step; each step draws new dropout for the adapters, from the run's seed."""
         if not self.settings.dropout:
             return super().step(batch)
         import torch
@@ -94,13 +94,13 @@ class LoRA(DenseMethod):
                     dropout.eval()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Also how many steps have drawn dropout."""
+        """Adds the number of steps that have drawn dropout."""
         import torch
 
         return {**super().state_dict(), "num_steps": torch.tensor(self._num_steps)}
 
     def load_state_dict(self, state, delta) -> None:
-        """Go on with it."""
+        """Restore that number too."""
         super().load_state_dict(state, delta)
         self._num_steps = int(state["num_steps"])
 

@@ -1,7 +1,7 @@
-"""The memory model trained densely: what sparse memory finetuning is without its sparsity.
+"""Dense training of the memory layers: sparse memory finetuning without its sparsity.
 
-The memory layers are those of Berges et al. (2024); Lin et al. (2025) train selected slots of them only. Here all of
-their parameters train, so that a comparison tells what the choice of slots does from what the memory layers do.
+The memory layers are those of Berges et al. (2024); Lin et al. (2025) train only selected slots of them. Here all of
+their parameters train, so that a comparison separates the effect of the slot selection from that of the memory layers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DenseMemory(DenseMethod):
-    """Trains values, keys, queries, gates and output maps of all memory layers (Berges et al., 2024).
+    """Trains values, keys, queries, gates and output projections of all memory layers (Berges et al., 2024).
 
     The base model is frozen.
     """

@@ -1,4 +1,4 @@
-"""The forward passes of sparse memory finetuning over one batch, which compute once what its steps do not change."""
+"""The forward passes of sparse memory finetuning over one batch; what its steps do not change is computed once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """Sequences that pass the model together, and what is remembered of them."""
+    """Sequences that go through the model together, and what is cached for them."""
 
     batch: Batch
     prefix: FrozenPrefix
@@ -29,10 +29,10 @@ class Part(NamedTuple):
 
 
 class FrozenContext:
-    """Keys and values of a context, of which no token may write: no gradient reaches them.
+    """Keys and values of a context none of whose tokens may write: no gradient reaches them.
 
     Attributes:
-        cache: As the memory was at :meth:`compute`.
+        cache: Computed with the memory as it was at the last :meth:`compute`.
     """
 
     def __init__(self, model: MemoryForCausalLM, ids_C: Tensor):
@@ -43,7 +43,7 @@ class FrozenContext:
 
     @torch.no_grad()
     def compute(self) -> None:
-        """Read the context; below the lowest memory layer, only the first time."""
+        """Run the context through the model; below the lowest memory layer, only the first time."""
         with self._prefix.reused():
             self.cache = context_cache(self._model, self._ids_C)
         number = min(self._model.memory_layers()) + 1
@@ -57,7 +57,7 @@ class MemoryPasses:
 
     Args:
         model: In evaluation mode.
-        batches: The parts. Those behind the same context share its computation.
+        batches: The parts. Those that follow the same context share its computation.
     """
 
     def __init__(self, model: MemoryForCausalLM, batches: Sequence[Batch]):
@@ -66,18 +66,18 @@ class MemoryPasses:
         self.parts = [Part(batch, FrozenPrefix(model), self._context_of(batch)) for batch in batches]
 
     def begin_step(self) -> None:
-        """Values may have moved since the last step: contexts are read anew."""
+        """Recompute the contexts, as values may have moved since the last step."""
         for context in self._contexts.values():
             context.compute()
 
     def loss(self, part: Part) -> tuple[Tensor, Mapping[int, SlotReads]]:
-        """The part's loss with its graph, and what it reads."""
+        """The part's loss with its graph, and its slot reads."""
         with part.prefix.reused(), record_slot_reads(self._model.memory_layers()) as reads:
             return language_model_loss(self._model, part.batch, part.context and part.context.cache), reads
 
     @torch.no_grad()
     def reads(self, part: Part) -> Mapping[int, SlotReads]:
-        """What the part reads."""
+        """The part's slot reads."""
         inputs = inputs_of(self._model, part.batch, part.context and part.context.cache)
         with part.prefix.reused(), record_slot_reads(self._model.memory_layers()) as reads:
             self._model.read_memories(**inputs)

@@ -1,10 +1,10 @@
-"""What a learning method is: the four questions that each file in this folder answers.
+"""The interface of a learning method: four questions that each method's file in this folder answers.
 
 1. Which settings does it take? (``settings_class``) 2. Which model does it start from? (``starts_from``) 3. How does it
-learn from one batch? (``step``) 4. What has it learned? (``delta``, and ``holder`` for a model that shall hold it)
+learn from one batch? (``step``) 4. What has it learned? (``delta``, and ``holder`` for a model to load it into)
 
-The workflow reads ``settings_class``, ``starts_from`` and ``needs_background`` at every start. So the methods here
-import torch, transformers and peft where they use them: a dry run then does not wait for them.
+The workflow reads ``settings_class``, ``starts_from`` and ``needs_background`` at every start. So methods import torch,
+transformers and peft inside the functions that use them: a dry run then does not wait for the imports.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ Start = Literal["base", "healed"]
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did.
+    """The report of one step.
 
     Attributes:
         loss: The batch's loss before the step, a scalar that is not yet copied from the device.
-        num_slots: Slots that were trained, by block, each a scalar on the device; empty for methods without memory.
-        num_tokens: Tokens of the sequences that the step learned from, without padding: what learning costs. A sequence
-            that a second model reads as well counts twice.
+        num_slots: Number of slots that were trained, by block, each a scalar on the device; empty for methods without
+            memory.
+        num_tokens: Tokens of the sequences that the step learned from, without padding: the cost of learning. A
+            sequence that a second model also reads counts twice.
     """
 
     loss: Tensor
@@ -48,25 +49,26 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a method takes and leaves, for the plan (see :mod:`smf.sizing`); numbers of numbers, not of bytes.
+    """The memory and disk space that a method needs, for the plan (see :mod:`smf.sizing`); counts of values, not bytes.
 
     Attributes:
-        gradients: Numbers that get a gradient in one step.
-        state: float32 numbers of optimizer state, at most.
-        delta: Numbers of a snapshot, at most.
-        added: float32 parameters beside those of the model.
+        gradients: Parameter values that get a gradient in one step.
+        state: float32 values of optimizer state, at most.
+        delta: Values in a snapshot, at most.
+        added: float32 parameters in addition to the model's.
         own_weights: The model's own weights train; those of lower precision than float32 then get a float32 copy.
         first_block: The lowest block that a backward pass reaches.
-        kept_inputs: Whose inputs a forward pass keeps for the backward pass: of no linear map, of all for their own
-            gradient, or of all for that of float32 adapters.
-        memory_weights: All weights of the memory layers train; a float32 copy as for the model's own.
-        start_copies: Numbers of the start model that are kept beside those that train, in their own type.
-        text_share: Share of the sequences that a step reads which are background text, at least one; None if it reads
-            none.
-        adapter_maps: float32 numbers that a block's adapters make of their parameters and keep for the backward pass.
-        adapter_width: float32 numbers that they keep of each token beside their inputs.
-        history: Numbers that a patch holds beside the delta: the slots as they were. Movements are so few of them that
-            they are left out (docs/patches.md).
+        kept_inputs: Which inputs of linear layers a forward pass keeps for the backward pass: none, all for the layers'
+            own gradients, or all for the gradients of float32 adapters.
+        memory_weights: All weights of the memory layers train, with a float32 copy as for the model's own.
+        start_copies: Values of the start model that are kept next to those that train, in their own dtype.
+        text_share: Share of background text, at least one sequence, among the sequences that a step reads; None if it
+            reads none.
+        adapter_maps: float32 values that a block's adapters compute from their parameters and keep for the backward
+            pass.
+        adapter_width: float32 values that they keep for each token besides their inputs.
+        history: Values that a patch holds besides the delta: the original slots. Movements are left out, because they
+            are so few (docs/patches.md).
     """
 
     gradients: int
@@ -96,15 +98,15 @@ class Method(ABC):
 
     Attributes:
         settings_class: Declares the settings of this kind; by default, it has none.
-        settings: Those that the method was made with.
+        settings: The settings that the method was made with.
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
         needs_texts: Whether the method reads background text while it learns.
         micro_batch_size: Sequences in one forward pass; None for a whole batch. Gradients of a batch's parts add up to
-            the batch's own, so this changes memory and time, not what is learned (but for rounding and dropout).
+            the batch's own, so this changes memory use and time, but not what is learned (up to rounding and dropout).
         rate_share: Share of the learning rate that the next step takes, see :class:`smf.training.schedule.Schedule`.
-        write_at: Which tokens the batches of facts shall mark, see :mod:`smf.streams.write_places`.
-        max_gradient_norm: The gradient of all that trains is scaled down to this norm before a step; None leaves it.
+        write_at: Which tokens the batches of facts must mark, see :mod:`smf.streams.write_places`.
+        max_gradient_norm: The global gradient norm is clipped to this before a step; None for no clipping.
     """
 
     settings_class: ClassVar[type[KindSettings]] = KindSettings
@@ -132,17 +134,17 @@ class Method(ABC):
 
     @classmethod
     def with_defaults(cls, settings: Mapping) -> dict:
-        """The settings as a mapping, with the defaults of those that are missing.
+        """The settings as a mapping, with defaults for those that are missing.
 
         Raises:
-            ConfigError: Some are not right, see :meth:`smf.methods.kind_settings.KindSettings.read`.
+            ConfigError: Some are invalid, see :meth:`smf.methods.kind_settings.KindSettings.read`.
         """
         return {**settings, **cls.settings_class.read(settings).plain()}
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        """The batch in parts of ``micro_batch_size`` sequences of like length, but for those that teach nothing.
+        """Split the batch into parts of ``micro_batch_size`` sequences of similar length; drops parts without labels.
 
-        Sequences behind the same context have parts of their own, in which it is computed once, if that gives the same.
+        Sequences that share a context get parts of their own, which compute it once, if that gives the same result.
         """
         from smf.models.context_cache import gives_the_same
         from smf.streams.shared_contexts import behind_contexts
@@ -159,7 +161,7 @@ class Method(ABC):
     def footprint(
         cls, settings: KindSettings, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int
     ) -> Footprint:
-        """What the method takes and leaves at most: by default, everything trains with two numbers of state each.
+        """The method's maximum footprint: by default, everything trains, with two values of optimizer state each.
 
         Args:
             settings: The method's settings.
@@ -178,47 +180,48 @@ class Method(ABC):
         """Take one optimizer step on a batch."""
 
     def add_gradients(self, batch: Batch) -> int:
-        """Add the gradients of what a step also minimises, beside the batch's loss: by default, of nothing.
+        """Add the gradients of further losses that a step minimizes; by default there are none.
 
         Called in each step between the batch's backward pass and the update.
 
         Returns:
-            How many tokens were read for it.
+            The number of tokens read for them.
         """
         return 0
 
     def end_lesson(self, places: tuple[int, ...]) -> None:  # noqa: B027 (most methods keep no journal)
-        """All steps on a batch of facts were taken.
+        """Called after the last step on a batch of facts.
 
         Args:
-            places: Of the facts, in the stream.
+            places: Positions of the facts in the stream.
         """
 
     def history(self) -> tuple[dict[str, Tensor], tuple[tuple[int, ...], ...]] | None:
-        """Which lesson wrote what, and the lessons (:meth:`smf.memory.journal.Journal.history`); None: it is not known.
+        """Which lesson wrote which slots, and the lessons; None if unknown.
 
-        Methods that know leave memory patches, see :mod:`smf.patches`.
+        See :meth:`smf.memory.journal.Journal.history`. Methods that return one leave memory patches
+        (:mod:`smf.patches`).
         """
         return None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a later process needs, beside the delta, to go on with another batch bit for bit."""
+        """The state, besides the delta, that a later process needs to continue bit for bit with another batch."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
-        """Go on where :meth:`state_dict` and :meth:`delta` were taken; the method is at its start.
+        """Continue from where :meth:`state_dict` and :meth:`delta` were taken; call it on a newly made method.
 
         Raises:
-            CheckpointError: They do not fit this model and these settings.
+            CheckpointError: The state or the delta does not fit this model and these settings.
         """
         self.load_delta(delta)
 
     @abstractmethod
     def delta(self) -> dict[str, Tensor]:
-        """What was learned since the start, as tensors; copies, so that later steps do not change them."""
+        """The tensors that hold what was learned since the start; copies, so that later steps do not change them."""
 
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Put the start model into the state that ``delta`` describes; deltas of one run may follow in any order.
+        """Put the start model into the state that ``delta`` describes; deltas of one run may be loaded in any order.
 
         Raises:
             CheckpointError: The delta does not fit the model.
@@ -227,7 +230,7 @@ class Method(ABC):
 
     @classmethod
     def holder(cls, model: PreTrainedModel, settings: Mapping) -> Holder:
-        """A start model that deltas can be put on, without what only learning needs, such as background counts.
+        """A start model to load deltas into, without what only learning needs, such as background counts.
 
         Args:
             model: The start model; it becomes part of the holder.
@@ -244,15 +247,15 @@ class Method(ABC):
     @classmethod
     @abstractmethod
     def loader(cls, model: PreTrainedModel) -> Load:
-        """What puts deltas on an :meth:`extended` model."""
+        """The function that loads deltas into an :meth:`extended` model."""
 
 
 def language_model_loss(model: PreTrainedModel, batch: Batch, context: Cache | None = None) -> Tensor:
-    """Mean negative log-likelihood of the batch's labels, in nats a token.
+    """Mean negative log-likelihood of the batch's labels, in nats per token.
 
-    Only positions at which some row has a label reach the output map: with ``loss_on: answer`` and a large vocabulary
-    it is the dearest map of the model. Logits that would be too large together are made in slices, and again for the
-    backward pass (see :mod:`smf.models.logits`); the gradient is the same but for rounding.
+    Only positions at which some row has a label reach the LM head: with a large vocabulary it is the model's costliest
+    matmul, and ``loss_on: answer`` leaves few such positions. Logits that would be too large together are computed in
+    slices, and recomputed in the backward pass (see :mod:`smf.models.logits`); the gradient is the same up to rounding.
 
     Args:
         model: The model.

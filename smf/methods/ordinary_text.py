@@ -1,6 +1,6 @@
-"""What methods share that go on reading ordinary text while they learn: how much of it a step reads, and in what parts.
+"""Base of the methods that also read ordinary text while they learn: how much a step reads, and in what parts.
 
-It is drawn and counted on the CPU and moves to the model's device part by part, so that no step waits for the device.
+Text is drawn and counted on the CPU and moves to the model's device part by part, so no step waits for the device.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 ShareOfText = Annotated[Number, Field(gt=0, lt=1)]
-"""Which share of a step's sequences is background text."""
+"""Share of background text among a step's sequences."""
 
 
 def odds(share: float) -> float:
-    """How much of something there is for each one of the rest, of which ``share`` says how much there is of all."""
+    """Convert a share of the whole to odds: the ratio of that share to the rest."""
     return share / (1 - share)
 
 
 def number_beside(rows: int, share: float) -> int:
-    """Sequences of background text beside ``rows`` of facts, so that they are ``share`` of all; at least one."""
+    """Number of background sequences that, added to ``rows`` of facts, make up ``share`` of the total; at least one."""
     return max(1, round(rows * odds(share)))
 
 
@@ -48,24 +48,24 @@ class ReadsOrdinaryText(Method):
         return self.texts.draw(number)
 
     def state_dict(self):
-        """Also how much was drawn."""
+        """Adds the number of sequences drawn so far."""
         import torch
 
         return {**super().state_dict(), "texts.drawn": torch.tensor(self.texts.num_drawn if self.texts else 0)}
 
     def load_state_dict(self, state, delta) -> None:
-        """Go on behind what was drawn."""
+        """Continue after the sequences already drawn."""
         super().load_state_dict(state, delta)
         if self.texts is not None:
             self.texts.pass_over(int(state["texts.drawn"]))
 
     def parts(self, text: Batch, most: int) -> Iterator[tuple[Batch, float]]:
-        """Drawn text in parts on the model's device, each with its share of the labels.
+        """Split drawn text into parts on the model's device, each with its share of the labels.
 
         Args:
-            text: On the CPU.
-            most: Sequences of the facts' own batch. A part holds no more, and at most ``micro_batch_size``: reading
-                text takes no larger passes than learning facts does.
+            text: Drawn text, on the CPU.
+            most: Sequences in the batch of facts. A part holds no more than that, nor than ``micro_batch_size``, so
+                passes over text are no larger than those over facts.
         """
         for part in text.split(min(self.micro_batch_size or most, most)):
             if part.num_labels:

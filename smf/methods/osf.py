@@ -1,22 +1,23 @@
-"""Orthogonal subspace finetuning (Nayak et al., 2025) through peft: what a map does most is kept, the rest trains.
+"""Orthogonal subspace finetuning (Nayak et al., 2025) through peft: top singular directions stay, the rest trains.
 
-Each linear map is split by its singular values, W = U_high S_high V_high + U_low S_low V_low. The high part is frozen;
-the low factors train, and of their gradients peft takes away what lies in the high part's singular directions.
+Each linear layer's weight is split by its singular values, W = U_high S_high V_high + U_low S_low V_low. The high part
+is frozen; the low factors train, and peft removes from their gradients the components along the high part's singular
+directions.
 
-What that does guarantee: with SGD, also with momentum, weight decay and clipping, U_low and V_low stay orthogonal to
-the high directions, so on these the map goes on doing what it did. What it does not:
+With SGD, also with momentum, weight decay and clipping, this guarantees that U_low and V_low stay orthogonal to the
+high directions, so that the layer's effect on these does not change. The limits of that guarantee:
 
-- Gradients are projected, steps are not. AdamW divides each number of a gradient by a scale of its own, which turns the
-  step out of the subspace; peft does not project it back.
-- The decay of weights draws the low part to zero, not to where it started: that part of the base model fades.
-- S_low may grow beyond S_high: the split is that of the start, and is never made again.
-- The high directions are those of the weights' singular values; nothing says that old knowledge lies there.
+- Gradients are projected, steps are not. AdamW scales each entry of a gradient separately, which turns the step out of
+  the subspace; peft does not project it back.
+- Weight decay pulls the low part to zero, not to where it started: that part of the base model fades.
+- S_low may grow beyond S_high: the split is made at the start and never again.
+- The high directions are those of the weights' singular values; nothing ensures that old knowledge lies there.
 
-Factors are made and kept in float32 whatever the type of the base. Of a bfloat16 map peft 0.21 would make bfloat16
-factors, orthogonal to two or three digits only, and cast the trained ones to float32 as new parameters, which do not
-have the hooks any more that project gradients: nothing would be kept.
+Factors are computed and kept in float32, whatever the dtype of the base. From a bfloat16 weight peft 0.21 would make
+bfloat16 factors, orthogonal to only two or three digits, and cast the trained ones to float32 as new parameters, which
+lack the hooks that project gradients: nothing would be kept.
 
-The adapter adds U_low S_low V_low less what it was at the start, so the model starts at the base but for rounding.
+The adapter adds U_low S_low V_low minus its initial value, so the model starts at the base, up to rounding.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class OSFSettings(DenseSettings):
 
 
 class OrthogonalSubspaceFinetuning(DenseMethod):
-    """Trains the smallest singular values of linear maps, with their directions (OSF; Nayak et al., 2025)."""
+    """Trains the smallest singular values of linear layers, with their directions (OSF; Nayak et al., 2025)."""
 
     settings_class = OSFSettings
     settings: OSFSettings
@@ -77,12 +78,12 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
 
     @classmethod
     def extended(cls, model, settings, seed):
-        """Each map split by its singular values."""
+        """The model with each linear layer split by its singular values."""
         import peft
 
         settings = cls.settings_class.read(settings)
         rank, targets = settings.effective_rank, settings.target_modules
-        given = rank if rank < 1 else int(rank)  # to peft 1.0 is a share, and 1 a number
+        given = rank if rank < 1 else int(rank)  # peft takes 1.0 as a share, and 1 as a count
         config = peft.OSFConfig(task_type="CAUSAL_LM", effective_rank=given, target_modules=targets)
         try:
             with _in_float32(model):
@@ -95,7 +96,7 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream) -> Footprint:
-        """Trained factors, what they were, and the kept directions; unknown module names count as none."""
+        """Trained factors, their initial values, and the kept directions; unknown module names are ignored."""
         rank, targets = settings.effective_rank, settings.target_modules
         trained = kept = products = width = 0
         for name, sides in base.linear_maps.items():
@@ -103,7 +104,8 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
                 high = min(int(min(sides) * rank) if rank < 1 else int(rank), min(sides))
                 low = min(sides) - high
                 trained += low * (sum(sides) + 1)
-                # peft keeps these where the trained factors' start does not tell them: of the larger side.
+                # peft stores the kept directions of the larger side, which the trained factors' initial values do not
+                # determine.
                 kept += max(sides) * high if sides[0] != sides[1] else 0
                 products += 2 * low * sum(sides)
                 width += 2 * low
@@ -119,7 +121,7 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
         )
 
     def delta(self) -> dict[str, Tensor]:
-        """The trained factors and their start."""
+        """The trained factors and their initial values."""
         return {name: tensor.detach().clone() for name, tensor in _factors(self.model).items()}
 
     @classmethod
@@ -132,10 +134,10 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
 
 
 def _factors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The trained factors and what they were at the start.
+    """The trained factors and their initial values.
 
-    The start is part of it: another process would decompose the base once more, and another library or number of
-    threads finds singular vectors that differ in their last bits, or in sign.
+    The initial values are included because another process would decompose the base again, and another library or
+    number of threads finds singular vectors that differ in their last bits, or in sign.
     """
     trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     start = {name: tensor for name, tensor in model.named_buffers() if "_low_init" in name}
@@ -144,7 +146,7 @@ def _factors(model: PreTrainedModel) -> dict[str, Tensor]:
 
 @contextmanager
 def _in_float32(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, weights of lower precision are float32; afterwards they are the tensors that they were."""
+    """Cast weights of lower precision to float32 inside the ``with`` block; restore the original tensors afterwards."""
     import torch
 
     lower = [

@@ -66,7 +66,7 @@ def start_method(
         seed: The run's seed.
 
     Raises:
-        ConfigError: There is no such kind, settings do not go together, or something that the kind needs is missing.
+        ConfigError: There is no such kind, settings conflict, or something that the kind needs is missing.
     """
     kind = method_class(settings["kind"])
     return kind(model, settings, background, seed, texts)

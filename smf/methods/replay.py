@@ -1,12 +1,12 @@
-"""Experience replay (Chaudhry et al., 2019): each step also learns a little of what the model has read before.
+"""Experience replay (Chaudhry et al., 2019): each step also trains on a little text of the kind the model knows.
 
 A step on B sequences of facts reads n = max(1, round(B s / (1 - s))) sequences of background text, new ones each time,
-with the share s = ``replay_share``, and minimises
+with the share s = ``replay_share``, and minimizes
 
     L_facts + s / (1 - s) L_text,
 
-each the mean over its own labels. So a text weighs as much beside a fact's sequence as its share says, also where
-rounding gives it another number of sequences, and as little where the facts are few.
+each the mean over its own labels. So the weight of the text relative to the facts follows from its share alone, even
+where rounding changes the number of sequences or the facts are few.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class ReplaySettings(KindSettings):
 
 
 class Replay(ReadsOrdinaryText):
-    """Goes before the method that it adds replay to, among the bases of a class."""
+    """Mixin that adds replay to a method; list it before the method among the bases of a class."""
 
     settings: ReplaySettings
 
     def add_gradients(self, batch: Batch) -> int:
-        """Add the weighted gradient of newly drawn text."""
+        """Add the weighted gradient of the loss on newly drawn text."""
         num_tokens = super().add_gradients(batch)
         share, rows = self.settings.replay_share, len(batch.input_ids_BT)
         text = self.drawn(number_beside(rows, share))
@@ -44,7 +44,7 @@ class Replay(ReadsOrdinaryText):
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream):
-        """The method's own, with passes over background text."""
+        """The method's own footprint, with passes over background text."""
         from dataclasses import replace
 
         return replace(super().footprint(settings, base, memory, **stream), text_share=settings.replay_share)

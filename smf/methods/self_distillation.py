@@ -1,12 +1,12 @@
-"""Self-distillation: on ordinary text the model is to predict what it predicted at the start.
+"""Self-distillation: on ordinary text the model learns to predict what it predicted at the start.
 
-Learning without forgetting (Li and Hoiem, 2016) keeps the start model's outputs on the new task's inputs; there facts
-ask for other outputs, so here they are kept on background text. A step on B sequences of facts reads
-n = max(1, round(B s / (1 - s))) sequences, new ones each time, with the share s = ``anchor_share``, and minimises
+Learning without forgetting (Li and Hoiem, 2016) keeps the start model's outputs on the new task's inputs. On those,
+facts require other outputs, so here the outputs on background text are kept. A step on B sequences of facts reads
+n = max(1, round(B s / (1 - s))) sequences, new ones each time, with the share s = ``anchor_share``, and minimizes
 
     L_facts + weight * mean over tokens of KL(p_start || p_now), in nats,
 
-over the whole vocabulary, in float32. The gradient is zero while the model is what it was, unlike that of replay.
+over the whole vocabulary, in float32. Unlike replay's, this gradient is zero as long as the model has not changed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class SelfDistillationSettings(DenseSettings):
 
 
 class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
-    """Trains all weights; the start model's predictions on text are an anchor (after Li and Hoiem, 2016).
+    """Trains all weights, anchored to the start model's predictions on text (after Li and Hoiem, 2016).
 
-    The first step keeps a copy of the model as it finds it. Text is read by both, and its tokens count twice.
+    The first step keeps a copy of the model. Both models read the text, so its tokens count twice.
     """
 
     settings_class = SelfDistillationSettings
@@ -51,18 +51,18 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
 
     @classmethod
     def footprint(cls, settings, base, memory, **stream):
-        """Also the start model, and passes over text."""
+        """Adds the start model, and passes over text."""
         full = super().footprint(settings, base, memory, **stream)
         return replace(full, start_copies=full.gradients, text_share=settings.anchor_share)
 
     def step(self, batch):
-        """One step; the first keeps the start model before."""
+        """Take one step; before the first, copy the start model."""
         if self._start is None:
             self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
         return super().step(batch)
 
     def load_state_dict(self, state, delta) -> None:
-        """The model as it is now is the start that the first step would have kept."""
+        """Copy the present model as the start model, as the first step would have done; then load."""
         self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
         super().load_state_dict(state, delta)
 

@@ -1,4 +1,4 @@
-"""The settings of a method for those who write no config: checked and complete from the start."""
+"""The settings of a method, for use without a config file: checked and complete from the start."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from smf.methods.registry import method_class
 
 
 class MethodSettings(Mapping):
-    """A kind of method and its settings, with the defaults of those that are not given. It cannot be changed.
+    """A kind of method and its settings, with defaults for those that are not given. Immutable.
 
     Args:
         kind: ``smf``, ``full``, ``lora`` or another kind; see :func:`smf.methods.registry.method_kinds`.
         settings: By name, as in the config's ``methods`` (docs/selection.md has those of ``smf``).
 
     Raises:
-        ConfigError: There is no such kind or setting, a value is missing or out of range, or two do not go together.
+        ConfigError: There is no such kind or setting, a value is missing or out of range, or two values conflict.
 
     Example:
         >>> MethodSettings("lora", learning_rate=1e-4)["rank"]

@@ -1,11 +1,11 @@
-"""Sparse memory finetuning: only slots that the batch uses, and ordinary text does not, train.
+"""Sparse memory finetuning: train only slots that the batch uses and ordinary text does not.
 
-Each step: forward (reads all accessed slots), count what the batch's real tokens read, select, backward into the
-selected rows alone, step these rows. Keys, queries, gates and the base model are frozen.
+Each step: forward (reads all accessed slots), count the slots that the batch's real tokens read, select, backward into
+the selected rows alone, step these rows. Keys, queries, gates and the base model are frozen.
 
-With micro-batches the slots are still selected once, from the counts of the whole batch. So that no graph must be kept
-until all of it was seen, a first pass up to the last memory layer, without gradients, counts alone. What that costs is
-in benchmarks/README.md. The passes are in :mod:`smf.methods.memory_passes`.
+With micro-batches the slots are still selected once, from the counts of the whole batch. To avoid keeping graphs until
+the whole batch was seen, a first pass without gradients, up to the last memory layer, only counts. benchmarks/README.md
+gives its cost. The passes are in :mod:`smf.methods.memory_passes`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SparseSettings(StepSettings, SelectionSettings, KindSettings):
     """Settings of sparse memory finetuning: which slots train, and how far they move."""
 
     def disagreement(self) -> str:
-        """Options of the selection, and of the step, that do not go together."""
+        """A message about conflicting options of the selection or the step."""
         return step_disagreement(self) or selection_disagreement(self)
 
 
@@ -46,7 +46,7 @@ class SparseMemoryFinetuning(Method):
     """Trains the values of selected slots of the healed memory model.
 
     Attributes:
-        optimizers: One for the table of each memory layer, by block.
+        optimizers: One optimizer for the table of each memory layer, by block.
     """
 
     settings_class = SparseSettings
@@ -81,13 +81,13 @@ class SparseMemoryFinetuning(Method):
         self._regions = None if settings.damping is None else self._trust_regions()
         self._batch: Batch | None = None
         self._shares: StepShares | None = None  # of that batch's steps
-        self._known: Tensor | None = None  # the batch's loss, once that is low enough to stop
+        self._known: Tensor | None = None  # the batch's loss, once it is low enough to stop
         self._passes: MemoryPasses | None = None  # over that batch
         self._changed = ChangedSlots(self._layers)
 
     @classmethod
     def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
-        """The selected rows of a step; state and delta hold as many slots as the steps can select."""
+        """The selected rows of a step; state and delta hold at most as many slots as all steps can select."""
         rows = settings.top_t
         if settings.selector == ALL_ACCESSED:
             rows = tokens_per_step * memory.lookups
@@ -95,13 +95,13 @@ class SparseMemoryFinetuning(Method):
         rows = min(rows, memory.num_slots)
         changed = min(rows * num_steps, memory.num_slots)
         moments = {"adamw": 2, "adagrad": 1}.get(settings.optimizer, int(settings.momentum > 0))
-        # The state's room grows by doubling up to the table's size, see smf.memory.row_state.
+        # The state grows by doubling, up to the table's size, see smf.memory.row_state.
         room = moments * min(2 * changed, memory.num_slots + 1)
         first = min(memory.layers) + 1
         return Footprint(rows * width, room * width, changed * width, first_block=first, history=changed * width)
 
     def step(self, batch: Batch) -> StepReport:
-        """One step on the slots that the selector picks for this batch."""
+        """Take one step on the slots that the selector picks for this batch."""
         if batch is not self._batch:
             self._start(batch)
         if self._known is not None:
@@ -115,7 +115,7 @@ class SparseMemoryFinetuning(Method):
             return StepReport(loss, num_tokens=batch.num_tokens)
         more_tokens = self.add_gradients(batch)
         bound = self.settings.learning_rate
-        rate = self.rate_share * (1.0 if bound is None else bound)  # without a bound steps come at their length
+        rate = self.rate_share * (1.0 if bound is None else bound)  # unbounded steps already have their length
         for block, step_RV in self._steps(loss, rate).items():
             slots_R = selected[block].slots_R
             self._changed.add(block, slots_R)
@@ -125,7 +125,7 @@ class SparseMemoryFinetuning(Method):
         return StepReport(loss, num_slots, num_tokens=batch.num_tokens + more_tokens)
 
     def _steps(self, loss: Tensor, rate: float) -> dict[int, Tensor]:
-        """What the optimizer gets for each layer's selected rows: the gradient, shortened as the settings say."""
+        """The input to the optimizer for each layer's selected rows: the gradient, scaled as the settings say."""
         from smf.memory.clipping import clip_row_gradients
         from smf.memory.polyak import polyak_rate, polyak_share
 
@@ -159,7 +159,7 @@ class SparseMemoryFinetuning(Method):
             self._changed.of(block)
 
     def _at_once(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
-        """All parts with their graphs, as the whole batch may have one."""
+        """Keep the graphs of all parts at once, since together they are no larger than the whole batch's."""
         losses, seen = [], []
         for part in self._passes.parts:
             loss, reads = self._passes.loss(part)
@@ -171,7 +171,7 @@ class SparseMemoryFinetuning(Method):
         return sum(loss.detach() for loss in losses), selected
 
     def _one_by_one(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
-        """Each part with a pass that counts, and one whose graph goes before the next part's begins."""
+        """Run two passes per part: one that counts, and one whose graph is freed before the next part's."""
         import torch
 
         passes = self._passes
@@ -192,13 +192,13 @@ class SparseMemoryFinetuning(Method):
         return reads, writing_tokens(part, self.write_at)
 
     def _backward(self, loss: Tensor, batch: Batch) -> None:
-        """Collect the gradient of what the batch's writing tokens read."""
+        """Collect the gradient of the slots that the batch's writing tokens read."""
         rows = [layer.row_gradient for layer in self._layers.values()]
         for gradient in rows:
             gradient.writing_BT = batch.write_mask_BT
         loss.backward()
         for gradient in rows:
-            gradient.writing_BT = None  # text that is replayed beside the batch counts as a whole
+            gradient.writing_BT = None  # all tokens of replayed text contribute
 
     def _trust_regions(self) -> TrustRegions:
         from smf.selection.trust_region import TrustRegions
@@ -219,7 +219,7 @@ class SparseMemoryFinetuning(Method):
         return selected
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Optimizer state, what selection and trust regions know of the past, the journal, and random state."""
+        """Optimizer state, the past as selection and trust regions know it, the journal, and the random state."""
         state = {
             f"{block}.{name}": tensor
             for block, optimizer in self.optimizers.items()
@@ -230,7 +230,7 @@ class SparseMemoryFinetuning(Method):
         return {**state, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
-        """Go on where they were taken, see :meth:`smf.methods.method.Method.load_state_dict`."""
+        """Restore them and the delta, see :meth:`smf.methods.method.Method.load_state_dict`."""
         if "generator" not in state:
             raise CheckpointError(f"the state holds {sorted(state)}, no `generator`; learn the stream again")
         if self._regions is not None:
@@ -245,24 +245,24 @@ class SparseMemoryFinetuning(Method):
         self._generator.set_state(state["generator"])
 
     def end_lesson(self, places: tuple[int, ...]) -> None:
-        """Note who moved what."""
+        """Record in the journal which lesson moved which slots."""
         self._changed.journal.end_lesson(places)
 
     def history(self) -> tuple[dict[str, Tensor], tuple[tuple[int, ...], ...]]:
-        """The journal's, and its lessons."""
+        """The journal's history, and its lessons."""
         return self._changed.journal.history(), self._changed.journal.lessons
 
     def delta(self) -> dict[str, Tensor]:
-        """Ids and values of every slot that was ever selected."""
+        """Indices and values of every slot that was ever selected."""
         return self._changed.delta()
 
     def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Write the slots, see :meth:`loader`; the journal begins anew."""
+        """Write the slots, see :meth:`loader`, and restart the journal."""
         self._changed.load(delta)
 
     @classmethod
     def loader(cls, model: PreTrainedModel) -> Load:
-        """Writes the slots; slots that an earlier delta wrote get their original values back first."""
+        """Writes a delta's slots, after restoring the slots that an earlier delta wrote."""
         from smf.memory.changed_slots import ChangedSlots
 
         return ChangedSlots(model.memory_layers()).load

@@ -1,7 +1,7 @@
 """Sparse memory finetuning with experience replay (Chaudhry et al., 2019), see :mod:`smf.methods.replay`.
 
-The facts' batch alone selects the slots. What text reads elsewhere stays; the slots that the step changes for the facts
-are moved so that the text suffers less.
+The batch of facts alone selects the slots. Other slots that the text reads do not change; replay only moves the
+selected slots so that the text suffers less.
 """
 
 from smf.methods.replay import Replay, ReplaySettings

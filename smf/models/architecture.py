@@ -1,4 +1,4 @@
-"""Whether a loaded base model is the one that the experiment was planned for."""
+"""Check that a loaded base model is the one that the experiment was planned for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,16 +12,16 @@ from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 def require_architecture(
     where: object, model: PreTrainedModel, expected: Mapping[str, int | str | bool], memory_layers: Sequence[int]
 ) -> None:
-    """Refuse a model of other sizes than expected, or without the blocks that are to get memory.
+    """Refuse a model whose sizes are not the expected ones, or that lacks blocks that are to get memory.
 
     Args:
         where: The checkpoint, for messages.
         model: The base model.
         expected: Sizes, with the keys of the config's ``base.architecture``; any may be missing.
-        memory_layers: Blocks that must be there, counted from 0.
+        memory_layers: Blocks that must exist, counted from 0.
 
     Raises:
-        CheckpointError: It is another model, or its architecture is not supported.
+        CheckpointError: The model differs, or its architecture is not supported.
     """
     if isinstance(model, MemoryForCausalLM):
         raise CheckpointError(f"{where} has memory layers already; name the model that it was made from")
@@ -29,7 +29,7 @@ def require_architecture(
     config = model.config.get_text_config()
     for key, value in expected.items():
         found = getattr(config, TRANSFORMERS_NAMES.get(key, key), None)
-        if key == "head_dim" and found is None:  # Qwen2 has no word for it
+        if key == "head_dim" and found is None:  # Qwen2's configuration does not name it
             found = config.hidden_size // config.num_attention_heads
         if found != value:
             raise CheckpointError(

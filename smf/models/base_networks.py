@@ -1,4 +1,4 @@
-"""A memory model that computes, for a while, what its base computed: the teacher and the yardstick of healing."""
+"""Let a memory model act as its base for a while, as the teacher and the reference of healing."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from smf.models.memory_model import MemoryForCausalLM, chosen_blocks, decoder_bl
 
 
 def feed_forward_networks(base: PreTrainedModel, layers: Collection[int]) -> dict[int, nn.Module]:
-    """The feed-forward networks of some blocks, by block; to be taken before a retrofit, which may drop them.
+    """The feed-forward networks of some blocks, by block; take them before a retrofit, which may drop them.
 
     Raises:
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
@@ -22,15 +22,14 @@ def feed_forward_networks(base: PreTrainedModel, layers: Collection[int]) -> dic
 def acting_as_base(
     model: MemoryForCausalLM, networks: Mapping[int, nn.Module]
 ) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
-    """Inside, the networks of the base run and no memory is read, so all hidden states are the base's.
+    """Inside the ``with`` block the base's networks run and no memory is read, so all hidden states are the base's.
 
     Args:
         model: A retrofitted model, in either mode.
         networks: What :func:`feed_forward_networks` took from its base.
 
     Yields:
-        A dictionary that is filled by each forward pass: block number to what enters the network and what it makes of
-        it, both (B, T, D).
+        A dictionary that each forward pass fills: block number to the network's input and output, both (B, T, D).
     """
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -43,7 +42,7 @@ def acting_as_base(
 
     blocks = decoder_blocks(model.language_model)
     for number, network in networks.items():
-        blocks[number].mlp.forward = instead(number, network)  # hides the method of the class
+        blocks[number].mlp.forward = instead(number, network)  # shadows the class's method
     try:
         yield seen
     finally:

@@ -1,4 +1,4 @@
-"""Model folders: saved whole or not at all, loaded completely or not at all."""
+"""Model folders, saved and loaded completely or not at all."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write model and tokenizer as a transformers folder: :data:`MODEL_FILES`, and beside a memory model its code.
+    """Write model and tokenizer as a transformers folder: :data:`MODEL_FILES`, and for a memory model its code.
 
     The weights get their final name last, so a folder with weights is complete.
 
@@ -42,7 +42,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     folder.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     try:
-        for left in folder.glob(f"{_TEMPORARY}*"):  # by a process that was killed
+        for left in folder.glob(f"{_TEMPORARY}*"):  # by a killed process
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as name:
             model.save_pretrained(name, max_shard_size="1TB")
@@ -51,7 +51,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
             if isinstance(model, MemoryForCausalLM):
                 add_remote_code(name)
                 files = MEMORY_MODEL_FILES
-            # Old weights must not stand beside a new configuration.
+            # Old weights must not sit next to a new configuration.
             (folder / "model.safetensors").unlink(missing_ok=True)
             for file in sorted(files, key=lambda file: file == "model.safetensors"):
                 put_in_place(Path(name) / file, folder / file)
@@ -65,12 +65,12 @@ def load_model(folder: str | Path, device: str = "cpu", dtype: torch.dtype | Non
 
     Args:
         folder: A transformers folder; weights may be in one file or in several with an index.
-        device: Where the model goes.
-        dtype: Type of the weights; None for the type that they are saved in. Value tables keep theirs.
+        device: Device to put the model on.
+        dtype: Dtype of the weights; None for the dtype that they are saved in. Value tables keep theirs.
 
     Raises:
         CheckpointError: The folder is missing or incomplete, or its weights do not fit its configuration.
-        ConfigError: The device is not there.
+        ConfigError: The device is not available.
 
     Example:
         >>> load_model("base").training
@@ -82,7 +82,7 @@ def load_model(folder: str | Path, device: str = "cpu", dtype: torch.dtype | Non
             f"cannot load a language model from {folder}: it has no config.json; name a model's folder"
         )
     read_config(folder)
-    transformers.utils.logging.disable_progress_bar()  # one bar a job, for what takes long
+    transformers.utils.logging.disable_progress_bar()  # a job shows one bar, for its long part
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -96,23 +96,23 @@ def load_model(folder: str | Path, device: str = "cpu", dtype: torch.dtype | Non
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
         raise CheckpointError(f"cannot load a language model from {folder}: {error}") from error
     model, info = loaded
-    require_all_weights(folder, info)  # transformers would fill what is missing or misshapen with random numbers
+    require_all_weights(folder, info)  # transformers would initialize missing or misshapen weights at random
     return model.eval().to(device)
 
 
 def cast_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Give all weights another type, in place; buffers such as rotary frequencies keep theirs, as when it is loaded."""
+    """Cast all weights to another dtype in place; buffers such as rotary frequencies keep theirs, as after loading."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     model.config.dtype = dtype
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer. Where it has no padding token, as Llama's, its end-of-text token pads: padding is masked.
+    """Load a tokenizer. If it has no padding token, as with Llama, the end-of-text token pads: padding is masked.
 
     Raises:
-        CheckpointError: The folder holds none or a slow one, it has no end-of-text token, or it has tokens that the
-            folder's model has no embedding for.
+        CheckpointError: The folder holds no tokenizer or a slow one, or the tokenizer has no end-of-text token, or it
+            has tokens for which the folder's model has no embedding.
 
     Example:
         >>> load_tokenizer("base").is_fast
@@ -153,7 +153,7 @@ def weight_files(folder: str | Path) -> list[Path]:
 
 
 def model_hash(folder: str | Path) -> str:
-    """SHA-256 of the configuration and the weights, in one file or several: which model something was computed with.
+    """SHA-256 of a model's configuration and weights, in one file or several; it identifies the model behind a result.
 
     Raises:
         CheckpointError: A file is missing, or the list of weight files is damaged.

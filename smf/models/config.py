@@ -21,8 +21,8 @@ class MemoryConfig(PreTrainedConfig):
     """A base model's configuration (``text_config``) and the memory settings.
 
     The base keeps its own class, so the same code serves every architecture whose blocks have an ``mlp``. The settings
-    are those of :class:`smf.settings.memory.MemorySettings`, written again: transformers reads the annotations of this
-    class, also in a model's folder, where smf is missing.
+    repeat those of :class:`smf.settings.memory.MemorySettings`: transformers reads the annotations of this class, even
+    in a model's folder on a machine without smf.
     """
 
     model_type = MODEL_TYPE

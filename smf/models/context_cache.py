@@ -1,6 +1,6 @@
-"""Keys and values of a context that several sequences stand behind: computed once, repeated for each.
+"""Keys and values of a context that several sequences share: computed once, repeated for each.
 
-Shapes: B sequence, T token of its own, C token of the context.
+Shapes: B sequence, T token of the sequence itself, C token of the context.
 """
 
 import copy
@@ -17,14 +17,14 @@ _KNOWN = {"full_attention", "sliding_attention"}
 
 
 def gives_the_same(model: PreTrainedModel, longest: int) -> bool:
-    """Whether sequences behind a cache get the logits and gradients of whole ones, but for rounding.
+    """Whether sequences after a cached context get the logits and gradients of whole sequences, up to rounding.
 
-    Not where dropout would be drawn once for all of them, where a block's second pass would go on in the cache that its
-    first one filled, or where a sliding window forgets some of the context.
+    They do not if one draw of dropout would serve all of them, if a recomputed block would append to the cache that its
+    first pass has already filled, or if a sliding window drops part of the context.
 
     Args:
         model: With memory or without.
-        longest: Tokens of the longest sequence, with its context.
+        longest: Length of the longest sequence in tokens, its context included.
     """
     if any(module.training for module in model.modules()) or recomputes_activations(model):
         return False
@@ -33,18 +33,18 @@ def gives_the_same(model: PreTrainedModel, longest: int) -> bool:
 
 
 def sees_all(model: PreTrainedModel, longest: int) -> bool:
-    """Whether no sliding window is shorter than the longest sequence, with its context, in tokens."""
+    """Whether the sliding window, if any, covers the longest sequence, in tokens and with its context."""
     window = getattr(model.config.get_text_config(), "sliding_window", None)
     return window is None or longest <= window
 
 
 def inputs_of(model: PreTrainedModel, batch: Batch, context: Cache | None = None) -> dict[str, object]:
-    """The inputs of the model's ``forward`` for a batch, behind its context if it has one.
+    """The inputs of the model's ``forward`` for a batch, preceded by its context if it has one.
 
     Args:
         model: With memory or without.
         batch: The sequences.
-        context: What :func:`context_cache` gives for the batch's context; by default it is computed here.
+        context: The :func:`context_cache` of the batch's context; by default it is computed here.
     """
     ids_BT, mask_BT = batch.input_ids_BT, batch.attention_mask_BT
     if batch.context_ids_C is None:
@@ -61,14 +61,14 @@ def inputs_of(model: PreTrainedModel, batch: Batch, context: Cache | None = None
 
 
 def context_cache(model: PreTrainedModel, ids_C: Tensor) -> Cache:
-    """The keys and values of a context, as one row."""
+    """The keys and values of a context, with batch size 1."""
     cache = DynamicCache(config=model.config.get_text_config())
     final_states(model, input_ids=ids_C.unsqueeze(0), past_key_values=cache, use_cache=True)
     return cache
 
 
 def _repeated(cache: Cache, number: int) -> Cache:
-    """A cache of several rows; the one that it is made of stays as it is."""
+    """The cache repeated to ``number`` rows; the original does not change."""
     several = copy.copy(cache)
     several.layers = [copy.copy(layer) for layer in cache.layers]
     several.batch_repeat_interleave(number)

@@ -1,4 +1,4 @@
-"""Whether the device that a config asks for is there."""
+"""Check that the device that a config asks for is available."""
 
 import re
 
@@ -14,7 +14,8 @@ def require_device(device: str) -> None:
         device: ``cpu``, ``cuda``, ``cuda:<number>`` or ``mps``.
 
     Raises:
-        ConfigError: It is called otherwise, there is no such device here, or torch was built without support for it.
+        ConfigError: The name is none of these, this machine has no such device, or torch was built without support for
+            it.
     """
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
         refuse("device", repr(device), "cpu, cuda, cuda:<number> or mps")

@@ -1,8 +1,8 @@
-"""Computing what lies below the lowest memory layer once a batch.
+"""Compute the frozen part below the lowest memory layer once per batch.
 
-Sparse memory finetuning changes slots only. Over the steps on one batch all that the lowest layer's values do not reach
-stays the same: embeddings, masks and positions, the blocks underneath, the attention and the feed-forward network
-beside that layer, and where it reads.
+Sparse memory finetuning changes slots only. Over the steps on one batch, everything that does not depend on the values
+stays the same: embeddings, masks and positions, the blocks below the lowest memory layer, the attention and the
+feed-forward network beside it, and the slots that it reads.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 
 
 class FrozenPrefix:
-    """Remembers the frozen prefix's outputs for one batch.
+    """Caches the frozen prefix's outputs for one batch.
 
-    With a cache of keys and values, a pass that reads the memory puts nothing into the layers up to the lowest that has
-    memory, and needs nothing there.
+    With a cache of keys and values, a pass that reuses the stored outputs adds nothing to the cache's layers up to the
+    lowest block with memory, and needs nothing from them.
 
     Args:
         model: In evaluation mode; nothing but values may train.
@@ -37,13 +37,13 @@ class FrozenPrefix:
         self._calls = [(module, "forward") for module in frozen if module is not None]
         self._calls.append((block.mlp.memory, "address"))
         self._outputs: dict[int, object] = {}
-        # What a whole pass gives to each block: the hidden states that enter the lowest, and masks and positions.
+        # What a full pass gives to each block: the hidden states that enter the lowest, and masks and positions.
         self._hidden_BTD: Tensor | None = None
         self._options: dict[int, Mapping] = {}
 
     @contextmanager
     def reused(self) -> Iterator[None]:
-        """Inside, the first forward pass fills the memory, later ones read it; all must get the same batch.
+        """Inside the ``with`` block the first pass stores outputs and later ones reuse them, all on the same batch.
 
         Raises:
             TrainingError: The model is in training mode, where dropout makes passes differ.
@@ -62,7 +62,7 @@ class FrozenPrefix:
                 self._blocks[number].register_forward_pre_hook(self._recorder(number), with_kwargs=True)
                 for number in range(self._lowest, len(self._blocks))
             ]
-        # An attribute of the instance hides the method of its class; where one is there already, it comes back.
+        # An instance attribute shadows the class's method; one that was there before is restored.
         hidden = [vars(module).get(name) for module, name, _ in replaced]
         try:
             for module, name, function in replaced:
@@ -95,7 +95,7 @@ class FrozenPrefix:
     def _upper_blocks(self, *_: Any, past_key_values: Cache | None = None, **__: Any) -> BaseModelOutputWithPast:
         """The decoder's pass from the lowest memory layer on, with this pass's cache in place of the first one's.
 
-        What comes before is not only work saved: transformers looks at the values of the mask, and on an accelerator
+        Skipping the rest saves more than its work: transformers inspects the values of the mask, and on an accelerator
         the host would wait for them in each step.
         """
         hidden_BTD = self._hidden_BTD

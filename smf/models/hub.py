@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, at one commit, or an error within seconds that says what to do."""
+"""Get models from the Hugging Face hub at a fixed commit, or fail within seconds with advice."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ from smf.errors import CheckpointError
 logger = logging.getLogger(__name__)
 
 _SECONDS = 10.0
-"""How long the hub may take to answer. Its own client tries again for most of a minute."""
+"""How long the hub may take to answer. Its own client retries for most of a minute."""
 _FILES = ("*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt", "*.jinja")
 """Configuration, weights and tokenizer; no pickles, and no second copy of the weights in another format."""
 
@@ -29,19 +29,19 @@ def download_model(
 ) -> tuple[Path, str]:
     """The folder of a model in the local cache, downloaded if it is not there yet.
 
-    With the environment variable ``HF_HUB_OFFLINE=1`` only the cache is looked at.
+    With the environment variable ``HF_HUB_OFFLINE=1`` it looks only in the cache.
 
     Args:
         name: ``owner/name``.
         revision: Branch, tag or commit.
-        called: What messages call the name.
-        folder_instead: How a local folder is named in its place, for messages.
+        called: What error messages call ``name``.
+        folder_instead: How to name a local folder instead, for error messages.
 
     Returns:
         The folder and the commit that it holds.
 
     Raises:
-        CheckpointError: The hub does not answer, or it has no such model or revision, or does not give it to us.
+        CheckpointError: The hub does not answer, has no such model or revision, or denies access to it.
     """
     if is_offline_mode():
         return _from_cache(name, revision, folder_instead)
@@ -74,14 +74,14 @@ def download_model(
 
 
 def find_model(name: str, revision: str = "main") -> tuple[Path, str | None]:
-    """The folder of a model, and its commit on the hub if it is from there.
+    """The folder of a model, and its commit on the hub if it comes from there.
 
     Args:
         name: A folder, or a model on the hub (``owner/name``).
-        revision: On the hub: branch, tag or commit.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
-        CheckpointError: It is neither, or cannot be had.
+        CheckpointError: The name is neither, or the model cannot be downloaded.
     """
     if (Path(name) / "config.json").is_file():
         return Path(name), None

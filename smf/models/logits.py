@@ -1,9 +1,9 @@
-"""Logits of hidden states, some positions at a time.
+"""Logits from hidden states, a slice of positions at a time.
 
 With a vocabulary of 151,936 tokens the logits of one position take as much memory as hundreds of hidden states, and
-those of a batch of running text tens of gigabytes. So passes stop at the last hidden states, and what needs logits
-makes them in slices of positions, each through the model's own forward pass, in which the blocks give these states
-back: an adapted output map or capped logits (Gemma) stay what they are.
+those of a batch of running text take tens of gigabytes. So passes stop at the last hidden states, and code that needs
+logits computes them slice by slice. Each slice goes through the model's own forward pass, in which the blocks just
+return the given states: an adapted LM head or capped logits (Gemma) keep their effect.
 
 Shapes: B batch, T token, D hidden size, V vocabulary, X any position of any row.
 """
@@ -22,7 +22,7 @@ from smf.files.model_shape import positions_at_once
 
 
 def final_states(model: PreTrainedModel, **inputs: object) -> BaseModelOutputWithPast:
-    """A pass without logits: the last hidden states (B, T, D) and the cache; inputs as of the model's ``forward``."""
+    """Run a pass without logits: the last hidden states (B, T, D) and the cache; inputs as for ``model.forward``."""
     return model.get_decoder()(**inputs)
 
 
@@ -33,12 +33,12 @@ def logits_of(model: PreTrainedModel, states_BTD: Tensor) -> Tensor:
 
 
 def at_once(model: PreTrainedModel) -> int:
-    """Positions whose logits are made together."""
+    """Number of positions whose logits are computed together."""
     return positions_at_once(model.config.get_text_config().vocab_size)
 
 
 def mean_loss(model: PreTrainedModel, states_XD: Tensor, labels_X: Tensor) -> Tensor:
-    """Mean negative log-likelihood of the labels, in nats; the backward pass makes each slice's logits again."""
+    """Mean negative log-likelihood of the labels, in nats; the backward pass recomputes each slice's logits."""
 
     def loss(states_XD: Tensor, labels_X: Tensor) -> Tensor:
         return F.cross_entropy(_logits_XV(model, states_XD), labels_X, reduction="sum")
@@ -49,12 +49,12 @@ def mean_loss(model: PreTrainedModel, states_XD: Tensor, labels_X: Tensor) -> Te
 def mean_divergence(
     model: PreTrainedModel, states_XD: Tensor, start: PreTrainedModel, start_states_XD: Tensor
 ) -> Tensor:
-    """Mean of KL(p_start || p_model) over positions, in nats; the backward pass makes each slice's logits again.
+    """Mean of KL(p_start || p_model) over positions, in nats; the backward pass recomputes each slice's logits.
 
     Args:
         model: The model that gets a gradient.
         states_XD: Its last hidden states.
-        start: The model that it is compared with; gets none.
+        start: The model that it is compared with; gets no gradient.
         start_states_XD: Its last hidden states at the same positions.
     """
 
@@ -87,20 +87,20 @@ def _logits_XV(model: PreTrainedModel, states_XD: Tensor) -> Tensor:
 
 
 def _mean_over_slices(total: Callable[..., Tensor], size: int, *columns_X: Tensor) -> Tensor:
-    """The mean over positions, of which ``total`` gives the sum for a slice."""
+    """The mean over positions; ``total`` gives the sum over a slice."""
     parts = zip(*(column_X.split(size) for column_X in columns_X), strict=True)
     return sum(checkpoint(total, *part, use_reentrant=False) for part in parts) / len(columns_X[0])
 
 
 def in_float32(logits: Tensor) -> Tensor:
-    """The same logits, in float32 at least."""
+    """The logits in float32, or wider if they are wider."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @contextmanager
 def _giving(decoder: nn.Module, states_BTD: Tensor) -> Iterator[None]:
-    """Inside, the blocks give these hidden states, whatever they are asked."""
-    hidden = vars(decoder).get("forward")  # an attribute of the instance hides the method of its class
+    """Inside the ``with`` block, the decoder returns these hidden states, whatever its inputs."""
+    hidden = vars(decoder).get("forward")  # an instance attribute shadows the class's method
     decoder.forward = lambda *_, **__: BaseModelOutputWithPast(last_hidden_state=states_BTD)
     try:
         yield

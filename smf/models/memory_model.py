@@ -13,7 +13,7 @@ from smf.models.config import FORMAT_VERSION, MemoryConfig, Mode, Start
 
 
 class MemoryBlock(nn.Module):
-    """Stands where a block's feed-forward network stood: network plus memory, or memory alone."""
+    """Replaces a block's feed-forward network with network plus memory, or with memory alone."""
 
     def __init__(self, feed_forward: nn.Module | None, memory: MemoryLayer):
         super().__init__()
@@ -27,7 +27,7 @@ class MemoryBlock(nn.Module):
 
 
 class _BaseGenerationConfig(GenerationConfig):
-    """Takes the defaults of generation from the base: the memory's ``top_k`` is not the ``top_k`` of sampling."""
+    """Takes generation defaults from the base: the memory's ``top_k`` is not the ``top_k`` of sampling."""
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> GenerationConfig:
@@ -37,8 +37,8 @@ class _BaseGenerationConfig(GenerationConfig):
 class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
     """A language model whose chosen blocks read a memory.
 
-    ``AutoModelForCausalLM.from_pretrained`` gives this class, or raises: a checkpoint with missing, unexpected or
-    misshapen weights is refused, where transformers would fill the gaps with random numbers.
+    ``AutoModelForCausalLM.from_pretrained`` returns this class or raises: it refuses a checkpoint with missing,
+    unexpected or misshapen weights, where transformers would initialize the gaps at random.
 
     Args:
         config: The base model's configuration and the memory settings.
@@ -93,7 +93,7 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **inputs: Any,
     ) -> Any:
-        """As the base model's ``forward``; ``generate`` and ``Trainer`` only give those inputs that are named here."""
+        """Like the base model's ``forward``; ``generate`` and ``Trainer`` pass only the inputs that are named here."""
         return self.language_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -106,15 +106,15 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
     def read_memories(
         self, input_ids: Tensor, attention_mask: Tensor, past_key_values: Cache | None = None, use_cache: bool = False
     ) -> None:
-        """Run the blocks up to the last memory layer: all that its reads depend on, without upper blocks and logits.
+        """Run the blocks up to the last memory layer, all that its reads depend on; skip the upper blocks and logits.
 
-        For passes that only look at reads, see :func:`smf.memory.record_slot_reads`.
+        For passes that only record reads, see :func:`smf.memory.record_slot_reads`.
 
         Args:
             input_ids: (B, T).
             attention_mask: (B, T), 1 for tokens, 0 for padding; with a cache (B, C + T).
-            past_key_values: Keys and values of C tokens that stand before each row.
-            use_cache: Whether there are such.
+            past_key_values: Keys and values of C tokens that precede each row.
+            use_cache: Whether to use ``past_key_values``.
         """
         decoder = self.language_model.get_decoder()
         blocks = decoder.layers
@@ -126,7 +126,7 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
             decoder.layers = blocks
 
     def get_decoder(self) -> nn.Module:
-        """The base model's blocks, between embedding and output map."""
+        """The base model's blocks, between embedding and LM head."""
         return self.language_model.get_decoder()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -138,27 +138,27 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
         self.language_model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
-        """The base model's output map."""
+        """The base model's LM head."""
         return self.language_model.get_output_embeddings()
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Replace the base model's output map."""
+        """Replace the base model's LM head."""
         self.language_model.set_output_embeddings(new_embeddings)
 
     def resize_token_embeddings(self, *args: Any, **options: Any) -> nn.Embedding:
-        """As of any transformers model; both configurations, this model's and its base's, get the new size."""
+        """Resize as in any transformers model; both configurations, this model's and its base's, get the new size."""
         embedding = self.language_model.resize_token_embeddings(*args, **options)
         self.config.text_config.vocab_size = self.language_model.config.vocab_size
         return embedding
 
 
 def require_memory(model: PreTrainedModel) -> MemoryForCausalLM:
-    """The model itself, known to have memory: what is loaded from a folder may be a base model.
+    """The model itself, checked to have memory: a folder may also hold a base model.
 
     Raises:
-        CheckpointError: It has none.
+        CheckpointError: The model has no memory.
     """
-    if not hasattr(model, "memory_layers"):  # by what it can do: a model folder's own code has a class of its own
+    if not hasattr(model, "memory_layers"):  # duck typing: a model folder's own code defines another class
         raise CheckpointError(
             f"this {type(model).__name__} has no memory layers; give it some with smf.retrofit or `smf retrofit`"
         )
@@ -170,7 +170,7 @@ def require_all_weights(where: object, info: Mapping[str, Collection]) -> None:
 
     Args:
         where: The checkpoint.
-        info: What transformers tells about the loading.
+        info: The loading info of transformers.
 
     Raises:
         CheckpointError: Weights are missing, unexpected or misshapen; names the first.
@@ -187,7 +187,7 @@ def decoder_blocks(language_model: PreTrainedModel) -> Sequence[Any]:
     """The transformer blocks of a language model.
 
     Raises:
-        CheckpointError: The architecture keeps its blocks, or their feed-forward networks, elsewhere than smf looks.
+        CheckpointError: The architecture keeps its blocks or their feed-forward networks where smf does not look.
     """
     blocks = getattr(language_model.get_decoder(), "layers", None)
     if not isinstance(blocks, nn.ModuleList) or not all(isinstance(getattr(b, "mlp", None), nn.Module) for b in blocks):
@@ -221,7 +221,7 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
     """
     for block in chosen_blocks(language_model, config.layers).values():
         memory = memory_layer(config, config.get_text_config().hidden_size)
-        # The layer has drawn its own weights; without the flag transformers would draw them anew by the base's rules.
+        # The layer has initialized its weights; without the flag transformers would do it again by the base's rules.
         modules: Iterator[Any] = memory.modules()
         for module in modules:
             module._is_hf_initialized = True
@@ -261,7 +261,7 @@ def memory_layer(settings: _LayerSettings, hidden_size: int) -> MemoryLayer:
         value_dim=settings.value_dim,
         query_norm=settings.query_norm,
         value_dtype=getattr(torch, settings.value_dtype),
-        # With a gate at zero and a map at zero neither would ever get a gradient.
+        # If the gate and the projection were both zero, neither would ever get a gradient.
         zero_output=settings.mode == "additive" and settings.output_gate == "none" and settings.start == "output",
         zero_values=settings.start == "values",
         output_gate=settings.output_gate,

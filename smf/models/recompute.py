@@ -1,7 +1,7 @@
-"""Activation checkpointing (Chen et al., 2016): a block's inner results are computed again in the backward pass.
+"""Activation checkpointing (Chen et al., 2016): a block's activations are recomputed in the backward pass.
 
-transformers has a switch for this, but it works in training mode only, and streams are learned in evaluation mode, so
-that no dropout makes methods differ.
+transformers has a switch for this, but it works in training mode only. Streams are learned in evaluation mode, so that
+methods do not differ by dropout.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from smf.models.memory_model import MemoryForCausalLM, decoder_blocks
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
-    """Keep only the blocks' inputs for the backward pass, which then computes each block a second time.
+    """Keep only the blocks' inputs for the backward pass, which then recomputes each block.
 
-    Gradients stay the same. Passes without gradient are not changed.
+    Gradients and passes without gradient stay the same.
 
     Args:
         model: With memory or without; changed in place.

@@ -1,7 +1,8 @@
-"""The code that a memory model's folder carries, so that it opens with ``trust_remote_code=True`` where smf is missing.
+"""The code that a memory model's folder carries, so that ``trust_remote_code=True`` loads it where smf is missing.
 
-These are smf's own modules, exactly those that the model needs. transformers looks for code in the top of the folder
-only, so the modules lie flat (``smf/memory/layer.py`` is ``smf_memory_layer.py``) and import each other relatively.
+These are smf's own modules, exactly those that the model needs. transformers looks for code only at the top level of
+the folder, so the modules lie flat (``smf/memory/layer.py`` is ``smf_memory_layer.py``) and import each other
+relatively.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Retrofit: a pretrained language model gets memory layers."""
+"""Retrofit: install memory layers in a pretrained language model."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,12 @@ from smf.settings.memory import MemorySettings
 
 _SHARED = ("tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id")
 _DEPTH = 0.1
-"""Where the memory goes, as a share of the blocks: low, where a subject has nearly the same address in any sentence."""
+"""Depth of the memory, as a fraction of the blocks: low, where a subject reads nearly the same slots in any
+sentence."""
 
 
 def memory_for(base: PreTrainedModel, *, layers: Sequence[int] | None = None, num_keys: int = 256) -> MemorySettings:
-    """The memory that ``smf retrofit`` gives a model: one that starts with zero values and needs no healing.
+    """The default memory of ``smf retrofit``: it starts with zero values and needs no healing.
 
     Args:
         base: The model.
@@ -44,13 +45,13 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings | None = None, seed
     """Install memory layers in ``base``, which becomes part of the result.
 
     In mode ``additive`` the new model's logits are bit-identical to the base's: with ``start: values`` the value table
-    starts at zero, with ``start: output`` the memory's output map, or its output gate if there is one with
+    starts at zero; with ``start: output`` the memory's output projection does, or its output gate if it has one with
     ``output_gate_init`` 0.
 
     Args:
         base: A causal language model.
         settings: Where the layers go and how large they are; None for :func:`memory_for`.
-        seed: Of the new parameters.
+        seed: Seed of the new parameters.
 
     Raises:
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
@@ -64,7 +65,7 @@ def retrofit(base: PreTrainedModel, settings: MemorySettings | None = None, seed
         256
     """
     settings = memory_for(base) if settings is None else settings
-    # Where the base lay does not make it another model, and would make the hash another one.
+    # The base's path is not part of the model, but would change the hash.
     text_config = {key: value for key, value in base.config.to_dict().items() if key != "_name_or_path"}
     shared = {name: getattr(base.config, name) for name in _SHARED}
     config = MemoryConfig(text_config=text_config, dtype=base.dtype, **shared, **settings.plain())

@@ -1,4 +1,4 @@
-"""Whether a tokenizer's ids have rows in a model's embedding: otherwise a text fails in the middle of a run."""
+"""Check that a model's embedding has a row for each token id; otherwise a text fails in the middle of a run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +12,10 @@ _CONTROL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def require_fast(where: object, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that cannot say which characters a token stands for.
+    """Refuse a tokenizer that cannot map tokens to characters.
 
     Raises:
-        CheckpointError: It is written in Python.
+        CheckpointError: The tokenizer is slow, that is, written in Python.
     """
     if not tokenizer.is_fast:
         raise CheckpointError(
@@ -25,18 +25,18 @@ def require_fast(where: object, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def require_rows_for_tokens(where: object, tokenizer: PreTrainedTokenizerBase, num_rows: int) -> None:
-    """Refuse a tokenizer that can give an id which the model has no embedding for.
+    """Refuse a tokenizer that can produce an id for which the model has no embedding.
 
-    A special token is not made from text, so one without a row does no harm (Gemma 3's text models have one for
-    images), unless it starts, ends or pads texts. Rows without token, as Qwen's, do none either.
+    Text never produces a special token, so one without a row does no harm (Gemma 3's text models have one for images),
+    unless it starts, ends or pads texts. Rows without a token, as in Qwen, do no harm either.
 
     Args:
         where: The folder, for messages.
         tokenizer: The tokenizer.
-        num_rows: Of the model's embedding.
+        num_rows: Rows of the model's embedding.
 
     Raises:
-        CheckpointError: There is such an id; names both sizes.
+        CheckpointError: Such an id exists; the message names both sizes.
     """
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     needed = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, *start_of_text(tokenizer)}
@@ -55,7 +55,7 @@ def read_config(folder: str | Path) -> PreTrainedConfig:
     """The configuration of a model folder.
 
     Raises:
-        CheckpointError: It is damaged, of an unknown kind, or names a beginning, end or padding without embedding.
+        CheckpointError: It is damaged, of an unknown kind, or names a start, end or padding token without an embedding.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

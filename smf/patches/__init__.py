@@ -1,1 +1,1 @@
-"""What a stream learned as a file that can be looked at, shipped, put on, taken off, and forgotten fact by fact."""
+"""Patches: what a stream learned, as a file to inspect, share, apply and revert, and to forget fact by fact."""

@@ -1,4 +1,4 @@
-"""Patches on a model in memory."""
+"""Apply patches to a model in memory, and revert them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from smf.patches.stack import stack
 
 
 def apply(model: PreTrainedModel, patches: Sequence[MemoryPatch], names: Sequence[object] | None = None) -> None:
-    """Write patches into a model of their base, in place. Whose hash the model has, the caller knows.
+    """Write patches into a model of their base, in place. The caller must make sure that the model is their base.
 
     Args:
         model: The model.
@@ -19,8 +19,9 @@ def apply(model: PreTrainedModel, patches: Sequence[MemoryPatch], names: Sequenc
         names: See :func:`~smf.patches.stack.stack`.
 
     Raises:
-        CheckpointError: They do not fit its tables, or the model has no memory or holds something else than their base.
-        DataError: Two hold the same lesson.
+        CheckpointError: The patches do not fit the model's tables, or the model has no memory or does not hold their
+            base's values.
+        DataError: Two patches hold the same lesson.
 
     Example:
         >>> revert(model, [patch])
@@ -30,10 +31,11 @@ def apply(model: PreTrainedModel, patches: Sequence[MemoryPatch], names: Sequenc
 
 
 def revert(model: PreTrainedModel, patches: Sequence[MemoryPatch]) -> None:
-    """Take back what :func:`apply` wrote, bit for bit.
+    """Undo :func:`apply`, bit for bit.
 
     Raises:
-        CheckpointError: They do not fit its tables, or the model has no memory or does not hold them.
+        CheckpointError: The patches do not fit the model's tables, or the model has no memory or does not hold the
+            patches.
 
     Example:
         >>> before = {block: layer.values_SV.clone() for block, layer in model.memory_layers().items()}

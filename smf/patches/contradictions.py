@@ -1,4 +1,4 @@
-"""Patches that answer one question differently: together neither is sure to win, so somebody has to choose."""
+"""Patches that answer the same question differently: stacked, neither is sure to win, so somebody has to choose."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ class Contradiction:
     """Two facts of different patches with the same question and different answers.
 
     Attributes:
-        earlier: The fact of the earlier patch.
-        later: That of the later one.
-        numbers: Which patches, counted from 0.
+        earlier: The earlier patch's fact.
+        later: The later patch's fact.
+        numbers: The two patches' numbers, counted from 0.
     """
 
     earlier: Mapping
@@ -26,10 +26,10 @@ class Contradiction:
     numbers: tuple[int, int]
 
     def text(self, names: Sequence[object]) -> str:
-        """What contradicts what, in a line.
+        """Describe the contradiction in one line.
 
         Args:
-            names: What the patches are called.
+            names: The patches' names.
         """
         first, second = (
             f"{fact['answer']!r} in {names[number]} ({fact['fact_id']!r})"
@@ -39,9 +39,9 @@ class Contradiction:
 
 
 def contradictions(patches: Sequence[MemoryPatch]) -> list[Contradiction]:
-    """Where patches answer a question differently, case, punctuation and spaces of questions and answers aside.
+    """Find facts of different patches that answer one question differently; ignores case, punctuation and spaces.
 
-    A patch knows the answers that were taught, not all that are accepted; facts without a question are not compared.
+    A patch knows only the taught answers, not all accepted ones; facts without a question are not compared.
     """
     known: dict[str, list[tuple[int, Mapping]]] = {}
     found = []
@@ -56,10 +56,10 @@ def contradictions(patches: Sequence[MemoryPatch]) -> list[Contradiction]:
 
 
 def later_wins(patches: Sequence[MemoryPatch]) -> tuple[list[MemoryPatch], list[Contradiction]]:
-    """The patches, the earlier ones without the facts that a later one contradicts, and what was contradicted.
+    """Drop facts that a later patch contradicts; returns the patches and the contradictions.
 
     Raises:
-        DataError: Such a fact was learned in one batch with others, and cannot be forgotten alone.
+        DataError: A contradicted fact was learned in one batch with others, so it cannot be forgotten alone.
     """
     found, left = contradictions(patches), list(patches)
     for number in {each.numbers[0] for each in found}:
@@ -69,11 +69,11 @@ def later_wins(patches: Sequence[MemoryPatch]) -> tuple[list[MemoryPatch], list[
 
 
 def warn_of_contradictions(patches: Sequence[MemoryPatch], names: Sequence[object]) -> None:
-    """Say where patches that are put together answer a question differently, and what to do.
+    """Log a warning, with a remedy, for each contradiction between patches that are combined.
 
     Args:
         patches: The patches.
-        names: What they are called.
+        names: Their names.
     """
     for each in contradictions(patches):
         logger.warning(

@@ -1,7 +1,7 @@
-"""Patches on model folders: the rows are written into a copy of the weights, so that all other bytes stay as they are.
+"""Patches on model folders: their rows are written into a copy of the weights, so that no other byte changes.
 
-A folder with patches is a model folder like any other. Beside the weights, ``patches/`` keeps the patches that it holds
-and, in ``patches.json``, their order, the hash of the base and its own; with them every patch can be taken off again.
+A folder with patches is a model folder like any other. Besides the weights it has its patches, in ``patches/``, and
+their order, the hash of the base and its own hash, in ``patches.json``; with these every patch can be reverted.
 """
 
 import json
@@ -26,7 +26,7 @@ _TYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
 
 def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | Path) -> tuple[MemoryPatch | None, int]:
-    """Write a model folder with patches on top of those that it has.
+    """Write a new model folder with further patches on top of those that the model has.
 
     Args:
         folder: A healed model, with patches or without.
@@ -34,11 +34,11 @@ def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | 
         out: The new folder; it must not exist.
 
     Returns:
-        All patches of the new folder as one, and how many they are.
+        All patches of the new folder as one, and their number.
 
     Raises:
         CheckpointError: A patch is of another base, or a file is damaged.
-        DataError: ``out`` exists, or a patch is on the model already, or named twice.
+        DataError: ``out`` exists, or a patch is already on the model, or is named twice.
     """
     require_new(out)
     folder, held = Path(folder), held_by(folder)
@@ -54,11 +54,11 @@ def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | 
 
 
 def revert_folder(folder: str | Path, path: str | Path | None, out: str | Path) -> tuple[MemoryPatch | None, int]:
-    """Write a model folder without one patch, or without any: the base, bit for bit.
+    """Write a new model folder without one patch, or without any: then the base, bit for bit.
 
     Args:
         folder: A model with patches.
-        path: The patch that shall go, or its name among those of the folder (``001.safetensors``); None for all.
+        path: The patch to revert, or its name in the folder (``001.safetensors``); None for all.
         out: The new folder; it must not exist.
 
     Returns:
@@ -118,7 +118,7 @@ def _write_folder(
 
 
 def _rows(before: Sequence[MemoryPatch], after: MemoryPatch | None) -> Mapping[int, tuple[Tensor, Tensor, Tensor]]:
-    """Slots, what they hold where ``before`` stands, and what they hold where ``after`` stands, by block."""
+    """Slots, their values with the patches ``before``, and their values with the patch ``after``, by block."""
     rows = {}
     old = stack(before).layers if before else {}
     new = after.layers if after else {}
@@ -137,7 +137,7 @@ def _rows(before: Sequence[MemoryPatch], after: MemoryPatch | None) -> Mapping[i
 
 
 def _overwrite(folder: Path, block: int, slots_R: Tensor, held_RV: Tensor, values_RV: Tensor) -> None:
-    """Write rows of a value table into the file that holds it, in place, if they hold what they should."""
+    """Write rows of a value table into its file, in place, after checking that the file holds ``held_RV``."""
     suffix = f"layers.{block}.mlp.memory.values_SV"
     for path in weight_files(folder):
         with open(path, "rb+") as file:

@@ -1,7 +1,7 @@
-"""Forgetting: one lesson's part is taken out of a patch.
+"""Forgetting: remove one lesson's part from a patch.
 
 A row that only this lesson wrote gets the base's value back, bit for bit. A row that others wrote too is moved back by
-the lesson's own movement there, so that theirs stay; where that movement was too small to be kept, the row stays.
+the lesson's own movement, so that theirs remain; if that movement was too small to be kept, the row does not change.
 """
 
 from collections import Counter
@@ -17,13 +17,13 @@ from smf.patches.patch import LayerPatch, MemoryPatch
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What forgetting did.
+    """The report of :func:`forget`.
 
     Attributes:
-        num_restored: Rows that have the base's value again.
-        num_moved_back: Rows that others wrote too, moved back by what was forgotten.
-        num_left: Rows that others wrote too, and that the forgotten facts hardly moved: left as they are.
-        shared_with: With how many of its rows each other fact shares, most first, by fact_id.
+        num_restored: Rows restored to the base's value.
+        num_moved_back: Rows that others wrote too, moved back by the forgotten movements.
+        num_left: Rows that others wrote too, and that the forgotten facts hardly moved: left unchanged.
+        shared_with: Number of rows that each other fact shares with the forgotten ones, by fact_id, most first.
     """
 
     num_restored: int
@@ -33,15 +33,15 @@ class Forgotten:
 
 
 def forget(patch: MemoryPatch, fact_ids: Sequence[str]) -> tuple[MemoryPatch, Forgotten]:
-    """A patch without some facts.
+    """Remove some facts from a patch.
 
     Args:
-        patch: The patch; it stays as it is.
-        fact_ids: What shall be forgotten. Facts that were learned in one batch can only be forgotten together: their
-            movements are one.
+        patch: The patch; it is not changed.
+        fact_ids: The facts to forget. Facts learned in one batch can only be forgotten together, because their
+            movements were recorded as one.
 
     Raises:
-        DataError: The patch does not hold a fact, or a fact that it was learned with is not named too.
+        DataError: The patch does not hold a fact, or a fact from the same batch is not named too.
 
     Returns:
         The smaller patch, and how many rows were restored, moved back and left.
@@ -94,12 +94,13 @@ def _without(
     rows_M = layer.moved_rows_M.long()
     after_RV = layer.after_RV.float().index_add(0, rows_M[goes_M], -layer.movements_MV[goes_M].float())
     moved_R = torch.zeros(num_rows, dtype=torch.bool).index_fill_(0, rows_M[goes_M], True)
-    # A row that was not moved back keeps its bits; a detour over float32 would too, but says so less plainly.
+    # A row that was not moved back keeps its bits. A round trip through float32 would keep them too, but less
+    # obviously.
     after_RV = torch.where(moved_R.unsqueeze(1), after_RV.to(layer.after_RV.dtype), layer.after_RV)
     counts["restored"] += int((~row_stays_R).sum())
     counts["moved back"] += int((row_stays_R & moved_R).sum())
     counts["left"] += int((row_stays_R & touched_R & ~moved_R).sum())
-    # Rows that have one writer left need its movement no more: forgetting it will restore them.
+    # A row with one writer left no longer needs that writer's movement: forgetting it will restore the row.
     stays_M = ~goes_M & row_stays_R[rows_M] & (num_left_R[rows_M] > 1)
     new_row_R = row_stays_R.cumsum(0) - 1
     stays_W &= row_stays_R[rows_W]
@@ -120,7 +121,7 @@ def _starts(number_R: Tensor) -> Tensor:
 
 
 def _companions(layer: LayerPatch, gone: Sequence[int]) -> Counter:
-    """How many rows each other lesson wrote of those that the gone ones wrote."""
+    """For each other lesson, the number of rows that it shares with the lessons in ``gone``."""
     going_W = torch.isin(layer.writers_W, torch.tensor(gone, dtype=layer.writers_W.dtype))
     rows_W = layer.writer_rows_W
     theirs_W = torch.isin(rows_W, rows_W[going_W]) & ~going_W

@@ -1,6 +1,6 @@
-"""What a model folder is made of: its base and the patches on it, or that it is no longer what it was.
+"""The base of a model folder and the patches on it; detects folders that were changed since.
 
-``patches.json`` lists the patches, the first at the bottom, with the hash of the base and that of the folder itself.
+``patches.json`` lists the patches, the first at the bottom, with the hashes of the base and of the folder itself.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def require_own(path: str | Path) -> None:
     """Refuse to change a patch in place that a model folder or an experiment relies on.
 
     Raises:
-        DataError: One does; the message says which.
+        DataError: A folder or an experiment relies on it; the message says which.
     """
     path = Path(path).resolve()
     if path.parent.name == "patches" and (path.parent.parent / LIST).is_file():
@@ -34,11 +34,11 @@ def require_own(path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """What a model folder is made of.
+    """The base of a model folder and its patches.
 
     Attributes:
-        base_hash: :func:`smf.models.checkpoint.model_hash` of its base: its own, if it has no patches.
-        paths: The patches that it has, the first at the bottom.
+        base_hash: :func:`smf.models.checkpoint.model_hash` of its base; its own hash if it has no patches.
+        paths: Its patches, the first at the bottom.
     """
 
     base_hash: str
@@ -46,10 +46,10 @@ class Held:
 
 
 def held_by(folder: str | Path) -> Held:
-    """The base of a model folder and the patches on it, if it is what it was when they were put on.
+    """The base of a model folder and the patches on it; checks that it has not changed since they were applied.
 
     Raises:
-        CheckpointError: A file is missing, damaged, or was changed since.
+        CheckpointError: A file is missing, damaged, or has changed since.
     """
     folder = Path(folder)
     if not (folder / LIST).is_file():

@@ -1,7 +1,7 @@
-"""A memory patch: what a stream wrote into the slots of a healed model, and which fact wrote what.
+"""A memory patch: what a stream wrote into the slots of a healed model, and which fact wrote which slots.
 
-On disk it is one safetensors file (docs/patches.md). A value table is what a patch says it is: ``after`` where it has a
-row, the base's own value everywhere else.
+On disk it is one safetensors file (docs/patches.md). With a patch, a value table holds ``after`` where the patch has a
+row, and the base's own values everywhere else.
 
 Shapes: R row (a slot that the patch holds), V value, L lesson, W entry of a list of writers, M kept movement.
 """
@@ -31,14 +31,14 @@ class LayerPatch:
 
     Attributes:
         slots_R: Their slots, ascending, each once.
-        before_RV: What they hold in the base, in the type of the table.
-        after_RV: What they hold with the patch.
+        before_RV: Their values in the base, in the table's dtype.
+        after_RV: Their values with the patch.
         writer_starts_R1: Where each row's writers begin in ``writers_W``; the last entry is W.
         writers_W: Lessons that moved each row, ascending within a row.
-        moved_rows_M: Rows of the kept movements; ascending, of one row by ascending lesson.
+        moved_rows_M: Rows of the kept movements, ascending; within a row by ascending lesson.
         moved_by_M: Their lessons.
-        movements_MV: How far each of these lessons moved each of these rows, bfloat16. Kept of rows with more than one
-            writer, and of each lesson as many of its longest as hold 99.9 % of its squared movement.
+        movements_MV: How each of these lessons moved each of these rows, in bfloat16. Kept for rows with more than one
+            writer; of each lesson only its largest movements, which hold 99.9 % of its squared movement.
     """
 
     slots_R: Tensor
@@ -61,10 +61,10 @@ class LayerPatch:
         return self.writer_starts_R1.long().diff()
 
     def require_whole(self, num_lessons: int, where: str) -> None:
-        """Check that the parts fit each other.
+        """Check that the parts are consistent.
 
         Raises:
-            CheckpointError: They do not; the message begins with ``where``.
+            CheckpointError: They are not; the message begins with ``where``.
         """
         dims = [getattr(self, part.name).ndim for part in fields(self)]
         if dims != [1, 2, 2, 1, 1, 1, 1, 2]:
@@ -99,8 +99,8 @@ class MemoryPatch:
         layers: The rows of each memory layer, by block.
         facts: The facts in the order in which they were taught; each has ``fact_id``, ``subject``, ``question``,
             ``answer`` and ``stream``, a name for the run that taught it.
-        lessons: Which facts (by their place in ``facts``) were learned together, in one batch.
-        provenance: What else is known of how it was learned, such as ``seed`` and ``method``; JSON values.
+        lessons: Facts (by their index in ``facts``) that were learned together, in one batch.
+        provenance: Other metadata of the training, such as ``seed`` and ``method``; JSON values.
 
     Example:
         >>> sum(len(layer.slots_R) for layer in patch.layers.values()) == patch.num_rows
@@ -119,13 +119,13 @@ class MemoryPatch:
         return sum(len(layer.slots_R) for layer in self.layers.values())
 
     def places(self, name: str) -> list[int]:
-        """Where a fact stands in ``facts``; more than once if several streams taught it.
+        """The indices of a fact in ``facts``; several if several streams taught it.
 
         Args:
-            name: Its ``fact_id``, or ``stream:fact_id`` where streams call different facts the same.
+            name: Its ``fact_id``, or ``stream:fact_id`` if streams use the same id for different facts.
 
         Raises:
-            DataError: The patch does not hold it, or the name stands for different facts.
+            DataError: The patch does not hold the fact, or the name stands for different facts.
         """
         names = [fact_names(fact) for fact in self.facts]
         found = [place for place, known in enumerate(names) if name in known]
@@ -141,7 +141,7 @@ class MemoryPatch:
         return found
 
     def delta(self) -> dict[str, Tensor]:
-        """The rows with the patch, as :meth:`smf.methods.method.Method.load_delta` takes them."""
+        """The patched rows, as :meth:`smf.methods.method.Method.load_delta` takes them."""
         parts: dict[str, Tensor] = {}
         for block, layer in self.layers.items():
             parts |= {f"{block}.slots": layer.slots_R, f"{block}.values": layer.after_RV}
@@ -149,12 +149,12 @@ class MemoryPatch:
 
 
 def fact_content(fact: Mapping) -> tuple[str, ...]:
-    """What a fact says, whatever it is called."""
+    """The content of a fact, independent of the stream that taught it."""
     return fact["fact_id"], fact["subject"], fact["question"], fact["answer"]
 
 
 def fact_names(fact: Mapping) -> tuple[str, str]:
-    """What a fact of a patch may be called: by its id, and by stream and id."""
+    """The two names of a fact in a patch: its id, and its stream and id."""
     return fact["fact_id"], f"{fact['stream']}:{fact['fact_id']}"
 
 
@@ -166,11 +166,11 @@ def patch_of(
     lessons: Sequence[Sequence[int]],
     provenance: Mapping[str, object] | None = None,
 ) -> MemoryPatch:
-    """The patch that a method's delta and its :meth:`~smf.memory.journal.Journal.history` make.
+    """Make a patch from a method's delta and its :meth:`~smf.memory.journal.Journal.history`.
 
     Args:
-        delta: Slots and values of each block. Slots that the journal does not know hold what the base holds.
-        history: What the journal knows of each block.
+        delta: Slots and values of each block. Slots that are not in the journal still hold the base's values.
+        history: The journal's history of each block.
         base_hash: See :class:`MemoryPatch`.
         facts: See :class:`MemoryPatch`.
         lessons: See :class:`MemoryPatch`.
@@ -222,15 +222,15 @@ def read_patch(path: str | Path) -> MemoryPatch:
 
 
 def patch_from(parts: Mapping[str, Tensor], metadata: Mapping[str, object], where: str) -> MemoryPatch:
-    """The patch of a file that was read.
+    """Make a patch from the contents of a file.
 
     Args:
         parts: Its tensors.
         metadata: Its metadata.
-        where: Its name for messages.
+        where: The file's name, for error messages.
 
     Raises:
-        CheckpointError: It is no patch.
+        CheckpointError: The file is not a patch.
     """
     provenance: dict[str, Any] = dict(metadata)
     kind, base_hash, facts, lessons = (

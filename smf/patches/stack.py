@@ -1,7 +1,7 @@
-"""Patches of one base on top of each other, and where they get in each other's way.
+"""Stack patches of one base, and find their conflicts.
 
-Rows that one patch alone holds stay as they are. A row that several hold is moved by the sum of their movements. Such
-rows are conflicts: what each of two facts needs the slot to be was learned without the other.
+A row that only one patch holds keeps that patch's value. A row that several hold is the base's value plus the sum of
+their movements. Such rows are conflicts: each patch learned its value without the others.
 """
 
 from collections import Counter
@@ -20,11 +20,11 @@ class Conflicts:
     """Where two patches write the same slots.
 
     Attributes:
-        num_rows: How many slots both write, by block.
-        cosine: Of their movements in these slots, taken together: 1 if they agree, -1 if one undoes the other; 0 if
-            there are none.
-        shares: Which part of each patch's squared movement lies in these slots.
-        facts: Pairs of facts, by fact_id, that wrote the same slots, and how many; most first.
+        num_rows: Number of slots that both write, by block.
+        cosine: Cosine between their movements, over all these slots: 1 if they agree, -1 if one undoes the other; 0 if
+            there are no such slots.
+        shares: The share of each patch's squared movement in these slots.
+        facts: Pairs of facts, by fact_id, with the number of slots that both wrote; most first.
     """
 
     num_rows: dict[int, int]
@@ -34,15 +34,16 @@ class Conflicts:
 
 
 def stack(patches: Sequence[MemoryPatch], names: Sequence[object] | None = None) -> MemoryPatch:
-    """One patch in place of several, the first at the bottom; the order only matters for rounding.
+    """Combine several patches into one, the first at the bottom; the order matters only for rounding.
 
     Args:
         patches: The patches.
-        names: What messages call them; None for their numbers.
+        names: Their names in error messages; None for their numbers.
 
     Raises:
-        DataError: There is none, or two hold the same lesson: a patch twice, or with one that it was stacked into.
-        CheckpointError: They are of different bases or shapes, or disagree on what the base holds.
+        DataError: There is no patch, or two hold the same lesson: one patch twice, or a patch and a stack that contains
+            it.
+        CheckpointError: They have different bases or shapes, or disagree on the base's values.
 
     Example:
         >>> stack([patch]).num_rows == patch.num_rows
@@ -78,10 +79,10 @@ def _require_distinct(patches: Sequence[MemoryPatch], names: Sequence[object]) -
 
 
 def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
-    """Where two patches write the same slots.
+    """Find where two patches write the same slots.
 
     Raises:
-        CheckpointError: They are of different bases.
+        CheckpointError: They have different bases.
     """
     require_base(second, first.base_hash, "the second patch", "the first")
     num_rows: dict[int, int] = {}
@@ -152,7 +153,7 @@ def _stacked(layers: Sequence[LayerPatch], patches: Sequence[MemoryPatch]) -> La
 def _movements(
     layer: LayerPatch, rows_P: Tensor, now_shared_P: Tensor, offset: int
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """A layer's kept movements, and those of its rows with one writer that are now shared with another patch."""
+    """A layer's kept movements, and those of its one-writer rows that it now shares with another patch."""
     kept = (rows_P[layer.moved_rows_M.long()], layer.moved_by_M.long() + offset, layer.movements_MV)
     alone_P = (now_shared_P & (layer.num_writers_R == 1)).nonzero().squeeze(1)
     writers_A = layer.writers_W[layer.writer_starts_R1[alone_P].long()].long() + offset
@@ -161,7 +162,7 @@ def _movements(
 
 
 def _pairs(one: LayerPatch, other: LayerPatch) -> Counter:
-    """How many rows each pair of lessons wrote, the first of one layer, the second of the other."""
+    """For each pair of lessons, one from each layer patch, the number of rows that both wrote."""
     mine, yours = (_writers_by_slot(layer) for layer in (one, other))
     return Counter((a, b) for slot in mine.keys() & yours.keys() for a in mine[slot] for b in yours[slot])
 

@@ -1,4 +1,4 @@
-"""What people read of patches."""
+"""Human-readable text about patches."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ _MOST = 10
 
 
 def info_text(patch: MemoryPatch, size: int, *, facts: bool) -> str:
-    """What a patch holds.
+    """Describe a patch.
 
     Args:
         patch: The patch.
-        size: Bytes of the file.
+        size: Size of the file in bytes.
         facts: Whether to list every fact.
     """
     values = sum(2 * layer.after_RV.numel() * layer.after_RV.element_size() for layer in patch.layers.values())
@@ -48,7 +48,7 @@ def info_text(patch: MemoryPatch, size: int, *, facts: bool) -> str:
 
 
 def forgotten_text(fact_ids: list[str], report: Forgotten) -> str:
-    """What forgetting did."""
+    """Report what forgetting did."""
     lines = [
         f"forgot {_line(', '.join(fact_ids))}",
         f"{report.num_restored:,} slots hold what they held in the base",
@@ -64,7 +64,7 @@ def forgotten_text(fact_ids: list[str], report: Forgotten) -> str:
 
 
 def conflicts_text(found: Conflicts, contradicting: Sequence[Contradiction] = ()) -> str:
-    """Where two patches write the same slots, and which questions they answer differently."""
+    """Report where two patches write the same slots, and which questions they answer differently."""
     lines = [_line(each.text(("the first", "the second"))) for each in contradicting[:_MOST]]
     if len(contradicting) > _MOST:
         lines.append(f"and {len(contradicting) - _MOST:,} further questions that are answered differently")
@@ -87,7 +87,7 @@ def conflicts_text(found: Conflicts, contradicting: Sequence[Contradiction] = ()
 
 
 def diff_text(first: MemoryPatch, second: MemoryPatch) -> str:
-    """What one patch has and another has not."""
+    """Report the differences between two patches."""
     facts = [[fact_content(fact) for fact in patch.facts] for patch in (first, second)]
     lines = []
     for title, mine, yours in (("only in the first", *facts), ("only in the second", *reversed(facts))):
@@ -112,23 +112,23 @@ def diff_text(first: MemoryPatch, second: MemoryPatch) -> str:
 
 
 def stacked_text(patch: MemoryPatch, out: object, number: int) -> str:
-    """What stacking wrote.
+    """Report what stacking wrote.
 
     Args:
         patch: The stack.
-        out: Where it is.
-        number: Of patches that were stacked.
+        out: Its path.
+        number: Number of patches in the stack.
     """
     return f"{out} holds {_many(number, 'patch', 'patches')}: {_facts_and_slots(patch)}"
 
 
 def applied_text(patch: MemoryPatch | None, out: object, number: int) -> str:
-    """What a written model folder holds.
+    """Report what a written model folder holds.
 
     Args:
         patch: All its patches as one; None if it has none.
         out: The folder.
-        number: Of its patches.
+        number: Number of its patches.
     """
     if patch is None:
         return f"{out} is the base again, bit for bit, without patches"
@@ -144,12 +144,12 @@ def _many(number: int, one: str, more: str) -> str:
 
 
 def _line(text: str) -> str:
-    """A text that somebody else may have written, in one line and without what a terminal would obey."""
+    """Make untrusted text safe to print on one line: escapes control characters."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _rows_by_lesson(patch: MemoryPatch) -> tuple[list[int], list[int]]:
-    """Of each lesson, the rows that it alone wrote and those that others wrote too."""
+    """For each lesson, the number of rows that it alone wrote, and of those that others wrote too."""
     alone, shared = [0] * len(patch.lessons), [0] * len(patch.lessons)
     for layer in patch.layers.values():
         of_many_W = (layer.num_writers_R > 1)[layer.writer_rows_W]

@@ -19,7 +19,7 @@ from smf.streams.batches import Batch
 
 Document = Literal["batch", "sequence"]
 _PART_SIZE = 32
-"""Sequences in one forward pass. A batch is a random sample of text; as a whole it would be mostly padding."""
+"""Sequences in one forward pass. A batch is a random sample of text; in a single pass it would be mostly padding."""
 
 
 class DocumentCounts(NamedTuple):
@@ -34,12 +34,12 @@ class LayerCounts:
     """Background use of one memory layer.
 
     Attributes:
-        accesses_S: How often each slot was read, over all tokens, heads and the top_k.
+        accesses_S: How often each slot was read, over all tokens, heads and top_k reads.
         document_frequency_S: In how many documents each slot was read at all.
         num_documents: How many documents were counted.
-        squared_weights_S: Sum over all tokens of the square of the weight with which a token reads each slot.
-        document: What these documents are.
-        others: Frequency and number of documents of the other kind in the same text, if known.
+        squared_weights_S: Sum over all tokens of the squared weight with which a token reads each slot.
+        document: The kind of these documents.
+        others: Document frequency and number of documents of the other kind, in the same text, if known.
     """
 
     accesses_S: Tensor
@@ -60,17 +60,17 @@ class LayerCounts:
         return self.document_frequency_S.sum().double()
 
     def by_document(self) -> dict[Document, DocumentCounts]:
-        """The document counts of each kind of document that is known."""
+        """The known document counts, by kind of document."""
         found = {self.document: DocumentCounts(self.document_frequency_S, self.num_documents)}
         if self.others is not None:
             found |= dict.fromkeys(set(get_args(Document)) - {self.document}, self.others)
         return found
 
     def in_documents(self, document: Document | None) -> "LayerCounts":
-        """The same counts in documents of one kind alone; None for the kind that they are in.
+        """The same counts with a single kind of document; None for the present kind.
 
         Raises:
-            CheckpointError: They are not known of this kind.
+            CheckpointError: Documents of this kind were not counted.
         """
         known = self.by_document()
         document = document or self.document
@@ -92,7 +92,7 @@ class LayerCounts:
 
 @dataclass(frozen=True)
 class BackgroundCounts:
-    """Background use of all memory layers, by block number, and what it was counted on.
+    """Background use of all memory layers, by block number, and the provenance of the counts.
 
     Example:
         >>> background.save("counts.safetensors")
@@ -108,7 +108,7 @@ class BackgroundCounts:
         return BackgroundCounts({block: layer.to(device) for block, layer in self.layers.items()}, self.provenance)
 
     def in_documents(self, document: Document | None) -> "BackgroundCounts":
-        """The same counts in documents of one kind, see :meth:`LayerCounts.in_documents`."""
+        """The same counts with a single kind of document, see :meth:`LayerCounts.in_documents`."""
         layers = {block: layer.in_documents(document) for block, layer in self.layers.items()}
         return BackgroundCounts(layers, self.provenance)
 
@@ -127,11 +127,11 @@ class BackgroundCounts:
 
     @classmethod
     def load(cls, path: str | Path, *, model_hash: str | None = None) -> "BackgroundCounts":
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Args:
             path: The file.
-            model_hash: Hash of the model that the counts are to be used with, if it shall be checked.
+            model_hash: Hash of the model that the counts are to be used with; None to skip the check.
 
         Raises:
             CheckpointError: The file is damaged, an earlier version wrote it, or the counts were made with another
@@ -174,12 +174,12 @@ def count_background(
     """Count slot reads over background batches. Padding is never counted.
 
     Args:
-        model: A model with memory layers, healed or with a memory that starts at zero values.
+        model: A model with memory layers, either healed or with a memory that starts with zero values.
         batches: Background text, see :func:`smf.streams.background_texts.text_batches`.
-        document: What document frequency counts unless a method chooses otherwise: batches (Lin et al., 2025) or
-            single sequences. Both are counted.
-        provenance: What the counts are made of; kept with them. ``model_hash`` is checked where they are read again.
-        resume: Keeps what was counted; batches that were are passed over.
+        document: The document that document frequency counts, unless a method chooses otherwise: a batch (Lin et al.,
+            2025) or a single sequence. Both are counted.
+        provenance: Where the counts come from; kept with them. ``model_hash`` is checked when they are read again.
+        resume: Keeps the counts so far; batches already counted are skipped.
 
     Returns:
         For each memory layer, by block, how often each of its slots was read: tensors of shape (S), on the CPU.
@@ -215,7 +215,7 @@ def count_background(
 
 
 def _resumed(resume: Resume, counters: Mapping[int, "_LayerCounter"]) -> int:
-    """Put the counters where an earlier process left them; returns the number of batches that they have seen."""
+    """Restore the counters of an earlier process; returns the number of batches that they have seen."""
     found = resume.load("counts")
     if not found:
         return 0
@@ -238,7 +238,7 @@ class _LayerCounter:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """All that was counted up to the end of a batch, to be kept or written over."""
+        """All counts up to the end of a batch, to be saved or overwritten."""
         return {
             "accesses": self._accesses_S,
             "batches": self._batches_S,
@@ -248,24 +248,24 @@ class _LayerCounter:
         }
 
     def see(self, read: SlotReads, mask_BT: Tensor) -> None:
-        """Count a part of a batch; a sequence is in one part as a whole."""
+        """Count a part of a batch; a sequence must not be split between parts."""
         slots_XL = read.slots_of_tokens(mask_BT)
         self._batch_accesses_S += torch.bincount(slots_XL.flatten(), minlength=self._num_slots).cpu()
         self._squares_S += squared_read_weights(slots_XL.cpu(), read.weights_of_tokens(mask_BT).cpu(), self._num_slots)
-        # Sequence and slot as one number: one look for repetitions serves all sequences.
+        # Encode sequence and slot as one number, so that one `unique` serves all sequences.
         sequence_X1 = mask_BT.nonzero()[:, :1]
         slots = (sequence_X1 * self._num_slots + slots_XL).flatten().unique().cpu() % self._num_slots
         self._sequences_S.index_add_(0, slots, torch.ones_like(slots))
 
     def end_batch(self, num_sequences: int) -> None:
-        """What was seen since the last batch ended is one batch of so many sequences."""
+        """Close a batch of ``num_sequences`` sequences: everything seen since the last call."""
         self._batches_S += self._batch_accesses_S > 0
         self._accesses_S += self._batch_accesses_S
         self._batch_accesses_S.zero_()
         self._numbers_2 += torch.tensor([1, num_sequences])
 
     def counts(self, document: Document) -> LayerCounts:
-        """All that was counted."""
+        """All counts so far."""
         num_batches, num_sequences = self._numbers_2.tolist()
         batches = DocumentCounts(self._batches_S, num_batches)
         sequences = DocumentCounts(self._sequences_S, num_sequences)
@@ -276,12 +276,12 @@ class _LayerCounter:
 def squared_read_weights(slots_XL: Tensor, weights_XL: Tensor, num_slots: int) -> Tensor:
     """The sum over tokens of the squared weight of each slot, (S), in float64.
 
-    A slot that several heads of a token read counts with the sum of their weights, since what a token reads is a sum.
-    On a CPU the same every time, to the last bit.
+    A slot that several heads of a token read counts with the sum of their weights, because a read sums over heads.
+    Deterministic on a CPU, to the last bit.
     """
     slots_XL, order_XL = slots_XL.sort(dim=1, stable=True)
     first_XL = torch.ones_like(slots_XL, dtype=torch.bool)
     first_XL[:, 1:] = slots_XL[:, 1:] != slots_XL[:, :-1]
-    reading = first_XL.flatten().cumsum(0) - 1  # lookups of one slot by one token are one reading
+    reading = first_XL.flatten().cumsum(0) - 1  # all lookups of one slot by one token are one read
     totals = torch.bincount(reading, weights_XL.double().gather(1, order_XL).flatten())
     return torch.bincount(slots_XL[first_XL], totals.square(), num_slots)

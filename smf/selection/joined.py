@@ -1,9 +1,9 @@
-"""Ordinary text and contrast texts as one background: counts that are summed, whatever the sizes of the two corpora.
+"""Ordinary text and contrast texts as one background: a weighted sum of counts, whatever the sizes of the two corpora.
 
-With a weight W the background is a mixture of one part ordinary text and W parts contrast texts. Each of the contrast's
-counts is brought to the size of the text's first, so that W = 1 lets both weigh the same, and the text's numbers keep
-their scale: what is added to them elsewhere (one document in TF-IDF, one access in KL, past writes) means what it did.
-The derivation is in docs/selection.md. Shapes: S slot.
+With a weight W the background is a mixture of one part ordinary text and W parts contrast texts. The contrast's counts
+are first rescaled to the size of the text's, so that both weigh the same with W = 1. The text's counts keep their
+scale, so constants that are added to them elsewhere (one document in TF-IDF, one access in KL, past writes) keep their
+meaning. The derivation is in docs/selection.md. Shapes: S slot.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ def read_background(
         counts_path: Counts of ordinary text.
         contrast_path: Counts of contrast texts; needed with a ``weight`` above 0, and read only then.
         weight: See :func:`joined`.
-        model_hash: Hash of the model that the counts are to be used with, if it shall be checked.
+        model_hash: Hash of the model that the counts are to be used with; None to skip the check.
 
     Raises:
         CheckpointError: A file is missing or damaged, or was counted with another model.
@@ -45,7 +45,7 @@ def read_background(
 
 
 def joined(text: BackgroundCounts, contrast: BackgroundCounts, weight: float) -> BackgroundCounts:
-    """One part ordinary text and ``weight`` parts contrast texts.
+    """Mix one part ordinary text with ``weight`` parts contrast texts.
 
     Args:
         text: Counts of ordinary text.
@@ -53,7 +53,7 @@ def joined(text: BackgroundCounts, contrast: BackgroundCounts, weight: float) ->
         weight: At least 0. With 0 this is ``text`` itself.
 
     Raises:
-        CheckpointError: They were counted with two models.
+        CheckpointError: The two were counted with different models.
     """
     models = [counts.provenance.get("model_hash") for counts in (text, contrast)]
     if models[0] != models[1] or text.layers.keys() != contrast.layers.keys():
@@ -67,7 +67,7 @@ def joined(text: BackgroundCounts, contrast: BackgroundCounts, weight: float) ->
 
 
 def _joined_layer(text: LayerCounts, contrast: LayerCounts, weight: float) -> LayerCounts:
-    # Both corpora with as many lookups: only then do squared weights and accesses compare.
+    # Scale both corpora to equally many lookups: only then are squared weights and accesses comparable.
     lookups = weight * float(text.total_accesses / contrast.total_accesses)
     documents = {
         kind: _joined_documents(found, contrast.in_documents(kind), weight)

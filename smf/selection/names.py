@@ -1,6 +1,6 @@
 """The names of the selectors, and of the tokens that may write.
 
-Free of torch: the config is checked against them at every start of the workflow.
+Does not import torch: the workflow checks the config against these names at every start.
 """
 
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""Settings of the selection that the papers do not have (docs/selection.md). Free of torch, as method settings are."""
+"""Settings of slot selection, beyond those of the papers (docs/selection.md). Does not import torch."""
 
 from typing import Annotated, Literal
 
@@ -40,7 +40,7 @@ class SelectionSettings(Section):
 
 
 def selection_disagreement(settings: SelectionSettings) -> str:
-    """Which settings of a selection do not go together, and the remedy; empty if all do."""
+    """A message about selection settings that conflict, with the remedy; empty if none do."""
     if settings.score_share is not None and settings.selector in ("random", ALL_ACCESSED):
         return (
             f"score_share is {settings.score_share}, but selector {settings.selector} has no scores that mean "

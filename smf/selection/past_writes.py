@@ -1,7 +1,7 @@
-"""What the stream wrote earlier, counted as background: slots that hold what was taught score lower for other facts.
+"""Count the stream's earlier writes as background: slots that hold taught facts score lower for other facts.
 
-Numbers of batches and of accesses are kept as whole numbers, so that a later process goes on with the same bits. What
-is made of them has the size of the table, but once a batch, not in each step.
+Batches and accesses are kept as integers, so that a later process continues with the same bits. The counts derived from
+them have the size of the table, but are computed once per batch, not in each step.
 
 Shapes: S slot, U slot that the batch reads, R selected slot.
 """
@@ -21,16 +21,16 @@ from smf.selection.select import SelectedSlots
 class PastWrites:
     """Background counts that grow with the stream.
 
-    When a batch begins, each slot that the batch before was allowed to write counts as read by ``weight`` further
-    documents, and ``weight`` documents more were counted. Its accesses by that batch (in its last step), times
-    ``weight``, count as accesses of the background.
+    When a batch begins, each slot that the previous batch was allowed to write counts as read by ``weight`` more
+    documents, and the number of documents grows by ``weight``. The previous batch's accesses to the slot (in its last
+    step), times ``weight``, count as background accesses.
 
     Args:
         background: Background use of all layers.
-        weight: At least 0. With 0 nothing is kept, and the background stays as it is.
+        weight: At least 0. With 0 nothing is kept, and the background does not change.
 
     Attributes:
-        background: The counts, with all that belongs to the past.
+        background: The counts, including all past writes.
     """
 
     def __init__(self, background: BackgroundCounts, weight: float):
@@ -39,16 +39,16 @@ class PastWrites:
         self._ordinary = background
         self._layers = {block: _LayerPast(layer) for block, layer in background.layers.items()} if weight else {}
         self._num_batches = 0
-        self._begun = False  # whether the batch at hand has taken a step
+        self._begun = False  # whether the current batch has taken a step
 
     def see(self, counts: Mapping[int, BatchCounts], selected: Mapping[int, SelectedSlots]) -> None:
-        """Note what a step of the batch at hand reads, and which slots it may write."""
+        """Record the slots that a step of the current batch reads, and those that it may write."""
         for block, past in self._layers.items():
             past.see(counts[block], selected[block])
         self._begun = True
 
     def begin_batch(self) -> None:
-        """From now on the batch at hand belongs to the past."""
+        """Move the current batch into the past."""
         if not self._layers or not self._begun:
             return
         for past in self._layers.values():
@@ -58,7 +58,7 @@ class PastWrites:
         self._count()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a later process needs to go on with another batch, if anything. Copies."""
+        """A copy of the state, if any, that a later process needs to continue with another batch."""
         state = {}
         for block, past in self._layers.items():
             state[f"past_writes.{block}.batches"], state[f"past_writes.{block}.accesses"] = past.with_batch()
@@ -67,10 +67,10 @@ class PastWrites:
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Restore a :meth:`state_dict`.
 
         Raises:
-            CheckpointError: It is of a model with other layers, or of a stream that kept no past writes.
+            CheckpointError: The state is from a model with other layers, or from a stream that kept no past writes.
         """
         if not self._layers:
             return
@@ -118,19 +118,19 @@ class _LayerPast:
         self.forget_batch()
 
     def forget_batch(self) -> None:
-        """Nothing is known of the next batch."""
+        """Clear the record of the current batch."""
         self._written_S = torch.zeros_like(self.batches_S, dtype=torch.bool)
         self._counts: BatchCounts | None = None
 
     def see(self, counts: BatchCounts, selected: SelectedSlots) -> None:
-        """Note a step of the batch at hand; what it reads replaces what the step before read."""
+        """Record a step of the current batch; its reads replace those of the step before."""
         self._written_S.index_fill_(0, selected.slots_R, True)  # all steps of a batch write the same fact
         self._counts = counts
 
     def with_batch(self) -> tuple[Tensor, Tensor]:
-        """``batches_S`` and ``accesses_S`` as they will be once the batch at hand belongs to the past. Copies."""
+        """``batches_S`` and ``accesses_S`` as they will be once the current batch is past; copies."""
         if self._counts is None:
             return self.batches_S.clone(), self.accesses_S.clone()
-        slots_U = self._counts.slots_U.clamp(max=len(self.batches_S) - 1)  # entries of no slot count 0
+        slots_U = self._counts.slots_U.clamp(max=len(self.batches_S) - 1)  # entries that stand for no slot have count 0
         read_S = torch.zeros_like(self.accesses_S).index_add_(0, slots_U, self._counts.counts_U)
         return self.batches_S + self._written_S, self.accesses_S + read_S * self._written_S

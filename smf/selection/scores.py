@@ -1,7 +1,7 @@
 """Scores of the slots that a batch reads: high for slots that this batch uses and ordinary text does not.
 
 Shapes: U slot that the batch reads (unique, ascending), S all slots. c(i) is how often the batch reads slot i, or the
-sum of the weights with which it does.
+sum of the weights of these reads.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ CountBy = Literal["accesses", "weights"]
 
 @dataclass(frozen=True)
 class BatchCounts:
-    """What one batch reads of one layer.
+    """The reads of one batch in one layer.
 
     Attributes:
-        slots_U: Slots read, unique, ascending. On an accelerator entries of no slot may follow.
-        counts_U: How often; 0 for entries of no slot.
-        weights_U: Sums of the softmax weights, if term frequencies are made of them.
+        slots_U: Slots read, unique, ascending. On an accelerator padding entries, which stand for no slot, may follow.
+        counts_U: How often each is read; 0 for padding entries.
+        weights_U: Sums of their softmax weights, if term frequencies are computed from these.
     """
 
     slots_U: Tensor
@@ -34,13 +34,13 @@ class BatchCounts:
 
 @dataclass(frozen=True)
 class ScoreInputs:
-    """What a score may depend on.
+    """The inputs of a score.
 
     Attributes:
         batch: Reads of the batch.
         background: Background use of the layer.
-        kl_background: What KL takes as the background distribution.
-        generator: For random scores.
+        kl_background: The counts from which KL computes the background distribution.
+        generator: Source of random scores.
     """
 
     batch: BatchCounts
@@ -59,14 +59,14 @@ def tfidf_scores(inputs: ScoreInputs) -> Tensor:
 def kl_scores(inputs: ScoreInputs) -> Tensor:
     """Pointwise KL (Goyal et al., 2026; Gupta et al., 2026): p(i) ln(p(i) / q(i)), q the add-one smoothed background.
 
-    q is made of access counts (``kl_background="accesses"``, the authors' code) or of document frequencies.
+    q comes from access counts (``kl_background="accesses"``, as in the authors' code) or from document frequencies.
     """
     background, documents = inputs.background, inputs.kl_background == "documents"
     counts_S = background.document_frequency_S if documents else background.accesses_S
     total = background.total_document_frequency if documents else background.total_accesses
     p_U = _term_frequency(inputs.batch)
     q_U = (_of_slots(counts_S, inputs.batch).double() + 1) / (total + len(counts_S))
-    return torch.where(p_U > 0, p_U * (p_U / q_U).log(), 0.0)  # its limit; a weight may be too small to count
+    return torch.where(p_U > 0, p_U * (p_U / q_U).log(), 0.0)  # 0 is the limit; a weight may round to 0
 
 
 def tf_scores(inputs: ScoreInputs) -> Tensor:
@@ -75,7 +75,7 @@ def tf_scores(inputs: ScoreInputs) -> Tensor:
 
 
 def random_scores(inputs: ScoreInputs) -> Tensor:
-    """Random slots among those that the batch reads: what sparsity alone achieves."""
+    """Random slots among those that the batch reads, to show the effect of sparsity alone."""
     slots_U = inputs.batch.slots_U
     return torch.rand(len(slots_U), generator=inputs.generator, dtype=torch.double, device=slots_U.device)
 
@@ -89,7 +89,7 @@ SCORES: dict[str, Callable[[ScoreInputs], Tensor]] = {
 
 
 def _of_slots(counts_S: Tensor, batch: BatchCounts) -> Tensor:
-    """The counts of the slots that the batch reads; what stands for no slot gets any count, see BatchCounts."""
+    """The counts of the slots that the batch reads; padding entries (see BatchCounts) get an arbitrary count."""
     return counts_S[batch.slots_U.clamp(max=len(counts_S) - 1)]
 
 

@@ -1,8 +1,8 @@
 """Settings of how far the selected slots move, see docs/trust_region.md.
 
-**What makes a step's length** is decided here alone. A method without a ``learning_rate`` takes Polyak's step, which
-needs none. One that gives a ``learning_rate``, momentum or another optimizer than SGD, and says nothing of ``polyak``,
-takes steps of that rate, as the published recipes do. With both, the rate bounds that of Polyak's step.
+**The length of a step** is decided here alone. A method without a ``learning_rate`` takes Polyak's step, which needs
+none. A method that sets a ``learning_rate``, momentum or an optimizer other than SGD, but not ``polyak``, takes steps
+of that rate, as the published recipes do. With both, the rate bounds that of Polyak's step.
 """
 
 from typing import Annotated, Literal
@@ -42,7 +42,7 @@ class StepSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _without_polyak(cls, settings: object) -> object:
-        """Where something else makes the length of a step and ``polyak`` is not given, it is null."""
+        """Set ``polyak`` to null if it is not given and another setting determines the length of a step."""
         if not isinstance(settings, dict):
             return settings
         plain = _is_plain(settings.get("optimizer"), settings.get("momentum"))
@@ -51,7 +51,7 @@ class StepSettings(Section):
 
 
 def step_disagreement(settings: StepSettings) -> str:
-    """Which settings of a step do not go together, and the remedy; empty if all do."""
+    """A message about step settings that conflict, with the remedy; empty if none do."""
     optimizer, rateless = settings.optimizer, settings.learning_rate is None
     plain = _is_plain(optimizer, settings.momentum)
     if settings.damping is not None and optimizer != "sgd":
@@ -78,5 +78,5 @@ def step_disagreement(settings: StepSettings) -> str:
 
 
 def _is_plain(optimizer: object, momentum: object) -> bool:
-    """Whether a step is along the gradient: SGD, without momentum."""
+    """Whether a step follows the gradient: SGD without momentum."""
     return optimizer in (None, "sgd") and not momentum

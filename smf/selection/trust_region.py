@@ -1,10 +1,10 @@
-"""How far each slot may move: steps that disturb ordinary text within a bound (docs/trust_region.md).
+"""How far each slot may move: steps that bound the disturbance of ordinary text (docs/trust_region.md).
 
-Selection asks which slots to touch. The bound asks how much each may move: ordinary text reads sum_i w_i v_i, so that
-moving slot i by d_i disturbs it by E|sum_i w_i d_i|² in expectation. With the diagonal of E[w wᵀ] in place of the whole
-matrix, the step that lowers the loss most within a bound on this sum is the gradient's, slot by slot shortened to
-λ / (q_i + λ): q_i is E[w_i²] over its mean, so that λ is the disturbance, in units of an average slot's, at which a
-slot moves half as far as a free one.
+Selection decides which slots to touch, the bound how far each may move. Ordinary text reads sum_i w_i v_i, so moving
+each slot i by d_i disturbs it by E|sum_i w_i d_i|². If the diagonal of E[w wᵀ] replaces the full matrix, the step that
+lowers the loss most within a bound on this disturbance is the gradient step with each slot's part scaled by the share λ
+/ (q_i + λ). Here q_i is E[w_i²] divided by its mean over slots, so λ is the disturbance, in units of the average
+slot's, at which a slot moves half as far as a free one.
 
 Shapes: X real token, L lookup (heads times top_k), S slot, R selected slot.
 """
@@ -29,7 +29,7 @@ class TrustRegion:
     Args:
         background: Background use of the layer, on the model's device.
         damping: λ, above 0.
-        disturbance: What q is made of: squared read weights, as derived, or access counts, a cruder stand-in.
+        disturbance: The basis of q: squared read weights, as derived, or access counts, a cruder substitute.
     """
 
     def __init__(self, background: LayerCounts, *, damping: float, disturbance: Disturbance):
@@ -46,11 +46,11 @@ class TrustRegion:
         return self._damping / (self._cost_S[slots_R] + self.past_S[slots_R] + self._damping)
 
     def past_with(self, passes: Sequence[tuple[SlotReads, Tensor]], weight: float) -> Tensor:
-        """``past_S`` as it will be once a batch belongs to the past.
+        """``past_S`` as it will be once a batch is past.
 
         Args:
             passes: The batch's reads of this layer, each with the tokens that count (B, T).
-            weight: What the batch weighs, ordinary text weighing 1.
+            weight: Weight of the batch, relative to ordinary text.
         """
         counts_S, num_lookups = torch.zeros_like(self.past_S), 0
         for read, mask_BT in passes:
@@ -64,14 +64,14 @@ class TrustRegion:
 
 
 class TrustRegions:
-    """The trust regions of all memory layers, and the reads of the batch at hand, which will soon be of the past.
+    """The trust regions of all memory layers, and the reads of the current batch, which will join the past.
 
     Args:
         background: Background use of all layers.
         damping: See :class:`TrustRegion`.
         disturbance: See :class:`TrustRegion`.
-        past_weight: What an earlier batch of the stream weighs, ordinary text weighing 1: what was just taught is
-            protected like ordinary text. 0 for no protection.
+        past_weight: Weight of each earlier batch of the stream, relative to ordinary text, which protects taught facts
+            as it does ordinary text. 0 for no protection.
 
     Attributes:
         layers: The trust region of each layer, by block.
@@ -86,28 +86,28 @@ class TrustRegions:
         self._passes: tuple[Pass, ...] = ()
 
     def see(self, passes: tuple[Pass, ...]) -> None:
-        """Note what the batch at hand reads."""
+        """Record the reads of the current batch."""
         self._passes = passes
 
     def begin_batch(self) -> None:
-        """From now on the batch at hand belongs to the past."""
+        """Move the current batch into the past."""
         for block, past_S in self._past().items():
             self.layers[block].past_S = past_S
         self._passes = ()
 
     def shortened(self, block: int, slots_R: Tensor, gradient_RV: Tensor) -> Tensor:
-        """A layer's gradient, each slot's times the share of its step."""
+        """A layer's gradient, with each slot's part scaled by the share of its step."""
         return gradient_RV * self.layers[block].shares(slots_R).to(gradient_RV.dtype).unsqueeze(1)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a later process needs to go on with another batch, if anything. Copies."""
+        """A copy of the state, if any, that a later process needs to continue with another batch."""
         return {f"past.{block}": past_S.clone() for block, past_S in self._past().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Restore a :meth:`state_dict`.
 
         Raises:
-            CheckpointError: It is of a model with other layers.
+            CheckpointError: The state is from a model with other layers.
         """
         for block, region in self.layers.items() if self._past_weight else ():
             past_S = state.get(f"past.{block}")
@@ -118,7 +118,7 @@ class TrustRegions:
             region.past_S = past_S.to(region.past_S.device)
 
     def _past(self) -> dict[int, Tensor]:
-        """Of each layer what the past will be once the batch at hand belongs to it; nothing if it weighs nothing."""
+        """Each layer's past once the current batch joins it; nothing if past batches have no weight."""
         if not self._past_weight:
             return {}
         if not self._passes:

@@ -1,8 +1,9 @@
-"""Spreading the reads of new memory layers over the table, before healing.
+"""Spread the reads of new memory layers over the table, before healing.
 
-Lample et al. (2019, section 3.3) normalise queries over the batch: without it most slots are never read, because hidden
-states share a large common part and so all queries look alike. A batch norm in the model would let padding and batch
-composition leak into addresses. Here its mean and scale over background text are folded into the query map once.
+Lample et al. (2019, section 3.3) normalize queries over the batch: without that most slots are never read, because
+hidden states share a large common component, so all queries look alike. A batch norm in the model would let padding and
+batch composition leak into addresses. Here its mean and scale over background text are folded into the query projection
+once.
 
 Shapes: B batch, T token, X real token, H head, Q = H * key_dim.
 """
@@ -19,10 +20,10 @@ from smf.streams.batches import Batch
 
 @torch.no_grad()
 def calibrate_queries(model: MemoryForCausalLM, probe: Sequence[Batch]) -> None:
-    """Shift and scale each layer's query map so that queries have mean 0 and standard deviation 1 over real tokens.
+    """Shift and scale each layer's query projection so that queries have mean 0 and std 1 over real tokens.
 
-    One layer after the other, from the bottom: a memory that replaces a network changes what higher layers see. In a
-    model that acts as its base (see :mod:`smf.models.base_networks`) they see what the base showed them.
+    Goes layer by layer, from the bottom: a memory that replaces a network changes the inputs of higher layers. In a
+    model that acts as its base (see :mod:`smf.models.base_networks`) they get the same inputs as in the base.
 
     Args:
         model: A retrofitted model, not yet healed.

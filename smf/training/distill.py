@@ -1,9 +1,9 @@
-"""Distillation: a memory that replaces a feed-forward network learns first to give what the network gave.
+"""Distillation: a memory that replaces a feed-forward network first learns to reproduce its outputs.
 
-The next-token loss says little about what a single block should compute, above all while several blocks hold noise. The
-network itself says it for every token and every dimension. Each memory learns from the hidden states of the base, so
-all layers learn at once and none has to wait for the layers below it. What they make of one another's errors is left to
-the language-model loss, which follows.
+The next-token loss says little about what a single block should compute, above all while several blocks output noise.
+The network itself is a target for every token and dimension. Each memory learns on the hidden states of the base, so
+all layers learn at once and none has to wait for the layers below it. The language-model loss, which follows, adapts
+the layers to one another's errors.
 
 Shapes: B batch, T token, X real token, D hidden size.
 """
@@ -30,15 +30,15 @@ def distil(
     settings: TrainingSettings,
     resume: Resume = NO_RESUME,
 ) -> dict[str, dict[str, float]]:
-    """Train the memories to give the outputs of the networks that they replace.
+    """Train the memories to reproduce the outputs of the networks that they replace.
 
-    The loss of a layer is the share of the variance of the network's output, within the batch, that its memory does not
-    explain; it is 1 for a memory that always gives the mean. The layers' losses are averaged.
+    A layer's loss is the unexplained share of variance: of the network's output over the batch, the part that its
+    memory does not reproduce. It is 1 for a memory that always outputs the mean. The layers' losses are averaged.
 
     Args:
         model: A model retrofitted in mode ``replace``.
         networks: The networks, by block.
-        parameters: What trains.
+        parameters: The parameters to train.
         stream: ``settings.num_steps`` batches.
         probe: Batches on which the explained variance is measured.
         settings: Rates and steps.
@@ -68,7 +68,7 @@ def distil(
 def explained_variance(
     model: MemoryForCausalLM, networks: Mapping[int, nn.Module], probe: Sequence[Batch]
 ) -> dict[str, float]:
-    """The share of the variance of each network's output over a probe that its memory explains, by block.
+    """The share of the variance of each network's output over a probe that its memory reproduces, by block.
 
     1 - sum |network - memory|² / sum |network - mean of network|², over all real tokens; below 0 for a memory that is
     further from the network than its mean.
@@ -94,7 +94,7 @@ def explained_variance(
 def _outputs(
     model: MemoryForCausalLM, networks: Mapping[int, nn.Module], batch: Batch
 ) -> dict[int, tuple[Tensor, Tensor]]:
-    """What memory and network make of the base's hidden states, by block; (X, D) each, in float32 at least."""
+    """The outputs of memory and network for the base's hidden states, by block; (X, D) each, in float32 at least."""
     with torch.no_grad(), acting_as_base(model, networks) as seen:
         model.read_memories(batch.input_ids_BT, batch.attention_mask_BT)
     is_token_BT = batch.attention_mask_BT.bool()

@@ -1,7 +1,7 @@
-"""The token that ends a text, where it is not the one that a tokenizer names.
+"""Handle models that end texts with another token than their tokenizer's end-of-text token.
 
 A model trained without its tokenizer's end-of-text token gives it next to no probability, and training a few memory
-slots does not change that: each answer that is taught then keeps a loss which no step lowers. llama2.c, for one, parts
+slots does not change that: each taught answer then keeps a loss that no step lowers. llama2.c, for example, separates
 texts by the token that begins them.
 """
 
@@ -23,12 +23,12 @@ _NUM_TEXTS = 16
 
 
 def end_texts_with(token: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """From now on texts end with another token, in training and where the model generates.
+    """End texts with another token from now on, in training and in generation.
 
     Args:
-        token: As it stands in the vocabulary.
+        token: The token, as in the vocabulary.
         model: Its configurations change.
-        tokenizer: Its end-of-text token changes; the token that pads does not.
+        tokenizer: Its end-of-text token changes; its padding token does not.
 
     Raises:
         ConfigError: The vocabulary has no such token.
@@ -47,9 +47,9 @@ def end_texts_with(token: str, model: PreTrainedModel, tokenizer: PreTrainedToke
 def end_of_text_loss(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Example], max_length: int
 ) -> float | None:
-    """How far a model is from ending its texts, on average over the first few that are short enough, in nats.
+    """Mean loss on the end-of-text token, over the first few texts that are short enough, in nats.
 
-    Warns where it gives the token less than if it knew nothing of any token.
+    Warns if the model gives the token less than the uniform probability.
 
     Args:
         model: A model in evaluation mode.
@@ -58,7 +58,7 @@ def end_of_text_loss(
         max_length: Longest text, in tokens.
 
     Returns:
-        The negative log-likelihood of the end-of-text token behind a text; None if all texts are too long.
+        The negative log-likelihood of the end-of-text token after a text; None if all texts are too long.
     """
     encoded = encode(tokenizer, texts[: 8 * _NUM_TEXTS], loss_on="text", max_length=max_length, long="split")
     end = tokenizer.eos_token_id

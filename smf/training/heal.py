@@ -1,4 +1,4 @@
-"""Healing: the new memory layers train on ordinary text, everything else is frozen.
+"""Healing: train the new memory layers on ordinary text; everything else is frozen.
 
 With no steps the layers are installed, calibrated and measured, and nothing trains.
 """
@@ -30,13 +30,13 @@ class HealingSettings(TrainingSettings):
     """How to heal.
 
     Attributes:
-        objective: ``language_model`` learns the text; ``distillation`` learns first what the replaced networks gave
-            (see :mod:`smf.training.distill`), then the text. Both take ``num_steps`` steps in all.
+        objective: ``language_model`` trains on the text; ``distillation`` first learns the outputs of the replaced
+            networks (see :mod:`smf.training.distill`), then trains on the text. Both take ``num_steps`` steps in total.
         distillation_share: Share of the steps that distil; 1 for distillation alone.
-        max_loss_rise: How far the healed loss may lie above the base's, in nats a token; None for any.
-        probe_share: Share of the texts on which loss and slot use are measured and nothing trains; with 0 they are
-            measured on text that is trained on.
-        probe_batches: Batches measured.
+        max_loss_rise: Largest allowed rise of the healed loss over the base's, in nats per token; None for no limit.
+        probe_share: Share of the texts held out to measure loss and slot use; with 0 these are measured on training
+            text.
+        probe_batches: Number of batches to measure on.
     """
 
     objective: Objective = "language_model"
@@ -69,16 +69,16 @@ def heal(
     Args:
         model: A retrofitted model.
         networks: The feed-forward networks that its blocks had, see :mod:`smf.models.base_networks`.
-        encoded: The text that it learns.
-        settings: What to learn, steps, batch size, rates.
-        pad_token_id: Fills batches.
+        encoded: The training text.
+        settings: Objective, steps, batch size, rates.
+        pad_token_id: The id that pads batches.
         calibrate: Spread the reads over the table first (see :mod:`smf.training.calibrate`).
-        held_out: Text to measure on; by default that which it learns.
+        held_out: Text to measure on; by default the training text.
         resume: Keeps the state of the training.
 
     Returns:
-        A report: the loss of the base, before and after the training, in nats a token; the use of the slots
-        (``slot_use``, rows of :mod:`smf.training.slot_use`); what distillation explained; the settings.
+        A report: the loss of the base, and those before and after the training, in nats per token; the slot use
+        (``slot_use``, rows of :mod:`smf.training.slot_use`); the variance that distillation explained; the settings.
 
     Raises:
         TrainingError: The loss is not finite.
@@ -89,7 +89,7 @@ def heal(
         report: dict = {"settings": asdict(settings), "loss_base": probe_loss(model, probe)}
     report["loss_before"], report["slot_use"] = probe_memory(model, probe, "installed")
     if calibrate:
-        # A layer that will give what the network gave must be spread over the hidden states that follow from that.
+        # A layer to be distilled must spread its reads over the base's hidden states, on which it will learn.
         with acting_as_base(model, networks) if settings.distillation_steps else nullcontext():
             calibrate_queries(model, text)
         report["slot_use"] += probe_memory(model, probe, "calibrated")[1]

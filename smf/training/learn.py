@@ -26,23 +26,23 @@ from smf.training.schedule import Schedule, ScheduleShape
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How a stream is learned; by default, as ``smf teach`` does.
+    """How a stream is learned; the defaults are those of ``smf teach``.
 
     Attributes:
         steps_per_fact: Optimizer steps on each batch of training wordings, in each epoch.
-        loss_on: ``text`` learns whole statements, ``answer`` the answers only.
+        loss_on: ``text`` trains on whole statements, ``answer`` on the answers only.
         snapshots: Positions (numbers of facts learned) at which the delta is kept, see :class:`Passes`;
-            :func:`smf.training.stream.learn_stream` takes none for the stream's end alone.
+            :func:`smf.training.stream.learn_stream` treats none as the stream's end alone.
         max_length: Longest text, in tokens.
         max_wording_length: Longest training wording, in tokens; None for ``max_length``.
         micro_batch_size: Wordings in one forward pass, see :class:`smf.methods.method.Method`.
-        facts_per_step: Facts whose wordings are one batch.
+        facts_per_step: Facts whose wordings form one batch.
         epochs: Passes over the stream.
-        reshuffle: Later epochs take the facts in a new order, from ``seed``; otherwise in the stream's.
+        reshuffle: Whether later epochs shuffle the facts, from ``seed``, instead of keeping the stream's order.
         schedule: Shape of the learning rate over all steps of the stream.
         warmup_steps: Steps in which the rate rises.
-        stop_loss: A batch whose loss was below this before a step, in nats a token, gets no further step in this epoch.
-            None: all steps.
+        stop_loss: A batch whose loss was below this before a step, in nats per token, gets no further step in this
+            epoch. None: all steps.
         max_gradient_norm: See :class:`smf.methods.method.Method`.
         seed: The run's seed.
         asking: How facts are asked while they are learned.
@@ -84,26 +84,27 @@ def learn_with(
     """Teach facts, ``facts_per_step`` at a time: the loop of :func:`smf.training.stream.learn_stream`.
 
     Args:
-        method: At the beginning of its stream.
+        method: A method at the beginning of its stream.
         tokenizer: The model's tokenizer.
         facts: The stream.
         settings: Steps and snapshots.
         keep: Called with (position, delta) at each snapshot.
-        resume: Keeps the state between batches; snapshots that were kept before a state are not kept again.
-        is_kept: Whether the snapshot of a position that was kept before is still there and whole; if one is not, the
-            stream begins anew.
-        stopped: Asked after each batch; once it says yes, the stream ends there, with a snapshot.
+        resume: Keeps the state between batches; snapshots kept before the saved state are not kept again.
+        is_kept: Whether the snapshot kept earlier for a position is still there and complete; if one is not, the stream
+            starts over.
+        stopped: Called after each batch; once it returns true, the stream ends there, with a snapshot.
 
     Returns:
-        One row a fact: ``position``, ``fact_id``, ``losses`` (of the fact's batch before each of its steps, over all
-        epochs, nats a token), ``slots`` (trained in each step, by block), ``acquired`` (whether the unseen question is
-        answered right after the fact's own last step; None for a fact without question), ``tokens`` (that its steps
-        read, see :class:`smf.methods.method.StepReport`) and ``seconds``; both are the fact's share of its batches.
+        One row per fact: ``position``, ``fact_id``, ``losses`` (of the fact's batch before each of its steps, over all
+        epochs, in nats per token), ``slots`` (number trained in each step, by block), ``acquired`` (whether the model
+        answers the unseen question right after the fact's own last step; None for a fact without a question),
+        ``tokens`` (read by its steps, see :class:`smf.methods.method.StepReport`) and ``seconds``; the last two are the
+        fact's share of its batches.
 
     Raises:
-        ConfigError: A snapshot is not on the stream's way.
-        DataError: A text of some fact is too long; nothing was learned yet.
-        TrainingError: A loss or a weight is not finite; names the step and the fact.
+        ConfigError: A snapshot's position is not valid for this stream, see :class:`Passes`.
+        DataError: A fact's text is too long; nothing has been learned yet.
+        TrainingError: A loss or a weight is not finite; the message names the step and the fact.
     """
     passes = Passes(len(facts), settings.facts_per_step, settings.epochs, settings.steps_per_fact)
     ends = passes.group_before(settings.snapshots)
@@ -111,7 +112,7 @@ def learn_with(
     method.micro_batch_size = settings.micro_batch_size
     method.max_gradient_norm = settings.max_gradient_norm
     schedule = Schedule(passes.num_steps, settings.schedule, settings.warmup_steps)
-    method.model.eval()  # no dropout but what a method asks for; all methods see the same numbers
+    method.model.eval()  # no dropout except where a method asks for it, so that methods are comparable
     rows: list[dict] = [
         {
             "position": position,
@@ -174,7 +175,7 @@ def _learn(
     shares: Sequence[float],
     settings: StreamSettings,
 ) -> dict:
-    """The steps on one batch."""
+    """Take the steps on one batch; returns its part of the facts' rows."""
     started = time.perf_counter()
     max_length = settings.max_wording_length or settings.max_length
     options: dict[str, Any] = {"loss_on": settings.loss_on, "max_length": max_length, "write_at": method.write_at}
@@ -200,7 +201,7 @@ def _learn(
 def _acquired(
     method: Method, tokenizer: PreTrainedTokenizerBase, group: Sequence[Fact], settings: StreamSettings
 ) -> list[bool | None]:
-    """Whether the model answers each fact's question now; None where there is none."""
+    """Whether the model now answers each fact's question; None for a fact without one."""
     questions = [asked for fact in group if (asked := fact.asked(settings.asking))]
     if not questions:
         return [None] * len(group)
@@ -209,7 +210,7 @@ def _acquired(
 
 
 def _finite_delta(method: Method, row: dict, step: int) -> dict[str, Tensor]:
-    """What was learned; a loss is measured before its step, so only the weights show what the last step did."""
+    """The delta, checked to be finite: losses are measured before each step, so only the weights show the last one."""
     delta = method.delta()
     if not all(bool(tensor.isfinite().all()) for tensor in delta.values()):
         raise TrainingError(f"weights are not finite after step {step} of {_lower_the_rate(method, row)}")
@@ -217,7 +218,7 @@ def _finite_delta(method: Method, row: dict, step: int) -> dict[str, Tensor]:
 
 
 def _lower_the_rate(method: Method, row: dict) -> str:
-    """The fact, and how its steps become shorter."""
+    """The part of a message that names the fact and how to shorten its steps."""
     fact, rate = f"fact {row['position']} ({row['fact_id']!r})", getattr(method.settings, "learning_rate", None)
     if rate is None and (polyak := getattr(method.settings, "polyak", None)):
         return f"{fact}; lower the method's polyak ({polyak}), or give a learning_rate as a bound"

@@ -1,4 +1,4 @@
-"""The one loop that trains on corpus batches: pretraining of the base model and healing of the memory."""
+"""The training loop over corpus batches, for pretraining of the base model and healing of the memory."""
 
 import itertools
 import logging
@@ -25,16 +25,16 @@ class TrainingSettings:
 
     Attributes:
         num_steps: Optimizer steps.
-        batch_size: Sequences a step.
+        batch_size: Sequences per step.
         learning_rate: Peak rate of AdamW; rises linearly over the first 5 % of the steps, falls linearly to zero over
             the last ``decay_share`` of them.
-        weight_decay: Of AdamW, on matrices only.
-        decay_share: Share of the steps in which the rate falls.
-        max_gradient_norm: Gradients are scaled down to this norm.
-        loss_on: ``text`` learns every token, ``answer`` only what follows the prompt.
-        seed: Of the new weights and of the order of the text.
-        micro_batch_size: Sequences in one forward pass; None for a whole batch. The gradients of the parts add up, each
-            weighted by its share of the labels: of the language-model loss that is the batch's own gradient.
+        weight_decay: AdamW's, on matrices only.
+        decay_share: Share of the steps over which the rate falls.
+        max_gradient_norm: Gradients are clipped to this norm.
+        loss_on: ``text`` trains on every token, ``answer`` only on those after the prompt.
+        seed: Seed of the new weights and of the order of the text.
+        micro_batch_size: Sequences in one forward pass; None for a whole batch. The gradients of the parts add up,
+            weighted by their shares of the labels: for the language-model loss the sum is the batch's own gradient.
     """
 
     num_steps: int
@@ -61,18 +61,18 @@ def train(
 
     Args:
         model: The model; put into evaluation mode afterwards.
-        parameters: What trains. Everything else should not require gradient.
+        parameters: The parameters to train. All others should not require gradient.
         batches: ``settings.num_steps`` of them.
         settings: Rates and sizes.
         description: Names the work in the progress bar and in errors.
-        loss_of: What is minimised.
-        resume: Keeps the state, named after the work; a process that was killed goes on from it.
+        loss_of: The loss to minimize.
+        resume: Keeps the state, under the work's name; a process that was killed continues from it.
 
     Returns:
-        The mean loss of the last tenth of the steps; in nats a token, if it is the language model's.
+        The mean loss of the last tenth of the steps; in nats per token, if it is the language model's.
 
     Raises:
-        TrainingError: The loss is not finite; names the step.
+        TrainingError: The loss is not finite; the message names the step.
     """
     optimizer = torch.optim.AdamW(
         [
@@ -81,7 +81,7 @@ def train(
         ],
         lr=settings.learning_rate,
         betas=(0.9, 0.98),
-        fused=True,  # a table of values has millions of entries; ten times faster than the default on a CPU
+        fused=True,  # ten times faster on a CPU than the default, for value tables with millions of entries
     )
     losses: list[float] = []
     if found := resume.load(description):

@@ -1,4 +1,4 @@
-"""Pretraining of a small base model: tokenizer, Qwen2 model, and the proof that it knows what it should."""
+"""Pretraining of a small base model: tokenizer, Qwen2 model, and a check that the model knows its facts."""
 
 import logging
 from collections.abc import Sequence
@@ -39,14 +39,14 @@ def pretrain(
 
     Args:
         examples: The texts.
-        shape: Sizes of the model; the tokenizer may find fewer tokens than its vocabulary has room for.
+        shape: Sizes of the model; the tokenizer may find fewer tokens than ``shape.vocab_size``.
         settings: Rates and steps.
         max_length: Longest text, in tokens.
         device: Where to train.
         resume: Keeps the state of the training.
 
     Returns:
-        The model, its tokenizer, and a report (final loss in nats a token, number of parameters and of tokens).
+        The model, its tokenizer, and a report (final loss in nats per token, number of parameters and of tokens).
 
     Raises:
         DataError: A text does not fit into ``max_length`` tokens.
@@ -97,10 +97,10 @@ def require_recall(
     min_recall: float,
     max_length: int,
 ) -> float:
-    """Share of the questions that the model answers exactly.
+    """Require that the model answers enough questions exactly; returns the share that it does.
 
     Raises:
-        TrainingError: It is below ``min_recall``: forgetting can only be measured on what was known.
+        TrainingError: The share is below ``min_recall``: forgetting can only be measured on what the model knew.
     """
     found = recall(model, tokenizer, questions, max_length)
     share = sum(found) / len(found)

@@ -1,4 +1,4 @@
-"""What a memory model is like on a few batches of text: its loss, and which slots its heads read.
+"""Measure a memory model on a few batches of text: its loss, and the slots that its heads read.
 
 Shapes: X real token, H head, K top_k, S slot.
 """
@@ -18,22 +18,22 @@ from smf.training.slot_use import slot_use_rows
 
 @torch.no_grad()
 def probe_loss(model: MemoryForCausalLM, probe: Sequence[Batch]) -> float:
-    """The loss in nats a token, over all tokens alike."""
+    """The loss in nats per token, averaged over all tokens."""
     return _mean([(loss, batch.num_labels) for batch, loss in _losses(model, probe)])
 
 
 @torch.no_grad()
 def probe_memory(model: MemoryForCausalLM, probe: Sequence[Batch], stage: str) -> tuple[float, list[dict]]:
-    """Loss and slot use.
+    """Measure loss and slot use.
 
     Args:
         model: Put into evaluation mode.
         probe: Batches of text.
-        stage: What the rows say about when this was.
+        stage: Value of the rows' ``stage`` column.
 
     Returns:
-        The loss in nats a token, and rows of the slot-use table (see :mod:`smf.training.slot_use`). Padding counts
-        for neither.
+        The loss in nats per token, and rows of the slot-use table (see :mod:`smf.training.slot_use`). Padding does not
+        count.
     """
     layers = model.memory_layers()
     counts = {block: _Counts.of(layer) for block, layer in layers.items()}
@@ -60,7 +60,7 @@ def _mean(losses: Sequence[tuple[float, int]]) -> float:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Sums over tokens for one table; on the CPU, where sums of weights come out the same every time."""
+    """Sums over tokens for one table, on the CPU, where sums of weights are deterministic."""
 
     reads_HS: Tensor
     first_reads_HS: Tensor

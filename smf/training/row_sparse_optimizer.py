@@ -1,6 +1,6 @@
-"""Row-sparse steps in training loops of others, such as transformers' Trainer: an optimizer that selects by itself.
+"""Row-sparse steps for other training loops, such as transformers' Trainer: an optimizer that selects slots itself.
 
-Which slots train depends on what a batch reads, so they are selected when its forward pass ends, before the backward
+Which slots train depends on the batch's reads, so they are selected at the end of its forward pass, before the backward
 pass collects their gradient. Selection, gradient and steps are those of :mod:`smf.methods.smf`.
 
 Shapes: B sequence, T token, R selected slot, V value_dim.
@@ -27,20 +27,21 @@ from smf.selection.select import Selection, count_reads, select_slots
 class RowSparseOptimizer(torch.optim.Optimizer):
     """Steps the slots that a batch reads, or the best ``top_t`` of them; everything else in the model is frozen.
 
-    Reads of padding do not count where the model is given an ``attention_mask`` (B, T). Gradients of several batches
-    add up until the next step. Value tables get no ``grad``, so what clips that of parameters (Trainer's
-    ``max_grad_norm``) clips nothing here, and a loss in float16 cannot be scaled.
+    Reads of padding do not count if the model gets an ``attention_mask`` (B, T). Gradients of several batches add up
+    until the next step. Value tables get no ``grad``, so gradient clipping (Trainer's ``max_grad_norm``) has no effect
+    here, and loss scaling for float16 does not work.
 
     Args:
-        model: A model with memory layers: retrofitted, loaded, or of peft. Each forward pass with gradients selects.
+        model: A model with memory layers: retrofitted, loaded, or from peft. Each forward pass with gradients selects
+            slots.
         lr: Step size; schedulers change it.
         optimizer: Steps the slots, each with state of its own.
         momentum: For SGD.
         weight_decay: Decoupled; acts on slots that take a step only.
         selector: ``none`` for all slots that are read, or a score of docs/selection.md, which needs ``background``.
-        top_t: Slots of each layer that may train in one step; with ``none`` it does not matter.
-        background: What ordinary text reads, see :func:`smf.selection.background.count_background`.
-        seed: For random scores.
+        top_t: Slots of each layer that may train in one step; not used by ``none``.
+        background: How often ordinary text reads each slot, see :func:`smf.selection.background.count_background`.
+        seed: Seed of random scores.
 
     Raises:
         CheckpointError: The model has no memory layers.
@@ -97,7 +98,7 @@ class RowSparseOptimizer(torch.optim.Optimizer):
         )
 
     def close(self) -> None:
-        """Let go of the model: its memory layers train as any other module again."""
+        """Detach from the model: its memory layers train like any other module again."""
         for hook in self._hooks:
             hook.remove()
         for layer in self._layers.values():
@@ -105,7 +106,7 @@ class RowSparseOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Step the slots that were selected since the last step, and forget them."""
+        """Step the slots selected since the last step, and clear their gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -120,21 +121,21 @@ class RowSparseOptimizer(torch.optim.Optimizer):
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients so far."""
+        """Discard the gradients collected so far."""
         for block, layer in self._layers.items():
             rows = _rows_of(layer)
             rows.slots_R = rows.gradient_RV = None
             self._collected[block].clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """As of any optimizer; the state of slots that ever took a step, by block."""
+        """As for any optimizer, with the state of all slots that ever took a step, by block."""
         return {**super().state_dict(), "state": {block: rows.state_dict() for block, rows in self._rows.items()}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave.
+        """Restore a :meth:`state_dict`.
 
         Raises:
-            CheckpointError: It is of another kind of optimizer or table.
+            CheckpointError: The state is from another kind of optimizer or table.
         """
         super().load_state_dict({**state_dict, "state": {}})
         for block, rows in self._rows.items():
@@ -158,7 +159,7 @@ class RowSparseOptimizer(torch.optim.Optimizer):
             _rows_of(layer).select(selected[block].slots_R)
 
     def _collect(self) -> None:
-        """Put the last pass's gradients aside: the next one selects other slots."""
+        """Set the last pass's gradients aside, because the next pass selects other slots."""
         for block, layer in self._layers.items():
             rows = _rows_of(layer)
             if rows.slots_R is not None and rows.gradient_RV is not None:

@@ -13,8 +13,8 @@ class Schedule:
 
     Attributes:
         num_steps: Optimizer steps of the whole stream.
-        shape: ``constant``, or ``cosine``: half a cosine wave from 1 after the warm-up to 0 behind the last step.
-        warmup_steps: In these first steps the share rises linearly; the last of them has the whole rate.
+        shape: ``constant``, or ``cosine``: half a cosine wave from 1 after the warm-up to 0 after the last step.
+        warmup_steps: Over these first steps the share rises linearly; the last of them has the full rate.
     """
 
     num_steps: int

@@ -1,7 +1,8 @@
 """How evenly a memory is used: measures of slot use, as rows of a table.
 
-A softmax over the ``top_k`` hides a collapse: Kim and Jung (2020) saw nearly all slots among the 32 best of some token,
-and 2 % of them ever first. So reads, first reads (the slot with the highest score) and softmax weights are told apart.
+A softmax over the ``top_k`` can hide a collapse: Kim and Jung (2020) found nearly all slots among the top 32 of some
+token, but only 2 % of them ever ranked first. So reads, first reads (of the slot with the highest score) and softmax
+weights are measured separately.
 
 Shapes: H head, S slot.
 """
@@ -10,25 +11,25 @@ import numpy as np
 
 SLOT_USE_COLUMNS = ("layer", "head", "stage", "measure", "value")
 STAGES = ("installed", "calibrated", "healed")
-"""When slot use is measured: after the retrofit, after the calibration of queries, after the training."""
+"""When slot use is measured: after the retrofit, after query calibration, and after training."""
 ALL_HEADS = "all"
 BUSIEST = 0.01
-"""The share of a table's slots that counts as its busiest."""
+"""Share of a table's slots that count as its busiest."""
 
 
 def slot_use(reads_S: np.ndarray, first_reads_S: np.ndarray, weights_S: np.ndarray) -> dict[str, float]:
-    """Measures of the use of one table by one head, or by all together.
+    """Measure the use of one table by one head, or by all heads together.
 
     Args:
         reads_S: How often each slot was read.
-        first_reads_S: How often it was the slot with the highest score.
-        weights_S: The sum of its softmax weights.
+        first_reads_S: How often each slot had the highest score.
+        weights_S: The sum of each slot's softmax weights.
 
     Returns:
         ``slots`` (of the table), ``reads``, ``slots_read`` (at least once), ``dead_slots`` (never read),
         ``slots_read_first``, ``busiest_share`` and ``busiest_share_first`` (share of the reads, or first reads, that go
         to the busiest 1 % of all slots), ``effective_slots`` and ``effective_slots_weighted`` (the exponential of the
-        entropy of reads, or of softmax weights: so many slots, used evenly, would have that entropy).
+        entropy of reads, or of softmax weights: the number of evenly used slots with that entropy).
     """
     return {
         "slots": len(reads_S),

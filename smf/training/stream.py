@@ -1,4 +1,4 @@
-"""A stream learned in memory: model and facts in, what was learned out. Nothing is read from disk or written to it."""
+"""Learn a stream in memory: model and facts in, what was learned out. It neither reads from disk nor writes to it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from smf.streams.facts import Fact
 from smf.training.learn import StreamSettings, learn_with
 
 UNSAVED = "not saved"
-"""Stands for the hash of a model that lies in no folder."""
+"""Stands in for the hash of a model that is not in a folder."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,11 @@ class Snapshot:
     """What was learned up to a position.
 
     Attributes:
-        position: How many facts of the stream were taught.
-        delta: What :meth:`smf.methods.method.Method.delta` gives: tensors by name, on the model's device or the CPU.
-        patch: The same as a patch, from methods that know which fact wrote what (sparse memory finetuning); else None.
-        about: What is written down with it: ``method``, ``seed``, ``position`` and ``start_hash``, the base's.
+        position: Number of facts of the stream that were taught.
+        delta: The :meth:`smf.methods.method.Method.delta`: tensors by name, on the model's device or the CPU.
+        patch: The same as a patch, for methods that know which fact wrote which slots (sparse memory finetuning); else
+            None.
+        about: Its metadata: ``method``, ``seed``, ``position`` and ``start_hash``, the hash of the base.
     """
 
     position: int
@@ -39,11 +40,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Learned:
-    """What :func:`learn_stream` gives back.
+    """The result of :func:`learn_stream`.
 
     Attributes:
-        model: The taught model, in evaluation mode; with LoRA and OSF the one that peft has put around the start model.
-        rows: One a fact, see :func:`smf.training.learn.learn_with`.
+        model: The taught model, in evaluation mode; with LoRA and OSF it is peft's wrapper of the start model.
+        rows: One per fact, see :func:`smf.training.learn.learn_with`.
         snapshots: In the order of their positions, the stream's end last; none if :attr:`StreamHooks.keep` took them.
 
     Example:
@@ -57,24 +58,24 @@ class Learned:
 
     @property
     def delta(self) -> dict[str, Tensor]:
-        """That of the last snapshot."""
+        """The delta of the last snapshot."""
         return self.snapshots[-1].delta
 
     @property
-    def patch(self) -> MemoryPatch | Any:  # Any, not None: with kind smf there is one
-        """That of the last snapshot; None for methods that leave no patches."""
+    def patch(self) -> MemoryPatch | Any:  # Any, not None, because kind smf always has one
+        """The patch of the last snapshot; None for methods that leave no patches."""
         return self.snapshots[-1].patch
 
 
 @dataclass(frozen=True)
 class StreamHooks:
-    """What else happens while a stream is learned.
+    """Callbacks while a stream is learned.
 
     Attributes:
-        started: Called with the model that the method starts from, and what the method adds to it, before any step.
-        keep: Called with each snapshot, and takes it: of a large model several do not fit into memory.
-        is_kept: With ``keep``: whether the snapshot of a position that an earlier process kept is still there.
-        stopped: Asked after each batch; once it says yes, the stream ends there, with a snapshot.
+        started: Called before any step with the start model, including the parameters that the method adds to it.
+        keep: Called with each snapshot, and takes it over: several snapshots of a large model do not fit into memory.
+        is_kept: With ``keep``: whether the snapshot that an earlier process kept for a position is still there.
+        stopped: Called after each batch; once it returns true, the stream ends there, with a snapshot.
         resume: Keeps the state between batches.
     """
 
@@ -100,24 +101,24 @@ def learn_stream(
     """Teach a model a stream of facts, one batch of wordings after the other.
 
     Args:
-        model: The start model, on the device where it is to learn; it is changed.
+        model: The start model, on the device to train on; it is changed.
         tokenizer: Its tokenizer.
         facts: The stream, in the order in which it is taught.
         method: How to learn: a kind and its settings, see :class:`smf.methods.settings.MethodSettings`.
         stream: Steps, lengths (in tokens), snapshots and seed.
         background: Which slots ordinary text reads, for methods that need it (those of kind ``smf``).
         texts: Ordinary text, for methods that read it while they learn.
-        base_hash: :func:`smf.models.checkpoint.model_hash` of the folder that the model was loaded from. Only a patch
-            that knows it can be put on a model folder later; in memory it can be put on the model without.
-        hooks: What else happens meanwhile.
+        base_hash: :func:`smf.models.checkpoint.model_hash` of the folder that the model was loaded from. A patch needs
+            it to be applied to a model folder later, but not to the model in memory.
+        hooks: Callbacks while the stream is learned.
 
     Returns:
-        The model, a row a fact, and the snapshots.
+        The model, one row per fact, and the snapshots.
 
     Raises:
-        ConfigError: The method lacks what it needs, or a snapshot is not on the stream's way.
-        DataError: A text of some fact is too long; nothing was learned yet.
-        TrainingError: A loss or a weight is not finite; names the step and the fact.
+        ConfigError: The method lacks something that it needs, or a snapshot's position is not valid for this stream.
+        DataError: A fact's text is too long; nothing has been learned yet.
+        TrainingError: A loss or a weight is not finite; the message names the step and the fact.
 
     Example:
         >>> learned = learn_stream(
@@ -140,7 +141,7 @@ def learn_stream(
         snapshot = Snapshot(position, delta, _patch(learner, delta, facts, stream.name, about), about)
         (hooks.keep or snapshots.append)(snapshot)
 
-    # A state behind the last batch is the stream's end itself; an earlier snapshot that nobody took is lost.
+    # A state saved after the last batch is the stream's end itself; earlier snapshots without ``keep`` are lost.
     is_kept = hooks.is_kept if hooks.keep else lambda position: position == end
     rows = learn_with(learner, tokenizer, facts, stream, keep, hooks.resume, is_kept, hooks.stopped)
     if hooks.keep is None and not snapshots:
@@ -151,7 +152,7 @@ def learn_stream(
 def _patch(
     learner: Method, delta: Mapping[str, Tensor], facts: Sequence[Fact], stream: str, about: Mapping[str, Any]
 ) -> MemoryPatch | None:
-    """What was learned as a patch of the facts taught so far; None if the method does not know which wrote what."""
+    """The patch of the facts taught so far; None if the method does not know which fact wrote which slots."""
     history = learner.history()
     if history is None:
         return None
