@@ -33,9 +33,9 @@ LEFT_OUT = {
 def code_digest(*files: str | Path) -> str:
     """SHA-256 over the given files and every module of smf that the Python files among them import, directly or not.
 
-    It depends on what the code does, not on its wording or timestamps:
-    see :func:`smf.jobs.code_meaning.meaning`. Modules
-    that cannot change a result (:data:`LEFT_OUT`) are not followed. Files that are not Python count by their bytes.
+    It depends on what the code does, not on its wording or timestamps: see :func:`smf.jobs.code_meaning.meaning`.
+    Modules that cannot change a result (:data:`LEFT_OUT`) are not followed. Files that are not Python count by their
+    bytes.
     """
     reached: set[Path] = set()
     waiting = [Path(file).resolve() for file in files]
