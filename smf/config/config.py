@@ -52,7 +52,7 @@ class Config(Section):
     that is not named here is tried with the learning rates of its sweep, or as configured."""
     frontier: Frontier = Field(default_factory=Frontier)
     seeds: Annotated[Distinct[Natural], Field(min_length=1)]
-    """One run of each method per seed; a seed draws the facts, their order and the method's random numbers."""
+    """Runs of each method; a seed draws the facts, their order and the method's random numbers."""
     tuning: Tuning = Field(default_factory=Tuning)
     core_sets: CoreSets = Field(default_factory=CoreSets)
     evaluation: Evaluation = Field(default_factory=Evaluation)

@@ -60,7 +60,7 @@ class Stream(Section):
     """The stream of new facts. All methods see the same batches."""
 
     num_facts: Count
-    """Facts per stream."""
+    """Facts a stream."""
     order: Literal["shuffled", "grouped", "subjects"] = "shuffled"
     """grouped keeps the drawn facts of one subject together. subjects takes whole subjects, the facts of each in the
     data's order, as the passages of a document need it."""
