@@ -27,8 +27,8 @@ PRETRAINED = {
 class Architecture(Section):
     """pretrain: size of the model (Qwen2, tied embeddings); omitted keys take the defaults below.
 
-    checkpoint and hub: the sizes that the experiment expects; a model with other sizes is refused, and memory.layers
-    can be checked before the model is there.
+    checkpoint and hub: what the experiment expects of the model, where it says so; a model that differs is refused, and
+    memory.layers can be checked before the model is there.
     """
 
     vocab_size: Annotated[Whole, Field(ge=300)] | None = absent()

@@ -28,7 +28,8 @@ class Task(Section):
 class Divergence(Section):
     """How far snapshots have moved from their start model; reported in the tables only.
 
-    KL(start‖now) of the next token, mean over predicted tokens, in nats. The start model is kept beside the snapshot's.
+    KL(start‖now) of the next token, mean over predicted tokens, in nats. The start model stays in memory beside the
+    snapshot.
     """
 
     num_facts: Natural = 0

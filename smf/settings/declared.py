@@ -33,7 +33,7 @@ class Declared:
 
     @property
     def options(self) -> list[str | None]:
-        """The allowed values, if they are listed; else at most None."""
+        """The allowed values of a literal type, with None if null is one."""
         return [*get_args(self.kind), *([None] if self.nullable else [])]
 
     @property
