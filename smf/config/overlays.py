@@ -12,11 +12,11 @@ COMMAND_LINE = "--config"
 
 
 class ConfigFiles:
-    """The layers of a config: files, each laid over those before it, and what the command line lays over all of them.
+    """The layers of a config: files, each laid over those before it, and the command line's settings over all of them.
 
     Args:
         paths: The files.
-        overrides: What the command line says, see :func:`typed`.
+        overrides: The command line's settings, see :func:`typed`.
 
     Raises:
         ConfigError: A file cannot be read, or holds one of YAML's traps; names file and line.

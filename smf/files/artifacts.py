@@ -93,7 +93,7 @@ def require_columns(row: Mapping, columns: Columns, where: str, optional: Column
     """Check the columns of one row and their types, see :func:`read_jsonl`.
 
     Raises:
-        DataError: A column is missing or of another type; the message begins with ``where`` and says what was found.
+        DataError: A column is missing or of another type; the message begins with ``where`` and names the value found.
     """
     for column in columns:
         if column not in row:

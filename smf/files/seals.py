@@ -117,7 +117,7 @@ def _verified(results: Path, name: Path, path: Path) -> str:
 
 
 def _compared(results: Path, name: Path, path: Path, digest_of: Callable[[Path], str]) -> tuple[str, str]:
-    """What is wrong with a file, "" if nothing is, and its SHA-256 if it was computed."""
+    """The fault of a file, "" if there is none, and its SHA-256 if it was computed."""
     sealed_at = seal_path(results, name)
     if not path.is_file():
         return f"{name} is missing", ""

@@ -56,7 +56,7 @@ class Job:
             copies of its files; seals, resume state and job states, which jobs share, are always in the permanent one.
 
     Raises:
-        CheckpointError: An input is not what the job that made it wrote.
+        CheckpointError: An input has changed since its job wrote it.
     """
 
     def __init__(self, call: Call):

@@ -1,4 +1,4 @@
-"""Where memory layers go and how large they are: the config's ``memory``, and what the library builds layers from."""
+"""Settings of memory layers, their place and size: the config's ``memory``, from which the library builds layers."""
 
 from typing import Annotated, Literal
 

@@ -72,7 +72,9 @@ def with_contrast(
     max_length: int,
     seed: int,
 ) -> BackgroundCounts:
-    """Join ordinary text and contrast texts into one background. Counts the contrast texts.
+    """Join ordinary text and contrast texts into one background.
+
+    The contrast texts are counted here; only the blocks up to the last memory layer run.
 
     Args:
         model: The model that ``text`` was counted with.

@@ -33,7 +33,7 @@ def evaluate_run(
     Args:
         name: The method's name.
         run: Method, start model and stream; inputs that only learning needs are not read.
-        settings: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
         probes: The held-out sets by name, each with its kind and its file.
         delta_paths: The delta of each position.
         score_paths: Where the scores of each position go.
@@ -73,7 +73,7 @@ def evaluate_held_out(
     """Score a start model on everything but facts.
 
     Args:
-        settings: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
         folder: The model.
         probes: The held-out sets by name, each with its kind and its file.
         device: Where to compute.
@@ -102,7 +102,7 @@ def evaluate_start(
     """Score the start models on all facts of one seed's stream, and add their scores on the held-out sets.
 
     Args:
-        settings: What is measured of facts (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make on facts (:class:`smf.evaluation.harness.EvaluationSettings`).
         folders: The models by name, the base first: locality and divergences compare each of them with it.
         held_out_paths: What :func:`evaluate_held_out` wrote for each model.
         facts_path: The stream.

@@ -38,7 +38,7 @@ def write_frontier(
         points: For each run its method and its setting in words.
         starts: For each method the model that it starts from.
         headline: The held-out metrics; forgetting is measured on the first.
-        learned: The metric of the new facts that says what is retained.
+        learned: The metric on the new facts that measures retention.
         reference: Largest forgetting that the hypervolume averages over, as a share.
         table_path: Where the runs go (:func:`smf.analysis.frontier.table.frontier_table`).
         settings_path: Where the settings go (:func:`smf.analysis.frontier.table.settings_table`).
@@ -77,7 +77,7 @@ def draw_frontier(
         starts: For each method, in the order that fixes the colours, the model that it starts from.
         asked: Number of items asked, for held-out sets that are not asked in full.
         headline: The held-out metrics; forgetting is measured on the first.
-        learned: The metric of the new facts that says what is retained.
+        learned: The metric on the new facts that measures retention.
         kinds: The held-out sets and lm-eval tasks by name, each with its kind.
         figure_paths: Where the figure goes, in the formats of the paths' suffixes.
     """

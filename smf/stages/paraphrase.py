@@ -35,8 +35,8 @@ def write_paraphrases(
         facts_path: The facts.
         device: Where to sample.
         path: Where the paraphrases go, one row per fact.
-        report_path: Where the record goes: model, hash of its files, prompts, sampling, seed, and counts of what was
-            found, dropped and missing.
+        report_path: Where the record goes: model, hash of its files, prompts, sampling, seed, and numbers of
+            paraphrases found, dropped and missing.
         resume: Saves the replies so far.
 
     Raises:

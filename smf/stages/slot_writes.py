@@ -21,7 +21,7 @@ def write_slot_writes(
     Args:
         counts_path: Background counts.
         runs: Method and seed of each run.
-        patch_paths: What each run learned.
+        patch_paths: The patch of each run.
         path: Where the table goes.
 
     Raises:

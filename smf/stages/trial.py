@@ -32,7 +32,7 @@ def learn_and_score(
         name: The run's name.
         run: Method, start model and stream.
         learning: How the stream is learned.
-        evaluation: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
+        evaluation: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
         probes: The held-out sets by name, each with its kind and its file.
         position: The stream's end.
         log_path: Where the log goes, one row per fact.
