@@ -1,7 +1,7 @@
 """Sparse memory finetuning: teach a language model new facts, and take them back.
 
-What a notebook or an application needs is imported from here; docs/tutorial.md walks through it. A model's folder, a
-few ordinary texts and some facts become a taught model:
+Notebooks and applications import from here; docs/tutorial.md walks through it. Start from a model folder, some ordinary
+texts and a few facts:
 
     from smf import *
 
@@ -10,8 +10,8 @@ few ordinary texts and some facts become a taught model:
     learned = learn_stream(model, tokenizer, facts, MethodSettings("smf"), background=background)
     revert(model, [learned.patch])
 
-``import smf`` alone takes milliseconds: a name is imported when it is first used. The workflow and smf's own modules
-import from where things are defined, never from here.
+``import smf`` alone takes milliseconds: each name is imported on first use. The workflow and smf's own modules import
+from the defining modules, never from here.
 """
 
 import importlib

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 Key = tuple[str, ...]
-"""Where a value stands in a config: its keys from the outermost on, an element of a list by its number."""
+"""Path of a value in a config: its keys from the outermost inwards, with the index of a list element."""
 
 
 class SmfError(Exception):
@@ -16,7 +16,7 @@ class ConfigError(SmfError):
 
     Args:
         message: What is wrong.
-        key: The setting's place in the config, part by part, where it is known: what a file's line is looked up by.
+        key: Path of the setting in the config, if known; messages look up its file and line by it.
     """
 
     def __init__(self, message: str, key: Key = ()):
@@ -37,12 +37,12 @@ class TrainingError(SmfError):
 
 
 def did_you_mean(name: object, known: Iterable[str], most: int = 1) -> str:
-    """``did you mean 'lora'? ``, for a name that is not known; "" if none that is known looks like it.
+    """Suggest known names for an unknown one: ``did you mean 'lora'? ``, or "" if none is similar.
 
     Args:
-        name: What was written.
-        known: What could have been meant.
-        most: Names at most.
+        name: The unknown name.
+        known: The valid names.
+        most: Largest number of suggestions.
     """
     near = difflib.get_close_matches(str(name), list(known), n=most)
     return f"did you mean {', '.join(map(repr, near))}? " if near else ""

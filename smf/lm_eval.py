@@ -1,11 +1,11 @@
-"""lm-eval's own command line, for models with memory and with our tasks beside its own.
+"""lm-eval's own command line, extended to memory models and to our tasks.
 
     python -m smf.lm_eval --model hf --model_args pretrained=results/healed --tasks smf_nq --device cpu
 
-Everything after the module's name is lm-eval's. Without this module transformers does not know what a memory model is,
-and lm-eval encodes texts by a rule of its own, so that scores differ from the pipeline's (smf/streams/tokens.py).
-Unless ``--include_path`` names another folder, ``smf_<set>`` asks the held-out set of the run that wrote the model; for
-other models our tasks are those below ``smf/evaluation/tasks``, which ask the hub's data.
+All arguments go to lm-eval. Without this module, transformers cannot load a memory model, and lm-eval tokenizes texts
+by its own rule, so scores differ from the pipeline's (smf/streams/tokens.py). Unless ``--include_path`` names another
+folder, the task ``smf_<set>`` uses the held-out set of the run that wrote the model. For other models our tasks are
+those below ``smf/evaluation/tasks``, which use the hub's data.
 """
 
 import re
@@ -24,17 +24,17 @@ from smf.evaluation.own_tasks import write_own_tasks
 
 
 def with_our_tasks(arguments: Sequence[str], folder: str | Path) -> list[str]:
-    """The arguments, with a folder of our tasks if they name none.
+    """Add a folder of our tasks to the arguments, unless they already name one.
 
     Args:
-        arguments: As they were typed.
-        folder: Where tasks that ask a run's own held-out sets are written, if the model is of a run.
+        arguments: The command line, as typed.
+        folder: Where to write tasks on a run's own held-out sets, if a run wrote the model.
 
     Raises:
         DataError: A held-out file is damaged.
     """
     named = any(argument.split("=")[0] == "--include_path" for argument in arguments)
-    if named or not arguments:  # without arguments lm-eval prints its help; it knows the folder only behind them
+    if named or not arguments:  # without arguments lm-eval prints its help; it takes the folder only after others
         return list(arguments)
     models = [found[1] for word in arguments if (found := re.search(r"\bpretrained=([^,]+)", word))]
     ours = folder if models and write_own_tasks(models[-1], folder) else TASK_FOLDER

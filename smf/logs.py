@@ -15,11 +15,11 @@ from smf.errors import SmfError
 logger = logging.getLogger("smf")
 
 PROGRESS = "progress"
-"""What a log line of a progress bar has in place of the logger's name."""
+"""Stands in place of the logger's name in the log lines of a progress bar."""
 
 
 def configure_logging(log_path: str | Path) -> None:
-    """Log to ``log_path`` and, in short, to the terminal; uncaught exceptions go to both.
+    """Log to ``log_path`` and, in short form, to the terminal; uncaught exceptions go to both.
 
     An :class:`~smf.errors.SmfError` is shown on the terminal as its message alone: it says what to do, and a traceback
     would bury it. The log file always has the traceback.
@@ -47,7 +47,7 @@ def configure_logging(log_path: str | Path) -> None:
 
 
 def quiet_interrupts() -> None:
-    """Show one line in place of a traceback if this process is interrupted, by Ctrl-C or by a cluster's SIGTERM."""
+    """Show one line instead of a traceback when Ctrl-C or a cluster's SIGTERM interrupts this process."""
     sys.excepthook = _report_quietly
 
 
@@ -59,9 +59,9 @@ def _report_quietly(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 class _Lines:
-    """A stream for progress bars where there is no terminal: each state of the bar becomes a line of its own.
+    """Output stream for progress bars without a terminal: each update becomes a line of its own.
 
-    The job's log file has these lines too, so that someone who looks on sees how far the job is.
+    The lines also go to the job's log file, so that its progress can be followed there.
     """
 
     def write(self, text: str) -> None:
@@ -77,7 +77,7 @@ class _Lines:
 
 
 def progress(items: Iterable, description: str, **options: Any) -> tqdm:
-    """A progress bar with rate and time left; a line every ten seconds where the output is not a terminal."""
+    """Show a progress bar with rate and time left, or a line every ten seconds if the output is not a terminal."""
     if sys.stderr.isatty():
         return tqdm(items, desc=description, dynamic_ncols=True, **options)
     return tqdm(items, desc=description, file=_Lines(), mininterval=10.0, ascii=True, ncols=100, **options)

@@ -1,4 +1,4 @@
-"""``python -m smf.plan``: the command ``smf plan``, for those who know it by this name."""
+"""``python -m smf.plan``: another name for ``smf plan``, kept for those who use it."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from smf import cli
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the plan; 1 if the config is not valid."""
+    """Print the plan; return 1 if the config is invalid."""
     return cli.main(["plan", *arguments])
 
 

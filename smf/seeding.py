@@ -30,7 +30,7 @@ def python_generator(seed: int, *purpose: str | int) -> random.Random:
 
 
 def torch_generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A ``torch.Generator`` for one purpose. Another kind of device draws other numbers from the same seed."""
-    import torch  # seconds that drawing a stream need not wait for
+    """A ``torch.Generator`` for one purpose. The same seed gives different numbers on different kinds of device."""
+    import torch  # a slow import, which drawing a stream does not need
 
     return torch.Generator(device).manual_seed(derive_seed(seed, *purpose))

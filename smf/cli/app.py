@@ -1,4 +1,4 @@
-"""What ``smf`` consists of, and how it ends: with a status, and after a mistake or Ctrl-C with one line."""
+"""The command ``smf``: its subcommands, its exit status, and its one-line messages after an error or Ctrl-C."""
 
 import io
 import os
@@ -15,14 +15,14 @@ from smf.cli.words import one_value_each
 from smf.errors import SmfError
 
 INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
+"""The exit status after Ctrl-C, as in shells."""
 
 _MODEL = "A model of your own"
 _EXPERIMENT = "An experiment"
 
 
 class Ending(TyperGroup):
-    """Commands that end with one line whatever stops them."""
+    """Command group that ends with a one-line message whatever stops it."""
 
     def invoke(self, ctx: Any) -> int:
         """Run a command; returns its exit status."""
@@ -42,10 +42,10 @@ class Ending(TyperGroup):
 
 
 class Asking(TyperCommand):
-    """Says in its usage that of all its words the last one is the question."""
+    """Command whose usage line shows that the last argument is the question."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """What stands behind the command."""
+        """The usage line after the command's name."""
         return ["[OPTIONS]", "{model}", "[patch]...", "{question}"]
 
 
@@ -75,19 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: What is typed behind ``smf``; None for those of this process.
+        arguments: The command line after ``smf``; None for that of this process.
 
     Returns:
-        The exit status: 0; 1 with a message on standard error; 2 if something taught is not known
+        The exit status: 0; 1 with a message on standard error; 2 if the model does not know a taught fact
         (:data:`smf.cli.models.NOT_KNOWN`); 130 after Ctrl-C.
     """
     os.environ.setdefault("TQDM_MININTERVAL", "1")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no arrow shall still show the facts
+        sys.stdout.reconfigure(errors="backslashreplace")  # terminals that lack the arrow must still show the facts
     try:
         words = one_value_each(sys.argv[1:] if arguments is None else arguments)
         return typer.main.get_command(app).main(words, prog_name="smf", standalone_mode=False)
-    except typer.TyperException as error:  # click's own status would be that of facts that are not known
+    except typer.TyperException as error:  # click's own status, 2, would mean that facts are not known
         context = getattr(error, "ctx", None)
         usage = f"{context.get_usage()}\n{context.command_path}: error: " if context else ""
         if message := error.format_message():

@@ -1,6 +1,6 @@
-"""``smf plan`` and ``status``: what an experiment will need, and how it stands.
+"""``smf plan`` and ``status``: what an experiment will need, and how far it is.
 
-On a terminal they show tables, elsewhere the aligned text that also stands in ``results/plan.txt``.
+On a terminal they show tables, elsewhere aligned text, as in ``results/plan.txt``.
 """
 
 import sys
@@ -35,10 +35,10 @@ def plan(
         typer.Option(metavar="GB", help="What the device has. [default: device_memory of the config, or its own]"),
     ] = None,
 ) -> None:
-    """Say what an experiment will need, before anything runs: parameters, work, disk and memory.
+    """Show what an experiment will need, before anything runs: parameters, compute, disk and memory.
 
-    Nothing is downloaded and no weights are loaded. What is wrong with a file is told with its line, also where
-    Snakemake cannot read it.
+    Nothing is downloaded and no weights are loaded. Errors in a config file are reported with their line, even where
+    Snakemake cannot read the file.
     """
     from smf.config.load import load_config
     from smf.stages.plan import make_plan
@@ -56,9 +56,9 @@ def plan(
 def status(
     results: Annotated[Path, typer.Argument(help="The experiment's folder.")] = Path("results"),
 ) -> None:
-    """Say which jobs of a run are done, running or failed, and why.
+    """Show which jobs of a run are done, running or failed, and why.
 
-    Jobs that have not begun are known to Snakemake alone: `snakemake --dry-run`.
+    Only Snakemake knows the jobs that have not begun: `snakemake --dry-run`.
     """
     from smf.jobs.status import job_states, status_text
 

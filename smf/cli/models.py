@@ -15,7 +15,7 @@ from smf.cli.output import say
 from smf.selection.names import WritingTokens
 
 NOT_KNOWN = 2
-"""The exit status of ``smf teach`` if a fact that is asked is not known at the end; 1 is an error."""
+"""The exit status of ``smf teach`` if the model does not know every fact at the end; 1 is an error."""
 
 RETROFIT_EXAMPLES = """
 Examples:
@@ -155,10 +155,10 @@ def teach(
     max_new_tokens: options.MaxNewTokens = None,
     device: options.Device = "cpu",
 ) -> int:
-    """Teach a model with memory layers a file of facts; writes a patch.
+    """Teach a file of facts to a model with memory layers, and write a patch.
 
-    The exit status is 0 if the model then answers every question, 2 if it does not, 1 after a mistake. After Ctrl-C the
-    patch holds the facts taught so far; after a kill the same command goes on.
+    The exit status is 0 if the model then answers every question, 2 if it does not, 1 after an error. After Ctrl-C the
+    patch holds the facts taught so far; after a kill, the same command resumes.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from smf.data.known_rows import held_out_files
@@ -206,9 +206,9 @@ def ask(
     max_new_tokens: options.MaxNewTokens = None,
     device: options.Device = "cpu",
 ) -> None:
-    """Ask a model a question, with patches on it or without.
+    """Ask a model a question, with or without patches.
 
-    It answers greedily. The model's folder stays as it is.
+    Decoding is greedy. The model's folder stays unchanged.
     """
     from smf.teaching.ask import ask
 

@@ -1,4 +1,4 @@
-"""Options that several commands have. A default that the library knows is named in the help and not given here."""
+"""Options shared by several commands. Where the library sets the default, only the help text repeats it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,5 +24,5 @@ PromptFormat = Annotated[
 
 
 def given(**options: object) -> dict:
-    """The options that were typed; the library has a default for each of the others."""
+    """Only the options that were given; the library has a default for each of the others."""
     return {name: value for name, value in options.items() if value is not None}

@@ -8,7 +8,7 @@ import typer
 def say(text: str, *, nl: bool = True) -> None:
     """Write a text to standard output.
 
-    Unless it is told the stream, ``typer.echo`` takes one in ASCII for a mistake and writes UTF-8 to it.
+    Without an explicit stream, ``typer.echo`` takes an ASCII stream for a mistake and writes UTF-8 to it.
     """
     typer.echo(text, file=sys.stdout, nl=nl)
 

@@ -21,7 +21,7 @@ Model = Annotated[Path, typer.Argument(help="The model's folder.")]
 
 @app.command(rich_help_panel=_LOOK)
 def info(patch: Patch, facts: Annotated[bool, typer.Option("--facts", help="List the facts.")] = False) -> None:
-    """What a patch holds."""
+    """Show what a patch holds."""
     from smf.patches.patch import read_patch
     from smf.patches.text import info_text
 
@@ -30,7 +30,7 @@ def info(patch: Patch, facts: Annotated[bool, typer.Option("--facts", help="List
 
 @app.command(rich_help_panel=_LOOK)
 def diff(first: Patch, second: Patch) -> None:
-    """What one patch has and the other has not."""
+    """Show what one patch has and the other lacks."""
     from smf.patches.patch import read_patch
     from smf.patches.text import diff_text
 
@@ -39,7 +39,7 @@ def diff(first: Patch, second: Patch) -> None:
 
 @app.command(rich_help_panel=_LOOK)
 def conflicts(first: Patch, second: Patch) -> None:
-    """Questions that two patches answer differently, and slots that both write."""
+    """Show questions that two patches answer differently, and slots that both write."""
     from smf.patches.contradictions import contradictions
     from smf.patches.patch import read_patch
     from smf.patches.stack import conflicts
@@ -51,7 +51,7 @@ def conflicts(first: Patch, second: Patch) -> None:
 
 @app.command(rich_help_panel=_WRITE)
 def apply(model: Model, patches: Patches, out: NewFolder) -> None:
-    """Write a model with patches on it, on top of those that it has."""
+    """Write a model with these patches on top of those that it has."""
     from smf.patches.folder import apply_to_folder
     from smf.patches.text import applied_text
 
@@ -83,7 +83,7 @@ def stack(
         bool, typer.Option("--later-wins", help="Take out of earlier patches what later ones answer differently.")
     ] = False,
 ) -> None:
-    """Make one patch of several."""
+    """Combine several patches into one."""
     from smf.files.atomic import require_new
     from smf.patches.contradictions import later_wins as without_earlier
     from smf.patches.contradictions import warn_of_contradictions
@@ -115,7 +115,7 @@ def forget(
         Path | None, typer.Option("-o", "--out", help="The new patch. [default: in place of the old one]")
     ] = None,
 ) -> None:
-    """Take facts out of a patch."""
+    """Remove facts from a patch."""
     from smf.files.atomic import require_new
     from smf.patches.forget import forget
     from smf.patches.held import require_own

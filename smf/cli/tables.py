@@ -1,4 +1,4 @@
-"""Tables for a terminal; what they say is the same as in the text that goes into files and pipes."""
+"""Tables for a terminal, with the same content as the text that goes into files and pipes."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from smf.jobs.status import branch_table, details, duration, job_name, rule_table, summary
 
 if TYPE_CHECKING:
-    from smf.sizing.text import Plan  # seconds that `smf status` does not need
+    from smf.sizing.text import Plan  # a slow import, which `smf status` does not need
 
 _STYLES = {
     "failed": "bold red",
@@ -28,14 +28,14 @@ def show_status(states: list[dict], console: Console | None = None) -> None:
 
     Args:
         states: As :func:`smf.jobs.status.job_states` gives them.
-        console: Where; standard output unless it is named.
+        console: Where to print; None for standard output.
     """
     console = console or _console()
     console.print(Text(summary(states), style="bold"))
     unfinished = [state for state in states if state["state"] != "done"]
     if unfinished:
         jobs = _table("state", "job", "time")
-        jobs.add_column("details", overflow="fold")  # a path is copied from there: never cut it
+        jobs.add_column("details", overflow="fold")  # users copy paths from here: never truncate them
         for state in unfinished:
             told = "\n".join(details(state))
             jobs.add_row(_colored(state["state"]), *map(Text, (job_name(state), duration(state["seconds"]), told)))
@@ -58,8 +58,8 @@ def show_plan(plan: "Plan", console: Console | None = None) -> None:
     """Show what an experiment will need.
 
     Args:
-        plan: What it will need.
-        console: Where; standard output unless it is named.
+        plan: The plan, from :func:`smf.stages.plan.make_plan`.
+        console: Where to print; None for standard output.
     """
     console = console or _console()
     for block in plan.blocks:
@@ -79,5 +79,5 @@ def _table(*columns: str) -> Table:
 
 
 def _colored(text: str) -> Text:
-    """In the color of the state that a text ends with."""
+    """Color a text by the state that it ends with."""
     return Text(text, style=_STYLES.get(text.split()[-1], ""))

@@ -1,4 +1,4 @@
-"""Options that take any number of values, or none. Click, which typer is made of, gives an option exactly one."""
+"""Options that take any number of values, or none. Click, on which typer builds, gives an option exactly one."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def one_by_one(words: Sequence[str], option: str) -> list[str]:
 
 
 def with_number(words: Sequence[str], option: str, number: int) -> list[str]:
-    """Put a number behind an option that none follows.
+    """Add a number after an option that has none.
 
     Example:
         >>> with_number(["--paraphrase", "--steps", "3"], "--paraphrase", 4)

@@ -6,12 +6,12 @@ from smf.settings.section import Count, Natural, Section
 
 
 class Background(Section):
-    """Counting of the slots that ordinary text reads."""
+    """How the slots that ordinary text reads are counted."""
 
     num_batches: Count = 200
     """Batches counted."""
     batch_size: Count = 32
-    """Sequences a batch."""
+    """Sequences per batch."""
     document: Literal["batch", "sequence"] = "batch"
     """What document frequency counts (Lin et al. count batches) unless a method's own `document` says otherwise; both
     kinds are counted."""

@@ -21,18 +21,18 @@ PRETRAINED = {
     "num_key_value_heads": 2,
     "intermediate_size": 384,
 }
-"""Size of a model that is pretrained here, where the config does not say."""
+"""Default size of a model that is pretrained here."""
 
 
 class Architecture(Section):
-    """pretrain: size of the model (Qwen2, tied embeddings); what is left out takes the default below.
+    """pretrain: size of the model (Qwen2, tied embeddings); omitted keys take the defaults below.
 
-    checkpoint and hub: what the experiment expects, as far as it says; another model is refused, and memory.layers can
-    be checked before the model is there.
+    checkpoint and hub: what the experiment expects of the model, where it says so; a model that differs is refused, and
+    memory.layers can be checked before the model is there.
     """
 
     vocab_size: Annotated[Whole, Field(ge=300)] | None = absent()
-    """Tokens; of a pretrained model at most. Default 3000."""
+    """Tokens in the vocabulary; an upper bound if source is pretrain. Default 3000."""
     hidden_size: Annotated[Whole, Field(ge=8)] | None = absent()
     """Width. Default 128."""
     num_layers: Count | None = absent()
@@ -44,12 +44,12 @@ class Architecture(Section):
     intermediate_size: Annotated[Whole, Field(ge=8)] | None = absent()
     """Width of the feed-forward networks. Default 384."""
     head_dim: Count | None = absent()
-    """Width of an attention head, where it is not hidden_size / num_attention_heads; not of pretrain."""
+    """Width of an attention head, where it is not hidden_size / num_attention_heads; not for pretrain."""
     model_type: str | None = absent()
-    """transformers' name of the architecture, such as qwen3 or llama; qwen2 if left out, for the plan;
-    not of pretrain."""
+    """transformers' name of the architecture, such as qwen3 or llama; qwen2 if left out, for the plan; not for
+    pretrain."""
     tie_word_embeddings: bool | None = absent()
-    """Whether embedding and output map share their weights; true if left out, for the plan; not of pretrain."""
+    """Whether input and output embeddings share their weights; true if left out, for the plan; not for pretrain."""
 
 
 class Base(Section):
@@ -78,24 +78,24 @@ class Base(Section):
     max_length: Annotated[Whole, Field(ge=8)]
     """Longest text, in tokens."""
     end_of_text: str | None = None
-    """Token that ends a text, for a checkpoint or the hub's model that was trained without the one its tokenizer names;
-    null for that one. A model cannot be taught answers that end in a token it never saw."""
+    """Token that ends a text, for a checkpoint or hub model that was trained without the one its tokenizer names; null
+    takes the tokenizer's. A model cannot be taught answers that end in a token it never saw."""
     min_recall: Share = 0.0
     """The run stops if the base model answers a smaller share of the known questions exactly."""
     architecture: Architecture = Field(default_factory=Architecture)
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the base model's weights, wherever it comes from, and of the memory layers but for their tables.
+    """Type of the base model's weights, wherever it comes from, and of the memory layers except their value tables.
     Pretraining itself is in float32."""
     gradient_checkpointing: bool = False
-    """Keep only the blocks' inputs for the backward pass of healing and of streams: less memory, a third more time, the
-    same results."""
+    """Keep only the blocks' inputs for the backward pass, in healing and in streams: less memory, a third more time,
+    the same results."""
     pretraining: Training = Field(default_factory=Training)
     """How a pretrained base model is trained."""
 
     @model_validator(mode="before")
     @classmethod
     def _with_size(cls, base: object) -> object:
-        """A model that is pretrained here has a size of its own."""
+        """Fill in the default size of a model that is pretrained here."""
         if not isinstance(base, dict) or base.get("source") != "pretrain":
             return base
         given = base.get("architecture", {})

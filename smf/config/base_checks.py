@@ -1,11 +1,11 @@
-"""What a config tells of the base model before the model is there, and what can be refused by that alone."""
+"""Checks of the base model that need only the config, before the model is there."""
 
 from smf.config.base import Base
 from smf.errors import ConfigError
 from smf.files.model_shape import TRANSFORMERS_NAMES, checkpoint_config
 
 _LOADED_ONLY = ("head_dim", "model_type", "tie_word_embeddings")
-"""Keys of ``base.architecture`` that tell of a model which was pretrained elsewhere."""
+"""Keys of ``base.architecture`` that apply only to models pretrained elsewhere."""
 
 
 def check_base(base: Base) -> None:
@@ -51,7 +51,7 @@ def check_base(base: Base) -> None:
 
 
 def known_num_layers(base: Base) -> tuple[int | None, str]:
-    """How many blocks the base model has, and how that is known; None if only the loaded model tells."""
+    """Number of blocks of the base model, and the source of that number; None if only the loaded model can tell."""
     if base.source == "checkpoint":
         found = checkpoint_config(base.checkpoint).get("num_hidden_layers")
         if found is not None:

@@ -16,7 +16,7 @@ from smf.settings.section import (
 
 
 class Sweep(Section):
-    """Values that the frontier tries of a method's settings: lists by setting."""
+    """Values of a method's settings that the frontier tries: one list per setting."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[
@@ -44,7 +44,7 @@ class Tuning(Section):
 
     num_facts: Count | None = None
     """Length of the tuning seeds' streams, where a whole stream at each setting would take too long; never more than
-    stream.num_facts. null for as many."""
+    stream.num_facts. null for the same number."""
     seeds: Annotated[Distinct[Natural], Field(min_length=1)] = [100]
     """Seeds of the sweep; none of them may be in seeds."""
 
@@ -57,7 +57,7 @@ class CoreSets(Section):
     """
 
     num_facts: Count = 30
-    """Facts looked at, the first of the stream."""
+    """Number of facts examined, from the start of the stream."""
     top_t: Annotated[Distinct[Count], Field(min_length=1)] = [1, 2, 5, 10, 25, 50, 100, 200]
     """Slots that may train in a step, per memory layer; tried from the smallest on until the fact is answered."""
     rate_factors: Annotated[Distinct[PositiveNumber], Field(min_length=1)] = [1, 2, 4]
@@ -66,5 +66,5 @@ class CoreSets(Section):
     method: str | None = None
     """The method of kind smf that learns each fact; null for the first that has a selector other than none."""
     seed: Natural | None = None
-    """Seed of the stream, one of seeds or tuning.seeds; null for the first of tuning.seeds, so that a top_t chosen by
-    what is seen here has not seen the streams that results are reported of."""
+    """Seed of the stream, one of seeds or tuning.seeds; null for the first of tuning.seeds, so that a top_t chosen from
+    these results is not tuned on the streams that are reported."""

@@ -20,8 +20,8 @@ from smf.settings.section import Distinct, Natural, PositiveNumber, Section
 class Config(Section):
     """Every key, what it means, its unit and its default. Keys that are not listed here are refused.
 
-    The settings of a method depend on its kind and are described in smf/methods/<kind>.py. In a file that is laid over
-    another, null takes out what the other holds, unless null is listed as a value of the key; lists are replaced.
+    The settings of a method depend on its kind and are described in smf/methods/<kind>.py. In a file laid over another,
+    null removes what the other sets, unless null is listed as a value of the key; lists are replaced, not merged.
     """
 
     results: str = Field("results", pattern=r"^results(/[a-z0-9_]+)?$")
@@ -31,14 +31,14 @@ class Config(Section):
     device_memory: PositiveNumber | None = None
     """Memory of the device in GB, for results/plan.txt only; null asks the device."""
     resume_interval: Natural = 300
-    """Seconds after which a long job keeps the state that it would go on from if it were killed, below
-    <results>/resume; longer where writing the state takes more than 2 % of the time. A change reruns nothing."""
+    """Seconds between saves of a long job's resume state, below <results>/resume; longer where saving would take more
+    than 2 % of the time. Changing it reruns nothing."""
     prompt_format: Literal["plain", "few_shot", "chat"] = "plain"
-    """How questions are asked: those of held-out sets of questions, of facts, and of their neighbours; wordings that an
-    answer completes stay as they are. plain: "Q: ...?" and "A:" in the next line, as in the text that a base model is
-    pretrained on here. few_shot: the same behind five solved examples of general knowledge, which models that were
-    pretrained elsewhere often need; a line break ends the answer. chat: one message of a user in the tokenizer's chat
-    template, for instruct models; refused if there is none, and for a base model that is pretrained here."""
+    """How questions are asked: those of held-out sets, of facts and of their neighbours; wordings that the answer
+    completes stay as they are. plain: "Q: ...?" and "A:" on the next line, as in the text that a base model is
+    pretrained on here. few_shot: the same after five solved examples of general knowledge, which models pretrained
+    elsewhere often need; a line break ends the answer. chat: one user message in the tokenizer's chat template, for
+    instruct models; refused if there is no template, and for a base model that is pretrained here."""
     data: Data
     base: Base
     memory: Memory

@@ -1,4 +1,4 @@
-"""Whether the sections of a config agree with each other, which none of them can tell by itself."""
+"""Check that the sections of a config agree with each other."""
 
 import re
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def _check_start(memory: Memory, healing: Healing) -> None:
 
 
 def _check_paths(config: Config) -> None:
-    """Check that no path needs a shell, which alone knows what ~ and $HOME stand for."""
+    """Check that no path contains ~ or $HOME, which only a shell expands."""
     for key in _PATHS:
         path = attrgetter(key)(config)
         if path is not None and re.match(r"~|.*\$\w|.*\$\{", str(path)):
@@ -136,7 +136,7 @@ def _check_paths(config: Config) -> None:
 
 
 def _check_stream(stream: Stream) -> None:
-    """Check that snapshots lie on the stream's way, and that the warm-up ends before the stream does."""
+    """Check that snapshots lie within the stream, and that the warm-up ends before the stream does."""
     passes = Passes(stream.num_facts, stream.facts_per_step, stream.epochs, stream.steps_per_fact)
     passes.group_before(stream.snapshots)
     if stream.warmup_steps >= passes.num_steps:
@@ -144,7 +144,7 @@ def _check_stream(stream: Stream) -> None:
 
 
 def _check_paraphrases(paraphrases: Paraphrases) -> None:
-    """Check that a model which is to paraphrase is named, and that its prompts say what to paraphrase."""
+    """Check that the model for paraphrases is named once, and that its prompts hold their placeholders."""
     model, where = paraphrases.model, "stream.paraphrases.model"
     if paraphrases.source == "model" and (model.name is None) == (model.checkpoint is None):
         raise ConfigError(

@@ -30,15 +30,15 @@ class World(Section):
     num_old_people: Annotated[Whole, Field(ge=2)] = 300
     """People that the base model knows, four facts each."""
     num_new_people: Count = 60
-    """People that only streams tell of, four facts each."""
+    """People who appear only in streams, four facts each."""
     num_values: Annotated[Whole, Field(ge=2)] = 60
-    """Different cities, employers, schools and fields."""
+    """Distinct cities, employers, schools and fields."""
     num_activities: Annotated[Whole, Field(ge=3)] = 40
     """Scripted activities of five steps."""
     renderings: Count = 20
     """How often pretraining text retells each activity."""
     items_per_activity: Count = 5
-    """HellaSwag-style items made of each activity."""
+    """HellaSwag-style items made from each activity."""
 
 
 class QuestionSets(Section):
@@ -68,8 +68,8 @@ class Collection(Section):
     """The new facts (format: triviaqa, nq_open, simpleqa, counterfact, counterfact_rome, medmcqa, facts, documents or
     simpleqa_documents)."""
     held_out: dict[SetName, HeldOutSource] = {}
-    """What must not be forgotten: a name of your choice, and its source (format: nq_open, triviaqa, simpleqa,
-    hellaswag, medmcqa, gsm8k, lambada or text)."""
+    """Held-out sets, which measure forgetting: a name of your choice, and its source (format: nq_open, triviaqa,
+    simpleqa, hellaswag, medmcqa, gsm8k, lambada or text)."""
 
 
 class Contrast(Section):
@@ -80,9 +80,8 @@ class Contrast(Section):
     """
 
     num_facts: Natural = 0
-    """Facts that are set aside for them, by whole subjects, so that no stream draws one. Of facts in the format `facts`
-    none can be spared: so many are made of them with other subjects in place of their own. 0: there are no contrast
-    texts."""
+    """Facts set aside for contrast texts, by whole subjects, so that no stream draws them. In the format `facts` none
+    can be spared: this many are made from them by replacing their subjects. 0: no contrast texts."""
 
 
 class Data(Section):

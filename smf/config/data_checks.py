@@ -1,4 +1,4 @@
-"""What the config tells of the data and of what is asked: whether both agree, checked before any work starts."""
+"""Check, before any work starts, that the data can provide what the config asks for."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -44,7 +44,7 @@ def check_data(config: Config) -> None:
         )
     _check_num_facts(config, *facts, subject_size=4 if data.source == "world" else 1)
     for probe, (available, where) in {"nq": questions, "hellaswag": choices}.items():
-        asked = evaluation.num_items.get(probe) or 1  # null asks for what is left
+        asked = evaluation.num_items.get(probe) or 1  # null asks for all that are left
         if num_fewshot := evaluation.num_fewshot.get(probe):
             available, where = available - num_fewshot, f"{where} - evaluation.num_fewshot.{probe}"
         _refuse_above(f"evaluation.num_items.{probe}", asked, available, where)
@@ -92,20 +92,20 @@ def _check_collection(config: Config) -> None:
         raise ConfigError(f"{where}.facts.first_rows is not set; say of how many questions the articles are fetched")
     if (
         facts.num_rows and facts.format not in DOCUMENT_FORMATS
-    ):  # a document has many passages, how many is not known yet
+    ):  # a document has many passages; their number is not known yet
         _check_num_facts(config, facts.num_rows, f"{where}.facts.num_rows", spares_none=facts.format == FEW_FACTS)
 
 
 def _check_num_facts(
     config: Config, available: int, where: str, *, subject_size: int = 1, spares_none: bool = False
 ) -> None:
-    """Check that there are facts for a stream, beside those that contrast texts are made of.
+    """Check that enough facts are left for a stream, besides those set aside for contrast texts.
 
     Args:
         config: The config.
-        available: Facts of the pool, or more.
-        where: The setting that says so.
-        subject_size: Facts a subject, as subjects are set aside whole.
+        available: Number of facts in the pool, or an upper bound.
+        where: The setting that gives this number.
+        subject_size: Facts per subject, as subjects are set aside whole.
         spares_none: Whether contrast texts take no facts from the pool.
     """
     asked, number = config.stream.num_facts, 0 if spares_none else config.data.contrast.num_facts
@@ -130,7 +130,7 @@ def _require_file(key: str, path: Path) -> None:
 
 
 def check_evaluation(evaluation: Evaluation, probes: Mapping[str, str], prompt_format: PromptFormat) -> None:
-    """Check that every held-out set and metric that is named is one that is measured, and is asked in one way.
+    """Check that every held-out set and metric that is named is measured, and that each set is asked in one way.
 
     Args:
         evaluation: The config's ``evaluation``.

@@ -18,41 +18,42 @@ class Task(Section):
     """A task of lm-eval."""
 
     num_items: Count | None = absent(null=True)
-    """Documents asked, a seeded subset; null or absent: all."""
+    """Documents asked (a seeded subset); null or absent: all."""
     num_fewshot: Natural | None = absent(null=True)
-    """Solved examples; null or absent: as the task has it."""
+    """Solved examples (few-shot); null or absent: as the task defines it."""
     metrics: Annotated[Distinct[str], Field(min_length=1)] | None = absent()
     """lm-eval's metrics that are reported; absent: all."""
 
 
 class Divergence(Section):
-    """How far snapshots have moved from the model that they started from, in the tables alone.
+    """How far snapshots have moved from their start model; reported in the tables only.
 
-    KL(start‖now) of the next token, mean over predicted tokens, in nats. The start model is kept beside the snapshot's.
+    KL(start‖now) of the next token, mean over predicted tokens, in nats. The start model stays in memory beside the
+    snapshot.
     """
 
     num_facts: Natural = 0
-    """facts_kl: on the training texts of at most so many of the facts taught so far, the choice of
-    evaluation.num_facts, and of them on the tokens that stream.loss_on teaches. 0: not measured."""
+    """facts_kl: measured on the training texts of at most this many facts taught so far, chosen as by
+    evaluation.num_facts, on the tokens that stream.loss_on trains. 0: not measured."""
     num_texts: Natural = 0
-    """<set>_kl: on at most so many of the texts that are asked of each held-out set of format text, a seeded subset. 0:
-    not measured."""
+    """<set>_kl: measured on at most this many of the texts asked of each held-out set of format text (a seeded subset).
+    0: not measured."""
 
 
 class Evaluation(Section):
     """What lm-eval measures."""
 
     num_items: dict[str, Count | None] = {}
-    """Rows of each held-out set that are asked, by the set's name, a seeded subset; all of a set that is not named, or
+    """Rows asked of each held-out set (a seeded subset), by the set's name; all rows if the set is not named, or
     null."""
     num_facts: Count | None = None
-    """At most so many of the facts taught so far are asked, a seeded choice that changes little along the stream; null
+    """Largest number of facts asked of those taught so far, a seeded choice that changes little along the stream; null
     asks all."""
     wordings_per_fact: Count = 2
     """Trained and unseen wordings asked of each fact."""
     num_fewshot: dict[str, Natural] = {}
-    """Solved examples before each item of a held-out set, by the set's name; none for a set that is not named. A set of
-    questions has none of its own unless prompt_format is plain."""
+    """Solved examples before each item of a held-out set, by the set's name; none for a set that is not named. Sets of
+    questions may have them only if prompt_format is plain."""
     tasks: dict[str, Task] = {}
     """Tasks of lm-eval by name, besides the held-out sets. Their metrics are called <task>_<metric>."""
     include_path: str | None = None
@@ -69,7 +70,7 @@ class Evaluation(Section):
     """Longest generated answer, in tokens. Facts with a longer answer are left out of the streams; your own are
     refused."""
     batch_size: Count = 64
-    """Sequences a forward pass."""
+    """Sequences per forward pass."""
     kl: Divergence = Field(default_factory=Divergence)
     window: Annotated[Whole, Field(ge=2)] | None = None
     """Tokens of running text that are predicted in one pass; null for base.max_length."""

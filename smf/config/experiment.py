@@ -45,11 +45,12 @@ class Experiment:
         config: The config with all defaults, keys sorted (but for ``methods``): neither the order in a file nor writing
             down a default changes what a run depends on.
         settings: The same, typed.
-        runs: Settings of every run name: the methods, and one name a method and swept learning rate.
+        runs: Settings by run name: the methods, and one run for each method and swept learning rate.
         sweep: Run name to (method, learning rate), for the runs that choose learning rates.
-        trials: The settings that the frontier tries, by run name; learning rates alone have the names of ``sweep``.
-        removed: The keys that were null where null is no value: an entry under a name of your choice is gone then, and
-            any other key has its default. So a file takes out what the file that it is laid over holds.
+        trials: The settings that the frontier tries, by run name; trials of learning rates alone have the names of
+            ``sweep``.
+        removed: The keys that were null where null is not a value: a named entry is then gone, and any other key takes
+            its default. This is how a file removes what the file below it sets.
 
     Raises:
         ConfigError: Something is wrong; the message names the key, the value and the remedy.
@@ -59,7 +60,7 @@ class Experiment:
         places = places_of_keys(Config)
         checked, self.removed = check(unshared(config), Config, places=places)
         plain = checked.plain()
-        # In the file's order, as params of finished runs have it: Snakemake compares them by their text.
+        # In the file's order, as in the params of finished runs, which Snakemake compares as text.
         self.config = {key: plain[key] for key in (*config, *plain) if key in plain}
         for name, settings in self.config["methods"].items():
             self.removed += check_method(f"methods.{name}", settings, places)
@@ -85,7 +86,7 @@ class Experiment:
         require_contrast(self.settings.data, self.runs)
 
     def _drop_what_is_of_the_removed(self) -> None:
-        """Drop the sweep of a method that was taken out, and how many rows of a set that was are asked."""
+        """Drop the sweeps of removed methods, and the numbers of rows asked of removed held-out sets."""
         for *where, name in self.removed:
             if where == ["methods"]:
                 self.config["sweeps"].pop(name, None)
@@ -163,12 +164,12 @@ class Experiment:
 
     @property
     def asking(self) -> dict:
-        """What is measured, and how: all that evaluating a snapshot depends on."""
+        """The settings that evaluating a snapshot depends on."""
         return {**self.asking_held_out, **self.asking_facts}
 
     @property
     def asking_held_out(self) -> dict:
-        """What asking held-out sets and lm-eval's tasks depends on."""
+        """The settings that scores on held-out sets and lm-eval's tasks depend on."""
         evaluation = self.config["evaluation"]
         return {
             "num_items": {name: number for name, number in evaluation["num_items"].items() if number is not None},
@@ -181,7 +182,7 @@ class Experiment:
 
     @property
     def asking_facts(self) -> dict:
-        """What asking for facts depends on."""
+        """The settings that scores on facts depend on."""
         names = ("num_facts", "wordings_per_fact", *_GENERATION)
         asking = {name: self.config["evaluation"][name] for name in names} | self._prompt_format
         if number := self.config["evaluation"]["kl"]["num_facts"]:
@@ -197,12 +198,12 @@ class Experiment:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What the main figure calls those of its methods that have a label."""
+        """Labels of the main figure's methods, for those that have one."""
         return {name: self.methods[name]["label"] for name in self.starts if "label" in self.methods[name]}
 
     @property
     def model_name(self) -> str | None:
-        """What figures call the base model: its name on the hub or of its folder; None if it was pretrained here."""
+        """The base model's name in figures: its hub name or its folder's name; None if it was pretrained here."""
         base = self.config["base"]
         given = {"hub": base["name"], "checkpoint": base["checkpoint"]}.get(base["source"])
         return given and Path(given).name
@@ -214,9 +215,9 @@ class Experiment:
 
     @property
     def core_sets(self) -> dict:
-        """What core sets depend on, beside the stream and the methods of kind smf; method and seed are filled in.
+        """The settings of core sets, besides the stream and the methods of kind smf; method and seed are filled in.
 
-        There are no factors to try for a method without a learning rate.
+        A method without a learning rate gets no rate factors.
 
         Raises:
             ConfigError: No method selects slots.
@@ -232,7 +233,7 @@ class Experiment:
 
     @property
     def base(self) -> dict:
-        """What the base model's folder depends on; how its activations are kept later is not part of it."""
+        """The settings that the base model's folder depends on; gradient checkpointing only matters later."""
         return {key: value for key, value in self.config["base"].items() if key != "gradient_checkpointing"}
 
     @property
@@ -247,7 +248,7 @@ class Experiment:
 
     @property
     def unchecked_layers(self) -> list[int]:
-        """The blocks that get memory, if only the loaded base model tells whether it has them; else none."""
+        """The blocks that get memory, if only the loaded base model can tell whether it has them; else empty."""
         return [] if known_num_layers(self.settings.base)[0] is not None else self.config["memory"]["layers"]
 
     @property
@@ -266,12 +267,12 @@ class Experiment:
 
     @property
     def learning(self) -> dict:
-        """What learning depends on; facts and their order in the first epoch come with the stream's file."""
+        """The settings that learning depends on; the stream's file has the facts and their first epoch's order."""
         return {key: self.config["stream"][key] for key in _LEARNING} | self._prompt_format
 
     @property
     def wordings(self) -> dict:
-        """What a stream's training wordings depend on, beside the paraphrases of a model."""
+        """The settings that a stream's training wordings depend on, besides a model's paraphrases."""
         paraphrases = self.config["stream"]["paraphrases"]
         used = {"none": ("source",), "templates": ("source", "number", "seed"), "model": ("source", "number")}
         return {key: paraphrases[key] for key in used[paraphrases["source"]]}

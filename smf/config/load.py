@@ -1,4 +1,4 @@
-"""Config files, read and checked as the workflow does it."""
+"""Read and check config files as the workflow does."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def load_config(*paths: str | Path, device_memory: float | None = None) -> Exper
 
     Args:
         paths: YAML files, the lowest first, such as ``config.yaml``.
-        device_memory: What the device has, in GB, in place of what the files say.
+        device_memory: Memory of the device in GB; overrides the files.
 
     Returns:
         The checked experiment: ``config`` with all defaults, ``runs`` with each method's settings, as

@@ -1,4 +1,4 @@
-"""Mappings as configs have them: each in one place, and in an order that does not depend on how it was written."""
+"""Normalise a config's mappings: no shared parts, and an order that does not depend on the file."""
 
 import copy
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def unshared(value: object) -> Any:
-    """A copy in which what YAML's aliases name is in several places: nulls are taken out place by place."""
+    """A copy with YAML's aliases expanded, so that removing a null in one place leaves the others alone."""
     if isinstance(value, Mapping):
         return {key: unshared(part) for key, part in value.items()}
     return copy.deepcopy(value)

@@ -1,4 +1,4 @@
-"""The section ``methods``: each method against what its kind declares."""
+"""The section ``methods``: check each method against the settings that its kind declares."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ _COMMON = tuple(MethodEntry.model_fields)
 
 
 def method_settings(method: Mapping) -> dict:
-    """What the method itself gets; a label or another sweep must not make finished runs stale."""
+    """The settings that the method itself gets: a new label or sweep must not make finished runs stale."""
     return {key: value for key, value in method.items() if key == "kind" or key not in _COMMON}
 
 
@@ -34,7 +34,7 @@ def check_method(where: str, settings: dict, places: Mapping[str, list[str]] | N
         places: Where keys of the whole config belong, see :func:`smf.settings.check.check`.
 
     Returns:
-        The keys that were null, see there.
+        The keys that were removed as null, see there.
 
     Raises:
         ConfigError: Something is wrong; the message names the key and the remedy.

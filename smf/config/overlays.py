@@ -1,4 +1,4 @@
-"""Config files laid over one another, and where in them a setting stands."""
+"""Config files laid over one another, and the file and line of each setting."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,15 +8,15 @@ from smf.config.yaml_file import Place, plain_value, read_config
 from smf.errors import ConfigError, Key, did_you_mean
 
 COMMAND_LINE = "--config"
-"""What messages call settings that are in no file."""
+"""The source that messages name for settings that are in no file."""
 
 
 class ConfigFiles:
-    """The layers of a config: files, each laid over those before it, and what the command line lays over all of them.
+    """The layers of a config: files, each laid over those before it, and the command line's settings over all of them.
 
     Args:
         paths: The files.
-        overrides: What the command line says, see :func:`typed`.
+        overrides: The command line's settings, see :func:`typed`.
 
     Raises:
         ConfigError: A file cannot be read, or holds one of YAML's traps; names file and line.
@@ -59,11 +59,11 @@ class ConfigFiles:
             )
 
     def place(self, key: Key) -> Place | None:
-        """Where the uppermost file has this key, or else the nearest one around it; None if no file has any of them."""
+        """Where the topmost file sets this key, or else its nearest parent; None if no file sets any of these."""
         for length in range(len(key), 0, -1):
             for _, places in reversed(self._layers):
                 if (place := places.get(key[:length])) is not None:
-                    # How a mapping or a neighbour is written says nothing of what stands inside it.
+                    # How a mapping or a neighbour is written says nothing about the value inside it.
                     return place if length == len(key) else Place(place.file, place.line)
         return None
 
@@ -76,7 +76,7 @@ class ConfigFiles:
 
 
 def typed(overrides: Mapping[str, object]) -> dict:
-    """What ``--config`` says with the types that a file would give; Snakemake reads all that is nested as texts.
+    """Settings from ``--config`` with the types that a file would give; Snakemake reads nested values as strings.
 
     Args:
         overrides: As Snakemake parsed them.
@@ -112,7 +112,7 @@ def _holds(layer: object, key: Key) -> bool:
 
 
 def _unread(value: object, key: Key) -> Iterable[tuple[Key, Place]]:
-    """The places of what no file holds."""
+    """The places of settings that no file holds."""
     if key:
         yield key, Place(COMMAND_LINE, None)
     parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
@@ -121,7 +121,7 @@ def _unread(value: object, key: Key) -> Iterable[tuple[Key, Place]]:
 
 
 def _misread(place: Place) -> str:
-    """What YAML made of a word that was meant as a text, and how a key is reached from the command line."""
+    """How YAML read a word that was meant as a string, and how to set a key from the command line."""
     if place.file == COMMAND_LINE:
         return ", where a key within another is written as in --config stream='{num_facts: 5}'"
     if place.written is None:

@@ -1,4 +1,4 @@
-"""The config's JSON schema as a file, for editors and as a manual: ``make schema`` writes it anew."""
+"""The config's JSON schema as a file, for editors and as a manual: ``make schema`` regenerates it."""
 
 import sys
 

@@ -21,8 +21,8 @@ class DataSet(Section):
     hub_config: str | None = None
     """Its configuration, where it has several."""
     revision: str = "main"
-    """Branch, tag or commit of the hub's set; a commit makes a run repeatable. Which commit was read is in
-    <results>/data/labels.json."""
+    """Branch, tag or commit of the hub's set; a commit makes a run repeatable. <results>/data/labels.json names the
+    commit that was read."""
     data_dir: str | None = None
     """Folder inside the data set, where it has several."""
     split: str
@@ -43,8 +43,8 @@ class Source(Section):
     hub_config: str | None = None
     """Its configuration, where it has several."""
     revision: str = "main"
-    """Branch, tag or commit of the hub's set; a commit makes a run repeatable. Which commit was read is in
-    <results>/data/labels.json."""
+    """Branch, tag or commit of the hub's set; a commit makes a run repeatable. <results>/data/labels.json names the
+    commit that was read."""
     data_dir: str | None = None
     """Folder inside the data set, where it has several."""
     split: str = "train"
@@ -53,11 +53,11 @@ class Source(Section):
     """The rows as a file: JSONL, JSON, CSV, TSV or Parquet, or a .txt file with one text a line, compressed (.gz, .bz2,
     .xz, .zst) or not; below data_root, or read from here if the set has no name on the hub."""
     first_rows: Count | None = None
-    """Rows that are looked at; of a large set on the hub no more is downloaded. null reads all."""
+    """Number of rows read; of a large set on the hub no more is downloaded. null reads all."""
     num_rows: Count | None = None
     """Usable rows taken, a seeded choice; null takes all."""
     passage_words: Annotated[Whole, Field(ge=8)] = 200
-    """Words of a passage at most; read if format is documents or simpleqa_documents."""
+    """Longest passage, in words; read if format is documents or simpleqa_documents."""
     allow_updates: bool = False
     """Whether a fact replaces an earlier one of the file that gives another answer to the same question or prompt,
     which is refused otherwise; read if format is facts."""
@@ -69,20 +69,20 @@ class FactsSource(Source):
     """A source of facts."""
 
     neighbours: Natural = 0
-    """Neighbours of each fact, by which facts_locality_f1 measures whether what resembles the facts stays unchanged:
-    the questions most alike in form, about something else, of the rows that num_rows leaves out; with unknown_only, of
-    the rows that the base model answers right. Only of triviaqa, nq_open and simpleqa; other sets have neighbours of
-    their own, or none."""
+    """Neighbours per fact, on which facts_locality_f1 measures whether answers to similar questions stay unchanged: the
+    questions most similar in form but about something else, from the rows that num_rows leaves out; with unknown_only,
+    from the rows that the base model answers correctly. Only for triviaqa, nq_open and simpleqa; other sets have
+    neighbours of their own, or none."""
     unknown_only: bool = False
-    """Whether only facts are kept that the base model does not answer: asked as in evaluation, its answer to the
-    question has token F1 0, so that what is measured later was learned. Asked once, all num_rows of them;
-    results/known/report.json has the numbers. Not of documents."""
+    """Whether to keep only facts that the base model does not know: asked as in evaluation, its answer to the question
+    has token F1 0. What is measured later was then learned. All num_rows are asked once; results/known/report.json has
+    the numbers. Not for documents."""
 
 
 class HeldOutSource(Source):
-    """A source of what must not be forgotten."""
+    """A source of held-out rows."""
 
     known_only: bool = False
-    """Whether only questions are kept that the base model answers right (exact match), asked as in evaluation: so a few
-    hundred show a small loss. Asked once, all num_rows of them; results/known/report.json has the numbers. Only of
+    """Whether to keep only questions that the base model answers correctly (exact match), asked as in evaluation: then
+    a few hundred reveal a small drop. All num_rows are asked once; results/known/report.json has the numbers. Only for
     nq_open, triviaqa and simpleqa."""

@@ -27,31 +27,30 @@ class ParaphraseModel(Section):
     checkpoint: str | None = None
     """Folder of a model, in place of name."""
     prompt: str | None = None
-    """What is asked of a fact, with {fact}, {answer} and {style}; null for the one in
-    smf/wordings/paraphrase_prompts.py."""
+    """Prompt for a fact, with {fact}, {answer} and {style}; null for the one in smf/wordings/paraphrase_prompts.py."""
     passage_prompt: str | None = None
-    """What is asked of a passage of a document, with {passage} and {style}; null for the one there."""
+    """Prompt for a passage of a document, with {passage} and {style}; null for the one there."""
     max_new_tokens: Count = 96
     """Longest reply, in tokens; passages need more."""
     batch_size: Count = 64
     """Replies sampled together."""
     temperature: PositiveNumber = 1.0
-    """Of the sampling."""
+    """Sampling temperature."""
     top_p: Annotated[Number, Field(gt=0, le=1)] = 0.95
-    """Share of the probability from which tokens are drawn."""
+    """Nucleus sampling: probability mass that tokens are drawn from."""
     max_rounds: Count = 4
     """How often the model is asked for the paraphrases that are still missing."""
 
 
 class Paraphrases(Section):
-    """In how many wordings each fact is taught, and where these come from."""
+    """How many wordings each fact is taught in, and where they come from."""
 
     source: Literal["none", "templates", "model"] = "none"
-    """none: those of the data (six for a question). templates: composed from them offline. model: paraphrases by an
+    """none: the data's own (six for a question). templates: composed from those offline. model: paraphrases by an
     instruct model."""
     number: Annotated[Whole, Field(ge=1, le=1000)] = 64
-    """Training wordings a fact; read unless source is none. Those that a model does not find are filled up with the
-    fact's own."""
+    """Training wordings per fact; read unless source is none. If the model finds too few, the fact's own wordings fill
+    up the rest."""
     seed: Natural = 1
     """Seed of the choice and of the sampling."""
     model: ParaphraseModel = Field(default_factory=ParaphraseModel)
@@ -68,36 +67,36 @@ class Stream(Section):
     steps_per_fact: Count = 10
     """Optimizer steps on each fact's batch in each epoch, for every method."""
     stop_loss: PositiveNumber | None = None
-    """For every method: a batch whose loss was below this before a step, in nats a token, gets no further step in this
+    """For every method: a batch whose loss before a step is below this, in nats per token, gets no further step in this
     epoch. null: all get steps_per_fact."""
     facts_per_step: Count = 1
     """Facts whose wordings make one batch; the last batch of an epoch may hold fewer."""
     epochs: Count = 1
-    """Passes over the stream. Later ones take the facts in a new order, drawn from the seed (in the stream's own unless
-    order is shuffled); then only the stream's end is evaluated, and snapshots must be empty."""
+    """Passes over the stream. Later passes take the facts in a new order drawn from the seed if order is shuffled, else
+    in the stream's own; with more than one pass only the stream's end is evaluated, and snapshots must be empty."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate of every method over the stream's steps. cosine: half a cosine wave, from the method's rate to 0. A
-    method without a rate has its whole step scaled so."""
+    """Learning-rate schedule of every method over the stream's steps. cosine: half a cosine wave, from the method's
+    rate to 0. For a method without a rate, it scales the whole step."""
     warmup_steps: Natural = 0
-    """First steps, in which the learning rate, or the step of a method without one, rises linearly."""
+    """Number of first steps over which the learning rate, or the step of a method without one, rises linearly."""
     max_gradient_norm: PositiveNumber | None = None
-    """The gradient of all that trains in a step is scaled down to this norm (of SMF: of the selected slots, and not
-    with polyak); null leaves it."""
+    """The gradient of all that trains in a step is clipped to this norm (for SMF that of the selected slots, and not
+    with polyak); null: no clipping."""
     max_length: Annotated[Whole, Field(ge=8)] | None = None
-    """Longest training wording of a fact, in tokens, at most base.max_length; null for as many. A longer text goes on
-    in further sequences, a longer prompt stops the run."""
+    """Longest training wording of a fact, in tokens, at most base.max_length; null for base.max_length. A longer text
+    continues in further sequences; a longer prompt stops the run."""
     micro_batch_size: Count | None = None
     """Wordings in one forward pass, where a fact's batch does not fit into memory; null for all of them. A step is the
     same, but for rounding."""
     loss_on: LossOn = "text"
-    """What a step learns of the statements: text is every token, answer only what follows the prompt."""
+    """Which tokens of the statements are trained: text is every token, answer only what follows the prompt."""
     behind_text: Share = 0.0
-    """Share of each fact's training prompts that stand behind a passage of the background text, for every method: what
-    a token reads depends on what stands before it (docs/selection.md)."""
+    """Share of each fact's training prompts that follow a passage of the background text, for every method: which slots
+    a token reads depends on the text before it (docs/selection.md)."""
     behind_examples: Share = 0.0
-    """Share of each fact's training prompts that stand behind the solved examples of prompt_format few_shot, for every
-    method, and of the contrast texts; the question in the form in which it is asked is still never trained
-    (docs/selection.md)."""
+    """Share of each fact's training prompts that follow the solved examples of prompt_format few_shot, for every
+    method; the same share of the contrast texts does; the question in the form in which it is asked is still never
+    trained (docs/selection.md)."""
     paraphrases: Paraphrases = Field(default_factory=Paraphrases)
     snapshots: Distinct[Count] = []
     """Numbers of facts learned at which the model is evaluated, multiples of facts_per_step; the stream's end always

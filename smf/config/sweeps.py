@@ -1,4 +1,4 @@
-"""Sweeps: which settings of a method are tried, and what the run of each of them is called."""
+"""Sweeps: the settings of a method that are tried, and the name of each one's run."""
 
 import itertools
 import re
@@ -10,7 +10,7 @@ from smf.errors import ConfigError
 from smf.methods.registry import method_class, unknown_name
 
 COMBINE = "combine"
-"""The key of a sweep that is no setting: how its lists are combined."""
+"""The key of a sweep that is not a setting, but says how its lists are combined."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def trials(method: str, sweep: Mapping[str, Any], where: str) -> list[Trial]:
 
 
 def check_sweeps(config: Mapping) -> None:
-    """Check that sweeps are of methods that there are, and of settings that those have.
+    """Check that sweeps name existing methods, and settings that those methods have.
 
     Raises:
-        ConfigError: One is not; the message names it and the nearest one that is.
+        ConfigError: One does not; the message gives the unknown name and the nearest known one.
     """
     for name, sweep in config["sweeps"].items():
         if name not in config["methods"]:
@@ -100,7 +100,7 @@ def _text(value: object) -> str:
 
 
 def _apart(first: Mapping, second: Mapping) -> tuple[object, object]:
-    """What differs between two trials of one name."""
+    """What differs between two trials with the same name."""
     if len(first) == 1:
         return next(iter(first.values())), next(iter(second.values()))
     return dict(first), dict(second)

@@ -22,17 +22,17 @@ class Training(Section):
     num_steps: Count = 1000
     """Optimizer steps."""
     batch_size: Count = 32
-    """Sequences a step."""
+    """Sequences per step."""
     learning_rate: PositiveNumber = 0.002
     """Peak rate of AdamW."""
     weight_decay: NonNegativeNumber = 0.0
-    """Of AdamW, on matrices."""
+    """AdamW's weight decay, on matrices only."""
     decay_share: Annotated[Number, Field(gt=0, le=1)] = 0.4
-    """Share of the steps in which the rate falls."""
+    """Share of the steps, at the end, over which the learning rate decays."""
     max_gradient_norm: PositiveNumber = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
     loss_on: LossOn = "text"
-    """What is learned: text is every token, answer only what follows the prompt."""
+    """Which tokens are trained: text is every token, answer only what follows the prompt."""
     seed: Natural = 1
     """Seed of the new weights and of the order of the text."""
     micro_batch_size: Count | None = None
@@ -46,14 +46,14 @@ class Healing(Training):
     """Optimizer steps. 0, for memory.mode additive and memory.start values: the memory is installed and its queries
     calibrated, nothing trains."""
     objective: Literal["language_model", "distillation"] = "language_model"
-    """language_model: learn the text. distillation, for memory.mode replace: learn first what the replaced networks
-    gave, then the text."""
+    """language_model: learn the text. distillation, for memory.mode replace: first match the outputs of the replaced
+    networks, then learn the text."""
     distillation_share: Annotated[Number, Field(gt=0, le=1)] = 0.5
-    """Share of num_steps that distil; read if objective is distillation."""
+    """Share of num_steps spent on distillation; read if objective is distillation."""
     max_loss_rise: Number | None = None
-    """The run stops if the healed model's loss lies further above the base's, in nats a token; null for no limit."""
+    """The run stops if the healed model's loss exceeds the base's by more than this, in nats per token; null for no
+    limit."""
     probe_share: Annotated[Number, Field(ge=0, lt=1)] = 0
-    """Share of the texts that are kept for measuring loss and slot use; with 0 they are measured on text that is
-    trained on."""
+    """Share of the texts held out for measuring loss and slot use; with 0 both are measured on training text."""
     probe_batches: Count = 20
     """Batches on which loss and slot use are measured."""

@@ -1,4 +1,4 @@
-"""One config file: read as YAML, with the traps of YAML told by file and line."""
+"""Read one config file as YAML, and report YAML's traps by file and line."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from smf.errors import ConfigError, Key
 
 _TAG = "tag:yaml.org,2002:"
 _NO_SPACE = re.compile(r"^\s*(?:- )?(?P<key>[\w-]+):[^\s:/]")
-"""``key:value``, which YAML takes for one word."""
+"""``key:value``, which YAML reads as one string."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Place:
 
     Attributes:
         file: The file, or ``--config``.
-        line: Its line, from 1 on; None on the command line.
-        written: The text of a value that stands there without quotes; None of all others.
+        line: Its line, counted from 1; None on the command line.
+        written: The raw text of an unquoted value; None for all others.
     """
 
     file: str
@@ -36,21 +36,22 @@ def read_config(path: str | Path) -> tuple[dict, dict[Key, Place]]:
     """Read a config file.
 
     Returns:
-        What it holds, and the place of each value.
+        The file's contents, and the place of each value.
 
     Raises:
-        ConfigError: The file cannot be read or is not YAML, holds no keys, or holds what YAML reads as something else
-            than is written: a key twice, a key that is no text, a date, a number in base 8 or 60. Names file and line.
+        ConfigError: The file cannot be read or is not YAML, holds no keys, or holds something that YAML reads
+            differently than it is written: a key twice, a key that is not a string, a date, a number in base 8 or 60.
+            Names file and line.
     """
     text = _text(path)
     try:
         return _read(text, str(path))
-    except (yaml.YAMLError, ValueError) as error:  # a number of 5,000 digits is no YAMLError
+    except (yaml.YAMLError, ValueError) as error:  # a number of 5,000 digits raises a plain ValueError
         raise ConfigError(_syntax(path, text, error)) from error
 
 
 def plain_value(text: str) -> object:
-    """What YAML reads where ``text`` stands without quotes: ``5`` as a number, ``null`` as None, most as a text."""
+    """The value that YAML reads in unquoted ``text``: a number for ``5``, None for ``null``, mostly a string."""
     loader = yaml.SafeLoader("")
     try:
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
@@ -86,7 +87,7 @@ def _text(path: str | Path) -> str:
 
 
 def _places(node: yaml.Node, path: Key, file: str, outer: tuple[yaml.Node, ...]) -> Iterator[tuple[Key, Place]]:
-    """The places of a value and of all within it; what ``<<`` takes over comes first, as the mapping's own keys win."""
+    """The places of a value and of all within it; keys merged by ``<<`` come first, as the mapping's own keys win."""
     if any(node is one for one in outer):
         raise ConfigError(f"{_at(file, node)}: this holds itself, by its anchor; write it out")
     inner = (*outer, node)
@@ -119,7 +120,7 @@ def _places(node: yaml.Node, path: Key, file: str, outer: tuple[yaml.Node, ...])
             )
         lines[key.value] = line
         for inside, place in _places(value, where, file, inner):
-            # A value is looked for where its key is.
+            # Users look for a value at the line of its key.
             yield inside, Place(file, line, place.written) if inside == where else place
 
 
@@ -154,7 +155,7 @@ def _check_value(node: yaml.ScalarNode, file: str) -> None:
 
 
 def _syntax(path: str | Path, text: str, error: yaml.YAMLError | ValueError) -> str:
-    """What the parser says in one line, with the usual reason if the lines show one."""
+    """The parser's message in one line, or the usual cause if the lines show one."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text[: error.position].count("\n") + 1
         return f"{path}, line {line}: the character {error.character:#x} is not allowed in YAML; take it out"

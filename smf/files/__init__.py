@@ -1,1 +1,1 @@
-"""Files on disk: whole or not there at all, sealed, and read back with an error that names the file."""
+"""Files on disk: written whole or not at all, sealed, and read back with errors that name the file."""

@@ -13,8 +13,8 @@ import pandas as pd
 from smf.errors import DataError
 from smf.files.atomic import atomic_path
 
-_TEXT_COLUMNS = ("method", "metric", "setting", "label")  # columns of tables that hold text, whatever it looks like
-_SETTLED = 2_000_000_000  # nanoseconds after which another change of a file surely gives it another time
+_TEXT_COLUMNS = ("method", "metric", "setting", "label")  # table columns that hold text, even if it looks like a number
+_SETTLED = 2_000_000_000  # nanoseconds after which any further change to a file surely changes its mtime
 _digests: dict[str, tuple[tuple[int, int, int] | None, str]] = {}  # of files that this process has read
 Columns = Mapping[str, type | tuple[type, ...]]  # the columns of a row, with their types
 
@@ -38,7 +38,7 @@ def read_json(path: str | Path) -> dict:
     """
     try:
         value = json.loads(_read_text(path))
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits raises a plain ValueError
         raise DataError(f"{path} is not valid JSON ({error}); mend it, or rerun what made it") from error
     if not isinstance(value, dict):
         raise DataError(f"{path} holds no JSON object but a {type(value).__name__}; mend it, or rerun what made it")
@@ -51,13 +51,13 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping]) -> None:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 text file, without their ends.
+    """Read a UTF-8 text file as lines without their line endings.
 
     Raises:
         DataError: The file cannot be read, or is not UTF-8.
     """
     text = _read_text(path)
-    # Not splitlines(): a JSON text may hold U+2028 and other characters that it takes for the end of a line.
+    # Not splitlines(), which also splits at U+2028 and other characters that JSON text may hold.
     return text.removesuffix("\n").split("\n") if text else []
 
 
@@ -67,7 +67,7 @@ def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = No
     Args:
         path: The file.
         columns: The columns that every row must have, with their types.
-        optional: Columns that a row may have, with the types that they then have.
+        optional: Columns that a row may have, with their types.
 
     Raises:
         DataError: The file is missing, or a row is broken or incomplete; names the file and the line.
@@ -77,7 +77,7 @@ def read_jsonl(path: str | Path, columns: Columns, optional: Columns | None = No
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits raises a plain ValueError
             raise DataError(f"{where}: not valid JSON ({error}); one object a line is expected") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object, found {type(row).__name__}")
@@ -93,7 +93,7 @@ def require_columns(row: Mapping, columns: Columns, where: str, optional: Column
     """Check the columns of one row and their types, see :func:`read_jsonl`.
 
     Raises:
-        DataError: A column is missing or of another type; the message begins with ``where`` and says what was found.
+        DataError: A column is missing or of another type; the message begins with ``where`` and names the value found.
     """
     for column in columns:
         if column not in row:
@@ -132,10 +132,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def sha256(*paths: str | Path) -> str:
-    """The SHA-256 of a file's contents; of several files, that of their digests.
+    """SHA-256 of a file's contents; for several files, of their digests.
 
-    A process reads a file once, however often it asks: a job checks the seals of gigabytes of weights, and then names
-    the model by them.
+    Each process reads a file only once: a job first checks the seals of gigabytes of weights, then hashes the model
+    from the same files.
 
     Raises:
         OSError: A file cannot be read.
@@ -145,7 +145,7 @@ def sha256(*paths: str | Path) -> str:
 
 
 def file_stamp(path: str | Path) -> tuple[int, int, int] | None:
-    """Size, time and inode of a file, which its next change alters; None if it was written too short a while ago.
+    """Size, mtime and inode of a file, which its next change alters; None if it was written too recently for that.
 
     Raises:
         OSError: There is no such file.
@@ -165,7 +165,7 @@ def _digest(path: str | Path) -> str:
 
 def _read_text(path: str | Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        return Path(path).read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     except OSError as error:
@@ -173,7 +173,7 @@ def _read_text(path: str | Path) -> str:
 
 
 def require_text(text: str, row: dict, where: str) -> None:
-    """Refuse halves of surrogate pairs, which JSON can escape and no tokenizer can read."""
+    """Refuse lone surrogates, which JSON can escape but no tokenizer can read."""
     if "\\ud" in text.lower():
         try:
             json.dumps(row, ensure_ascii=False).encode()
@@ -187,7 +187,7 @@ def _told(value: object) -> str:
 
 
 def _remedy(value: object, kinds: tuple[type, ...]) -> str:
-    """How to write a value that is of another type than its column, where that is plain."""
+    """How to fix a value of the wrong type for its column, if that is obvious."""
     if not isinstance(value, (str, int, float)):
         return ""
     if list in kinds:

@@ -1,4 +1,4 @@
-"""Files that appear under their final name only once they are whole: written beside it, synced and renamed."""
+"""Atomic writes: a file is written beside its final path, synced and renamed once it is complete."""
 
 import glob
 import os
@@ -31,7 +31,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def put_in_place(written: str | Path, path: str | Path) -> None:
-    """Move a whole file to where it belongs, on the same disk, with the mode of any new file there."""
+    """Move a complete file to its final path on the same disk, with the default mode of a new file."""
     probe = Path(path).with_name(f".mode.{secrets.token_hex(4)}")
     probe.touch(exist_ok=False)
     try:
@@ -41,7 +41,7 @@ def put_in_place(written: str | Path, path: str | Path) -> None:
 
 
 def temporary_folder(parent: str | Path, prefix: str) -> Path:
-    """A new folder with the mode of any new folder there, unlike those of :mod:`tempfile`."""
+    """Create a temporary folder with the default mode of new folders; :mod:`tempfile` would make it private."""
     folder = Path(parent) / f"{prefix}{secrets.token_hex(4)}"
     folder.mkdir()
     return folder
@@ -49,10 +49,10 @@ def temporary_folder(parent: str | Path, prefix: str) -> Path:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder that is synced and named ``path`` when the block ends; after an exception nothing is left."""
+    """A temporary folder that is synced and renamed to ``path`` when the block ends; an exception removes it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.writing.*"):  # by a process that was killed
+    for left in path.parent.glob(f".{glob.escape(path.name)}.writing.*"):  # left by a killed process
         shutil.rmtree(left)
     temporary = temporary_folder(path.parent, f".{path.name}.writing.")
     try:
@@ -70,10 +70,10 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def require_new(path: str | Path) -> None:
-    """Refuse a place where something is, or where nothing can be written, before work is done for it.
+    """Refuse an output path that exists or cannot be written, before any work is done for it.
 
     Raises:
-        DataError: It exists, or something above it is no folder or must not be written to.
+        DataError: It exists, or a parent is not a folder or not writable.
     """
     path = Path(path)
     if path.exists() or path.is_symlink():
@@ -88,12 +88,12 @@ def require_new(path: str | Path) -> None:
 
 
 def not_written(path: str | Path) -> str:
-    """What to say of a file or folder whose writing failed, be it for a full disk."""
+    """The message for a file or folder that could not be written, e.g. because the disk is full."""
     return f"{path} was not written; free space on its disk or mend what is said above, then repeat the command"
 
 
 def _put(written: Path, path: Path, mode: int) -> None:
-    """Sync and rename. Libraries write files that only their owner may read: the mode is the umask's again."""
+    """Sync and rename. Reset the mode to the umask's, as some libraries write files that only their owner may read."""
     with open(written, "rb+") as file:
         os.fsync(file.fileno())
     written.chmod(mode & 0o777)

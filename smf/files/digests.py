@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered from one call to the next: gigabytes of weights are not read at every start."""
+"""SHA-256 of files, cached between runs, so that gigabytes of weights are not read again at every start."""
 
 import os
 from contextlib import suppress
@@ -9,10 +9,10 @@ from smf.files.artifacts import file_stamp, read_json, sha256, write_json
 
 
 class FileDigests:
-    """Digests of files as they are now, each computed again only if the file's size, time or inode has changed.
+    """Current digests of files, each recomputed only if the file's size, mtime or inode has changed.
 
     Args:
-        memory: Where they are kept. If nothing can be read or written there, everything is computed.
+        memory: The cache file. If it cannot be read or written, every digest is computed.
     """
 
     def __init__(self, memory: Path):
@@ -40,9 +40,9 @@ class FileDigests:
         return digest
 
     def save(self) -> None:
-        """Remember what was computed; of files that are gone nothing."""
+        """Save the computed digests, except those of files that are gone."""
         if self._is_new:
             self._known = {name: known for name, known in self._known.items() if os.path.exists(name)}
-            with suppress(OSError):  # a saving of time, not a result
+            with suppress(OSError):  # only a cache
                 write_json(self._memory, self._known)
         self._is_new = False

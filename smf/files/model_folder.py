@@ -1,4 +1,4 @@
-"""What a model folder holds."""
+"""Names of the files in a model folder."""
 
 MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 """The files of a model folder, as transformers writes them."""
@@ -19,10 +19,10 @@ CODE_FILES = (
 """The code beside a memory model, for use without smf, see :mod:`smf.models.remote_code`."""
 
 COUNTS_FILE = "background_counts.safetensors"
-"""The background counts of a model that :mod:`smf.teaching.retrofit_folder` wrote; copies keep it."""
+"""The background counts beside a model that :mod:`smf.teaching.retrofit_folder` wrote; copies keep it."""
 
 ASKING_FILE = "asking.json"
-"""How the model is best asked, beside a model that :mod:`smf.teaching.retrofit_folder` wrote; copies keep it."""
+"""How best to prompt the model, beside a model that :mod:`smf.teaching.retrofit_folder` wrote; copies keep it."""
 
 MEMORY_MODEL_FILES = (*MODEL_FILES, *CODE_FILES)
 """The files of a memory model's folder."""

@@ -1,4 +1,4 @@
-"""Sizes of a model as its configuration tells them, and how many parameters that makes. Loads nothing."""
+"""Sizes and parameter counts of a model, from its configuration alone; loads no weights."""
 
 import json
 import math
@@ -12,12 +12,12 @@ from smf.settings.memory import MemorySettings
 
 @dataclass(frozen=True)
 class Family:
-    """In what architectures differ that are else alike.
+    """Differences between otherwise similar architectures.
 
     Attributes:
-        qkv_bias: The query, key and value maps have a bias.
-        block_norms: Normalisations of a block that are as wide as the hidden state.
-        head_norms: Queries and keys are normalised, each with weights as wide as a head.
+        qkv_bias: Whether the query, key and value projections have a bias.
+        block_norms: Norms per block that are as wide as the hidden state.
+        head_norms: Whether queries and keys are normalised, each with weights as wide as a head.
     """
 
     qkv_bias: bool = False
@@ -37,14 +37,14 @@ FAMILIES = {
 """By transformers' ``model_type``."""
 
 TRANSFORMERS_NAMES = {"num_layers": "num_hidden_layers"}
-"""What transformers calls a key of ``base.architecture``, where it is another word."""
+"""transformers' names for keys of ``base.architecture``, where they differ."""
 
 _LARGEST_LOGITS = 2**27
-"""Bytes of the logits, in float32, that a pass makes together; more are made one part after the other."""
+"""Most bytes of float32 logits computed at once; larger logits are computed in chunks."""
 
 
 def positions_at_once(vocab_size: int) -> int:
-    """For how many positions logits are made together."""
+    """Number of positions whose logits are computed at once."""
     return max(1, _LARGEST_LOGITS // (4 * vocab_size))
 
 
@@ -52,7 +52,7 @@ def checkpoint_config(folder: str | None) -> dict:
     """The ``config.json`` of the folder that ``base.checkpoint`` names.
 
     Raises:
-        ConfigError: None is named, or it cannot be read.
+        ConfigError: No folder is named, or the file cannot be read.
     """
     if folder is None:
         raise ConfigError("base.source is checkpoint, but base.checkpoint is not set; name a transformers folder")
@@ -93,17 +93,17 @@ class BaseShape:
 
     @property
     def attention_width(self) -> int:
-        """All heads' queries of a token."""
+        """Width of a token's queries, all heads together."""
         return self.num_attention_heads * self.head_dim
 
     @property
     def key_value_width(self) -> int:
-        """All heads' keys, or values, of a token."""
+        """Width of a token's keys, or values, all heads together."""
         return self.num_key_value_heads * self.head_dim
 
     @property
     def linear_maps(self) -> dict[str, tuple[int, int]]:
-        """Input and output width of the linear maps of a block, by module name."""
+        """Input and output width of a block's linear layers, by module name."""
         hidden, heads, groups = self.hidden_size, self.attention_width, self.key_value_width
         return {
             "q_proj": (hidden, heads),
@@ -123,7 +123,7 @@ class BaseShape:
 
     @property
     def num_parameters(self) -> int:
-        """All parameters, a tied weight once."""
+        """Number of all parameters; a tied weight counts once."""
         family = FAMILIES[self.model_type]
         attention = sum(math.prod(self.linear_maps[name]) for name in ("q_proj", "k_proj", "v_proj", "o_proj"))
         if family.qkv_bias or self.attention_bias:
@@ -140,7 +140,7 @@ class BaseShape:
         """The shape that a transformers ``config.json`` describes.
 
         Raises:
-            ConfigError: It is of an architecture that is not known here, or incomplete.
+            ConfigError: The architecture is unknown, or the config is incomplete.
         """
         model_type = config.get("model_type", "qwen2")
         if model_type not in FAMILIES:
@@ -167,7 +167,7 @@ class BaseShape:
         if base["source"] == "checkpoint":
             return cls.from_transformers(checkpoint_config(base["checkpoint"]), f"{base['checkpoint']}/config.json")
         architecture = {"num_hidden_layers": base["architecture"].get("num_layers"), **base["architecture"]}
-        # Qwen2.5's and Llama's small models tie their embeddings, which the papers use and this project pretrains.
+        # The small Qwen2.5 and Llama models of the papers tie their embeddings; so do the models pretrained here.
         return cls.from_transformers({"tie_word_embeddings": True, **architecture}, "base.architecture")
 
 
@@ -201,12 +201,12 @@ class MemoryShape(MemorySettings):
 
     @property
     def num_values(self) -> int:
-        """Numbers in the tables of all layers."""
+        """Parameters in the value tables of all layers."""
         return len(self.layers) * self.parameters["values"]
 
     @property
     def num_others(self) -> int:
-        """Parameters of all layers beside the tables."""
+        """Parameters of all layers outside the value tables."""
         return len(self.layers) * sum(self.parameters.values()) - self.num_values
 
     @classmethod

@@ -1,9 +1,9 @@
-"""Resume state: what a job that was killed goes on from, so that a crash costs one interval and changes no bit.
+"""Resume state: where a killed job picks up, so that a crash costs one interval and changes no bit.
 
-State lies outside of a rule's outputs, which Snakemake deletes before it runs a job again. It belongs to one job made
-of one set of inputs and settings, its key, after which its folder is named: what was kept under another key is never
-found, and goes when this job keeps its own first state. All of it goes when another job reads what this one made
-(:class:`smf.jobs.job.Job`): until Snakemake has noted that a job is done it can still be asked for again.
+State lies outside the rule's outputs, because Snakemake deletes those before it reruns a job. Its folder is named after
+the job's key: its inputs, settings and code. State under another key is never loaded, and is deleted when the job saves
+its first state under the new key. All state is deleted once another job reads this job's outputs
+(:class:`smf.jobs.job.Job`): until Snakemake has recorded a job as done, it may still rerun it.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ from smf.files.tensors import read_tensors, write_tensors
 logger = logging.getLogger(__name__)
 
 _LARGEST_SHARE = 0.02
-"""Of its time, a job spends no more on keeping state: with states that take long to write the interval grows."""
+"""Largest share of its time that a job spends on saving state; if writing is slow, the interval grows."""
 
 
 class Resume:
     """The resume state of one job, in parts by name.
 
     Args:
-        folder: Where the job's state lies, below it by key; None keeps nothing, and nothing is found.
-        key: What the job is made of.
-        interval: Seconds from one state to the next; 0 keeps every state that is offered.
-        clock: Tells seconds.
+        folder: Where the job's state lies, in a subfolder per key; None saves and loads nothing.
+        key: Everything that the job depends on, as text.
+        interval: Seconds between saves; 0 saves at every opportunity.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -43,29 +43,29 @@ class Resume:
         self._folder = None if folder is None else folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         self._others_are_gone = False
         self._last = self._asked = clock()
-        self._cost = 0.0  # seconds that the last state took to write
-        self._gap = 0.0  # the longest time between two chances to keep one
+        self._cost = 0.0  # seconds that the last save took
+        self._gap = 0.0  # longest time between two opportunities to save
 
     @property
     def active(self) -> bool:
-        """Whether anything is kept."""
+        """Whether state is saved at all."""
         return self._folder is not None
 
     def due(self) -> bool:
-        """Whether it is time to keep a state."""
+        """Whether it is time to save a state."""
         if not self.active or not self._interval:
             return self.active
         now = self._clock()
         self._gap, self._asked = max(self._gap, now - self._asked), now
-        # The next chance comes a gap later, and writing takes time too: then it would be too late.
+        # The next opportunity comes one gap later, and writing takes time too: waiting for it would be too late.
         in_time = self._interval - self._gap - self._cost
         return now - self._last >= max(in_time, self._cost / _LARGEST_SHARE)
 
     def save(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, object]) -> None:
-        """Keep a state in place of the last one of this name.
+        """Save a state in place of the last one of this name.
 
         Args:
-            name: Of the part.
+            name: Name of the part.
             tensors: On any device.
             values: JSON values. Floats come back with the same bits, mappings in the same order.
         """
@@ -78,7 +78,7 @@ class Resume:
         self._cost = self._last - started
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict] | None:
-        """The last state of this name, if this very job kept one."""
+        """Load the last state of this name; None unless this job saved one under the same key."""
         if not self.active:
             return None
         if not self.path(name).is_file():
@@ -88,7 +88,7 @@ class Resume:
         try:
             tensors, metadata = read_tensors(self.path(name))
         except CheckpointError as error:
-            logger.warning("%s; the job starts over", error)  # state is a saving of time, not a result
+            logger.warning("%s; the job starts over", error)  # state only saves time
             return None
         if metadata.get("key") != self._key:
             logger.warning("%s is not this job's; the job starts over", self.path(name))
@@ -97,10 +97,10 @@ class Resume:
         return tensors, json.loads(metadata["values"])
 
     def path(self, name: str, suffix: str = ".safetensors") -> Path:
-        """Where a part lies; also for finished results that wait here until the job is done.
+        """Path of a part; finished results also wait here until the job is done.
 
         Raises:
-            ValueError: Nothing is kept.
+            ValueError: No state is saved.
         """
         if self._folder is None:
             raise ValueError("this job keeps nothing")
@@ -120,15 +120,15 @@ class Resume:
 
 
 NO_RESUME = Resume(None)
-"""Keeps nothing."""
+"""Saves and loads nothing."""
 
 
 class Tape:
-    """Results of a long row of equal steps, each a JSON value: what was computed before is played, not computed.
+    """Results of a long sequence of similar steps, each a JSON value: saved results are replayed, not recomputed.
 
     Args:
-        resume: Keeps them.
-        name: Of the part.
+        resume: Saves them.
+        name: Name of the part.
     """
 
     def __init__(self, resume: Resume = NO_RESUME, name: str = "tape"):
@@ -147,12 +147,12 @@ class Tape:
         return self._values[self._place - 1]
 
     def keep(self) -> None:
-        """Keep the results so far, whether it is time or not."""
+        """Save the results so far, even if no save is due."""
         self._resume.save(self._name, {}, {"values": self._values})
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's random numbers."""
+    """State of torch's random number generators."""
     state = {"random.cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["random.cuda"] = torch.cuda.get_rng_state(device)
@@ -160,14 +160,14 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Go on where :func:`random_state` was taken."""
+    """Restore what :func:`random_state` returned."""
     torch.set_rng_state(state["random.cpu"])
     if "random.cuda" in state:
         torch.cuda.set_rng_state(state["random.cuda"], device)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What a torch optimizer keeps of each parameter, by the parameter's place. References, not copies."""
+    """A torch optimizer's state for each parameter, by the parameter's index. References, not copies."""
     return {
         f"optimizer.{place}.{name}": torch.as_tensor(value)
         for place, entries in optimizer.state_dict()["state"].items()
@@ -177,7 +177,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def set_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Go on where :func:`optimizer_state` was taken, with an optimizer of the same parameters."""
+    """Restore what :func:`optimizer_state` returned, into an optimizer of the same parameters."""
     entries: dict[int, dict[str, Tensor]] = {}
     for full_name, value in state.items():
         if full_name.startswith("optimizer."):

@@ -1,8 +1,8 @@
-"""Seals: what each file below the results is, so that one that was damaged, swapped or put there by hand is refused.
+"""Seals: a record of each results file, so that jobs refuse files that were damaged, swapped or placed by hand.
 
-A file ``results/a/b.json`` has its seal in ``results/.seals/a/b.json.json``: its format version, path, size and
-SHA-256, the rule, wildcards and seed that made it, and the SHA-256 of every file that it was made from. A job that
-works on copies finds the seals of the files where these are kept.
+The seal of ``results/a/b.json`` is ``results/.seals/a/b.json.json``. It holds the format version, the file's path, size
+and SHA-256, the rule, wildcards and seed that made it, and the SHA-256 of every input. A job that works on copies of
+files finds their seals beside the originals.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ def seal(
 
     Args:
         results: The results folder.
-        outputs: Files below it, whole.
+        outputs: Complete files below it.
         made_from: The SHA-256 of each input, by its path.
         rule: The rule's name.
-        job: The job's, as its log is called below ``logs``, without its ending.
-        wildcards: The job's; its seed is among them if it has one.
-        kept: The results folder that the outputs are copied to when the job is done, if ``results`` is not itself it.
+        job: The job's name: the path of its log below ``logs``, without the suffix.
+        wildcards: The job's wildcards; its seed is among them if it has one.
+        kept: The results folder that the outputs are copied to when the job is done, if it is not ``results``.
     """
     for path in outputs:
         name = kept_path(results, path, kept)
@@ -56,23 +56,23 @@ def seal(
 
 
 def verified(results: Path, inputs: Iterable[Path], kept: Path | None = None) -> dict[str, str]:
-    """The SHA-256 of each file below the results folder, by the path where it is kept, if all are what their seals say.
+    """Check files against their seals; return the SHA-256 of each, by the path where it is kept.
 
     Args:
         results: The results folder.
         inputs: Files, some of them below it.
-        kept: The results folder that the inputs were copied from, if ``results`` is not itself it.
+        kept: The results folder that the inputs were copied from, if it is not ``results``.
 
     Raises:
-        CheckpointError: One is missing, truncated, changed, another file's, of another version or without a seal; the
-            message names it and the command that makes it again.
+        CheckpointError: A file is missing, truncated, changed, swapped, of another format version or without a seal;
+            the message names it and the command that makes it again.
     """
     below = {kept_path(results, path, kept): path for path in inputs if is_below(path, results)}
     return {str(name): _verified(kept or results, name, path) for name, path in below.items()}
 
 
 def damaged(results: Path, paths: Iterable[Path], digest_of: Callable[[Path], str] = sha256) -> dict[Path, str]:
-    """Those of the files below the results folder that are not what their seals say, each with what is wrong with it.
+    """Files below the results folder that do not match their seals, each with the reason.
 
     Args:
         results: The results folder where they are kept.
@@ -84,12 +84,12 @@ def damaged(results: Path, paths: Iterable[Path], digest_of: Callable[[Path], st
 
 
 def makers_job(results: Path, path: Path) -> str:
-    """The job that made a file of which the seal was :func:`verified`, see :func:`seal`."""
+    """Name of the job that made a file, from its :func:`verified` seal; see :func:`seal`."""
     return read_json(seal_path(results, path))["job"]
 
 
 def seal_path(results: Path, path: Path) -> Path:
-    """Where the seal of a file below ``results`` is."""
+    """Path of the seal of a file below ``results``."""
     relative = Path(os.path.relpath(path, results))
     return results / ".seals" / relative.with_name(f"{relative.name}.json")
 
@@ -105,7 +105,7 @@ def is_below(path: Path, folder: Path) -> bool:
 
 
 def _checksum(known: Mapping) -> str:
-    """Of a seal's own contents."""
+    """Checksum of a seal's own contents."""
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
@@ -117,7 +117,7 @@ def _verified(results: Path, name: Path, path: Path) -> str:
 
 
 def _compared(results: Path, name: Path, path: Path, digest_of: Callable[[Path], str]) -> tuple[str, str]:
-    """What is wrong with a file, "" if nothing is, and its SHA-256 if it was computed."""
+    """The fault of a file, "" if there is none, and its SHA-256 if it was computed."""
     sealed_at = seal_path(results, name)
     if not path.is_file():
         return f"{name} is missing", ""

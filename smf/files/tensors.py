@@ -1,4 +1,4 @@
-"""Tensors with metadata as safetensors files; apart from ``artifacts``, so that tables need not wait for torch."""
+"""Tensors with metadata as safetensors files; not in ``artifacts``, so that code for tables need not import torch."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     """Write tensors as safetensors; the header holds ``metadata`` (JSON values), a digest and the format version."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     known = {"format_version": FORMAT_VERSION, "metadata": metadata, "sha256": _digest(on_cpu, metadata)}
-    # One entry only: safetensors writes several in a random order, and equal tensors shall give equal bytes.
+    # One metadata entry only: safetensors writes several in random order, but equal tensors must give equal bytes.
     with atomic_path(path) as temporary:
         try:
             save_file(on_cpu, temporary, {"smf": json.dumps(known, sort_keys=True)})
         except safetensors.SafetensorError as error:
-            raise OSError(f"cannot write {path}: {error}") from error  # such as a full disk
+            raise OSError(f"cannot write {path}: {error}") from error  # e.g. a full disk
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -57,11 +57,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
     """SHA-256 of names, types, shapes, bytes and metadata."""
-    as_read = json.loads(json.dumps(metadata))  # JSON has texts only for keys
+    as_read = json.loads(json.dumps(metadata))  # JSON keys are always strings
     digest = hashlib.sha256(json.dumps(as_read, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         if number := tensor.numel():
-            # A single number counts as contiguous whatever its stride says, and view() looks at the stride.
+            # torch calls a one-element tensor contiguous whatever its stride, but view() checks the stride.
             digest.update(tensor.reshape(-1).as_strided((number,), (1,)).view(torch.uint8).numpy().data)
     return digest.hexdigest()

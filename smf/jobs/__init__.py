@@ -1,1 +1,1 @@
-"""What each job of the workflow does around its work, how jobs stand, and what makes their results stale."""
+"""The workflow's jobs: what each does around its work, their status, and when their results are stale."""

@@ -1,6 +1,6 @@
-"""A digest of the code that a script runs: editing a module makes stale what the module made, and nothing else.
+"""Digest of the code that a script runs: editing a module makes that module's results stale, and nothing else.
 
-What counts is what runs. Comments, layout, docstrings, and the texts of errors and log lines can be reworded at will.
+Only behaviour counts: comments, layout, docstrings, and the texts of errors and log lines can change freely.
 """
 
 import ast
@@ -24,17 +24,18 @@ LEFT_OUT = {
     "jobs/job": "what is done around the work: log, seals, state",
     "logs": "where messages go, and progress bars, which hand on what they are given",
 }
-"""Modules of smf that cannot change a result, each with the reason; what they import for themselves is left out too.
+"""Modules of smf that cannot change a result, each with the reason; modules that only they import are left out too.
 
-:mod:`smf.files.resume` is not among them: state that is read in another way would give another result.
+:mod:`smf.files.resume` is not among them: reading state differently would change results.
 """
 
 
 def code_digest(*files: str | Path) -> str:
     """SHA-256 over the given files and every module of smf that the Python files among them import, directly or not.
 
-    It follows what the code does, not how it is written nor when: see :func:`smf.jobs.code_meaning.meaning`. Modules
-    that cannot change a result (:data:`LEFT_OUT`) are not followed. Files that are not Python count by their bytes.
+    It depends on what the code does, not on its wording or timestamps: see :func:`smf.jobs.code_meaning.meaning`.
+    Modules that cannot change a result (:data:`LEFT_OUT`) are not followed. Files that are not Python count by their
+    bytes.
     """
     reached: set[Path] = set()
     waiting = [Path(file).resolve() for file in files]
@@ -48,7 +49,7 @@ def code_digest(*files: str | Path) -> str:
 
 @cache
 def _contents(path: Path) -> str:
-    """What one file adds to a digest."""
+    """One file's contribution to a digest."""
     if path.suffix != ".py":
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return hashlib.sha256(meaning(_tree(path), _is_left_out).encode(errors="surrogatepass")).hexdigest()
@@ -81,7 +82,7 @@ def _is_left_out(module: str) -> bool:
 
 @cache
 def _files(name: str) -> tuple[Path, ...]:
-    """A module's file and those of the packages above it, which an import runs too, but for smf's own."""
+    """The files that importing a module runs: its own and those of its parent packages, except smf's own."""
     parts = name.split(".")[1:]
     files = []
     for depth in range(1, len(parts) + 1):

@@ -1,9 +1,9 @@
-"""What Python code does, without how it is written: what a digest of code is made of.
+"""What Python code does, apart from how it is written: the input of the code digest.
 
-Left out are comments, layout and positions; texts that stand alone, such as docstrings; and words: the texts given to
-``raise``, ``assert``, log calls, and functions of modules that cannot change a result, with the values they fill in.
-Everything else stays: conditions, types of errors, constants, defaults, decorators, and annotations, which dataclasses
-read.
+Left out are comments, layout and positions; standalone strings, such as docstrings; and messages: the strings passed to
+``raise``, ``assert``, log calls, and functions of modules that cannot change a result, with the values formatted into
+them. Everything else stays: conditions, exception types, constants, defaults, decorators, and annotations, which
+dataclasses read.
 """
 
 import ast
@@ -16,14 +16,14 @@ _PARTS_OF_TEXTS = (ast.BinOp, ast.IfExp, ast.BoolOp, ast.Starred, ast.Tuple, ast
 
 
 def meaning(tree: ast.Module, cannot_matter: Callable[[str], bool]) -> str:
-    """One text for all ways to write a module that does the same.
+    """Canonical text of a module, the same for all ways to write the same behaviour.
 
-    It is written from the tree's fields, not by ``ast.dump`` or ``ast.unparse``, whose texts differ from one version of
-    Python to the next.
+    It is built from the tree's fields, not by ``ast.dump`` or ``ast.unparse``, whose output differs between versions of
+    Python.
 
     Args:
         tree: The module.
-        cannot_matter: Tells of a module's full name whether nothing in it changes a result.
+        cannot_matter: Takes a module's full name; true if nothing in the module can change a result.
     """
     return _Writer(tree, cannot_matter).node(tree)
 
@@ -42,7 +42,7 @@ class _Writer:
     def node(self, node: ast.AST) -> str:
         """The text of a node."""
         if isinstance(node, ast.Raise):
-            return f"Raise({self._raised(node.exc)})"  # what it is raised from is told, not used
+            return f"Raise({self._raised(node.exc)})"  # the cause is only shown, never used
         if isinstance(node, ast.Assert):
             return f"Assert({self.node(node.test)})"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self._harmless:
@@ -50,7 +50,7 @@ class _Writer:
         return self._of(node, self.node)
 
     def _of(self, node: ast.AST, write: Callable[[ast.AST], str]) -> str:
-        """A node's type and fields, without empty ones, which differ between Pythons; ``write`` gives what is in it."""
+        """A node's type and fields, rendered by ``write``; without empty fields, which differ between Pythons."""
         fields = [
             f"{name}={self._value(field, type(node), write)}"
             for name, field in ast.iter_fields(node)
@@ -64,19 +64,19 @@ class _Writer:
         return write(value) if isinstance(value, ast.AST) else repr(value)
 
     def _item(self, item: object, within: type, write: Callable[[ast.AST], str]) -> list[str]:
-        """One item of a list of nodes, or what it comes to: of a log line what is computed for it, if anything is."""
+        """One item of a list of nodes; of a log call, only the calls that compute its arguments."""
         if isinstance(item, ast.ImportFrom) and self._is_harmless_import(item):
             return []
         if isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant):
             return []
         if within is ast.JoinedStr and isinstance(item, ast.Constant) and item.value == "":
-            return []  # Python 3.12 puts some in
+            return []  # Python 3.12 inserts empty strings
         if isinstance(item, ast.Expr) and _is_log_call(item.value):
             return [self.node(call) for call in _effects([*item.value.args, *item.value.keywords])]
         return [self._value(item, within, write)]
 
     def _with_words(self, node: ast.Call) -> str:
-        """A call whose texts are words; what it is given beside texts counts, and what is computed for them."""
+        """A call whose strings are only messages; other arguments count, and so do calls inside the strings."""
         given = [*node.args, *node.keywords]
         return f"Call({self.node(node.func)},{','.join(self._argument(argument) for argument in given)})"
 
@@ -86,7 +86,7 @@ class _Writer:
         return self._of(node, self._argument) if isinstance(node, _PARTS_OF_TEXTS) else self.node(node)
 
     def _raised(self, node: ast.AST | None) -> str:
-        """An error without its texts: nothing that is computed for them can matter, as the function ends here."""
+        """An error without its message: nothing computed for the message can matter, as the function ends here."""
         if not isinstance(node, ast.Call):
             return "" if node is None else self.node(node)
         given = [argument for argument in [*node.args, *node.keywords] if not _is_text(argument)]
@@ -107,7 +107,7 @@ def _is_log_call(node: ast.AST) -> TypeGuard[ast.Call]:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Whether a value is surely a text: written there, put together of such, or made by a method of one."""
+    """Whether a value is surely a string: a literal, an expression of literals, or the result of a method of one."""
     if isinstance(node, ast.BinOp):
         return _is_text(node.left) or _is_text(node.right)
     if isinstance(node, ast.IfExp):
@@ -118,7 +118,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _effects(nodes: list) -> list[ast.AST]:
-    """What is computed for a text and might do more than that, the outermost calls."""
+    """The outermost calls that compute parts of a message, as these may have side effects."""
     found: list[ast.AST] = []
     for node in nodes:
         found += [node] if isinstance(node, _EFFECTS) else _effects(list(ast.iter_child_nodes(node)))

@@ -1,4 +1,4 @@
-"""A GPU of its own for each job of a machine that has several: who comes takes one that nobody holds."""
+"""One GPU per job on a machine with several: each job takes one that no other job holds."""
 
 import getpass
 import logging
@@ -14,17 +14,17 @@ from filelock import FileLock, Timeout
 logger = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-_held: list[FileLock] = []  # as long as the process lives
+_held: list[FileLock] = []  # held until the process ends
 
 
 def take_gpu(folder: Path | None = None) -> str | None:
-    """Let this process see one GPU alone, one that no other job of this machine has taken.
+    """Restrict this process to one GPU that no other job on this machine has taken.
 
-    It must be called before CUDA is used. A cluster that has given the job its GPU, and a machine with one, are left
-    as they are. What is taken is free again when the process ends, however it ends.
+    Call it before CUDA is used. Nothing changes if a cluster has already assigned a GPU to the job, or if the machine
+    has only one. The GPU is free again when the process ends, however it ends.
 
     Args:
-        folder: Where the locks lie; the same for all jobs of a machine. By default in the folder for temporary files.
+        folder: Where the locks lie, the same for all jobs on a machine; by default in the folder for temporary files.
 
     Returns:
         The GPU, as in ``CUDA_VISIBLE_DEVICES``; None if there was nothing to choose.
@@ -57,10 +57,10 @@ def take_gpu(folder: Path | None = None) -> str | None:
 
 
 def visible_gpus() -> Sequence[str]:
-    """The GPUs that this process may use: those that ``CUDA_VISIBLE_DEVICES`` lists, else all of the machine."""
+    """The GPUs that this process may use: those that ``CUDA_VISIBLE_DEVICES`` lists, else all GPUs of the machine."""
     if VISIBLE in os.environ:
         return [gpu.strip() for gpu in os.environ[VISIBLE].split(",") if gpu.strip()]
-    # Not torch: to count may start CUDA, after which nothing can be chosen.
+    # Not torch: counting may initialise CUDA, after which the choice has no effect.
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)

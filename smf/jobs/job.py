@@ -1,4 +1,4 @@
-"""What every job of the workflow does around its work: log, trust nothing that was damaged, resume, seal, tell.
+"""What every workflow job does around its work: log, check inputs, resume, seal outputs, report its state.
 
 with Job(snakemake) as job:
 work(..., resume=job.resume)
@@ -25,13 +25,13 @@ from smf.jobs.gpus import take_gpu
 from smf.logs import configure_logging, quiet_interrupts
 
 STATE_SUFFIX = ".state.json"
-"""Beside a job's log: whether it is running, done, failed or interrupted, and why."""
+"""Suffix of the file beside a job's log that says whether the job is running, done, failed or interrupted, and why."""
 
-quiet_interrupts()  # already here: what a script imports next takes seconds, and Ctrl-C does not wait
+quiet_interrupts()  # at import time: a script's next imports take seconds, and Ctrl-C may come during them
 
 
 class Call(Protocol):
-    """What Snakemake hands to a script, as far as it is read here."""
+    """The part of Snakemake's script object that is read here."""
 
     log: list
     input: list
@@ -46,17 +46,17 @@ class Call(Protocol):
 class Job:
     """One call of a rule.
 
-    On the way in, logging is set up, a job that computes on a GPU takes one of its own, every input below the results
-    folder is compared with its seal, and the resume state of the jobs that made them goes: they are done. On the way
-    out the outputs are sealed.
+    On entry it sets up logging, takes a GPU if the job computes on one, compares every input below the results folder
+    with its seal, and deletes the resume state of the jobs that made these inputs, as they are done. On exit it seals
+    the outputs.
 
     Args:
         call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``, and ``config["kept"]`` is
-            the results folder that is kept. It is the same one, unless Snakemake gives each job copies of its files:
-            what jobs find of each other beside these, seals, resume state and how they stand, is in the kept one.
+            the permanent results folder. The job's own results folder is the same one unless Snakemake gives each job
+            copies of its files; seals, resume state and job states, which jobs share, are always in the permanent one.
 
     Raises:
-        CheckpointError: An input is not what the job that made it wrote.
+        CheckpointError: An input has changed since its job wrote it.
     """
 
     def __init__(self, call: Call):
@@ -66,12 +66,12 @@ class Job:
         self._kept = Path(call.config["kept"])
         self._hashes: dict[str, str] = {}
         self._started = time.time()
-        self._handler: Callable | int | None = None  # of SIGTERM, outside of the job
+        self._handler: Callable | int | None = None  # SIGTERM's handler outside the job
 
     def __enter__(self) -> "Job":
         configure_logging(self._log)
         if threading.current_thread() is threading.main_thread():
-            # Clusters end jobs so; by default nothing would be tidied up, and nobody told.
+            # Clusters end jobs with SIGTERM, which by default skips all cleanup and leaves no record.
             self._handler = signal.signal(signal.SIGTERM, _interrupt)
         self._tell("running")
         with self._told():
@@ -104,13 +104,13 @@ class Job:
     @cached_property
     def resume(self):
         """The :class:`~smf.files.resume.Resume` of this job, for inputs, settings and code as they are now."""
-        from smf.files.resume import Resume  # torch, which many jobs can do without
+        from smf.files.resume import Resume  # imports torch, which many jobs do not need
 
         return Resume(self._folder, self.key, float(self._call.resources.get("resume_interval", 0)))
 
     @property
     def key(self) -> str:
-        """What the job is made of: its rule, wildcards, settings, code, and the contents of its inputs."""
+        """Everything that the job depends on: its rule, wildcards, settings, code, and the contents of its inputs."""
         made_of = {
             "rule": self._call.rule,
             "wildcards": dict(self._call.wildcards.items()),
@@ -124,7 +124,7 @@ class Job:
         return self._kept / "resume" / self._log.parent.name / self._log.stem
 
     def _clear_state_of_makers(self) -> None:
-        """Remove the state of the jobs whose outputs are read here: Snakemake has noted that they are done."""
+        """Delete the resume state of the jobs that made this job's inputs: Snakemake has recorded them as done."""
         resume = self._kept / "resume"
         makers = {makers_job(self._kept, Path(name)) for name in self._hashes} if resume.is_dir() else set()
         for state in sorted(resume.glob("*/*")):
@@ -139,7 +139,7 @@ class Job:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Write down what fails before the work and after it too."""
+        """Record failures before and after the work too."""
         try:
             yield
         except BaseException as error:
@@ -153,7 +153,7 @@ class Job:
             self._tell("failed", f"{type(error).__name__}: {error}")
 
     def _tell(self, state: str, why: str = "") -> None:
-        """Write down how the job stands, for ``smf status``."""
+        """Write the job's state, for ``smf status``."""
         write_json(
             kept_path(self._results, self._log, self._kept).with_suffix(STATE_SUFFIX),
             {

@@ -1,6 +1,6 @@
-"""Files that a failed, interrupted or killed job took with it: Snakemake deletes what a job will make before it begins.
+"""Find files lost with a failed, interrupted or killed job: Snakemake deletes a job's outputs before it starts.
 
-Snakemake does not miss an intermediate file as long as everything that was made of it is there.
+Snakemake does not notice a missing intermediate file as long as everything made from it exists.
 """
 
 from pathlib import Path
@@ -11,9 +11,9 @@ from smf.jobs.job import STATE_SUFFIX
 
 
 def lost_files(results: Path) -> list[Path]:
-    """The files that were there until a job began to make them anew, and that it has not made.
+    """Files that existed until a job began to remake them and did not finish.
 
-    A file that somebody else removed, say to save space, is not among them.
+    A file that someone removed by hand, say to save space, is not among them.
 
     Args:
         results: The results folder.
@@ -32,7 +32,7 @@ def lost_files(results: Path) -> list[Path]:
 
 
 def _unfinished_jobs(results: Path) -> set[str]:
-    """Jobs that began and were not done, each as its seals call it."""
+    """Jobs that began and did not finish, named as in their seals."""
     unfinished = set()
     for path in results.glob(f"logs/*/*{STATE_SUFFIX}"):
         try:

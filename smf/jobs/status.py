@@ -1,8 +1,8 @@
-"""How a run stands: which jobs are done, which are running and how far they are, which failed and why.
+"""Status of a run: which jobs are done, which are running and how far they are, which failed and why.
 
     smf status [RESULTS]
 
-reads what each job wrote beside its log (:mod:`smf.jobs.job`). Jobs that have not begun are known to Snakemake alone:
+reads what each job wrote beside its log (:mod:`smf.jobs.job`). Only Snakemake knows the jobs that have not begun:
 ``snakemake --dry-run``.
 """
 
@@ -23,18 +23,18 @@ _NUMBER = (int, float)
 _COLUMNS: Columns = {"rule": str, "wildcards": dict, "state": str, "why": str, "host": str, "pid": int}
 _COLUMNS |= {"started": _NUMBER, "changed": _NUMBER}
 _ORDER = ("failed", "killed", "interrupted", "unknown", "running", "done")
-_RARE = ("interrupted", "unknown")  # their columns are there only if such jobs are
+_RARE = ("interrupted", "unknown")  # their columns appear only if there are such jobs
 
 
 def job_states(results: str | Path) -> list[dict]:
     """The state of every job that ever began, most urgent first, then by rule.
 
-    Each has ``rule``, ``wildcards``, ``state``, ``why``, ``seconds`` (so far, or in all), ``log``, and ``progress``,
-    the last line of a progress bar, and ``heard``, when it last wrote. One that says it is running, but whose process
-    on this host is gone, is ``killed``; one whose file cannot be read is ``unknown``.
+    Each has ``rule``, ``wildcards``, ``state``, ``why``, ``seconds`` (so far, or in total), ``log``, ``progress`` (the
+    last line of its progress bar) and ``heard`` (when it last wrote). A job that is recorded as running but whose
+    process on this host is gone is ``killed``; a job whose state file cannot be read is ``unknown``.
 
     Raises:
-        DataError: Nothing was run there.
+        DataError: No job has run there.
     """
     paths = sorted(Path(results).glob(f"logs/*/*{STATE_SUFFIX}"))
     if not paths:
@@ -46,14 +46,14 @@ def job_states(results: str | Path) -> list[dict]:
         known["heard"] = max(known["changed"], log.stat().st_mtime if log.is_file() else 0.0)
         if known["state"] == "running" and known["host"] == socket.gethostname() and not _is_alive(known["pid"]):
             known["state"] = "killed"
-        # A job that was killed could not write when.
+        # A killed job could not record when it ended.
         end = {"running": time.time(), "killed": known["heard"]}.get(known["state"], known["changed"])
         states.append({**known, "log": str(log), "seconds": end - known["started"], "progress": _progress(log)})
     return sorted(states, key=lambda state: (_ORDER.index(state["state"]), state["rule"], state["log"]))
 
 
 def _read_state(path: Path) -> dict:
-    """What a job wrote; of a file that is damaged only what its name tells, so that the others are still shown."""
+    """Read a job's state file; from a damaged one take only what its name tells, so that the others are still shown."""
     try:
         known = read_json(path)
         require_columns(known, _COLUMNS, str(path))
@@ -77,10 +77,10 @@ def _read_state(path: Path) -> dict:
 
 
 def status_text(results: str | Path) -> str:
-    """The states for people.
+    """The states as readable text.
 
     Raises:
-        DataError: Nothing was run there.
+        DataError: No job has run there.
     """
     states = job_states(results)
     lines = [summary(states)]
@@ -104,13 +104,13 @@ def _aligned(row: list[str], widths: list[int]) -> str:
 
 
 def summary(states: list[dict]) -> str:
-    """How many jobs are in which state, most urgent first."""
+    """Number of jobs in each state, most urgent first."""
     counts = Counter(state["state"] for state in states)
     return ", ".join(f"{counts[name]} {name}" for name in _ORDER if counts[name])
 
 
 def details(state: dict) -> list[str]:
-    """What there is to say of a job that is not done: why, what to do, how far it is, and its log."""
+    """Details of an unfinished job: why, what to do, its progress, and its log."""
     lines = [state["why"]] if state["why"] else []
     if state["state"] in ("killed", "interrupted"):
         lines.append("repeat the command (if Snakemake says that the folder is locked, first --unlock)")
@@ -123,7 +123,7 @@ def details(state: dict) -> list[str]:
 
 
 def rule_table(states: list[dict]) -> list[list[str]]:
-    """How many jobs of each rule are in which state, below a header; an empty cell for none."""
+    """Number of jobs in each state by rule, below a header; zeros are empty cells."""
     found = {state["state"] for state in states}
     columns = [name for name in reversed(_ORDER) if name not in _RARE or name in found]
     rules: dict[str, Counter] = {}
@@ -134,9 +134,9 @@ def rule_table(states: list[dict]) -> list[list[str]]:
 
 
 def branch_table(states: list[dict]) -> list[list[str]]:
-    """Of each method and seed the job that began last, below a header; empty if there are none.
+    """The latest job of each method and seed, below a header; empty if there are none.
 
-    Trials of a sweep are too many for that.
+    Trials of a sweep are left out: there are too many.
     """
     last: dict[tuple[str, str], dict] = {}
     for state in sorted(states, key=lambda state: state["started"]):
@@ -160,7 +160,7 @@ def job_name(state: dict) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As hours, minutes and seconds."""
+    """Format seconds as hours, minutes and seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
@@ -171,7 +171,7 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # someone else's
+    except PermissionError:  # another user's process
         return True
     return True
 

@@ -1,7 +1,7 @@
-"""What a user's own files and folders hold, in place of their names: what jobs that read them depend on.
+"""Contents of a user's own files in place of their paths, as the settings that jobs reading them depend on.
 
-A file edited in place is another one. A copy, a new checkout, or another name changes nothing; figures then go on to
-call the data what it was called when it was read.
+Editing a file in place makes results stale; copying or renaming it, or a new checkout, changes nothing. Figures keep
+the name that the data had when it was read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,18 +10,18 @@ from pathlib import Path
 from smf.files.digests import FileDigests
 
 _ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gz", ".bz2", ".xz", ".zst")
-"""Of files of rows: how they are read."""
+"""Suffixes that decide how a file of rows is read."""
 
 _CHOSEN_LATER = ("known_only", "unknown_only")
-"""Settings of a source that choose among its rows once they are written."""
+"""Settings of a source that filter its rows only after they are written."""
 
 
 class UserFiles:
-    """Parts of a checked config with contents in place of paths.
+    """Parts of a checked config with file contents in place of paths.
 
     Args:
         config: The config.
-        digests: Of files.
+        digests: Digests of files.
     """
 
     def __init__(self, config: Mapping, digests: FileDigests):
@@ -29,7 +29,7 @@ class UserFiles:
 
     @property
     def data(self) -> dict:
-        """What the data depend on: of each source that is read from a file the contents, and no folder of them all."""
+        """Settings that the data depends on: contents in place of each source's file, and no ``data_root``."""
         data = self._config["data"]
         chosen = data["source"]
         if chosen == "world":
@@ -38,21 +38,21 @@ class UserFiles:
         return {**data, chosen: self._sources(sources, data[chosen]["data_root"])}
 
     def with_checkpoint(self, settings: Mapping) -> dict:
-        """Settings with the contents of the model folder that is their ``checkpoint``, if they name one."""
+        """Settings with the contents of the model folder in place of ``checkpoint``, if they name one."""
         if settings["checkpoint"] is None or settings.get("source", "checkpoint") != "checkpoint":
             return dict(settings)
         folder = Path(settings["checkpoint"])
         return {**settings, "checkpoint": self._folder(folder, folder.glob("*"))}
 
     def with_tasks(self, settings: Mapping) -> dict:
-        """Settings with the contents of the folder that is their ``include_path``, if they name one."""
+        """Settings with the contents of the folder in place of ``include_path``, if they name one."""
         if settings["include_path"] is None:
             return dict(settings)
         folder = Path(settings["include_path"])
         return {**settings, "include_path": self._folder(folder, folder.rglob("*"))}
 
     def _sources(self, value: object, root: str | None) -> object:
-        """Sources in a mapping, or in mappings in it."""
+        """Replace files by contents in all sources of a nested mapping."""
         if not isinstance(value, Mapping):
             return value
         if "file" not in value:
@@ -63,7 +63,7 @@ class UserFiles:
         return {**value, "file": self._file(Path(root or ".") / value["file"])}
 
     def _folder(self, folder: Path, files: Iterable[Path]) -> dict:
-        """What the files of a folder hold, without hidden ones, what Python compiles, and what only people read."""
+        """Contents of a folder's files, except hidden files, Python's caches and Markdown."""
         inside = {path.relative_to(folder): path for path in files if path.is_file() and path.suffix != ".md"}
         return {
             name.as_posix(): self._file(path)
@@ -72,7 +72,7 @@ class UserFiles:
         }
 
     def _file(self, path: Path) -> str:
-        """What a file holds and how it is read, which its ending tells; if it cannot be read, the job says why."""
+        """A file's digest, with the suffixes that decide how it is read; if it cannot be read, the job says why."""
         try:
             digest = self._digests.sha256(path)
         except OSError:

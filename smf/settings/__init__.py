@@ -1,1 +1,1 @@
-"""What typed settings are made of: strict types with limits, messages of one line, a JSON schema for editors."""
+"""Building blocks of typed settings: strict types with limits, one-line error messages, a JSON schema for editors."""

@@ -1,4 +1,4 @@
-"""Settings against the section that declares them: nulls taken out, and the first mistake told in one line."""
+"""Check settings against the section that declares them: remove nulls, report the first mistake in one line."""
 
 import contextlib
 import re
@@ -37,21 +37,21 @@ _S = TypeVar("_S", bound=Section)
 def check(
     value: dict, section: type[_S], where: str = "", places: Mapping[str, list[str]] | None = None
 ) -> tuple[_S, list[Key]]:
-    """Take out what is null, and validate the rest.
+    """Remove nulls and validate the rest.
 
     Args:
         value: The settings; changed in place.
-        section: What declares them.
+        section: The section that declares them.
         where: The key of ``value`` in the config, ``""`` for the config itself.
-        places: Where keys of the whole config belong, see :func:`smf.settings.declared.places_of_keys`; for keys that
-            stand elsewhere.
+        places: Where keys of the whole config belong, see :func:`smf.settings.declared.places_of_keys`; used to explain
+            misplaced keys.
 
     Returns:
-        The settings with all defaults, and the keys, from the config itself on, that were taken out because they were
-        null and null is no value of theirs.
+        The settings with all defaults, and the full paths of the keys that were removed because they were null and may
+        not be.
 
     Raises:
-        ConfigError: Something is wrong; the message names the first such key, what is wrong and what is right.
+        ConfigError: A setting is wrong; the message names the first such key, what is wrong and what is right.
     """
     outer = tuple(filter(None, where.split(".")))
     removed = [(*outer, *key) for key in _take_out_nulls(value, Declared(section))]
@@ -65,7 +65,7 @@ def check(
 
 
 def _take_out_nulls(value: object, place: Declared) -> Iterator[Key]:
-    """Take out the keys whose value is null, where null is no value of theirs; gives what it took out."""
+    """Remove the keys that are null and may not be; yield them."""
     if not isinstance(value, dict):
         return
     for key in list(value):
@@ -83,8 +83,9 @@ class _Mistake:
     """One of pydantic's errors.
 
     Attributes:
-        key: What it is about, part by part.
-        owner: The mapping that it is found in: of a key that is missing, unknown or no name, what it is missing in.
+        key: Path of the setting that it is about.
+        owner: Path of the mapping that pydantic found it in; if a key is missing, unknown or not a valid name, the
+            mapping that should hold it.
     """
 
     def __init__(self, error: ErrorDetails):
@@ -97,7 +98,7 @@ class _Mistake:
 
     @property
     def order(self) -> tuple[list[str], bool, str]:
-        """Mistakes are told from the outermost on; of unknown keys the first by name, before one that is missing."""
+        """Sort key: outermost mistakes first; unknown keys by name, and before missing ones."""
         stranger = str(self.key[-1]) if self._kind in _STRANGERS else ""
         return [str(part) for part in self.owner], self._kind == "missing", stranger
 
@@ -132,7 +133,7 @@ class _Mistake:
         return f"{path}: {value!r} {self._wrong()}{said}"
 
     def _wrong(self) -> str:
-        """What is wrong with a value, in the words that follow it."""
+        """What is wrong with a value, worded to follow it in a message."""
         if self._kind == "too_short":
             return "should be non-empty"
         if self._kind == "too_long":
@@ -155,7 +156,7 @@ def _in_brackets(description: str) -> str:
 
 
 def _type_hint(value: object, kinds: Iterable[str]) -> str:
-    """How to write what was meant, where YAML reads something else."""
+    """How to write the intended value, where YAML reads something else."""
     numeric = not {"integer", "number"}.isdisjoint(kinds)
     if isinstance(value, str) and numeric:
         with contextlib.suppress(ValueError, OverflowError):

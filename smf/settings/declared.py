@@ -1,4 +1,4 @@
-"""What is declared at a place of a section: the type, whether null is a value, and the description."""
+"""The declaration of a setting: its type, whether null is a value, and its description."""
 
 import types
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,12 @@ from smf.settings.section import Section, is_optional
 
 @dataclass(frozen=True)
 class Declared:
-    """What is declared at a place.
+    """The declaration of a setting or a section.
 
     Attributes:
         kind: The type, without limits and without None.
         nullable: Whether null is a value.
-        description: What it means, in one line; "" if nothing is said.
+        description: What it means, in one line; "" if the declaration has no text.
     """
 
     kind: Any
@@ -28,29 +28,29 @@ class Declared:
 
     @property
     def section(self) -> type[Section] | None:
-        """The section that belongs there, if one does."""
+        """The section that this type is, if it is one."""
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, Section) else None
 
     @property
     def options(self) -> list[str | None]:
-        """The values of which one belongs there."""
+        """The allowed values of a literal type, with None if null is one."""
         return [*get_args(self.kind), *([None] if self.nullable else [])]
 
     @property
     def keeps_null(self) -> bool:
-        """Whether null stays where it is written: it is a value, is near enough to one, or anything may stand there."""
+        """Whether a written null stays: it is a value, is close to one such as ``none``, or anything is allowed."""
         return self.nullable or self.kind is object or _is_union(self.kind) or "none" in self.options
 
     @property
     def type_names(self) -> list[str]:
-        """The types of JSON Schema that belong there."""
+        """The allowed types, by their JSON Schema names."""
         names = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object"}
         names |= {list: "array", tuple: "array"}
         name = "object" if self.section else names[get_origin(self.kind) or self.kind]
         return [name, "null"] if self.nullable else [name]
 
     def at(self, key: str | int) -> "Declared | None":
-        """What is declared one step further down; None if nothing is."""
+        """The declaration one level down; None if there is none."""
         if (section := self.section) is not None:
             if key in section.model_fields:
                 return _of_field(section.model_fields[str(key)])
@@ -63,28 +63,28 @@ class Declared:
         return None
 
     def children(self) -> Iterator[tuple[str, "Declared"]]:
-        """The keys of a section; ``<name>`` of a mapping whose keys are names."""
+        """The keys of a section with their declarations; ``<name>`` stands for the free names in a mapping."""
         if (section := self.section) is not None:
             yield from ((key, _of_field(field)) for key, field in section.model_fields.items())
         elif get_origin(self.kind) is dict:
             yield "<name>", declared(get_args(self.kind)[1])
 
     def of_names(self) -> str:
-        """What is said of the names that the keys of a mapping are."""
+        """The description of the free names in a mapping."""
         key = get_args(self.kind)[0] if get_origin(self.kind) is dict else None
         found = [part.json_schema or {} for part in _metadata(key) if isinstance(part, WithJsonSchema)]
         return found[0]["description"] if found else ""
 
 
 def declared(annotation: object) -> Declared:
-    """What an annotation declares."""
+    """The declaration that an annotation makes."""
     said = [part.description for part in _metadata(annotation) if isinstance(part, FieldInfo) and part.description]
     kind, nullable = _without_none(annotation)
     return Declared(kind, nullable, one_line(said[-1] if said else _doc(kind)))
 
 
 def places_of_keys(section: type[Section]) -> dict[str, list[str]]:
-    """Where each key belongs: the dotted paths of all keys that are called so."""
+    """Where each key belongs: by key name, the dotted paths of all keys of that name."""
     places: dict[str, list[str]] = {}
 
     def visit(place: Declared, path: str) -> None:
@@ -99,7 +99,7 @@ def places_of_keys(section: type[Section]) -> dict[str, list[str]]:
 
 
 def one_line(text: str) -> str:
-    """A docstring as messages show it."""
+    """A docstring on one line, as messages show it."""
     return " ".join(cleandoc(text).split())
 
 
@@ -123,7 +123,7 @@ def _is_union(kind: object) -> bool:
 
 
 def _without_none(annotation: object) -> tuple[object, bool]:
-    """The type without limits and None, and whether None was among its kinds."""
+    """The type without limits and None, and whether it allowed None."""
     if get_origin(annotation) is Annotated:
         return _without_none(get_args(annotation)[0])
     if not _is_union(annotation):

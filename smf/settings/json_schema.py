@@ -1,4 +1,4 @@
-"""The JSON schema of a section, for editors and as a manual: one node a key, as short as it can be."""
+"""The JSON schema of a section, for editors and as a manual: one node per key, as short as possible."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ _LIMITS = {
     "lt": "exclusiveMaximum",
     "multiple_of": "multipleOf",
 }
-"""JSON Schema's words for limits that pydantic 2.14 leaves in its own."""
+"""JSON Schema's keywords for limits that pydantic 2.14 leaves under its own names."""
 _ORDER = ("type", "enum", "default", "description", "additionalProperties", "required", "properties")
 _DEFINITION = "#/$defs/"
 
@@ -53,7 +53,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def _tidy(node: Any) -> Any:
-    """Without titles and line breaks; of a key without a default, without one."""
+    """Remove titles, line breaks, and the default of keys that have none."""
     if isinstance(node, list):
         return [_tidy(part) for part in node]
     if not isinstance(node, dict):
@@ -75,7 +75,7 @@ def _tidy(node: Any) -> Any:
 
 
 def _place(item: tuple[Any, object]) -> int:
-    """What comes first in a node: what most keys have."""
+    """Sort key of a node's entries: those that most keys have come first."""
     return _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)
 
 
@@ -88,7 +88,7 @@ def _references(node: object) -> Iterator[str]:
 
 
 def _with_inlined(node: Any, definitions: dict, once: set[str]) -> Any:
-    """With what is referred to once put in its place."""
+    """Inline the definitions that are referenced only once."""
     if not isinstance(node, dict):
         return node
     name = node.get("$ref", "").removeprefix(_DEFINITION) if isinstance(node.get("$ref"), str) else ""

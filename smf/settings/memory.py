@@ -1,4 +1,4 @@
-"""Where memory layers go and how large they are: the config's ``memory``, and what the library builds layers from."""
+"""Settings of memory layers, their place and size: the config's ``memory``, from which the library builds layers."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from smf.settings.section import Count, Natural, Number, Section, Whole, distinc
 
 
 def _as_tuple(layers: object) -> object:
-    """What a file has as a list. One that is empty is refused here: pydantic counts the valid members of a tuple."""
+    """Turn a list into a tuple. Refuse an empty one here, as pydantic counts only a tuple's valid members."""
     if isinstance(layers, list) and not layers:
         raise PydanticKnownError("too_short", {"field_type": "List", "min_length": 1, "actual_length": 0})
     return tuple(layers) if isinstance(layers, list) else layers
@@ -39,7 +39,7 @@ class MemorySettings(Section):
     num_keys: Annotated[Whole, Field(ge=2)] = 128
     """Sub-keys per half; a table has num_keys² slots."""
     num_heads: Count = 4
-    """Addressings per layer."""
+    """Heads per layer; each has its own query and reads top_k slots."""
     top_k: Count = 8
     """Slots read per head and token."""
     key_dim: Annotated[Whole, Field(ge=2, multiple_of=2)] = 64
@@ -55,8 +55,8 @@ class MemorySettings(Section):
     """scalar multiplies the memory's output by one learned number (Gupta et al., 2026), healed with the memory, frozen
     in sparse finetuning."""
     output_gate_init: Number = 0.0
-    """That number at the start. With 0 an additive memory leaves the model's output as it was."""
+    """Initial value of the gate. With 0 an additive memory leaves the model's output as it was."""
     start: Literal["output", "values"] = "output"
-    """What is zero at the start, so that an additive memory adds nothing. output: the output map; no gradient reaches
-    the values before healing has moved it. values: the value table; the output map is drawn, and facts can be taught
-    without healing (healing.num_steps 0)."""
+    """Which part starts at zero, so that an additive memory adds nothing. output: the output projection; no gradient
+    reaches the values before healing has moved it. values: the value table; the output projection starts random, and
+    facts can be taught without healing (healing.num_steps 0)."""

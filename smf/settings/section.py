@@ -1,7 +1,8 @@
-"""The types that settings are declared with: a mapping with known keys, and numbers, lists and names with limits.
+"""Types for declaring settings: a mapping with known keys, and numbers, lists and names with limits.
 
-A key is declared once, as a pydantic field: its type with limits, its default, and the text behind it, which messages
-and the JSON schema show. That text stands alone, so that rewording it reruns nothing (:mod:`smf.jobs.code_meaning`).
+A key is declared once, as a pydantic field: its type with limits, its default, and the docstring below it, which
+messages and the JSON schema show. As a standalone string, it can be reworded without rerunning anything
+(:mod:`smf.jobs.code_meaning`).
 """
 
 import re
@@ -22,11 +23,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 TOO_LARGE = 2**63
-"""Whole numbers have 64 bits."""
+"""Whole numbers must fit into 64 bits."""
 
 
 def _as_written(value: object, check: Callable[[object], object]) -> object:
-    """A number stays as it was written, 3000 or 3000.0: it is part of what finished runs were made with."""
+    """Keep a number as it was written, 3000 or 3000.0: finished runs have recorded it that way."""
     check(value)
     if isinstance(value, int) and abs(value) >= TOO_LARGE:
         raise PydanticKnownError("int_type")
@@ -43,7 +44,7 @@ def distinct(values: object) -> object:
 
 
 Whole = Annotated[int, Field(strict=True), WrapValidator(_as_written)]
-"""A whole number; 3.0 is none."""
+"""A whole number; 3.0 is refused."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), WrapValidator(_as_written)]
 """A finite number."""
 Natural = Annotated[Whole, Field(ge=0)]
@@ -58,7 +59,7 @@ Distinct = Annotated[list[_Item], BeforeValidator(distinct), Field(json_schema_e
 
 
 def one_of_several(kind: Any, described: Mapping[str, object]) -> Any:
-    """The type of a value that may be of several kinds, which are tried as one.
+    """The type of a value that may be of several kinds; if it is of none, that is one mistake, not one per kind.
 
     Args:
         kind: A union.
@@ -79,8 +80,8 @@ def name(pattern: str, description: str, taken: Sequence[str] = ()) -> Any:
     """The type of keys that are names of the user's choice.
 
     Args:
-        pattern: What a whole name matches.
-        description: The same in words.
+        pattern: Regular expression that the whole name must match.
+        description: The pattern in words.
         taken: Names that cannot be chosen.
     """
 
@@ -100,7 +101,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     def plain(self) -> dict[str, Any]:
-        """As a mapping of plain values, defaults filled in; of keys without a default those that were given."""
+        """The section as a mapping of plain values, with defaults; keys without one appear only if given."""
         given = {
             name: getattr(self, name) for name, field in type(self).model_fields.items() if self._holds(name, field)
         }
@@ -111,10 +112,10 @@ class Section(BaseModel):
 
 
 def absent(*, null: bool = False) -> Any:
-    """A key that may be left out and has no default: then it is None, and no part of the plain mapping.
+    """Declare a key that may be left out and has no default: it is then None, and not in the plain mapping.
 
     Args:
-        null: Whether null can be written, and stays; else null in a file takes the key out.
+        null: Whether null is a value; otherwise null in a file removes the key.
     """
     return Field(default=None, json_schema_extra={"x-absent": "null" if null else "only"})
 

@@ -1,1 +1,1 @@
-"""One module a rule: read artifacts, call the library, write artifacts. Paths and settings come in as arguments."""
+"""One module per rule: read artifacts, call the library, write artifacts. Paths and settings are arguments."""

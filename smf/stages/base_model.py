@@ -1,4 +1,4 @@
-"""The base model: pretrained here, or taken from a folder or the hub; in any case it must know the known questions."""
+"""The base model: pretrained here, or loaded from a folder or the hub; it must answer the known questions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,17 +33,17 @@ def make_base_model(
 ) -> None:
     """Write the base model's folder and its ``report.json``.
 
-    The checkpoint or the hub's commit is kept in the report.
+    The report records the checkpoint or the hub's commit.
 
     Args:
         settings: The config's ``base``.
         corpus_path: Pretraining text.
         known_path: Questions that the model must answer; None if there are none.
-        memory_layers: Blocks that the model must have; none where the config could tell.
+        memory_layers: Blocks that the model must have; empty if the config was enough to check them.
         device: Where to train.
         folder: Where the model goes.
-        prompt_format: How the model will be asked; what it was taught here, it was taught as plain questions.
-        resume: Keeps the state of the pretraining.
+        prompt_format: How the model will be asked; pretraining here teaches plain questions only.
+        resume: Saves the state of the pretraining.
 
     Raises:
         CheckpointError: The checkpoint cannot be downloaded or loaded, its architecture is not supported, or it is not

@@ -1,4 +1,4 @@
-"""The slots that contrast texts read, counted in documents as long as those of the ordinary text beside them."""
+"""Count the slots that contrast texts read, in documents as long as those of ordinary text."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,11 +38,11 @@ def write_contrast_counts(
         counts_path: Counts of ordinary text by the same model.
         contrast_path: The contrast texts.
         max_length: Longest text, in tokens.
-        seed: Of the order.
+        seed: Seed of the order.
         device: Where to compute.
         path: Where the counts go.
-        examples_share: Share of the texts that stands behind solved examples, as training prompts do.
-        resume: Keeps what was counted.
+        examples_share: Share of the texts that follow solved examples, as training prompts do.
+        resume: Saves the counts so far.
     """
     require_device(device)
     provenance = {"model_hash": model_hash(healed_folder), "corpus_sha256": sha256(contrast_path), "seed": seed}
@@ -72,7 +72,9 @@ def with_contrast(
     max_length: int,
     seed: int,
 ) -> BackgroundCounts:
-    """Ordinary text and contrast texts as one background, the latter counted here and now; blocks up to the memory run.
+    """Join ordinary text and contrast texts into one background.
+
+    The contrast texts are counted here; only the blocks up to the last memory layer run.
 
     Args:
         model: The model that ``text`` was counted with.
@@ -81,7 +83,7 @@ def with_contrast(
         examples: The contrast texts. Without any this is ``text`` itself.
         weight: See :func:`smf.selection.joined.joined`.
         max_length: Longest text, in tokens.
-        seed: Of the order.
+        seed: Seed of the order.
     """
     if not examples:
         return text
@@ -103,18 +105,18 @@ def count_contrast(
 ) -> BackgroundCounts:
     """Count the slots that contrast texts read, each text once.
 
-    They are shorter than ordinary text. A batch of them, which is a document, holds as many tokens as one of the text
-    does on average: in a longer document any slot is read more often.
+    Contrast texts are shorter than ordinary text. A batch of them, which is one document, holds as many tokens as the
+    average batch of ordinary text: in a longer document every slot is read more often.
 
     Args:
         model: The healed model.
         tokenizer: Its tokenizer.
         examples: The contrast texts.
         text: Counts of ordinary text by the same model.
-        max_length: Longest text, in tokens; what is longer goes on in further sequences.
-        seed: Of the order.
-        provenance: What the counts are made of; kept with them.
-        resume: Keeps what was counted.
+        max_length: Longest sequence, in tokens; a longer text continues in further sequences.
+        seed: Seed of the order.
+        provenance: What the counts are made of; saved with them.
+        resume: Saves the counts so far.
     """
     encoded = encode(tokenizer, examples, loss_on="text", max_length=max_length, long="split")
     block, layer = next(iter(model.memory_layers().items()))
@@ -128,13 +130,13 @@ def count_contrast(
 
 
 def even_batches(encoded: Sequence[Encoded], tokens_per_batch: float, pad_token_id: int, seed: int) -> list[Batch]:
-    """All sequences in random batches, as even in number as can be, of nearly so many tokens each.
+    """Split all sequences into random batches, as even in number as possible, of about ``tokens_per_batch`` each.
 
     Args:
         encoded: The sequences.
-        tokens_per_batch: Tokens a batch on average; of fewer sequences than hold so many there is one batch.
-        pad_token_id: Fills a batch's right side.
-        seed: Of the order.
+        tokens_per_batch: Tokens per batch on average; sequences with fewer tokens in total make one batch.
+        pad_token_id: Token that pads sequences on the right.
+        seed: Seed of the order.
     """
     order = python_generator(seed, "contrast batches").sample(list(encoded), len(encoded))
     num_tokens = sum(len(sequence[0]) for sequence in encoded)

@@ -1,4 +1,4 @@
-"""Core sets: which slots the texts of a fact share, which of them train, and how few are enough to answer."""
+"""Core sets: the slots that a fact's texts share, which of them train, and how few are enough to answer."""
 
 import logging
 from collections.abc import Mapping
@@ -35,13 +35,13 @@ def write_core_sets(
 
     Args:
         settings: The config's ``core_sets``, with its method and its seed filled in.
-        methods: Settings of the methods whose choice of slots is looked at, by name.
+        methods: Settings of the methods whose selection of slots is examined, by name.
         stream: The config's ``stream``.
         healed_folder: The healed model.
         counts_path: Background counts.
         facts_path: The stream.
         max_length: Longest text, in tokens.
-        gradient_checkpointing: Whether the backward pass computes activations again.
+        gradient_checkpointing: Whether the backward pass recomputes activations.
         contrast_path: Counts of contrast texts, if a method weighs them.
         device: Where to train.
         path: Where the table goes.
@@ -78,7 +78,7 @@ def write_core_sets(
 
 
 def _read(reads: FactReads) -> dict:
-    """The columns on what a fact's texts read."""
+    """The columns on the slots that a fact's texts read."""
     core, question = reads.core, reads.question
     row = {
         "texts": len(reads.texts),

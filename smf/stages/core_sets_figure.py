@@ -1,4 +1,4 @@
-"""The figure of core sets; apart from their table, so that another look of the figure does not learn them again."""
+"""The figure of core sets; separate from their table, so that restyling the figure does not rerun the learning."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ def draw_core_sets(
     methods: Sequence[str],
     figure_paths: Sequence[str | Path],
 ) -> None:
-    """Draw core sets, in the formats of the endings.
+    """Draw core sets, in the formats of the paths' suffixes.
 
     Args:
         table_path: The table of core sets.
-        labels_path: What the data is.
+        labels_path: The ``labels.json`` of the data.
         settings: The config's ``core_sets``, with its method filled in.
         methods: All methods of the experiment, so that each has the colour that it has in other figures.
         figure_paths: Where the figure goes.

@@ -1,6 +1,6 @@
 """The scores of a run's snapshots and of the start models.
 
-What a start model knew before is the same for all seeds: it is asked once, and every seed's scores repeat it.
+A start model's held-out scores are the same for all seeds: they are computed once, and every seed's scores repeat them.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ def evaluate_run(
 
     Args:
         name: The method's name.
-        run: Method, start model and stream; what only learning needs is not read.
-        settings: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
+        run: Method, start model and stream; inputs that only learning needs are not read.
+        settings: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
         probes: The held-out sets by name, each with its kind and its file.
         delta_paths: The delta of each position.
         score_paths: Where the scores of each position go.
-        resume: Keeps what was asked, and finished scores until the job is done.
+        resume: Saves the answers so far, and finished scores until the job is done.
 
     Raises:
         CheckpointError: A delta was learned from another start model.
@@ -73,13 +73,13 @@ def evaluate_held_out(
     """Score a start model on everything but facts.
 
     Args:
-        settings: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
         folder: The model.
         probes: The held-out sets by name, each with its kind and its file.
         device: Where to compute.
         path: Where the scores go.
-        compared_with: The model that divergences are from; None if there are none to measure.
-        resume: Keeps what was asked.
+        compared_with: The reference model of divergences; None if none are measured.
+        resume: Saves the answers so far.
     """
     tokenizer = load_tokenizer(folder)
     evaluator = Evaluator(probes, (), EvaluationSettings(**settings), tokenizer)
@@ -102,14 +102,14 @@ def evaluate_start(
     """Score the start models on all facts of one seed's stream, and add their scores on the held-out sets.
 
     Args:
-        settings: What is measured of facts (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make on facts (:class:`smf.evaluation.harness.EvaluationSettings`).
         folders: The models by name, the base first: locality and divergences compare each of them with it.
-        held_out_paths: What :func:`evaluate_held_out` wrote of each.
+        held_out_paths: What :func:`evaluate_held_out` wrote for each model.
         facts_path: The stream.
         seed: The stream's seed.
         device: Where to compute.
         score_paths: Where the scores of each model go.
-        resume: Keeps what was asked.
+        resume: Saves the answers so far.
     """
     base_tokenizer = load_tokenizer(next(iter(folders.values())))
     evaluator = Evaluator({}, read_facts(facts_path), EvaluationSettings(**settings), base_tokenizer)

@@ -1,4 +1,4 @@
-"""Methods at several settings: their tables from scores, and the figure from the tables."""
+"""The frontier of methods over their settings: tables from scores, and the figure from the tables."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,17 +29,17 @@ def write_frontier(
     summary_path: str | Path,
     tests_path: str | Path,
 ) -> None:
-    """Write what every run, setting, method and pair of methods comes to.
+    """Write the frontier's tables of runs, settings, methods and pairs of methods.
 
     Args:
         scores_path: The tidy table of the runs shown.
         tuning_scores_path: The tidy table of the same runs on tuning seeds.
-        facts_paths: For each run and seed shown, what learning wrote about each fact; it says what facts cost.
+        facts_paths: For each run and seed shown, learning's log of each fact, which holds the cost.
         points: For each run its method and its setting in words.
         starts: For each method the model that it starts from.
-        headline: The held-out metrics; forgetting is that of the first.
-        learned: The metric of the new facts that says what is retained.
-        reference: The largest forgetting that the hypervolume averages over, a share.
+        headline: The held-out metrics; forgetting is measured on the first.
+        learned: The metric on the new facts that measures retention.
+        reference: Largest forgetting that the hypervolume averages over, as a share.
         table_path: Where the runs go (:func:`smf.analysis.frontier.table.frontier_table`).
         settings_path: Where the settings go (:func:`smf.analysis.frontier.table.settings_table`).
         summary_path: Where the methods go (:func:`smf.analysis.frontier.summary.summary`).
@@ -67,19 +67,19 @@ def draw_frontier(
     kinds: Mapping[str, str],
     figure_paths: Sequence[str | Path],
 ) -> None:
-    """What each method retains for what it forgets, from the tables of :func:`write_frontier`.
+    """Draw what each method retains against what it forgets, from the tables of :func:`write_frontier`.
 
     Args:
         table_path: The table of runs.
         settings_path: The table of settings.
         summary_path: The table of methods.
-        labels_path: What the data is.
+        labels_path: The ``labels.json`` of the data.
         starts: For each method, in the order that fixes the colours, the model that it starts from.
-        asked: Of held-out sets that are not asked as a whole, how many items are.
-        headline: The held-out metrics; forgetting is that of the first.
-        learned: The metric of the new facts that says what is retained.
+        asked: Number of items asked, for held-out sets that are not asked in full.
+        headline: The held-out metrics; forgetting is measured on the first.
+        learned: The metric on the new facts that measures retention.
         kinds: The held-out sets and lm-eval tasks by name, each with its kind.
-        figure_paths: Where the figure goes, in the formats of the endings.
+        figure_paths: Where the figure goes, in the formats of the paths' suffixes.
     """
     figure = frontier_figure(
         read_table(table_path),
@@ -96,7 +96,7 @@ def draw_frontier(
 
 
 def _cost(path: str | Path) -> tuple[float, float]:
-    """Tokens and seconds of a run, the mean over its facts."""
+    """Mean tokens and seconds per fact of a run."""
     rows = read_jsonl(path, _COSTS)
     for number, row in enumerate(rows, start=1):
         for name in _COSTS:

@@ -32,7 +32,7 @@ def make_healed_model(
     report_path: str | Path,
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Install memory layers in the base model, train them on ordinary text, write model and ``report.json``.
+    """Install memory layers in the base model, train them on ordinary text, and write the model and ``report.json``.
 
     Args:
         memory: The config's ``memory``.
@@ -40,14 +40,15 @@ def make_healed_model(
         base_folder: The base model.
         healing_path: Ordinary text.
         max_length: Longest text, in tokens.
-        gradient_checkpointing: Whether the backward pass computes activations again.
+        gradient_checkpointing: Whether the backward pass recomputes activations.
         device: Where to train.
         folder: Where the healed model goes.
-        report_path: Where the report goes too, outside of ``folder``, so that it can be read if the model is refused.
-        resume: Keeps the state of the training.
+        report_path: Where a copy of the report goes, outside ``folder``, to be readable even if the model is refused.
+        resume: Saves the state of the training.
 
     Raises:
-        TrainingError: The loss is not finite, or the healed model is further from the base than ``max_loss_rise``.
+        TrainingError: The loss is not finite, or the healed model's loss exceeds the base's by more than
+            ``max_loss_rise``.
     """
     require_device(device)
     settings = HealingSettings(**healing)
@@ -100,7 +101,7 @@ def write_background_counts(
         max_length: Longest text, in tokens.
         device: Where to compute.
         path: Where the counts go.
-        resume: Keeps what was counted.
+        resume: Saves the counts so far.
     """
     require_device(device)
     tokenizer = load_tokenizer(healed_folder)

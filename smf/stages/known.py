@@ -1,4 +1,4 @@
-"""The rows that an experiment keeps by what its base model answers: asked once, before anything is taught."""
+"""Filter rows by what the base model answers: asked once, before anything is taught."""
 
 import logging
 from collections.abc import Mapping
@@ -42,16 +42,16 @@ def ask_base(
         settings: ``num_fewshot`` of each set, ``max_new_tokens``, ``batch_size`` and ``seed``, as of the config's
             ``evaluation``; ``prompt_format``, how questions are asked.
         folder: The base model.
-        set_paths: Of each set of questions the file that is read and the one that is written.
-        facts_paths: The same of the facts; None to ask for none.
-        labels_paths: The same of what the data is: the kept numbers are added.
-        num_items: Of each set, how many rows will be asked; all that are left of a set that is not named.
+        set_paths: For each set of questions, the file to read and the file to write.
+        facts_paths: The same for the facts; None to ask for none.
+        labels_paths: The same for ``labels.json``, to which the kept numbers are added.
+        num_items: Rows of each set that evaluation will ask; for a set that is not named, all that are left.
         num_facts: Facts of a stream.
-        neighbours: Neighbours that each kept fact gets, of the facts that the base model does answer.
-        seed: Of the choice among more of them than are looked at.
+        neighbours: Neighbours per kept fact, chosen from the facts that the base model does answer.
+        seed: Seed of that choice, where there are more candidates than are looked at.
         device: Where to compute.
-        report_path: Where the numbers go: of each set and of the facts how many were ``asked`` and how many ``kept``.
-        resume: Keeps what was answered, also if too few rows are left.
+        report_path: Where the numbers go: for each set and for the facts, how many were ``asked`` and ``kept``.
+        resume: Saves the answers so far, even if too few rows are left.
 
     Raises:
         ConfigError: Fewer rows are left than will be asked, fewer facts than a stream has, or too few that could be
@@ -88,7 +88,7 @@ def ask_base(
         if facts_paths is not None and neighbours:
             unknown = with_neighbours(unknown, known, neighbours, seed, chosen=_ANSWERED, remedy="raise")
     except ConfigError:
-        tape.keep()  # with other numbers the same is asked
+        tape.keep()  # a rerun with other numbers asks the same
         raise
     for name, (_, path) in set_paths.items():
         write_jsonl(path, kept[name])
@@ -121,7 +121,7 @@ def _too_few_facts(*, asked: int, kept: int, num_facts: int) -> list[str]:
 
 
 def _labels(labels: Mapping, report: Mapping[str, Mapping[str, int]]) -> dict:
-    """What the data is, with what was kept."""
+    """The data's labels, with the kept numbers."""
     held_out = {
         name: f"{text}, {report[name]['kept']:,} of them answered by the base" if name in report else text
         for name, text in labels["held_out"].items()

@@ -26,14 +26,14 @@ def learn(
     log_path: str | Path,
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Teach the stream; write a delta for each snapshot and one log row a fact.
+    """Teach the stream; write a delta for each snapshot and one log row per fact.
 
     Args:
         run: Method, start model and stream.
         learning: How the stream is learned.
         delta_paths: Where the delta of each position goes.
         log_path: Where the log goes.
-        resume: Keeps the state of the stream, and finished snapshots until the job is done.
+        resume: Saves the state of the stream, and finished snapshots until the job is done.
     """
     waiting = {
         position: resume.path(f"position-{position}") if resume.active else path
@@ -56,7 +56,7 @@ def learn(
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a finished snapshot is there, as it was written."""
+    """Whether a finished snapshot exists and is intact."""
     try:
         read_tensors(path)
     except CheckpointError as error:
@@ -66,13 +66,13 @@ def _is_whole(path: Path) -> bool:
 
 
 def _publish(waiting: Mapping[int, Path], delta_paths: Mapping[int, str | Path]) -> None:
-    """Put finished snapshots where they belong; they stay here too, until Snakemake has noted that the job is done."""
+    """Copy finished snapshots to their outputs; the originals stay until Snakemake has recorded the job as done."""
     for position, path in delta_paths.items():
         copy_file(waiting[position], path)
 
 
 def write_snapshot(path: str | Path, snapshot: Snapshot) -> None:
-    """Write what was learned: a memory patch, if the method knows which fact wrote what, else the delta."""
+    """Write a snapshot: a memory patch if the method records which fact wrote which slots, else the delta."""
     if snapshot.patch is None:
         write_tensors(path, snapshot.delta, {**snapshot.about, "kind": "delta"})
     else:
@@ -80,6 +80,6 @@ def write_snapshot(path: str | Path, snapshot: Snapshot) -> None:
 
 
 def read_delta(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """What :func:`write_snapshot` wrote, as :meth:`smf.methods.deltas.Holder.load` takes it, and its metadata."""
+    """Read what :func:`write_snapshot` wrote, as :meth:`smf.methods.deltas.Holder.load` takes it, and its metadata."""
     tensors, metadata = read_tensors(path)
     return (patch_from(tensors, metadata, str(path)).delta() if metadata.get("kind") == PATCH else tensors), metadata

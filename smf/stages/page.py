@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _DECIMALS = 3
 _LARGEST = 1_500_000
-"""Bytes. Snakemake's report shows the page as a data URL, of which browsers take two million characters."""
+"""Largest page, in bytes. Snakemake's report shows the page as a data URL; browsers take two million characters."""
 
 
 def write_page(
@@ -36,16 +36,16 @@ def write_page(
 
     Args:
         template_path: A Jinja template; gets ``sections``, ``labels`` and all of ``facts``.
-        captions_folder: Where the reStructuredText is that ``sections`` name.
+        captions_folder: Folder of the reStructuredText captions that ``sections`` name.
         sections: Each with a ``title`` and its ``parts``: a ``caption`` (a file's stem) and ``shows``, a key of
             ``files``. Parts that have no files are left out, and sections without parts.
         files: Figures (PNG), tables (CSV) and texts, by key.
-        labels_path: What the data is.
-        facts: What else the template says of the experiment; ``config`` is shown as YAML.
+        labels_path: The ``labels.json`` of the data.
+        facts: Other values for the template; ``config`` is shown as YAML.
         path: Where the page goes.
 
     Raises:
-        DataError: A file is of another kind.
+        DataError: A file is not of one of these kinds.
     """
     told = []
     for section in sections:
@@ -83,7 +83,7 @@ def _shown(path: str | Path) -> Markup:
 
 
 def _table(table: pd.DataFrame) -> Markup:
-    """Rows as they stand in the file; numbers to the right, with as many digits as a reader needs."""
+    """Rows in the file's order; numbers right-aligned, with as many digits as a reader needs."""
     head = Markup("").join(Markup("<th>{}</th>").format(name.replace("_", " ")) for name in table.columns)
     rows = Markup("").join(Markup("<tr>{}</tr>").format(_row(row)) for row in table.itertuples(index=False))
     return Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
@@ -115,7 +115,7 @@ def _cell(value: object) -> str:
 
 
 def _caption(path: Path) -> Markup:
-    """The same words as in Snakemake's report."""
+    """A caption as HTML, with the same words as in Snakemake's report."""
     settings = {"report_level": 2, "halt_level": 2, "raw_enabled": False, "file_insertion_enabled": False}
     parts = publish_parts(path.read_text(encoding="utf-8"), writer="html5", settings_overrides=settings)
-    return Markup(parts["body"])  # made of a file of ours
+    return Markup(parts["body"])  # rendered from a file of ours

@@ -34,10 +34,10 @@ def write_paraphrases(
         settings: The config's ``stream.paraphrases``.
         facts_path: The facts.
         device: Where to sample.
-        path: Where the paraphrases go, one row a fact.
-        report_path: Where the record goes: model, hash of its files, prompts, sampling, seed, and counts of what was
-            found, dropped and missing.
-        resume: Keeps what was sampled.
+        path: Where the paraphrases go, one row per fact.
+        report_path: Where the record goes: model, hash of its files, prompts, sampling, seed, and numbers of
+            paraphrases found, dropped and missing.
+        resume: Saves the replies so far.
 
     Raises:
         CheckpointError: The model cannot be downloaded or loaded.
@@ -61,7 +61,7 @@ def write_paraphrases(
         "facts_sha256": sha256(facts_path),
         **vars(sampling),
     }
-    # The job's key holds the model's name, not what is in its folder.
+    # The job's key holds the model's name, not the contents of its folder.
     tape = Tape(resume, f"groups-{made_with['model_sha256'][:16]}")
     rows = paraphrase(model, tokenizer, read_facts(facts_path), sampling, tape)
     dropped = Counter()

@@ -11,7 +11,7 @@ from smf.sizing.work import Work
 
 
 def make_plan(config: Mapping, probes: Mapping[str, str], positions: Sequence[int]) -> Plan:
-    """What an experiment will need.
+    """Work out what an experiment will need.
 
     Args:
         config: The checked config.
@@ -40,11 +40,11 @@ def device_memory(device: str) -> int:
     """Bytes of memory that a torch device has.
 
     Raises:
-        ConfigError: The device is not here to be asked.
+        ConfigError: This machine does not have the device.
     """
     if device == "cpu" or device == "mps":  # which shares the machine's memory
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    import torch  # seconds that only an accelerator is worth
+    import torch  # a slow import, needed only for accelerators
 
     if not torch.cuda.is_available():
         raise ConfigError(

@@ -24,17 +24,17 @@ logger = logging.getLogger(__name__)
 def prepare_data(settings: Mapping, folder: str | Path, *, num_facts: int = 0, wordings: Mapping | None = None) -> None:
     """Write the files of ``results/data`` from the source that ``settings`` (the config's ``data``) names.
 
-    Every set of the hub is read at one commit, which ``labels.json`` names.
+    Each set from the hub is read at one commit, which ``labels.json`` records.
 
     Args:
         settings: The config's ``data``.
         folder: Where the files go.
-        num_facts: Facts that a stream needs beside those that contrast texts are made of.
+        num_facts: Facts that a stream needs, besides those set aside for contrast texts.
         wordings: The config's ``stream.paraphrases``, as far as contrast texts depend on it; None for facts in their
-            own wordings. Wordings of a model are of the facts alone.
+            own wordings. A model's paraphrases cover the facts only.
 
     Raises:
-        ConfigError: Contrast texts would leave fewer facts than that.
+        ConfigError: Contrast texts would leave fewer than ``num_facts`` facts.
     """
     source, seed = settings["source"], settings["seed"]
     if source == "world":
@@ -92,20 +92,20 @@ def write_stream(
 ) -> None:
     """Draw the stream of one seed, give its facts their training wordings, and write it.
 
-    Facts whose answer is too long to be given are left out before it is drawn.
+    Facts whose answer is longer than ``max_new_tokens`` are left out before drawing.
 
     Args:
         facts_path: All facts.
         num_facts: Facts of the stream.
-        order: Of the facts, see :func:`smf.streams.facts.draw_stream`.
+        order: Order of the facts, see :func:`smf.streams.facts.draw_stream`.
         wordings: The config's ``stream.paraphrases``, as far as the stream depends on it.
         paraphrases_path: Paraphrases of all facts; None unless a model made them.
         tokenizer_path: The base model's ``tokenizer.json``.
         max_new_tokens: Longest generated answer, in tokens.
         own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
         texts_path: Ordinary text; None if ``text_share`` is 0.
-        text_share: Share of each fact's prompts that stand behind it (:func:`smf.wordings.contexts.behind_text`).
-        examples_share: Share that stands behind solved examples (:func:`smf.wordings.contexts.behind_examples`).
+        text_share: Share of each fact's prompts that follow ordinary text (:func:`smf.wordings.contexts.behind_text`).
+        examples_share: Share that follow solved examples (:func:`smf.wordings.contexts.behind_examples`).
         seed: The run's seed.
         path: Where the stream goes.
 
@@ -113,7 +113,7 @@ def write_stream(
         DataError: The facts are the user's own, and an answer is too long.
         ConfigError: There are fewer facts than ``num_facts``.
     """
-    from transformers import PreTrainedTokenizerFast  # seconds that the preparation of data need not wait for
+    from transformers import PreTrainedTokenizerFast  # a slow import, which preparing data does not need
 
     pool = read_facts(facts_path)
     kept = sayable(pool, PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_path)), max_new_tokens, own_file)

@@ -26,15 +26,15 @@ def write_scores(score_paths: Iterable[str | Path], path: str | Path) -> None:
 def write_summary(
     scores_path: str | Path, starts: Mapping[str, str], kinds: Mapping[str, str], path: str | Path
 ) -> None:
-    """The stream's end over seeds; ``kinds`` are the held-out sets by name, each with its kind."""
+    """Summarise the stream's end over seeds; ``kinds`` are the held-out sets by name, each with its kind."""
     write_table(path, summary_table(read_table(scores_path), starts, kinds))
 
 
 def write_compute(folder: str | Path, path: str | Path) -> None:
-    """Time and memory of all jobs that ran, by rule and method.
+    """Write time and memory of all jobs that ran, by rule and method.
 
     Args:
-        folder: Of Snakemake's benchmarks, ``<rule>/<job>.jsonl``.
+        folder: Folder of Snakemake's benchmarks, ``<rule>/<job>.jsonl``.
         path: Where the table goes.
 
     Raises:
@@ -54,7 +54,7 @@ def write_tuning(
     learned: str,
     path: str | Path,
 ) -> None:
-    """The learning-rate sweep with the rate that the rule chose; see :func:`smf.analysis.tuning.rule.tuning_table`."""
+    """Write the learning-rate sweep with the chosen rate; see :func:`smf.analysis.tuning.rule.tuning_table`."""
     write_table(path, tuning_table(read_table(scores_path), runs, starts, rates, headline, learned))
 
 
@@ -73,21 +73,21 @@ def draw_forgetting(
     figure_paths: Sequence[str | Path],
     text_path: str | Path,
 ) -> None:
-    """The forgetting figure, and the same end of the stream as text, which is also shown on the terminal.
+    """Draw the forgetting figure, and write the same results as text, which the terminal shows too.
 
     Args:
         scores_path: The tidy table.
         summary_path: The summary table.
-        labels_path: What the data is.
+        labels_path: The ``labels.json`` of the data.
         starts: For each method the model that it starts from.
         methods: A few words on each method.
         untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
         rate_free: Methods that have no learning rate.
-        asked: Of held-out sets that are not asked as a whole, how many items are.
+        asked: Number of items asked, for held-out sets that are not asked in full.
         headline: The held-out metrics shown.
         learned: The metric of the new facts that is shown.
         kinds: The held-out sets and lm-eval tasks by name, each with its kind.
-        figure_paths: Where the figure goes, in the formats of the endings.
+        figure_paths: Where the figure goes, in the formats of the paths' suffixes.
         text_path: Where the text goes.
     """
     summary = read_table(summary_path)
@@ -115,7 +115,7 @@ def draw_overview(
     kinds: Mapping[str, str],
     figure_paths: Sequence[str | Path],
 ) -> None:
-    """The result at a glance; see :func:`draw_forgetting` for the arguments. ``model`` is the base model's name."""
+    """Draw the result at a glance; see :func:`draw_forgetting` for the arguments; ``model`` names the base model."""
     labels = {**read_labels(labels_path, asked), "methods": dict(methods), **({"model": model} if model else {})}
     metrics = [held_out_metric(name, kinds) for name in headline]
     figure = overview_figure(read_table(scores_path), starts, labels, metrics, learned)
@@ -133,7 +133,7 @@ def draw_tuning(
     kinds: Mapping[str, str],
     figure_paths: Sequence[str | Path],
 ) -> None:
-    """The sweep of every method; see :func:`draw_forgetting` for the arguments."""
+    """Draw the sweep of every method; see :func:`draw_forgetting` for the arguments."""
     metrics = [held_out_metric(name, kinds) for name in headline]
     figure = tuning_figure(read_table(tuning_path), starts, read_labels(labels_path, asked), metrics)
     for path in figure_paths:
@@ -142,7 +142,7 @@ def draw_tuning(
 
 
 def read_labels(path: str | Path, asked: Mapping[str, int | None]) -> dict:
-    """What the data is, with how much of it was asked."""
+    """Read the data's labels, and add how many items were asked."""
     labels = read_json(path)
     for name, number in asked.items():
         if number is not None and name in labels["held_out"]:

@@ -1,4 +1,4 @@
-"""What a run is made of: which method learns which stream from which model; and all of it, read from disk."""
+"""The inputs of a run: its method, stream and start model, as paths and as loaded from disk."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Learning:
     Attributes:
         stream: The config's ``stream``, with its ``prompt_format``.
         max_length: Longest text, in tokens.
-        gradient_checkpointing: Whether the backward pass computes activations again.
+        gradient_checkpointing: Whether the backward pass recomputes activations.
     """
 
     stream: Mapping
@@ -67,9 +67,9 @@ class Inputs:
     Attributes:
         model: The start model.
         tokenizer: Its tokenizer.
-        base_hash: Its hash.
+        base_hash: The start model's hash.
         facts: The stream.
-        settings: How it is learned.
+        settings: How the stream is learned.
         background: Counts of ordinary text, and of contrast texts; None for methods that need none.
         texts: Background text; None for methods that read none.
     """
@@ -103,7 +103,7 @@ def read_inputs(run: Run, learning: Learning, snapshots: Sequence[int]) -> Input
     Args:
         run: The run.
         learning: How it learns.
-        snapshots: Positions at which what was learned is kept.
+        snapshots: Positions at which snapshots are taken.
 
     Raises:
         SmfError: A file is missing or damaged, or the counts are of another model.

@@ -15,7 +15,7 @@ def write_slot_use(report_path: str | Path, path: str | Path) -> None:
 
 
 def draw_slot_use(table_path: str | Path, labels_path: str | Path, figure_paths: Sequence[str | Path]) -> None:
-    """Draw slot use, in the formats of the endings."""
+    """Draw slot use, in the formats of the paths' suffixes."""
     figure = slot_use_figure(read_table(table_path), read_json(labels_path))
     for path in figure_paths:
         save_figure(figure, path)

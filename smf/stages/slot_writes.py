@@ -1,4 +1,4 @@
-"""Which slots streams wrote, over background use: a table from patches and counts, and its figure."""
+"""Which slots the streams wrote, against background use: a table from patches and counts, and its figure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def write_slot_writes(
     Args:
         counts_path: Background counts.
         runs: Method and seed of each run.
-        patch_paths: What each run learned.
+        patch_paths: The patch of each run.
         path: Where the table goes.
 
     Raises:
@@ -44,7 +44,7 @@ def write_slot_writes(
 def draw_slot_writes(
     table_path: str | Path, labels_path: str | Path, methods: Sequence[str], figure_paths: Sequence[str | Path]
 ) -> None:
-    """Draw slot writes, in the formats of the endings; ``methods`` are all of the experiment."""
+    """Draw slot writes, in the formats of the paths' suffixes; ``methods`` are all of the experiment."""
     figure = slot_writes_figure(read_table(table_path), read_json(labels_path), methods)
     for path in figure_paths:
         save_figure(figure, path)

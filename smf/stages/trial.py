@@ -26,18 +26,18 @@ def learn_and_score(
     score_path: str | Path,
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Teach a stream and score its end, to the numbers of :func:`~smf.stages.learn.learn` and of evaluating its delta.
+    """Teach a stream and score its end; same numbers as :func:`~smf.stages.learn.learn` and evaluating its delta.
 
     Args:
         name: The run's name.
         run: Method, start model and stream.
         learning: How the stream is learned.
-        evaluation: What is measured (:class:`smf.evaluation.harness.EvaluationSettings`).
+        evaluation: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
         probes: The held-out sets by name, each with its kind and its file.
         position: The stream's end.
-        log_path: Where one log row a fact goes.
+        log_path: Where the log goes, one row per fact.
         score_path: Where the scores go.
-        resume: Keeps the state of the stream, and what was asked.
+        resume: Saves the state of the stream, and the answers so far.
     """
     inputs = read_inputs(run, learning, (position,))
     evaluator = Evaluator(probes, inputs.facts, EvaluationSettings(**evaluation), inputs.tokenizer)
@@ -55,7 +55,7 @@ def learn_and_score(
 def _learned(
     run: Run, inputs: Inputs, remember: Callable[[PreTrainedModel], None], resume: Resume
 ) -> tuple[PreTrainedModel, list[dict]]:
-    """The taught model and the log, learned here or by an earlier process that was killed while it asked."""
+    """The taught model and the log, learned here or by an earlier process that was killed during evaluation."""
     if found := resume.load("learned"):
         holder = method_class(run.method["kind"]).holder(inputs.model, run.method)
         remember(holder.model)

@@ -1,4 +1,4 @@
-# What all rules share: the checked experiment, the names that wildcards may take, and where a run's inputs are.
+# Shared by all rules: the checked experiment, the names that wildcards may take, and the paths of a run's inputs.
 
 import os
 import re
@@ -23,10 +23,10 @@ with refused_config():
     if CONFIG_FILES is not None:
         CONFIG_FILES.require_underneath(EXPERIMENT.removed)
 
-config["methods"] = EXPERIMENT.methods  # the report's captions read it, and methods may have been taken out
+config["methods"] = EXPERIMENT.methods  # the report's captions read it, and an overlay may have removed methods
 
-# Jobs look for seals, and for resume state, below the results. With a default storage they work on copies; what they look
-# for is then in the storage itself, which has to be a folder that all of them see.
+# Jobs look for seals and resume state below the results. With a default storage they work on copies; seals and state
+# are then in the storage itself, which must be a folder that all jobs see.
 KEPT = EXPERIMENT.config["results"]
 
 if (storage := workflow.storage_settings.default_storage_provider) is not None:
@@ -39,7 +39,8 @@ if (storage := workflow.storage_settings.default_storage_provider) is not None:
 
 config["kept"] = KEPT
 
-# Jobs find the paths of the user's own files here: as params they have what is in these, so that it makes results stale.
+# Jobs find the paths of the user's own files here. Their params hold the files' contents, so that edits make results
+# stale.
 config["checked"] = EXPERIMENT.config
 
 DIGESTS = FileDigests(Path(KEPT) / ".seals" / ".digests.json")
@@ -56,15 +57,15 @@ wildcard_constraints:
     seed=alternatives(map(str, EXPERIMENT.all_seeds)),
 
 
-# On a CPU no job asks for a GPU; on a GPU each job that computes asks for one, and the profile says how many there are.
+# On a CPU no job asks for a GPU; else each job that computes asks for one, and the profile says how many there are.
 GPUS = 0 if EXPERIMENT.config["device"] == "cpu" else 1
 
 
-# Held-out sets whose rows, and whether new facts, are chosen by what the base model answers.
+# Held-out sets whose rows are filtered by what the base model answers, and whether new facts are.
 KNOWN_SETS = known_sets(EXPERIMENT.config["data"])
 ONLY_UNKNOWN_FACTS = only_unknown_facts(EXPERIMENT.config["data"])
 
-# What models are asked again and again: each held-out set by its name, as it is drawn and as it is asked.
+# Files of the held-out sets by name: as drawn, as filtered by the base model's answers, and as asked.
 DRAWN_FILES = {name: f"{EXPERIMENT.config['results']}/data/held_out/{name}.jsonl" for name in EXPERIMENT.probes}
 KNOWN_FILES = {name: f"{EXPERIMENT.config['results']}/{KNOWN}/{name}.jsonl" for name in KNOWN_SETS}
 HELD_OUT_FILES = DRAWN_FILES | KNOWN_FILES
@@ -83,11 +84,11 @@ def method_code(wildcards):
     return package_file("methods", f"{EXPERIMENT.runs[wildcards.method]['kind']}.py")
 
 
-# What lm-eval asks and how it scores, which is code in all but its suffix.
+# What lm-eval asks and how it scores: code in all but its suffix.
 TASK_FILES = sorted(package_file("evaluation", "tasks").glob("*/*.yaml"))
 
 if EXPERIMENT.config["evaluation"]["tasks"] and workflow.is_main_process:
-    from smf.evaluation.named_tasks import check_names  # seconds that other experiments need not wait for
+    from smf.evaluation.named_tasks import check_names  # a slow import, which other experiments do not need
 
     with refused_config():
         check_names(EXPERIMENT.config["evaluation"]["tasks"], EXPERIMENT.config["evaluation"]["include_path"])

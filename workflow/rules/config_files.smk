@@ -1,5 +1,5 @@
-# The config files as people wrote them. Snakemake loads them too, but without a word where YAML reads something else than
-# is written, and without files and lines. Jobs need not look again.
+# Check the config files as written. Snakemake loads them too, but says nothing where YAML reads them differently than
+# they are written, and names no files and lines. Jobs need not check again.
 
 import os
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from smf.config.overlays import ConfigFiles, typed
 from smf.errors import ConfigError
 
-# Snakemake takes what is nested in --config for texts.
+# Snakemake reads nested values in --config as strings.
 OVERRIDES = typed(workflow.config_settings.config)
 CONFIG_FILES = None
 

@@ -1,4 +1,4 @@
-# Which slots the texts of a fact share, and how few trained slots are enough to answer it; not part of `all`.
+# Core sets: the slots that a fact's texts share, and how few trained slots are enough to answer it; not part of `all`.
 
 
 rule core_sets:

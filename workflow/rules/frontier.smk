@@ -1,7 +1,7 @@
 # Every setting of every method's sweep: learned and scored in one job each, gathered into the frontier.
 
 
-# Trials are many and short: one job learns the stream and scores its end, which spares half of the start-up.
+# Trials are many and short: one job learns the stream and scores its end, which saves half of the start-up time.
 TRIALS = alternatives(EXPERIMENT.runs.keys() - EXPERIMENT.methods.keys())
 TUNING_SEEDS = EXPERIMENT.config["tuning"]["seeds"]
 TUNING_END = EXPERIMENT.num_facts(TUNING_SEEDS[0])
@@ -79,7 +79,7 @@ use rule scores as frontier_scores with:
         "<benchmarks>/frontier_scores/frontier_scores.jsonl"
 
 
-# The same settings on the tuning seeds: which of them one would choose without having seen the frontier.
+# The same settings on the tuning seeds: they choose a setting without looking at the frontier's seeds.
 use rule scores as frontier_tuning_scores with:
     input:
         scores=score_files(EXPERIMENT.trials, EXPERIMENT.config["tuning"]["seeds"]),

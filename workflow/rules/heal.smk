@@ -1,4 +1,4 @@
-# The memory model and what ordinary text reads of it: as counts for the methods, as a table and a figure for the reader.
+# The memory model and the slots that ordinary text reads: counts for the methods, a table and a figure for the reader.
 
 
 rule heal:

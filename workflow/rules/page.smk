@@ -1,4 +1,4 @@
-# The story of an experiment on one page, which Snakemake's report has too.
+# An experiment's results on one page, which Snakemake's report includes too.
 
 REPORT_FOLDER = WORKFLOW / "report"
 

@@ -1,4 +1,4 @@
-# Where the workflow lies and what runs it: names that Snakemake cannot cope with by itself.
+# Where the workflow lies and which Python runs it: paths that Snakemake cannot cope with by itself.
 
 import os
 import shlex
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-# Jobs rerun when the code that they use is edited, so its files have to be here.
+# Jobs rerun when the code that they use is edited, so its files must be local.
 if not isinstance(workflow.current_basedir, os.PathLike):
     raise WorkflowError("this workflow cannot be a module that Snakemake loads from elsewhere; clone its repository")
 
@@ -22,9 +22,9 @@ def is_plain(path):
 if "{" in str(workflow.basedir) or "}" in str(workflow.basedir):
     raise WorkflowError(f"Snakemake fills in what is between braces, also in {workflow.basedir}; rename the folder")
 
-# Jobs are started by a shell command in which the path of Snakemake's own Python is not quoted.
+# Snakemake starts jobs by a shell command that does not quote the path of its own Python.
 if not is_plain(sys.executable):
-    # With .venv in the clone, whose folder may well have a space in its name, the way from here is plain.
+    # With .venv inside the clone, the relative path is plain even if the clone's folder has a space in its name.
     if not is_plain(os.path.relpath(sys.executable)):
         raise WorkflowError(
             f"Snakemake cannot start jobs with {sys.executable}, as a space or another character in this path means "

@@ -60,7 +60,7 @@ rule draw_stream:
         "<logs>/draw_stream/seed-{seed}.log",
     benchmark:
         "<benchmarks>/draw_stream/seed-{seed}.jsonl"
-    priority: 1  # it refuses answers that are too long, which nobody wants to hear after an hour of healing
+    priority: 1  # it refuses answers that are too long, which users should learn before an hour of healing
     conda:
         "../../environment.yml"
     params:
@@ -101,8 +101,8 @@ rule base_model:
         "../scripts/base_model.py"
 
 
-# Facts and questions that the base model is asked first: only the questions that it knows, or facts that it does not,
-# are used. What num_items and num_facts need is compared there, and is no param: other numbers ask nothing anew.
+# Ask the base model first, to keep only the questions that it knows, or the facts that it does not. The script checks
+# num_items and num_facts, but they are not params: changing them asks nothing again.
 rule ask_base:
     input:
         model=expand("<results>/base/{file}", file=MODEL_FILES),
@@ -118,7 +118,7 @@ rule ask_base:
         "<logs>/ask_base/ask_base.log",
     benchmark:
         "<benchmarks>/ask_base/ask_base.jsonl"
-    priority: 1  # it refuses a base that knows too little, which nobody wants to hear after an hour of healing
+    priority: 1  # it refuses a base that knows too little, which users should learn before an hour of healing
     conda:
         "../../environment.yml"
     resources:

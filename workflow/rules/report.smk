@@ -180,7 +180,7 @@ rule plot_tuning:
         "../scripts/plot_tuning.py"
 
 
-# Of methods that know which slots they wrote; the others change weights that no slot has.
+# For methods that record which slots they wrote; the others change weights outside the slots.
 rule slot_writes:
     input:
         counts="<results>/background/counts.safetensors",
@@ -232,7 +232,7 @@ rule plot_slot_writes:
         "../scripts/plot_slot_writes.py"
 
 
-# What the jobs so far have cost. Benchmarks are no outputs of jobs, so ask for it when the rest is done.
+# The cost of the jobs so far. Benchmarks are not outputs of jobs, so ask for it when the rest is done.
 rule compute:
     input:
         scores="<results>/tables/scores.csv",

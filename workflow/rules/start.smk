@@ -1,4 +1,4 @@
-# What the call itself does before its first job: nothing that is finished is lost for what could have been seen at once.
+# Checks before the first job: no finished work is lost to a mistake that could have been seen at once.
 
 import shlex
 import sys

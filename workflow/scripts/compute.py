@@ -1,4 +1,4 @@
-"""Gather time and memory of all jobs."""
+"""Gather the time and memory of all jobs."""
 
 from smf.jobs.job import Job
 from smf.stages.report import write_compute

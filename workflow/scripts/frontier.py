@@ -1,4 +1,4 @@
-"""What every setting retains and forgets, what it costs, and how the methods compare."""
+"""Tabulate what every setting retains, forgets and costs, and how the methods compare."""
 
 from smf.jobs.job import Job
 from smf.stages.frontier import write_frontier

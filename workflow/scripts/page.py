@@ -1,4 +1,4 @@
-"""Write the whole story on one page."""
+"""Write the experiment's results on one page."""
 
 from pathlib import Path
 

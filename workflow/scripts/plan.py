@@ -1,4 +1,4 @@
-"""Write what the experiment will need."""
+"""Write the plan: what the experiment will need."""
 
 from smf.jobs.job import Job
 from smf.stages.plan import write_plan

@@ -1,4 +1,4 @@
-"""Choose each method's learning rate by the one rule."""
+"""Choose each method's learning rate, by one rule for all."""
 
 from smf.jobs.job import Job
 from smf.stages.report import write_tuning
