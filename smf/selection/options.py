@@ -1,4 +1,4 @@
-"""Settings of slot selection, including options that the papers do not have (docs/selection.md). Does not import torch."""
+"""Settings of slot selection, with options that the papers do not have (docs/selection.md). Does not import torch."""
 
 from typing import Annotated, Literal
 

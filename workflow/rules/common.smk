@@ -95,7 +95,7 @@ if EXPERIMENT.config["evaluation"]["tasks"] and workflow.is_main_process:
 
 
 def make_lost_files_again(wildcards):
-    """No input. Everything is made of data, so this is called as any plan is made: then what was lost can be asked for."""
+    """No input. All results are made of data, so every plan calls this, and it can ask for lost files."""
     if workflow.is_main_process and KEPT == EXPERIMENT.config["results"]:
         workflow.dag.forcefiles.update(map(str, lost_files(Path(KEPT))))
     return []

@@ -5,7 +5,6 @@ import shlex
 import sys
 from pathlib import Path
 
-
 # Jobs rerun when the code that they use is edited, so its files must be local.
 if not isinstance(workflow.current_basedir, os.PathLike):
     raise WorkflowError("this workflow cannot be a module that Snakemake loads from elsewhere; clone its repository")
