@@ -194,7 +194,7 @@ def test_a_patch_of_a_model_that_was_not_saved_goes_on_no_folder_and_says_why(gi
 
 def test_the_settings_of_a_method_are_those_that_a_config_with_the_same_words_gives():
     trust = load_config(ROOT / "config.yaml").runs["smf_trust"]
-    changes = {name: trust[name] for name in ("selector", "damping", "past_weight", "polyak")}
+    changes = {name: trust[name] for name in ("selector", "damping", "past_weight", "polyak", "stop_loss")}
     assert dict(MethodSettings("smf", **changes)) == trust
 
 
