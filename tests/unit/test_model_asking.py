@@ -174,4 +174,5 @@ def test_retrofit_says_what_it_found_and_ask_and_teach_follow_it(tmp_path, monke
     taught = ["teach", str(out), str(tmp_path / "facts.jsonl"), "-o", str(tmp_path / "p"), "--steps", "1"]
     assert cli.main(taught) == 0
     assert cli.main([*taught[:4], str(tmp_path / "q"), "--dry-run", "--prompt-format", "plain"]) == 0
-    assert asked == [solved_examples() + QUESTION] * 3 + [QUESTION]
+    of_the_fact = [prompt for prompt in asked if prompt.endswith(QUESTION)]  # others are the neighbours'
+    assert of_the_fact == [solved_examples() + QUESTION] * 3 + [QUESTION]
