@@ -76,8 +76,8 @@ def prepare_collection(
             "facts": f"{name_of(facts)}, as {facts['format']}",
             "notes": [
                 f"Drawn: {len(new):,} facts from {name_of(facts)}, {len(text):,} rows of background text from "
-                f"{name_of(background)}, "
-                + (f"{len(healing_text):,} rows to heal on from {name_of(healing)}." if healing else "healed on too.")
+                f"{name_of(background)}"
+                + (f", {len(healing_text):,} rows to heal on from {name_of(healing)}." if healing else ".")
             ],
         },
     )

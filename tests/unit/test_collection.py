@@ -329,7 +329,14 @@ def test_no_held_out_text_is_read_as_background_or_healing(tmp_path, sources, wr
 
 def test_healing_has_a_text_of_its_own_if_it_is_named(tmp_path, sources, write):
     healing = write("instructions", [{"instruction": "Say hi.", "response": "Hi"}])
-    assert prepare(tmp_path, sources, healing=healing).healing == [Example("Instruction: Say hi.\n\nResponse:", " Hi")]
+    data = prepare(tmp_path, sources, healing=healing)
+    assert data.healing == [Example("Instruction: Say hi.\n\nResponse:", " Hi")]
+    assert "1 rows to heal on from instructions" in data.labels["notes"][0]
+
+
+def test_what_figures_say_of_the_data_tells_of_no_healing_where_no_text_is_named_for_it(tmp_path, sources):
+    """An experiment may heal on its background text, or not at all."""
+    assert "heal" not in prepare(tmp_path, sources).labels["notes"][0]
 
 
 def test_rows_are_drawn_by_seed_without_replacement(tmp_path, sources):
