@@ -75,13 +75,13 @@ def write_adapter(folder: str | Path, adapter: Adapter) -> None:
     """Write a memory; what the folder held of another one is gone. The configuration is written last."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).unlink(missing_ok=True)  # weights must not stand beside another memory's configuration
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in packed(adapter.tensors).items()}
     with atomic_path(folder / WEIGHTS) as temporary:
         try:
             save_file(on_cpu, temporary, {"format": "pt"})
         except SafetensorError as error:
             raise OSError(f"cannot write {folder / WEIGHTS}: {error}") from error  # such as a full disk
+        (folder / CONFIG).unlink(missing_ok=True)  # weights must not stand beside another memory's configuration
     name, revision = adapter.base.name, adapter.base.revision
     config = {
         "peft_type": KIND,

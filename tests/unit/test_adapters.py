@@ -278,14 +278,17 @@ def test_a_damaged_memory_is_refused_and_leaves_the_base_as_it_was(saved, damage
     assert all(same_bytes(after[name], before[name]) for name in before)
 
 
-def test_a_memory_that_could_not_be_written_leaves_none_that_looks_whole(saved, tmp_path, monkeypatch):
+def test_a_memory_that_could_not_be_written_leaves_the_earlier_one_and_else_none(saved, tmp_path, monkeypatch):
     model = taught(load_model(saved / "base"))
     save_memory(model, tmp_path / "memory")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "memory").iterdir()}
     monkeypatch.setattr("smf.adapters.folder.save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        save_memory(model, tmp_path / "memory")
+    for folder in ("memory", "new"):
+        with pytest.raises(OSError, match="disk full"):
+            save_memory(retrofit(load_model(saved / "base")), tmp_path / folder)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "memory").iterdir()} == before
     with pytest.raises(CheckpointError, match=r"there is no adapter_config\.json"):
-        load_memory(saved / "base", tmp_path / "memory")
+        load_memory(saved / "base", tmp_path / "new")
 
 
 def test_the_example_of_the_docs_puts_memory_and_patch_on_the_base(tmp_path, monkeypatch):
