@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from smf.errors import DataError
+from smf.scores.columns import require_columns
 
 CORE_SET_COLUMNS = (
     "seed",
@@ -62,8 +63,7 @@ def require_core_sets(table: pd.DataFrame) -> None:
     Raises:
         DataError: A column is missing, or it holds no fact.
     """
-    if missing := [column for column in CORE_SET_COLUMNS if column not in table.columns]:
-        raise DataError(f"the table of core sets has no column {', '.join(missing)}; make it again")
+    require_columns("table of core sets", table, CORE_SET_COLUMNS)
     if table.empty:
         raise DataError("the table of core sets is empty; make it again, with core_sets.num_facts of at least 1")
 

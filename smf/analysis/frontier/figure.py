@@ -25,6 +25,7 @@ from smf.figures.captions import (
 )
 from smf.figures.method_dots import ROW_HEIGHT, Value, draw_dots, draw_names
 from smf.figures.style import add_panel, drawing, method_styles, new_figure
+from smf.scores.columns import require_columns
 from smf.scores.metrics import HeldOutMetric
 from smf.scores.words import asked_by, data_words, forgotten, retained_axis
 
@@ -229,8 +230,7 @@ def _check(
         ("summary of fronts", summary, summary_columns()),
     )
     for name, table, columns in expected:
-        if missing := [column for column in columns if column not in table.columns]:
-            raise DataError(f"the {name} has no column {', '.join(missing)}; make it again")
+        require_columns(name, table, columns)
     if strangers := sorted(set(frontier["method"]) - set(starts)):
         raise DataError(f"the frontier table holds the unknown method {', '.join(strangers)}; make it again")
     runs = {tuple(key) for key in frontier[["method", "setting"]].to_numpy()}

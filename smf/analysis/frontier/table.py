@@ -12,6 +12,7 @@ import pandas as pd
 
 from smf.analysis.tuning.rule import RETAINED, best_of, check_same_seeds, retained_column, tuning_score
 from smf.errors import DataError
+from smf.scores.columns import require_columns
 from smf.scores.summary import mean_interval
 from smf.scores.table import BASE, HEALED, check_scores, forgetting, retained
 
@@ -136,8 +137,7 @@ def check_frontier(frontier: pd.DataFrame) -> None:
         DataError: A column is missing, there is no row, a value is missing or out of its range, a run comes twice, or
             a setting lacks a seed that another setting, of this or of another method, has.
     """
-    if missing := [column for column in FRONTIER_COLUMNS if column not in frontier.columns]:
-        raise DataError(f"the frontier table has no column {', '.join(missing)}; make it again")
+    require_columns("frontier table", frontier, FRONTIER_COLUMNS)
     if frontier.empty:
         raise DataError("the frontier table is empty; run at least one method at one setting")
     for column in ("retained", "forgetting", "tokens_per_fact", "seconds_per_fact"):

@@ -12,6 +12,7 @@ from smf.errors import DataError
 from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
 from smf.figures.legend import ROW_HEIGHT, draw_legend, legend_rows
 from smf.figures.style import GREY, MethodStyle, add_panel, drawing, new_figure
+from smf.scores.columns import require_columns
 
 _LEFT, _RIGHT, _GAP, _DOWN = 0.95, 0.35, 0.3, 0.5
 _LEGEND, _TITLE = 0.9, 0.55
@@ -34,8 +35,7 @@ def scaling_figure(table: pd.DataFrame, labels: Mapping, held_out: str) -> Figur
         DataError: A column or a label is missing, or the table is empty.
     """
     check_labels(labels)
-    if missing := [column for column in SCALING_COLUMNS if column not in table.columns]:
-        raise DataError(f"the scaling table has no column {', '.join(missing)}; make it again")
+    require_columns("scaling table", table, SCALING_COLUMNS)
     if table.empty:
         raise DataError("the scaling table is empty; run at least one size of memory")
     with drawing():

@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from smf.errors import DataError
 from smf.figures.captions import LINE_HEIGHT, count, figure_title, panel_title, small_print, wrap
 from smf.figures.style import FAINT, GREY, INK, NORMAL, SMALL, add_panel, drawing, new_figure
+from smf.scores.columns import require_columns
 from smf.training.slot_use import ALL_HEADS, SLOT_USE_COLUMNS, STAGES
 
 _LEFT, _RIGHT, _GAP, _TOP = 1.25, 0.35, 0.35, 1.85
@@ -65,8 +66,7 @@ def slot_use_figure(table: pd.DataFrame, labels: Mapping) -> Figure:
     Raises:
         DataError: A column is missing, or the table is empty.
     """
-    if missing := [column for column in SLOT_USE_COLUMNS if column not in table.columns]:
-        raise DataError(f"the slot-use table has no column {', '.join(missing)}; make it again")
+    require_columns("slot-use table", table, SLOT_USE_COLUMNS)
     if table.empty:
         raise DataError("the slot-use table is empty; heal the model again")
     with drawing():

@@ -11,6 +11,7 @@ from smf.analysis.slot_writes.table import SLOT_WRITE_COLUMNS
 from smf.errors import DataError
 from smf.figures.captions import LINE_HEIGHT, count, figure_title, panel_title, small_print, wrap
 from smf.figures.style import FAINT, SMALL, MethodStyle, add_panel, drawing, method_styles, new_figure
+from smf.scores.columns import require_columns
 
 _LEFT, _RIGHT, _GAP, _TOP = 1.05, 0.35, 0.75, 1.45
 _PANEL_WIDTH, _ROW_HEIGHT, _ROW_GAP, _CHANGE_HEIGHT = 3.6, 0.85, 0.6, 1.5
@@ -27,8 +28,7 @@ def slot_writes_figure(table: pd.DataFrame, labels: Mapping, methods: Sequence[s
     Raises:
         DataError: A column is missing, or the table is empty.
     """
-    if missing := [column for column in SLOT_WRITE_COLUMNS if column not in table.columns]:
-        raise DataError(f"the slot-write table has no column {', '.join(missing)}; make it again")
+    require_columns("slot-write table", table, SLOT_WRITE_COLUMNS)
     if table.empty:
         raise DataError("the slot-write table is empty; a method of kind smf must have learned a stream")
     with drawing():

@@ -13,6 +13,7 @@ from smf.errors import DataError
 from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
 from smf.figures.legend import NAME_WIDTH
 from smf.figures.style import GREY, INK, NORMAL, MethodStyle, add_panel, drawing, method_styles, new_figure
+from smf.scores.columns import require_columns
 from smf.scores.metrics import HeldOutMetric
 from smf.scores.summary import shorten
 from smf.scores.words import data_words, forgotten, loss_word
@@ -59,8 +60,7 @@ def tuning_figure(
     check_labels(labels)
     given = next((column for column in RETAINED if column in tuning.columns), next(iter(RETAINED)))
     columns = tuning_columns([metric.name for metric in headline], given)
-    if missing := [column for column in columns if column not in tuning.columns]:
-        raise DataError(f"the tuning table has no column {', '.join(missing)}; make it again")
+    require_columns("tuning table", tuning, columns)
     if strangers := sorted(set(tuning["method"]) - set(starts)):
         raise DataError(f"the tuning table holds the unknown method {', '.join(strangers)}; make it again")
     if tuning.empty:
