@@ -35,6 +35,9 @@ class Frontier(Section):
     """Seeds whose runs are reported, none of them in tuning.seeds; null for seeds."""
     methods: Annotated[Distinct[str], Field(min_length=1)] | None = None
     """Methods that are compared; null for all."""
+    num_facts: Count | None = None
+    """Each setting learns this many facts from the start of the stream, where a whole stream at each would take too
+    long; never more than stream.num_facts. null for all."""
     max_forgetting: Annotated[Number, Field(gt=0, le=1)] = 0.2
     """Hypervolume is the retained F1 averaged over all budgets of forgetting from 0 to this share."""
 

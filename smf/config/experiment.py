@@ -261,9 +261,15 @@ class Experiment:
         most = self.config["tuning"]["num_facts"] if seed in self.config["tuning"]["seeds"] else None
         return min(most or math.inf, self.config["stream"]["num_facts"])
 
+    def trial_end(self, seed: int) -> int:
+        """The position where a trial of a sweep ends, and is scored."""
+        if seed in self.config["tuning"]["seeds"]:
+            return self.num_facts(seed)
+        return min(self.config["frontier"]["num_facts"] or math.inf, self.config["stream"]["num_facts"])
+
     def positions_of(self, run: str, seed: int) -> list[int]:
-        """Where a run is scored: a method at all snapshots, a trial of a sweep at the stream's end."""
-        return self.positions if run in self.methods else [self.num_facts(seed)]
+        """Where a run is scored: a method at all snapshots, a trial of a sweep at its end."""
+        return self.positions if run in self.methods else [self.trial_end(seed)]
 
     @property
     def learning(self) -> dict:

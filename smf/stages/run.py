@@ -103,7 +103,7 @@ def read_inputs(run: Run, learning: Learning, snapshots: Sequence[int]) -> Input
     Args:
         run: The run.
         learning: How it learns.
-        snapshots: Positions at which snapshots are taken.
+        snapshots: Positions at which snapshots are taken; facts behind the last are not learned.
 
     Raises:
         SmfError: A file is missing or damaged, or the counts are of another model.
@@ -136,7 +136,7 @@ def read_inputs(run: Run, learning: Learning, snapshots: Sequence[int]) -> Input
         asking=Asking(stream["prompt_format"], tokenizer, model=run.start_folder),
         name=f"seed {run.seed} {sha256(run.facts_path)[:8]}",
     )
-    facts = read_facts(run.facts_path)
+    facts = read_facts(run.facts_path)[: max(snapshots)]
     model = load_model(run.start_folder, run.device)
     if learning.gradient_checkpointing:
         recompute_activations(model)

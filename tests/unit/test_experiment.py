@@ -223,6 +223,14 @@ def test_streams_of_tuning_seeds_may_be_shorter_and_are_never_longer(given, numb
     assert (experiment.num_facts(0), experiment.num_facts(100)) == (4, number)
 
 
+@pytest.mark.parametrize(("given", "number"), [(None, 4), (3, 3), (9, 4)])
+def test_trials_of_the_frontier_may_end_before_the_stream_does(given, number):
+    experiment = Experiment(tiny(frontier={"num_facts": given}))
+    assert (experiment.num_facts(0), experiment.trial_end(0), experiment.trial_end(100)) == (4, number, 3)
+    assert experiment.positions_of("smf_tfidf--lr-1", 0) == [number]
+    assert experiment.positions_of("smf_tfidf", 0) == [2, 4]
+
+
 def test_the_complete_config_of_these_tests_is_valid():
     Experiment(complete())
 

@@ -44,9 +44,9 @@ def run_of(tmp_path):
     return run_of
 
 
-def tried(run, folder, resume=NO_RESUME, **evaluation):
+def tried(run, folder, resume=NO_RESUME, position=3, **evaluation):
     paths = {"log_path": folder / "log.jsonl", "score_path": folder / "scores.json"}
-    learn_and_score("a", run, LEARNING, {**ASKED, **evaluation}, {}, position=3, **paths, resume=resume)
+    learn_and_score("a", run, LEARNING, {**ASKED, **evaluation}, {}, position=position, **paths, resume=resume)
     return logged(folder / "log.jsonl"), (folder / "scores.json").read_bytes()
 
 
@@ -64,6 +64,16 @@ def test_a_trial_gives_what_learning_and_then_evaluating_without_counts_give(tmp
     assert log == logged(tmp_path / "facts")
     assert scores == (tmp_path / "scores").read_bytes()
     assert {"facts_locality_f1", "facts_kl"} <= {score["metric"] for score in json.loads(scores)["scores"]}
+
+
+def test_a_trial_that_ends_early_is_the_snapshot_of_a_whole_stream(tmp_path, run_of):
+    run, deltas = run_of("smf"), {2: tmp_path / "early", 3: tmp_path / "late"}
+    learn(run, LEARNING, delta_paths=deltas, log_path=tmp_path / "facts")
+    paths = {"delta_paths": {2: deltas[2]}, "score_paths": {2: tmp_path / "scores"}}
+    evaluate_run("a", replace(run, counts_path=None), ASKED, {}, **paths)
+    log, scores = tried(run, tmp_path / "trial", position=2)
+    assert log == logged(tmp_path / "facts")[:2]
+    assert scores == (tmp_path / "scores").read_bytes()
 
 
 def test_a_trial_loads_and_hashes_the_model_once_and_writes_nothing_but_log_and_scores(tmp_path, run_of, monkeypatch):

@@ -4,7 +4,8 @@
 # Trials are many and short: one job learns the stream and scores its end, which saves half of the start-up time.
 TRIALS = alternatives(EXPERIMENT.runs.keys() - EXPERIMENT.methods.keys())
 TUNING_SEEDS = EXPERIMENT.config["tuning"]["seeds"]
-TUNING_END = EXPERIMENT.num_facts(TUNING_SEEDS[0])
+TUNING_END = EXPERIMENT.trial_end(TUNING_SEEDS[0])
+FRONTIER_END = EXPERIMENT.trial_end(EXPERIMENT.frontier_seeds[0])
 
 
 rule trial:
@@ -17,7 +18,7 @@ rule trial:
         held_out=HELD_OUT_FILES.values(),
     output:
         facts="<results>/runs/{method}/seed-{seed}/learn/facts.jsonl",
-        scores=f"<results>/runs/{{method}}/seed-{{seed}}/evaluate/position-{EXPERIMENT.positions[-1]}.json",
+        scores=f"<results>/runs/{{method}}/seed-{{seed}}/evaluate/position-{FRONTIER_END}.json",
     log:
         "<logs>/trial/{method}.seed-{seed}.log",
     benchmark:
@@ -35,7 +36,7 @@ rule trial:
         stream=EXPERIMENT.learning,
         evaluation=lambda wildcards: USER_FILES.with_tasks(EXPERIMENT.asking),
         probes=EXPERIMENT.probes,
-        position=EXPERIMENT.positions[-1],
+        position=FRONTIER_END,
         max_length=EXPERIMENT.config["base"]["max_length"],
         gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
         device=EXPERIMENT.config["device"],
@@ -44,7 +45,7 @@ rule trial:
         "../scripts/trial.py"
 
 
-# Streams of tuning seeds may be shorter.
+# Trials of tuning seeds may be shorter.
 use rule trial as tuning_trial with:
     output:
         facts="<results>/runs/{method}/seed-{seed}/learn/facts.jsonl",
