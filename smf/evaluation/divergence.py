@@ -11,6 +11,7 @@ Shapes: X predicted token, D hidden size.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -91,7 +92,7 @@ class Divergences:
         """
         documents = {f"{name}_{DIVERGENCE}": _windows(lm, texts) for name, texts in self._texts.items()}
         if self._taught is not None:
-            documents[FACTS_DIVERGENCE] = self._wordings(lm.tokenizer, position)
+            documents[FACTS_DIVERGENCE] = self._wordings(self._taught, lm.tokenizer, position)
         rows = []
         for metric, each in documents.items():
             samples = _samples(lm, start, each, tape)
@@ -99,11 +100,11 @@ class Divergences:
             rows.append({"metric": metric, "value": nll(samples), "stderr": None if isinstance(error, str) else error})
         return rows
 
-    def _wordings(self, tokenizer: PreTrainedTokenizerBase, position: int) -> list[Document]:
+    def _wordings(self, taught: TaughtTexts, tokenizer: PreTrainedTokenizerBase, position: int) -> list[Document]:
         """The training texts of the facts taught so far that :func:`first_facts` picks."""
-        facts = first_facts(self._facts[:position] or self._facts, self._taught.num_facts, self._seed)
-        options = {"loss_on": self._taught.loss_on, "max_length": self._taught.max_length, "asking": self._asking}
-        return [encode_fact(tokenizer, fact, **options) for fact in facts]
+        facts = first_facts(self._facts[:position] or self._facts, taught.num_facts, self._seed)
+        encoded = partial(encode_fact, loss_on=taught.loss_on, max_length=taught.max_length, asking=self._asking)
+        return [encoded(tokenizer, fact) for fact in facts]
 
 
 def _some(name: str, texts: Sequence[str], number: int, seed: int) -> list[str]:
@@ -127,7 +128,7 @@ def _samples(lm: LanguageModel, start: PreTrainedModel, documents: Sequence[Docu
     for first in range(0, len(rows), lm.rows_per_pass):
         part = rows[first : first + lm.rows_per_pass]
         sequences = [sequence for _, sequence in part]
-        sums = tape.next(lambda sequences=sequences: _sums(lm, start, sequences))
+        sums = tape.next(partial(_sums, lm, start, sequences))
         for (number, sequence), total in zip(part, sums, strict=True):
             totals[number] += total
             counts[number] += _num_predicted(sequence)
@@ -140,9 +141,9 @@ def _sums(lm: LanguageModel, start: PreTrainedModel, sequences: Sequence[Encoded
     batch = collate(sequences, lm.tokenizer.pad_token_id).to(lm.model.device)
     rows_X, positions_X = batch.predictions_X2.unbind(1)
     # the last token is predicted, not read: a window with its context may be one token longer than the model's maximum
-    inputs = {"input_ids": batch.input_ids_BT[:, :-1], "attention_mask": batch.attention_mask_BT[:, :-1]}
+    ids_BT, mask_BT = batch.input_ids_BT[:, :-1], batch.attention_mask_BT[:, :-1]
     now_XD, start_XD = (
-        final_states(model, **inputs, use_cache=False).last_hidden_state[rows_X, positions_X]
+        final_states(model, input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)[rows_X, positions_X]
         for model in (lm.model, start.eval())
     )
     found_X = divergences(lm.model, now_XD, start, start_XD).double().cpu()

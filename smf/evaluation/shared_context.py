@@ -71,15 +71,16 @@ def continuation_likelihoods(
                 position_ids=torch.tensor([row.positions], device=model.device),
                 use_cache=False,
                 pieces=pieces_of(row.pieces),
-            ).last_hidden_state
+            )
             states_XD = states_1TD[0].index_select(0, torch.tensor(row.columns, device=model.device))
             return list(_likelihoods(model, states_XD, row.targets, row.lengths))
 
         for batch in _batches(items, rows_per_pass):
-            likelihoods = map(tuple, tape.next(partial(scored, batch)))  # JSON has no tuples
+            likelihoods = iter(tape.next(partial(scored, batch)))
             for part in batch:
                 for place in range(part.start, part.stop):
-                    results[part.number][place] = next(likelihoods)
+                    value, greedy = next(likelihoods)
+                    results[part.number][place] = (value, greedy)  # the tape may replay lists
     return results
 
 

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from smf.errors import CheckpointError
 from smf.files.tensors import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _LARGEST_SHARE = 0.02
 """Largest share of its time that a job spends on saving state; if writing is slow, the interval grows."""
@@ -137,8 +140,8 @@ class Tape:
         self._values: list = found[1]["values"] if found else []
         self._place = 0
 
-    def next(self, compute: Callable[[], object]) -> object:
-        """The result of the next step."""
+    def next(self, compute: Callable[[], T]) -> T:
+        """The result of the next step; a replayed one has lists in place of tuples, because JSON has none."""
         if self._place == len(self._values):
             self._values.append(compute())
             if self._resume.due():

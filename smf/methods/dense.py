@@ -6,20 +6,24 @@ than the distance to the next bfloat16 number, so without the copy most steps wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from smf.methods.kind_settings import KindSettings
-from smf.methods.method import Footprint, Method, StepReport, language_model_loss
+from smf.methods.kind_settings import GivenSettings, KindSettings
+from smf.methods.method import Footprint, Method, Start, StepReport, language_model_loss
 from smf.settings.section import NonNegativeNumber, Number, PositiveNumber
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
+    from smf.files.model_shape import BaseShape, MemoryShape
+    from smf.selection.background import BackgroundCounts
+    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 
@@ -41,24 +45,32 @@ class DenseMethod(Method):
 
     settings_class = DenseSettings
     settings: DenseSettings
-    starts_from = "base"
+    starts_from: ClassVar[Start] = "base"
 
-    def __init__(self, model, settings, background, seed, texts=None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: GivenSettings,
+        background: BackgroundCounts | None,
+        seed: int,
+        texts: BackgroundTexts | None = None,
+    ):
         super().__init__(model, settings, background, seed, texts)
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._masters: list[torch.Tensor] = []
+        self._masters: list[Tensor] = []
         self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation needs none
 
     @classmethod
-    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+    def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """All weights, with the state of the optimizer."""
+        settings = cls.settings_class.read(settings)
         every = super().footprint(settings, base, memory, **stream)
         return replace(every, state=num_moments(settings) * every.gradients)
 
     def step(self, batch: Batch) -> StepReport:
         """One step on all trained parameters."""
         if self._optimizer is None:
-            self._prepare()
+            self._optimizer = self._prepare()
         losses = []
         for part in self.micro_batches(batch):
             loss = language_model_loss(self.model, part)
@@ -67,10 +79,10 @@ class DenseMethod(Method):
             loss.backward()
             losses.append(loss.detach())
         more_tokens = self.add_gradients(batch)
-        self._update()
-        return StepReport(sum(losses), num_tokens=batch.num_tokens + more_tokens)
+        self._update(self._optimizer)
+        return StepReport(sum(losses[1:], losses[0]), num_tokens=batch.num_tokens + more_tokens)
 
-    def add_penalty(self, trained: Sequence[torch.Tensor]) -> None:
+    def add_penalty(self, trained: Sequence[Tensor]) -> None:
         """Add the gradient of a penalty that depends on the weights alone; by default there is none.
 
         Called in each step before gradients are clipped.
@@ -80,7 +92,7 @@ class DenseMethod(Method):
                 these parameters or float32 copies of them.
         """
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The optimizer's state, and float32 copies of weights of lower precision."""
         from smf.files.resume import optimizer_state
 
@@ -90,24 +102,24 @@ class DenseMethod(Method):
         copies = {f"master.{place}": master.detach().clone() for place, (master, own) in pairs if master is not own}
         return {**copies, **optimizer_state(self._optimizer)}
 
-    def load_state_dict(self, state, delta) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Restore the optimizer's state and the float32 copies."""
         from smf.files.resume import set_optimizer_state
 
         super().load_state_dict(state, delta)
         if not any(name.startswith("optimizer.") for name in state) and self.settings.optimizer != "sgd":
             return  # no step was taken
-        self._prepare()
+        self._optimizer = self._prepare()
         for place, (master, own) in enumerate(zip(self._masters, self._trained, strict=True)):
             if master is not own:
                 master.data.copy_(state[f"master.{place}"])
         set_optimizer_state(self._optimizer, state)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> torch.optim.Optimizer:
         self._masters = [_master(parameter) for parameter in self._trained]
-        self._optimizer = make_optimizer(self._masters, self.settings)
+        return make_optimizer(self._masters, self.settings)
 
-    def _update(self) -> None:
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
         import torch
 
         copies = [pair for pair in zip(self._masters, self._trained, strict=True) if pair[0] is not pair[1]]
@@ -117,15 +129,15 @@ class DenseMethod(Method):
         self.add_penalty(self._masters)
         if self.max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._masters, self.max_gradient_norm)
-        for group in self._optimizer.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.rate_share
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         for master, parameter in copies:
             parameter.data.copy_(master)
 
 
-def _master(parameter: nn.Parameter) -> torch.Tensor:
+def _master(parameter: nn.Parameter) -> Tensor:
     """The tensor that the optimizer steps: the parameter itself, or a float32 copy if its precision is lower."""
     import torch
 
@@ -140,11 +152,11 @@ def num_moments(settings: DenseSettings) -> int:
     return 2 if settings.optimizer == "adamw" else int(settings.momentum > 0)
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: DenseSettings) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Iterable[Tensor], settings: DenseSettings) -> torch.optim.Optimizer:
     """The torch optimizer that the settings name."""
     import torch
 
-    rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=settings.momentum, **rates)
-    return torch.optim.AdamW(parameters, fused=True, **rates)
+        return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=settings.momentum)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)

@@ -17,17 +17,22 @@ outweighs the facts, its steps get short.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smf.methods.dense import DenseSettings
 from smf.methods.full import FullFinetuning
-from smf.methods.method import language_model_loss
+from smf.methods.kind_settings import GivenSettings
+from smf.methods.method import Footprint, StepReport, language_model_loss
 from smf.methods.ordinary_text import ReadsOrdinaryText
 from smf.settings.section import Count, NonNegativeNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from smf.files.model_shape import BaseShape, MemoryShape
+    from smf.streams.batches import Batch
 
 
 class EWCSettings(DenseSettings):
@@ -52,32 +57,29 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
 
     settings_class = EWCSettings
     settings: EWCSettings
-
-    def __init__(self, model, settings, background, seed, texts=None):
-        super().__init__(model, settings, background, seed, texts)
-        self.fisher: list[Tensor] = []
-        self._start: list[Tensor] = []
+    fisher: Sequence[Tensor] = ()
+    _start: Sequence[Tensor] = ()
 
     @classmethod
-    def footprint(cls, settings, base, memory, **stream):
+    def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """Adds the Fisher information, the start weights, and passes over one sequence."""
         full = super().footprint(settings, base, memory, **stream)
         number = full.gradients
         return replace(full, state=full.state + number, start_copies=number, text_share=0.0)
 
-    def step(self, batch):
+    def step(self, batch: Batch) -> StepReport:
         """Take one step; before the first, measure the Fisher information."""
         num_tokens = 0 if self.fisher else self._measure()
         report = super().step(batch)
         return replace(report, num_tokens=report.num_tokens + num_tokens)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Tensor]:
         """Adds the Fisher information and the start weights."""
         measured = {f"fisher.{place}": fisher for place, fisher in enumerate(self.fisher)}
         start = {f"start.{place}": weight for place, weight in enumerate(self._start)}
         return {**super().state_dict(), **measured, **start}
 
-    def load_state_dict(self, state, delta) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Restore the Fisher information and the start weights too."""
         super().load_state_dict(state, delta)
         places = range(len(self._trained) if "fisher.0" in state else 0)
@@ -111,7 +113,7 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
                 gradient, weight.grad = weight.grad.to(fisher.dtype), None
                 fisher.addcmul_(gradient, gradient)
 
-    def add_penalty(self, trained) -> None:
+    def add_penalty(self, trained: Sequence[Tensor]) -> None:
         """Add strength * F_i * (w_i - start_i)."""
         import torch
 

@@ -13,3 +13,4 @@ class FullReplay(Replay, FullFinetuning):
     """Trains all weights on facts and on background text (experience replay, Chaudhry et al., 2019)."""
 
     settings_class = FullReplaySettings
+    settings: FullReplaySettings

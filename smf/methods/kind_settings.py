@@ -30,7 +30,7 @@ class KindSettings(Section):
     """What a kind of method can be set to; each kind adds its own keys."""
 
     @classmethod
-    def read(cls, settings: "Mapping | Self", where: str = "settings") -> Self:
+    def read(cls, settings: "GivenSettings", where: str = "settings") -> Self:
         """Read the settings of one method, as written in a config.
 
         Args:
@@ -56,6 +56,9 @@ class KindSettings(Section):
             raise PydanticCustomError("disagreement", "{wrong}", {"wrong": wrong})
         return self
 
+
+GivenSettings = KindSettings | Mapping
+"""The settings of a method, already read or as written in a config."""
 
 if TYPE_CHECKING:
     TargetModules = Literal["all-linear"] | list[str]

@@ -10,7 +10,7 @@ from pydantic import Field
 from smf.errors import CheckpointError
 from smf.methods.deltas import Load, shapes
 from smf.methods.dense import DenseMethod, DenseSettings, num_moments
-from smf.methods.kind_settings import TargetModules
+from smf.methods.kind_settings import GivenSettings, TargetModules
 from smf.methods.method import Footprint, StepReport
 from smf.settings.section import Count, Number, PositiveNumber
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from smf.files.model_shape import BaseShape, MemoryShape
+    from smf.selection.background import BackgroundCounts
+    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 
@@ -40,12 +43,19 @@ class LoRA(DenseMethod):
     settings_class = LoRASettings
     settings: LoRASettings
 
-    def __init__(self, model, settings, background, seed, texts=None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: GivenSettings,
+        background: BackgroundCounts | None,
+        seed: int,
+        texts: BackgroundTexts | None = None,
+    ):
         super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
         self._num_steps = 0
 
     @classmethod
-    def extended(cls, model, settings, seed):
+    def extended(cls, model: PreTrainedModel, settings: GivenSettings, seed: int) -> PreTrainedModel:
         """The model with adapters, which change nothing until they are trained."""
         import peft
         import torch
@@ -65,8 +75,9 @@ class LoRA(DenseMethod):
             return peft.get_peft_model(model, config)
 
     @classmethod
-    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+    def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """Two matrices for each adapted linear layer; unknown module names are ignored."""
+        settings = cls.settings_class.read(settings)
         maps, targets = base.linear_maps, settings.target_modules
         chosen = maps if targets == "all-linear" else [name for name in maps if name in targets]
         number = base.num_layers * sum(settings.rank * sum(maps[name]) for name in chosen)
@@ -99,7 +110,7 @@ class LoRA(DenseMethod):
 
         return {**super().state_dict(), "num_steps": torch.tensor(self._num_steps)}
 
-    def load_state_dict(self, state, delta) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Restore that number too."""
         super().load_state_dict(state, delta)
         self._num_steps = int(state["num_steps"])

@@ -15,3 +15,4 @@ class LoRAReplay(Replay, LoRA):
     """
 
     settings_class = LoRAReplaySettings
+    settings: LoRAReplaySettings

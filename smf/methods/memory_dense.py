@@ -6,15 +6,20 @@ their parameters train, so that a comparison separates the effect of the slot se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from smf.methods.deltas import Load, overwrite
 from smf.methods.dense import DenseMethod, num_moments
-from smf.methods.method import Footprint
+from smf.methods.kind_settings import GivenSettings
+from smf.methods.method import Footprint, Start
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+    from smf.files.model_shape import BaseShape, MemoryShape
+    from smf.selection.background import BackgroundCounts
+    from smf.streams.background_texts import BackgroundTexts
 
 
 class DenseMemory(DenseMethod):
@@ -23,17 +28,27 @@ class DenseMemory(DenseMethod):
     The base model is frozen.
     """
 
-    starts_from = "healed"
+    starts_from: ClassVar[Start] = "healed"
 
-    def __init__(self, model, settings, background, seed, texts=None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: GivenSettings,
+        background: BackgroundCounts | None,
+        seed: int,
+        texts: BackgroundTexts | None = None,
+    ):
+        from smf.models.memory_model import require_memory
+
         model.requires_grad_(False)
-        for layer in model.memory_layers().values():
+        for layer in require_memory(model).memory_layers().values():
             layer.requires_grad_(True)
         super().__init__(model, settings, background, seed, texts)
 
     @classmethod
-    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+    def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """All parameters of the memory layers, with the state of the optimizer."""
+        settings = cls.settings_class.read(settings)
         number = memory.num_values + memory.num_others
         return Footprint(
             number,
@@ -56,5 +71,8 @@ class DenseMemory(DenseMethod):
 
 def _of_memory(model: PreTrainedModel) -> dict[str, Tensor]:
     """The parameters of the memory layers, by their names in the model."""
-    own = {id(parameter) for layer in model.memory_layers().values() for parameter in layer.parameters()}
+    from smf.models.memory_model import require_memory
+
+    layers = require_memory(model).memory_layers().values()
+    own = {id(parameter) for layer in layers for parameter in layer.parameters()}
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in own}

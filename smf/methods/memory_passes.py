@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import Cache
 
+    from smf.memory.polyak import StepShares
     from smf.models.memory_model import MemoryForCausalLM
     from smf.streams.batches import Batch
 
@@ -26,6 +28,11 @@ class Part(NamedTuple):
     batch: Batch
     prefix: FrozenPrefix
     context: FrozenContext | None
+
+    @property
+    def cache(self) -> Cache | None:
+        """Keys and values of the context, if there is one."""
+        return None if self.context is None else self.context.cache
 
 
 class FrozenContext:
@@ -38,18 +45,17 @@ class FrozenContext:
     def __init__(self, model: MemoryForCausalLM, ids_C: Tensor):
         self._model, self._ids_C = model, ids_C
         self._prefix = FrozenPrefix(model)
-        self._frozen: list | None = None  # the layers of the cache that no step changes
         self.cache: Cache | None = None
 
     @torch.no_grad()
     def compute(self) -> None:
         """Run the context through the model; below the lowest memory layer, only the first time."""
+        before = self.cache
         with self._prefix.reused():
             self.cache = context_cache(self._model, self._ids_C)
-        number = min(self._model.memory_layers()) + 1
-        if self._frozen is None:
-            self._frozen = self.cache.layers[:number]
-        self.cache.layers[:number] = self._frozen
+        if before is not None:  # no step changes its lower layers
+            number = min(self._model.memory_layers()) + 1
+            self.cache.layers[:number] = before.layers[:number]
 
 
 class MemoryPasses:
@@ -73,12 +79,12 @@ class MemoryPasses:
     def loss(self, part: Part) -> tuple[Tensor, Mapping[int, SlotReads]]:
         """The part's loss with its graph, and its slot reads."""
         with part.prefix.reused(), record_slot_reads(self._model.memory_layers()) as reads:
-            return language_model_loss(self._model, part.batch, part.context and part.context.cache), reads
+            return language_model_loss(self._model, part.batch, part.cache), reads
 
     @torch.no_grad()
     def reads(self, part: Part) -> Mapping[int, SlotReads]:
         """The part's slot reads."""
-        inputs = inputs_of(self._model, part.batch, part.context and part.context.cache)
+        inputs = inputs_of(self._model, part.batch, part.cache)
         with part.prefix.reused(), record_slot_reads(self._model.memory_layers()) as reads:
             self._model.read_memories(**inputs)
         return reads
@@ -90,3 +96,24 @@ class MemoryPasses:
         if ids not in self._contexts:
             self._contexts[ids] = FrozenContext(self._model, batch.context_ids_C)
         return self._contexts[ids]
+
+
+@dataclass
+class Lesson:
+    """The steps on one batch.
+
+    Attributes:
+        batch: The batch.
+        passes: Over its parts.
+        shares: The lengths of its steps.
+        known: Its loss, once that is low enough to stop.
+    """
+
+    batch: Batch
+    passes: MemoryPasses
+    shares: StepShares
+    known: Tensor | None = None
+
+    def share_of_loss(self, loss: Tensor, part: Batch) -> Tensor:
+        """What the loss of a part contributes to the batch's."""
+        return loss if part is self.batch else loss * (part.num_labels / self.batch.num_labels)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from smf.methods.deltas import Holder, Load
-from smf.methods.kind_settings import KindSettings
+from smf.methods.kind_settings import GivenSettings, KindSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,7 +122,7 @@ class Method(ABC):
     def __init__(
         self,
         model: PreTrainedModel,
-        settings: KindSettings | Mapping,
+        settings: GivenSettings,
         background: BackgroundCounts | None,
         seed: int,
         texts: BackgroundTexts | None = None,
@@ -159,7 +159,7 @@ class Method(ABC):
 
     @classmethod
     def footprint(
-        cls, settings: KindSettings, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int
+        cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int
     ) -> Footprint:
         """The method's maximum footprint: by default, everything trains, with two values of optimizer state each.
 
@@ -229,7 +229,7 @@ class Method(ABC):
         self.loader(self.model)(delta)
 
     @classmethod
-    def holder(cls, model: PreTrainedModel, settings: Mapping) -> Holder:
+    def holder(cls, model: PreTrainedModel, settings: GivenSettings) -> Holder:
         """A start model to load deltas into, without what only learning needs, such as background counts.
 
         Args:
@@ -240,7 +240,7 @@ class Method(ABC):
         return Holder(model, cls.loader(model))
 
     @classmethod
-    def extended(cls, model: PreTrainedModel, settings: Mapping, seed: int) -> PreTrainedModel:
+    def extended(cls, model: PreTrainedModel, settings: GivenSettings, seed: int) -> PreTrainedModel:
         """The start model with the parameters that the method adds: by default, none."""
         return model
 
@@ -274,7 +274,7 @@ def language_model_loss(model: PreTrainedModel, batch: Batch, context: Cache | N
     inputs = inputs_of(model, batch, context)
     if labels_BP.numel() > at_once(model):
         rows_X, positions_X = batch.predictions_X2.unbind(1)
-        states_XD = final_states(model, **inputs).last_hidden_state[rows_X, positions_X]
+        states_XD = final_states(model, **inputs)[rows_X, positions_X]
         return mean_loss(model, states_XD, batch.labels_BT[rows_X, positions_X + 1])
     logits_BPV = model(**inputs, logits_to_keep=positions_P).logits
     return F.cross_entropy(in_float32(logits_BPV.flatten(0, 1)), labels_BP.flatten(), ignore_index=IGNORED)

@@ -5,7 +5,7 @@ Text is drawn and counted on the CPU and moves to the model's device part by par
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -15,6 +15,8 @@ from smf.methods.method import Method
 from smf.settings.section import Number
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from smf.streams.batches import Batch
 
 
@@ -47,13 +49,13 @@ class ReadsOrdinaryText(Method):
             raise ConfigError(f"{type(self).__name__} learns with background text; none was given")
         return self.texts.draw(number)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Tensor]:
         """Adds the number of sequences drawn so far."""
         import torch
 
         return {**super().state_dict(), "texts.drawn": torch.tensor(self.texts.num_drawn if self.texts else 0)}
 
-    def load_state_dict(self, state, delta) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Continue after the sequences already drawn."""
         super().load_state_dict(state, delta)
         if self.texts is not None:

@@ -31,7 +31,7 @@ from pydantic import Field
 from smf.errors import ConfigError
 from smf.methods.deltas import Load, overwrite
 from smf.methods.dense import DenseMethod, DenseSettings, num_moments
-from smf.methods.kind_settings import TargetModules
+from smf.methods.kind_settings import GivenSettings, TargetModules
 from smf.methods.method import Footprint
 from smf.settings.section import Count, Number, one_of_several
 
@@ -39,15 +39,21 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-EffectiveRank = one_of_several(
-    Count | Annotated[Number, Field(gt=0, lt=1)],
-    {
-        "anyOf": [
-            {"type": "integer", "minimum": 1},
-            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        ]
-    },
-)
+    from smf.files.model_shape import BaseShape, MemoryShape
+    from smf.selection.background import BackgroundCounts
+    from smf.streams.background_texts import BackgroundTexts
+
+    EffectiveRank = float
+else:
+    EffectiveRank = one_of_several(
+        Count | Annotated[Number, Field(gt=0, lt=1)],
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            ]
+        },
+    )
 
 
 class OSFSettings(DenseSettings):
@@ -66,7 +72,14 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
     settings_class = OSFSettings
     settings: OSFSettings
 
-    def __init__(self, model, settings, background, seed, texts=None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: GivenSettings,
+        background: BackgroundCounts | None,
+        seed: int,
+        texts: BackgroundTexts | None = None,
+    ):
         super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
         for name, factor in self.model.named_parameters():
             if factor.requires_grad and not factor.numel():
@@ -77,7 +90,7 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
                 )
 
     @classmethod
-    def extended(cls, model, settings, seed):
+    def extended(cls, model: PreTrainedModel, settings: GivenSettings, seed: int) -> PreTrainedModel:
         """The model with each linear layer split by its singular values."""
         import peft
 
@@ -95,8 +108,9 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
             ) from error
 
     @classmethod
-    def footprint(cls, settings, base, memory, **stream) -> Footprint:
+    def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """Trained factors, their initial values, and the kept directions; unknown module names are ignored."""
+        settings = cls.settings_class.read(settings)
         rank, targets = settings.effective_rank, settings.target_modules
         trained = kept = products = width = 0
         for name, sides in base.linear_maps.items():

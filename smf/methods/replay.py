@@ -11,13 +11,15 @@ where rounding changes the number of sequences or the facts are few.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
-from smf.methods.kind_settings import KindSettings
-from smf.methods.method import language_model_loss
+from smf.methods.kind_settings import GivenSettings, KindSettings
+from smf.methods.method import Footprint, language_model_loss
 from smf.methods.ordinary_text import ReadsOrdinaryText, ShareOfText, number_beside, odds
 
 if TYPE_CHECKING:
+    from smf.files.model_shape import BaseShape, MemoryShape
     from smf.streams.batches import Batch
 
 
@@ -31,6 +33,7 @@ class ReplaySettings(KindSettings):
 class Replay(ReadsOrdinaryText):
     """Mixin that adds replay to a method; list it before the method among the bases of a class."""
 
+    settings_class: ClassVar[type[ReplaySettings]]
     settings: ReplaySettings
 
     def add_gradients(self, batch: Batch) -> int:
@@ -43,8 +46,7 @@ class Replay(ReadsOrdinaryText):
         return num_tokens + text.num_tokens
 
     @classmethod
-    def footprint(cls, settings, base, memory, **stream):
+    def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """The method's own footprint, with passes over background text."""
-        from dataclasses import replace
-
-        return replace(super().footprint(settings, base, memory, **stream), text_share=settings.replay_share)
+        own = super().footprint(settings, base, memory, **stream)
+        return replace(own, text_share=cls.settings_class.read(settings).replay_share)

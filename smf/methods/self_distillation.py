@@ -12,11 +12,14 @@ over the whole vocabulary, in float32. Unlike replay's, this gradient is zero as
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smf.methods.dense import DenseSettings
 from smf.methods.full import FullFinetuning
+from smf.methods.kind_settings import GivenSettings
+from smf.methods.method import Footprint, StepReport
 from smf.methods.ordinary_text import ReadsOrdinaryText, ShareOfText, number_beside
 from smf.settings.section import NonNegativeNumber
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from smf.files.model_shape import BaseShape, MemoryShape
     from smf.streams.batches import Batch
 
 
@@ -44,26 +48,23 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
 
     settings_class = SelfDistillationSettings
     settings: SelfDistillationSettings
-
-    def __init__(self, model, settings, background, seed, texts=None):
-        super().__init__(model, settings, background, seed, texts)
-        self._start: PreTrainedModel | None = None
+    _start: PreTrainedModel | None = None
 
     @classmethod
-    def footprint(cls, settings, base, memory, **stream):
+    def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """Adds the start model, and passes over text."""
         full = super().footprint(settings, base, memory, **stream)
-        return replace(full, start_copies=full.gradients, text_share=settings.anchor_share)
+        share = cls.settings_class.read(settings).anchor_share
+        return replace(full, start_copies=full.gradients, text_share=share)
 
-    def step(self, batch):
+    def step(self, batch: Batch) -> StepReport:
         """Take one step; before the first, copy the start model."""
-        if self._start is None:
-            self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self._start_model()
         return super().step(batch)
 
-    def load_state_dict(self, state, delta) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Copy the present model as the start model, as the first step would have done; then load."""
-        self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self._start_model()
         super().load_state_dict(state, delta)
 
     def add_gradients(self, batch: Batch) -> int:
@@ -74,17 +75,25 @@ class SelfDistillation(ReadsOrdinaryText, FullFinetuning):
             (self._divergence(part) * (self.settings.weight * label_share)).backward()
         return num_tokens + 2 * text.num_tokens
 
+    def _start_model(self) -> PreTrainedModel:
+        """The start model; the first call copies it, before anything trains."""
+        if self._start is None:
+            self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
+        return self._start
+
     def _divergence(self, text: Batch) -> Tensor:
         import torch
 
         from smf.models.logits import final_states, mean_divergence
 
+        start = self._start_model()
         rows_X, positions_X = text.predictions_X2.unbind(1)
 
         def states_of(model: PreTrainedModel) -> Tensor:
-            inputs = {"input_ids": text.input_ids_BT, "attention_mask": text.attention_mask_BT, "use_cache": False}
-            return final_states(model, **inputs).last_hidden_state[rows_X, positions_X]
+            ids_BT, mask_BT = text.input_ids_BT, text.attention_mask_BT
+            states_BTD = final_states(model, input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+            return states_BTD[rows_X, positions_X]
 
         with torch.no_grad():
-            start_states_XD = states_of(self._start)
-        return mean_divergence(self.model, states_of(self.model), self._start, start_states_XD)
+            start_states_XD = states_of(start)
+        return mean_divergence(self.model, states_of(self.model), start, start_states_XD)

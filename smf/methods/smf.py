@@ -11,12 +11,12 @@ gives its cost. The passes are in :mod:`smf.methods.memory_passes`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from smf.errors import CheckpointError, ConfigError
 from smf.methods.deltas import Load
-from smf.methods.kind_settings import KindSettings
-from smf.methods.method import Footprint, Method, StepReport
+from smf.methods.kind_settings import GivenSettings, KindSettings
+from smf.methods.method import Footprint, Method, Start, StepReport
 from smf.selection.names import ALL_ACCESSED
 from smf.selection.options import SelectionSettings, selection_disagreement
 from smf.selection.step_options import StepSettings, step_disagreement
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from smf.memory import SlotReads
+    from smf.files.model_shape import BaseShape, MemoryShape
+    from smf.memory import RowGradient, SlotReads
     from smf.memory.polyak import StepShares
     from smf.memory.row_optimizers import RowOptimizer
-    from smf.methods.memory_passes import MemoryPasses
+    from smf.methods.memory_passes import Lesson
+    from smf.models.memory_model import MemoryForCausalLM
+    from smf.selection.background import BackgroundCounts
     from smf.selection.select import Pass, SelectedSlots
     from smf.selection.trust_region import TrustRegions
+    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 
@@ -51,13 +55,22 @@ class SparseMemoryFinetuning(Method):
 
     settings_class = SparseSettings
     settings: SparseSettings
-    starts_from = "healed"
+    model: MemoryForCausalLM
+    starts_from: ClassVar[Start] = "healed"
     needs_background = True
 
-    def __init__(self, model, settings, background, seed, texts=None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: GivenSettings,
+        background: BackgroundCounts | None,
+        seed: int,
+        texts: BackgroundTexts | None = None,
+    ):
         from smf.memory import RowGradient
         from smf.memory.changed_slots import ChangedSlots
         from smf.memory.row_optimizers import row_optimizer
+        from smf.models.memory_model import require_memory
         from smf.seeding import torch_generator
         from smf.selection.past_writes import PastWrites
         from smf.selection.select import Selection
@@ -66,28 +79,31 @@ class SparseMemoryFinetuning(Method):
         settings = self.settings
         if background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
+        self.model = require_memory(model)
         self.write_at = settings.write_at
         self._background = background.in_documents(settings.document).to(model.device)
         self._past_writes = PastWrites(self._background, settings.past_writes)
-        options = ("selector", "top_t", "pooled", "kl_background", "score_share")
-        self._selection = Selection(*(getattr(settings, name) for name in options))
+        self._selection = Selection(
+            settings.selector, settings.top_t, settings.pooled, settings.kl_background, settings.score_share
+        )
         self._generator = torch_generator(seed, "slot selection", device=model.device)
         model.requires_grad_(False)
-        self._layers = model.memory_layers()
+        self._layers = self.model.memory_layers()
+        self._gradients: dict[int, RowGradient] = {}
         self.optimizers: dict[int, RowOptimizer] = {}
         for block, layer in self._layers.items():
-            layer.row_gradient = RowGradient()
+            layer.row_gradient = self._gradients[block] = RowGradient()
             self.optimizers[block] = row_optimizer(layer.values_SV, settings.plain())
-        self._regions = None if settings.damping is None else self._trust_regions()
-        self._batch: Batch | None = None
-        self._shares: StepShares | None = None  # of that batch's steps
-        self._known: Tensor | None = None  # the batch's loss, once it is low enough to stop
-        self._passes: MemoryPasses | None = None  # over that batch
+        self._regions = None if settings.damping is None else self._trust_regions(settings.damping)
+        self._lesson: Lesson | None = None
         self._changed = ChangedSlots(self._layers)
 
     @classmethod
-    def footprint(cls, settings, base, memory, *, num_steps, tokens_per_step) -> Footprint:
+    def footprint(
+        cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, *, num_steps: int, tokens_per_step: int
+    ) -> Footprint:
         """The selected rows of a step; state and delta hold at most as many slots as all steps can select."""
+        settings = cls.settings_class.read(settings)
         rows = settings.top_t
         if settings.selector == ALL_ACCESSED:
             rows = tokens_per_step * memory.lookups
@@ -102,21 +118,22 @@ class SparseMemoryFinetuning(Method):
 
     def step(self, batch: Batch) -> StepReport:
         """Take one step on the slots that the selector picks for this batch."""
-        if batch is not self._batch:
-            self._start(batch)
-        if self._known is not None:
-            return StepReport(self._known, num_tokens=0)
-        self._passes.begin_step()
+        if self._lesson is None or batch is not self._lesson.batch:
+            self._lesson = self._begun(batch)
+        lesson = self._lesson
+        if lesson.known is not None:
+            return StepReport(lesson.known, num_tokens=0)
+        lesson.passes.begin_step()
         size = self.micro_batch_size
-        at_once = size is None or len(batch.input_ids_BT) <= size or len(self._passes.parts) == 1
-        loss, selected = self._at_once() if at_once else self._one_by_one()
+        at_once = size is None or len(batch.input_ids_BT) <= size or len(lesson.passes.parts) == 1
+        loss, selected = self._at_once(lesson) if at_once else self._one_by_one(lesson)
         if self.settings.stop_loss is not None and loss < self.settings.stop_loss:
-            self._known = loss
+            lesson.known = loss
             return StepReport(loss, num_tokens=batch.num_tokens)
         more_tokens = self.add_gradients(batch)
         bound = self.settings.learning_rate
         rate = self.rate_share * (1.0 if bound is None else bound)  # unbounded steps already have their length
-        for block, step_RV in self._steps(loss, rate).items():
+        for block, step_RV in self._steps(loss, rate, selected, lesson.shares).items():
             slots_R = selected[block].slots_R
             self._changed.add(block, slots_R)
             self.optimizers[block].learning_rate = rate
@@ -124,67 +141,65 @@ class SparseMemoryFinetuning(Method):
         num_slots = {block: slots.number for block, slots in selected.items()}
         return StepReport(loss, num_slots, num_tokens=batch.num_tokens + more_tokens)
 
-    def _steps(self, loss: Tensor, rate: float) -> dict[int, Tensor]:
+    def _steps(
+        self, loss: Tensor, rate: float, selected: Mapping[int, SelectedSlots], shares: StepShares
+    ) -> dict[int, Tensor]:
         """The input to the optimizer for each layer's selected rows: the gradient, scaled as the settings say."""
         from smf.memory.clipping import clip_row_gradients
         from smf.memory.polyak import polyak_rate, polyak_share
 
-        gradients = {block: layer.row_gradient for block, layer in self._layers.items()}
+        gradients = list(self._gradients.values())
         polyak = self.settings.polyak
         if self.max_gradient_norm is not None and polyak is None:
-            clip_row_gradients(list(gradients.values()), self.max_gradient_norm)
-        steps = {block: gradient.gradient_RV for block, gradient in gradients.items()}
+            clip_row_gradients(gradients, self.max_gradient_norm)
+        steps = {block: gradient.collected_RV for block, gradient in self._gradients.items()}
         if self._regions is not None:
             steps = {
-                block: self._regions.shortened(block, gradients[block].slots_R, step) for block, step in steps.items()
+                block: self._regions.shortened(block, selected[block].slots_R, step) for block, step in steps.items()
             }
         if polyak is not None:
-            parts = polyak * loss, list(gradients.values()), list(steps.values())
+            parts = polyak * loss, gradients, list(steps.values())
             unbounded = self.settings.learning_rate is None
-            length = polyak_rate(*parts) * self._shares.share(loss) if unbounded else polyak_share(*parts, rate)
+            length = polyak_rate(*parts) * shares.share(loss) if unbounded else polyak_share(*parts, rate)
             steps = {block: step * length.to(step.dtype) for block, step in steps.items()}
         return steps
 
-    def _start(self, batch: Batch) -> None:
+    def _begun(self, batch: Batch) -> Lesson:
         from smf.memory.polyak import StepShares
-        from smf.methods.memory_passes import MemoryPasses
+        from smf.methods.memory_passes import Lesson, MemoryPasses
 
-        self._shares = StepShares()
         if self._regions is not None:
             self._regions.begin_batch()
         self._past_writes.begin_batch()
-        self._batch, self._known = batch, None
-        self._passes = MemoryPasses(self.model, self.micro_batches(batch))
         for block in self._layers:
             self._changed.of(block)
+        return Lesson(batch, MemoryPasses(self.model, self.micro_batches(batch)), StepShares())
 
-    def _at_once(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
+    def _at_once(self, lesson: Lesson) -> tuple[Tensor, dict[int, SelectedSlots]]:
         """Keep the graphs of all parts at once, since together they are no larger than the whole batch's."""
         losses, seen = [], []
-        for part in self._passes.parts:
-            loss, reads = self._passes.loss(part)
-            losses.append(self._share_of_loss(loss, part.batch))
+        for part in lesson.passes.parts:
+            loss, reads = lesson.passes.loss(part)
+            losses.append(lesson.share_of_loss(loss, part.batch))
             seen.append(self._counted(reads, part.batch))
         selected = self._select(*seen)
-        for part, loss in zip(self._passes.parts, losses, strict=True):
+        for part, loss in zip(lesson.passes.parts, losses, strict=True):
             self._backward(loss, part.batch)
-        return sum(loss.detach() for loss in losses), selected
+        first, *others = (loss.detach() for loss in losses)
+        return sum(others, first), selected
 
-    def _one_by_one(self) -> tuple[Tensor, dict[int, SelectedSlots]]:
+    def _one_by_one(self, lesson: Lesson) -> tuple[Tensor, dict[int, SelectedSlots]]:
         """Run two passes per part: one that counts, and one whose graph is freed before the next part's."""
         import torch
 
-        passes = self._passes
+        passes = lesson.passes
         selected = self._select(*(self._counted(passes.reads(part), part.batch) for part in passes.parts))
         losses = []
         for part in passes.parts:
-            loss = self._share_of_loss(passes.loss(part)[0], part.batch)
+            loss = lesson.share_of_loss(passes.loss(part)[0], part.batch)
             self._backward(loss, part.batch)
             losses.append(loss.detach())
         return torch.stack(losses).sum(), selected
-
-    def _share_of_loss(self, loss: Tensor, part: Batch) -> Tensor:
-        return loss if part is self._batch else loss * (part.num_labels / self._batch.num_labels)
 
     def _counted(self, reads: Mapping[int, SlotReads], part: Batch) -> Pass:
         from smf.selection.select import writing_tokens
@@ -193,18 +208,19 @@ class SparseMemoryFinetuning(Method):
 
     def _backward(self, loss: Tensor, batch: Batch) -> None:
         """Collect the gradient of the slots that the batch's writing tokens read."""
-        rows = [layer.row_gradient for layer in self._layers.values()]
-        for gradient in rows:
+        for gradient in self._gradients.values():
             gradient.writing_BT = batch.write_mask_BT
         loss.backward()
-        for gradient in rows:
+        for gradient in self._gradients.values():
             gradient.writing_BT = None  # all tokens of replayed text contribute
 
-    def _trust_regions(self) -> TrustRegions:
+    def _trust_regions(self, damping: float) -> TrustRegions:
         from smf.selection.trust_region import TrustRegions
 
-        options = {name: getattr(self.settings, name) for name in ("damping", "disturbance", "past_weight")}
-        return TrustRegions(self._background, **options)
+        chosen = self.settings
+        return TrustRegions(
+            self._background, damping=damping, disturbance=chosen.disturbance, past_weight=chosen.past_weight
+        )
 
     def _select(self, *passes: Pass) -> dict[int, SelectedSlots]:
         from smf.selection.select import count_reads, select_slots
@@ -214,8 +230,8 @@ class SparseMemoryFinetuning(Method):
         counts = count_reads(passes, self.settings.count_by)
         selected = select_slots(counts, self._past_writes.background, self._selection, self._generator)
         self._past_writes.see(counts, selected)
-        for block, layer in self._layers.items():
-            layer.row_gradient.select(selected[block].slots_R)
+        for block, gradient in self._gradients.items():
+            gradient.select(selected[block].slots_R)
         return selected
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -264,5 +280,6 @@ class SparseMemoryFinetuning(Method):
     def loader(cls, model: PreTrainedModel) -> Load:
         """Writes a delta's slots, after restoring the slots that an earlier delta wrote."""
         from smf.memory.changed_slots import ChangedSlots
+        from smf.models.memory_model import require_memory
 
-        return ChangedSlots(model.memory_layers()).load
+        return ChangedSlots(require_memory(model).memory_layers()).load

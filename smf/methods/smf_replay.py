@@ -16,3 +16,4 @@ class SparseReplay(Replay, SparseMemoryFinetuning):
     """Trains selected slots on facts and on background text (experience replay, Chaudhry et al., 2019)."""
 
     settings_class = SparseReplaySettings
+    settings: SparseReplaySettings

@@ -4,6 +4,7 @@ Shapes: B sequence, T token of the sequence itself, C token of the context.
 """
 
 import copy
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +15,15 @@ from smf.models.recompute import recomputes_activations
 from smf.streams.batches import Batch
 
 _KNOWN = {"full_attention", "sliding_attention"}
+
+
+class Inputs(TypedDict):
+    """Keyword arguments of a model's ``forward``."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    use_cache: bool
+    past_key_values: NotRequired[Cache]
 
 
 def gives_the_same(model: PreTrainedModel, longest: int) -> bool:
@@ -38,7 +48,7 @@ def sees_all(model: PreTrainedModel, longest: int) -> bool:
     return window is None or longest <= window
 
 
-def inputs_of(model: PreTrainedModel, batch: Batch, context: Cache | None = None) -> dict[str, object]:
+def inputs_of(model: PreTrainedModel, batch: Batch, context: Cache | None = None) -> Inputs:
     """The inputs of the model's ``forward`` for a batch, preceded by its context if it has one.
 
     Args:

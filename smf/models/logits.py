@@ -21,9 +21,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from smf.files.model_shape import positions_at_once
 
 
-def final_states(model: PreTrainedModel, **inputs: object) -> BaseModelOutputWithPast:
-    """Run a pass without logits: the last hidden states (B, T, D) and the cache; inputs as for ``model.forward``."""
-    return model.get_decoder()(**inputs)
+def final_states(model: PreTrainedModel, **inputs: object) -> Tensor:
+    """The last hidden states (B, T, D) of a pass without logits; inputs as for ``model.forward``."""
+    return model.get_decoder()(**inputs).last_hidden_state
 
 
 def logits_of(model: PreTrainedModel, states_BTD: Tensor) -> Tensor:

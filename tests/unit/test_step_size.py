@@ -284,8 +284,8 @@ def test_steps_are_halved_when_the_loss_rose_recover_as_it_falls_and_are_whole_a
     for fact in FACTS[:2]:
         batch = batch_of(fact)
         method.step(batch)
-        assert method._shares.share(torch.tensor(0.0)).item() == 1.0
-        assert method._shares.share(torch.tensor(9.0)).item() == 0.5
+        assert method._lesson.shares.share(torch.tensor(0.0)).item() == 1.0
+        assert method._lesson.shares.share(torch.tensor(9.0)).item() == 0.5
 
 
 def test_steps_grow_beyond_whole_ones_while_each_leaves_more_than_half_of_the_loss_and_no_longer_than_the_longest():
