@@ -210,9 +210,19 @@ def branching_attention(model: PreTrainedModel) -> Iterator[Callable[[Sequence[P
 
 
 def _attend(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: Tensor | None, *, pieces: Pieces, **options: object
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _: Tensor | None,
+    *,
+    pieces: Pieces,
+    scaling: float,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **options: object,
 ) -> tuple[Tensor, None]:
-    return pieces.attend(module, query, key, value, **options), None
+    return pieces.attend(module, query, key, value, scaling, sliding_window, softcap, **options), None
 
 
 AttentionInterface.register(_NAME, _attend)

@@ -18,6 +18,7 @@ from smf.evaluation.answers import (
     squad_f1,
     token_f1,
 )
+from smf.files.artifacts import Columns
 from smf.rows.file_rows import first_columns, read_file_rows
 from smf.seeding import derive_seed
 from smf.streams.asking import PLAIN, Asking
@@ -52,6 +53,7 @@ def read_choices(path: str | Path) -> list[dict]:
         DataError: The file is missing, or a row is broken or incomplete; names file and line.
     """
     plain = "query" in first_columns(path)
+    columns: Columns
     if plain:
         columns, options, label = {"query": str, "choices": list, "gold": int}, "choices", "gold"
     else:
@@ -194,7 +196,7 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, ask
     ]
 
 
-def _with_text(path: str | Path, columns: Mapping[str, type], filled: str) -> list[dict]:
+def _with_text(path: str | Path, columns: Columns, filled: str) -> list[dict]:
     rows = list(read_file_rows(path, columns))
     for row in rows:
         if not row.values[filled].strip():

@@ -34,7 +34,7 @@ def held_out_task(
     max_new_tokens: int,
     seed: int,
     asking: Asking = PLAIN,
-) -> ConfigurableTask:
+) -> "MemoryTask":
     """Build the task of a held-out set; lm-eval knows it as ``smf_<name>``.
 
     Args:
@@ -81,7 +81,7 @@ def held_out_task(
 
 def every_question_task(
     name: str, rows: Sequence[Mapping], *, num_fewshot: int, max_new_tokens: int, asking: Asking = PLAIN
-) -> ConfigurableTask:
+) -> "MemoryTask":
     """Build a task that asks every row of a set of questions, each after solved examples from the other rows.
 
     Args:
@@ -104,7 +104,7 @@ def every_question_task(
     return _task(TASK_FOLDERS["questions"], changes, {"train": rows, "validation": rows}, max_new_tokens)
 
 
-def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> ConfigurableTask:
+def prompts_task(name: str, documents: Sequence[dict], max_new_tokens: int) -> "MemoryTask":
     """Build a task that generates answers to prompts; lm-eval knows it as ``smf_facts_<name>``.
 
     Answers for ``locality`` are compared with the start model's, all others with accepted answers.
@@ -120,7 +120,7 @@ def _shown(asking: Asking) -> dict:
     return {} if asking.prompt_format == "plain" else {"doc_to_text": lambda row: asking.prompt(row["question"])}
 
 
-def _task(folder: str, changes: Mapping, splits: Mapping[str, Sequence[dict]], max_new_tokens: int) -> ConfigurableTask:
+def _task(folder: str, changes: Mapping, splits: Mapping[str, Sequence[Mapping]], max_new_tokens: int) -> "MemoryTask":
     config = {**load_yaml(TASK_FOLDER / folder / f"{folder}.yaml"), **changes}
     if "generation_kwargs" in config:
         config["generation_kwargs"]["max_gen_toks"] = max_new_tokens
@@ -146,12 +146,12 @@ class MemoryTask(ConfigurableTask):
         splits: The rows of each split.
     """
 
-    def __init__(self, config: dict, splits: Mapping[str, Sequence[dict]]):
+    def __init__(self, config: dict, splits: Mapping[str, Sequence[Mapping]]):
         self._splits = {name: _Rows(rows) for name, rows in splits.items()}
         self._documents: _Rows | None = None
         super().__init__(config=config)
 
-    def download(self, *_, **__) -> None:
+    def download(self, *_: object, **__: object) -> None:
         """Use the rows in memory; nothing is downloaded."""
         self.dataset = self._splits
 
@@ -162,7 +162,7 @@ class MemoryTask(ConfigurableTask):
             self._documents = super().eval_docs
         return self._documents
 
-    def build_all_requests(self, **options) -> None:
+    def build_all_requests(self, **options: object) -> None:
         """Build the requests, without a progress bar."""
         with contextlib.redirect_stderr(io.StringIO()):  # the bar, for milliseconds of work, cannot be switched off
             super().build_all_requests(**options)

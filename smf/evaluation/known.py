@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from smf.evaluation.documents import fact_documents
-from smf.evaluation.held_out import every_question_task, prompts_task
+from smf.evaluation.held_out import MemoryTask, every_question_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.named_tasks import seed_examples
 from smf.logs import progress
@@ -86,12 +86,13 @@ def ask_facts(lm: LanguageModel, facts: Sequence[Fact], *, max_new_tokens: int, 
     )
 
 
-def _scores(lm: LanguageModel, task, what: str) -> list[Mapping[str, float]]:
+def _scores(lm: LanguageModel, task: MemoryTask, what: str) -> list[Mapping[str, float]]:
     """Each document's scores, in order; prompts of similar length share a batch."""
     task.build_all_requests()
     requests = task.instances
     by_length = sorted(range(len(requests)), key=lambda number: -len(requests[number].args[0]))
-    size, said = lm.rows_per_pass, {}
+    size = lm.rows_per_pass
+    said: dict[int, str] = {}
     for start in progress(range(0, len(requests), size), f"{what}, batches of {size}"):
         numbers = by_length[start : start + size]
         said.update(zip(numbers, lm.generate_until([requests[number] for number in numbers]), strict=True))

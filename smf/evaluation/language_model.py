@@ -24,6 +24,9 @@ from smf.streams.tokens import body_ids, split_ids, start_of_text, token_ids
 _LOOK_BACK = 2
 """Tokens to decode beyond those of a stop string, because a text has several tokenizations; the same as in HFLM."""
 
+_Request = tuple[tuple[str, str] | None, list[int], list[int]]
+"""A context and its continuation as texts, if they are texts, and as token ids."""
+
 
 class LanguageModel(HFLM):
     """A model for lm-eval, fed with texts tokenized as in training.
@@ -158,7 +161,7 @@ class LanguageModel(HFLM):
         windows = self.windows([request.args[0] for request in requests])
         pairs = [(None, *window) for of_text in windows for window in of_text]
         found = iter(self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm))
-        totals = []
+        totals: list[float] = []
         for of_text in windows:
             total = sum(next(found)[0] for _ in of_text)
             totals.append(LogLikelihood(total, sum(len(predicted) for _, predicted in of_text)))
@@ -198,7 +201,9 @@ class LanguageModel(HFLM):
         start = start if start == ids[: len(start)] and len(start) < length else []
         return start + ids[len(ids) - length + len(start) :]
 
-    def _loglikelihood_tokens(self, requests, disable_tqdm: bool = True, override_bs: int | None = None):
+    def _loglikelihood_tokens(
+        self, requests: Sequence[_Request], disable_tqdm: bool = True, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
         """The same as lm-eval's, up to rounding, with each context computed once for all its continuations.
 
         Raises:
@@ -224,7 +229,14 @@ class LanguageModel(HFLM):
             for number in range(len(requests))
         ]
 
-    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: object) -> Tensor:
+    def _model_generate(
+        self,
+        context: Tensor,
+        max_length: int,
+        stop: list[str],
+        attention_mask: Tensor | None = None,
+        **options: object,
+    ) -> Tensor:
         # A generation config may name no end of text. HFLM would then let the rows run on, and would decode what
         # follows the end of text as part of the answer, because it leaves special tokens out of the decoded text.
         ends = self.model.generation_config.eos_token_id
@@ -237,7 +249,7 @@ class LanguageModel(HFLM):
         stop_at = StopStrings(self.tokenizer, stop, context.shape[1])
         if options.get("do_sample") in (None, False) and not options.get("temperature"):
             options = {key: value for key, value in options.items() if key != "temperature"} | {"do_sample": False}
-        mask_BT = options.pop("attention_mask", torch.ones_like(context))
+        mask_BT = torch.ones_like(context) if attention_mask is None else attention_mask
 
         def generate() -> list[list[int]]:
             prompts = with_shared_prefix(self.model, context, mask_BT, max_length)

@@ -24,6 +24,7 @@ class LogLikelihood(float):
     """
 
     __slots__ = ("num_tokens",)
+    num_tokens: int
 
     def __new__(cls, value: float, num_tokens: int) -> "LogLikelihood":
         """A value with its number of tokens."""
@@ -31,9 +32,9 @@ class LogLikelihood(float):
         self.num_tokens = num_tokens
         return self
 
-    def __getnewargs__(self) -> tuple[float, int]:
-        """The arguments that recreate the value from lm-eval's cache of answers (``--use_cache``)."""
-        return float(self), self.num_tokens
+    def __reduce__(self) -> tuple[type["LogLikelihood"], tuple[float, int]]:
+        """How lm-eval's cache of answers (``--use_cache``) recreates the value."""
+        return LogLikelihood, (float(self), self.num_tokens)
 
 
 def score_text(document: Mapping, results: Sequence[float]) -> dict[str, object]:
