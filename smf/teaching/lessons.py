@@ -127,7 +127,7 @@ def check(
     if lessons.steps < 1:
         refuse("steps", lessons.steps, "1 at least")
     if lessons.max_length < 2:
-        refuse("max_length", lessons.max_length, "2 tokens at least")
+        refuse("max_length", lessons.max_length, "at least 2 tokens")
     require_new_tokens(lessons.max_new_tokens)
     if lessons.paraphrases < 0:
         refuse("paraphrases", lessons.paraphrases, "0 or more")
