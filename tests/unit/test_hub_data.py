@@ -49,7 +49,7 @@ SOURCES = {
 }
 MESSAGES = {
     "all shards as one table": r"cannot load mlfoundations/dclm.* train from the hub.*with first_rows .*row by row",
-    "no such folder": r"doesn't contain any data files; the set has no files below shards in a cont.*check data_dir",
+    "no such folder": r"doesn't contain any data files; the set has no files below shards in a form.*check data_dir",
     "script": r"^old/script is a script.*`revision` to refs/convert/parquet.*data_dir: plain in place of hub_config",
     "gated": r"closed/gated is gated: accept its terms on .*/datasets/closed/gated, then log in with `hf auth login`",
     "hidden": r"has no data set closed/hidden, or hides it; check the name, or log in with `hf auth login`",
