@@ -102,7 +102,7 @@ def test_a_patch_of_another_base_is_refused_and_nothing_is_written(results, patc
 
 def test_a_patch_that_is_on_the_model_already_is_refused(results, patches, tmp_path):
     apply_to_folder(results / "healed", patches, tmp_path / "applied")
-    with pytest.raises(DataError, match=r"one\.safetensors is on .* already, as 002\.safetensors"):
+    with pytest.raises(DataError, match=r"one\.safetensors is already on .*, as 002\.safetensors"):
         apply_to_folder(tmp_path / "applied", patches[1:], tmp_path / "twice")
 
 

@@ -91,7 +91,7 @@ def test_the_counts_are_those_of_every_text_once(base, tmp_path):
 
 @pytest.mark.parametrize("texts", [[], ["", ""]], ids=["no text", "empty texts"])
 def test_text_that_holds_nothing_is_refused_before_the_model_is_asked_to_read_it(texts):
-    with pytest.raises(DataError, match=f"all {len(texts)} texts are empty"):
+    with pytest.raises(DataError, match=f"none of {len(texts)} texts has any content"):
         text_batches(tokenizer(), texts)
 
 
