@@ -9,7 +9,7 @@ include: "workflow/rules/config_files.smk"
 include: "workflow/rules/place.smk"
 
 
-# A preset given with --configfile is a whole experiment of its own: config.yaml must not shine through.
+# A preset given with --configfile is a whole experiment of its own: config.yaml must not be merged into it.
 if not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"

@@ -53,7 +53,7 @@ def quiet_interrupts() -> None:
 
 def _report_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("\ninterrupted; repeat the command to go on\n")
+        sys.stderr.write("\ninterrupted; repeat the command to resume\n")
     else:
         sys.__excepthook__(kind, error, trace)
 

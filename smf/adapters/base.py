@@ -91,7 +91,7 @@ def require_same_base(memory: object, wanted: Base, found: Base) -> None:
         remedy = f"load the base with dtype=torch.{wanted.dtype}"
     elif wanted.name and wanted.revision:
         remedy = f"load it onto {wanted.name} at that revision"
-    raise CheckpointError(f"the memory in {memory} belongs to {wanted}, and this is {found}; {remedy}")
+    raise CheckpointError(f"the memory in {memory} belongs to {wanted}, but this is {found}; {remedy}")
 
 
 def base_from(where: object, listed: Any, name: Any, revision: Any) -> Base:

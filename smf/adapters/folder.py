@@ -29,7 +29,7 @@ KIND = "SPARSE_MEMORY"
 PREFIX, ATTRIBUTE = "sparse_memory_", "sparse_memory_layer"
 FORMAT_VERSION = 1
 
-_REMEDY = "get the memory anew, or save it again"
+_REMEDY = "get a new copy of the memory, or save it again"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def require_additive(memory: MemorySettings) -> None:
     """
     if memory.mode != "additive":
         raise CheckpointError(
-            f"a memory of mode {memory.mode} took the place of feed-forward networks, so its model is no longer base "
+            f"a memory of mode {memory.mode} replaced feed-forward networks, so its model is no longer base "
             "plus memory; save the whole model with save_checkpoint, or use mode additive"
         )
 
@@ -118,7 +118,8 @@ def read_adapter(folder: str | Path) -> Adapter:
         raise CheckpointError(f"{error}; {_REMEDY}") from error
     if config.get("peft_type") != KIND:
         raise CheckpointError(
-            f"{path} is of an adapter of type {config.get('peft_type')}, and a memory has {KIND}; load it with peft"
+            f"{path} is for an adapter of type {config.get('peft_type')}, and a memory is of type {KIND}; load "
+            "it with peft"
         )
     if config.get("smf_format") != FORMAT_VERSION:
         raise CheckpointError(
@@ -142,7 +143,7 @@ def memory_from(where: object, settings: object) -> MemorySettings:
         CheckpointError: They are no settings of a memory.
     """
     if not isinstance(settings, dict):
-        raise CheckpointError(f"{where} holds no settings of a memory; {_REMEDY}")
+        raise CheckpointError(f"{where} holds no memory settings; {_REMEDY}")
     try:
         return check(dict(settings), MemorySettings, "memory")[0]
     except ConfigError as error:

@@ -97,7 +97,7 @@ def load_memory(base: PreTrainedModel | str | Path, folder: str | Path, *, devic
         found, _ = find_model(str(base), (is_named and adapter.base.revision) or "main")
         base = load_model(found, device, getattr(torch, adapter.base.dtype))
     if isinstance(base, MemoryForCausalLM):
-        raise CheckpointError(f"the model has a memory already; load the memory in {folder} onto its base")
+        raise CheckpointError(f"the model already has a memory; load the memory in {folder} onto its base")
     require_same_base(folder, adapter.base, base_of(base))
     prefixes = tensor_prefixes(base, adapter.memory)
     with torch.device("meta"):

@@ -43,7 +43,9 @@ def unpacked(where: object, tensors: Mapping[str, Tensor], num_slots: int) -> di
     for prefix in sorted({name.rpartition(_TABLE)[0] for name in tensors.keys() - whole.keys()}):
         slots_R, rows_RV = tensors.get(prefix + _SLOTS), tensors.get(prefix + _ROWS)
         if slots_R is None or rows_RV is None or not _fit(slots_R, rows_RV, num_slots):
-            raise CheckpointError(f"{where}: the slots of {prefix}{_TABLE} contradict its rows; get the memory anew")
+            raise CheckpointError(
+                f"{where}: the slots of {prefix}{_TABLE} contradict its rows; get a new copy of the memory"
+            )
         whole[prefix + _TABLE] = rows_RV.new_zeros(num_slots, rows_RV.shape[1])
         whole[prefix + _TABLE][slots_R] = rows_RV
     return whole

@@ -86,7 +86,7 @@ class SparseMemoryTuner(BaseTuner):
     def _prepare_model(self, peft_config: SparseMemoryConfig, model: PreTrainedModel) -> None:
         """Refuse a model that the memory is not for, and find the places of its layers."""
         if isinstance(model, MemoryForCausalLM):
-            raise CheckpointError("the model has a memory already; give peft its base")
+            raise CheckpointError("the model already has a memory; give peft its base")
         if peft_config.memory is None:
             peft_config.memory = memory_for(model)
         if peft_config.base is not None:
@@ -120,8 +120,8 @@ class SparseMemoryTuner(BaseTuner):
 
     def _check_merge_allowed(self) -> None:
         raise CheckpointError(
-            "a memory cannot be merged: what it adds depends on what each token reads. Take it off with unload(), or "
-            "save it and put it on its base for good with smf.load_memory"
+            "a memory cannot be merged: its output depends on the slots that each token reads. Remove it with "
+            "unload(), or save it and load it onto its base with smf.load_memory"
         )
 
     @classmethod

@@ -26,7 +26,7 @@ def compute_table(jobs: Iterable[tuple[str, str, Mapping]]) -> pd.DataFrame:
         for rule, name, measured in jobs
     ]
     if not rows:
-        raise DataError("there are no benchmarks of any job; run the experiment first")
+        raise DataError("no job has been benchmarked yet; run the experiment first")
     groups = pd.DataFrame(rows).groupby(["rule", "method"], sort=False)
     table = groups.agg(
         jobs=("s", "size"), seconds=("s", "sum"), cpu_seconds=("cpu_time", "sum"), peak_memory_mb=("max_rss", "max")

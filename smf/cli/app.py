@@ -56,9 +56,9 @@ def _notes(error: BaseException) -> list[str]:
 app = typer.Typer(
     name="smf",
     cls=Ending,
-    help="Teach a language model facts by sparse memory finetuning: give it a memory, teach it, ask it, and look at, "
-    "combine and undo what it learned.",
-    epilog="`smf COMMAND --help` has the options of a command, and examples.",
+    help="Teach a language model facts by sparse memory finetuning: add a memory, teach the model, ask it questions, "
+    "and inspect, combine and undo what it learned.",
+    epilog="`smf COMMAND --help` shows a command's options and examples.",
     rich_markup_mode="markdown",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

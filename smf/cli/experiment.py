@@ -27,12 +27,13 @@ Examples:
 
 
 def plan(
-    configs: Annotated[
-        list[Path], typer.Argument(help="A config, e.g. presets/nq_cpu.yaml, and what is laid over it.")
-    ],
+    configs: Annotated[list[Path], typer.Argument(help="A config, e.g. presets/nq_cpu.yaml, and any overlays.")],
     memory: Annotated[
         float | None,
-        typer.Option(metavar="GB", help="What the device has. [default: device_memory of the config, or its own]"),
+        typer.Option(
+            metavar="GB",
+            help="Memory of the device. [default: device_memory of the config, or what the device reports]",
+        ),
     ] = None,
 ) -> None:
     """Show what an experiment will need, before anything runs: parameters, compute, disk and memory.

@@ -48,25 +48,30 @@ def retrofit(
     layers: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="BLOCK...", help="Blocks that get a memory. [default: a low one]", rich_help_panel=_MEMORY
+            metavar="BLOCK...",
+            help="Blocks that get a memory layer, counted from 0. [default: a low one]",
+            rich_help_panel=_MEMORY,
         ),
     ] = None,
     num_keys: Annotated[
         int | None,
-        typer.Option(help="A layer has the square of this number of slots. [default: 256]", rich_help_panel=_MEMORY),
+        typer.Option(
+            help="Sub-keys per half; a layer has the square of this number of slots. [default: 256]",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     text: Annotated[
         Path | None,
         typer.Option(
-            help="Ordinary text that slots are counted on, JSONL with a column `text` or .txt. "
-            "[default: a small one of smf's own]",
+            help="Ordinary text whose slot reads are counted: JSONL with a column `text`, or .txt. "
+            "[default: a small corpus that ships with smf]",
             rich_help_panel=_MEMORY,
         ),
     ] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16"] | None,
         typer.Option(
-            help="Of the base's weights; a CPU is slow in bfloat16. [default: float32]", rich_help_panel=COMPUTING
+            help="Type of the base's weights; bfloat16 is slow on a CPU. [default: float32]", rich_help_panel=COMPUTING
         ),
     ] = None,
     device: options.Device = "cpu",
@@ -85,22 +90,26 @@ def retrofit(
 
 def teach(
     model: Annotated[Path, typer.Argument(help="A folder of `smf retrofit`, or a healed one, e.g. results/healed.")],
-    facts: Annotated[Path, typer.Argument(help="One JSON object a line, see docs/patches.md.")],
+    facts: Annotated[Path, typer.Argument(help="One JSON object per line, see docs/patches.md.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The patch.", show_default=False)],
-    steps: Annotated[int | None, typer.Option(help="A fact at most. [default: 30]", rich_help_panel=_STEPS)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Most steps per fact. [default: 30]", rich_help_panel=_STEPS)
+    ] = None,
     stop_loss: Annotated[
         float | None,
         typer.Option(
-            help="Loss of a fact that ends its steps, in nats a token. [default: 0.1]", rich_help_panel=_STEPS
+            help="A fact whose loss is below this, in nats per token, takes no more steps. [default: 0.1]",
+            rich_help_panel=_STEPS,
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Bound on the rate of a step. [default: none]", rich_help_panel=_STEPS)
+        float | None,
+        typer.Option(help="Upper bound on the learning rate of a step. [default: none]", rich_help_panel=_STEPS),
     ] = None,
     write_at: Annotated[
         WritingTokens | None,
         typer.Option(
-            help="Words whose slots may be written: all, those of the subject, or of the answer too. [default: all]",
+            help="Tokens whose slots may be written: all, the subject's, or the answer's too. [default: all]",
             rich_help_panel=_STEPS,
         ),
     ] = None,
@@ -108,7 +117,7 @@ def teach(
         bool,
         typer.Option(
             "--allow-updates",
-            help="A fact replaces an earlier one that has another answer; otherwise both are refused.",
+            help="Let a fact replace an earlier one that has another answer; otherwise such a file is refused.",
             rich_help_panel=_STEPS,
         ),
     ] = False,
@@ -116,14 +125,14 @@ def teach(
         int | None,
         typer.Option(
             metavar="[N]",
-            help="Let the model word each fact N times itself (N: 4), beside its own wordings and those of templates.",
+            help="Also train on N paraphrases of each fact (4 without N) that the model writes itself.",
             rich_help_panel=_TEXTS,
         ),
     ] = None,
     contrast: Annotated[
         float | None,
         typer.Option(
-            help="What the facts' wordings about other subjects weigh as background, ordinary text weighing 1. "
+            help="Weight of the facts' wordings about other subjects as background; ordinary text weighs 1. "
             "[default: 1]",
             rich_help_panel=_TEXTS,
         ),
@@ -141,14 +150,14 @@ def teach(
     probe: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A held-out set to ask before and after; may be repeated. [default: those of the run]",
+            help="A held-out set to score before and after; may be repeated. [default: those of the run]",
             rich_help_panel=_CHECKS,
         ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Check all and ask the model; teach and write nothing.", rich_help_panel=_CHECKS
+            "--dry-run", help="Check everything and ask the model; teach and write nothing.", rich_help_panel=_CHECKS
         ),
     ] = False,
     prompt_format: options.PromptFormat = "auto",

@@ -16,8 +16,8 @@ MaxNewTokens = Annotated[
 PromptFormat = Annotated[
     Literal["auto", "plain", "few_shot", "chat"],
     typer.Option(
-        help="How questions are asked: plainly, behind solved examples, or in the model's chat template; auto is what "
-        "`smf retrofit` found best, or else plainly.",
+        help="How questions are asked: plainly, after solved examples, or in the model's chat template; auto: as "
+        "`smf retrofit` found best, else plainly.",
         rich_help_panel=ASKING,
     ),
 ]

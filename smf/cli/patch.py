@@ -11,10 +11,10 @@ from smf.cli.output import say
 _LOOK = "Look"
 _WRITE = "Write"
 
-app = typer.Typer(help="Look at, combine and undo patches.", no_args_is_help=True)
+app = typer.Typer(help="Inspect, combine and undo patches.", no_args_is_help=True)
 
 Patch = Annotated[Path, typer.Argument(help="A patch.")]
-Patches = Annotated[list[Path], typer.Argument(help="The earliest first.")]
+Patches = Annotated[list[Path], typer.Argument(help="Patches, the earliest first.")]
 NewPatch = Annotated[Path, typer.Option("-o", "--out", help="The new patch.", show_default=False)]
 Model = Annotated[Path, typer.Argument(help="The model's folder.")]
 
@@ -80,7 +80,8 @@ def stack(
     patches: Patches,
     out: NewPatch,
     later_wins: Annotated[
-        bool, typer.Option("--later-wins", help="Take out of earlier patches what later ones answer differently.")
+        bool,
+        typer.Option("--later-wins", help="Remove from earlier patches the facts that later ones answer differently."),
     ] = False,
 ) -> None:
     """Combine several patches into one."""
@@ -109,10 +110,10 @@ def forget(
     patch: Patch,
     facts: Annotated[
         list[str],
-        typer.Argument(help="Their fact_id, see `smf patch info PATCH --facts`; behind `--` if it begins with -."),
+        typer.Argument(help="Their fact_ids, see `smf patch info PATCH --facts`; after `--` if one begins with -."),
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The new patch. [default: in place of the old one]")
+        Path | None, typer.Option("-o", "--out", help="The new patch. [default: overwrite the old one]")
     ] = None,
 ) -> None:
     """Remove facts from a patch."""

@@ -13,7 +13,7 @@ class Background(Section):
     batch_size: Count = 32
     """Sequences per batch."""
     document: Literal["batch", "sequence"] = "batch"
-    """What document frequency counts (Lin et al. count batches) unless a method's own `document` says otherwise; both
-    kinds are counted."""
+    """Unit of document frequency (a batch in Lin et al.), unless a method's own `document` says otherwise; both kinds
+    are counted."""
     seed: Natural = 1
     """Seed of the batches."""

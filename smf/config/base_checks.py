@@ -19,7 +19,7 @@ def check_base(base: Base) -> None:
         if base.end_of_text is not None:
             raise ConfigError(
                 f"base.end_of_text is {base.end_of_text!r}, but base.source is pretrain, which makes a tokenizer "
-                "with a token of its own for that; drop it"
+                "with its own end-of-text token; drop it"
             )
         if given := [key for key in _LOADED_ONLY if key in architecture]:
             raise ConfigError(

@@ -47,7 +47,7 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     if stream.behind_examples and config.prompt_format != "few_shot":
         raise ConfigError(
             f"stream.behind_examples is {stream.behind_examples}, but prompt_format is {config.prompt_format}, "
-            "in which no solved examples stand before a question; set prompt_format few_shot, or drop behind_examples",
+            "which puts no solved examples before a question; set prompt_format few_shot, or drop behind_examples",
             ("stream", "behind_examples"),
         )
     num_layers, where = known_num_layers(base)
@@ -61,8 +61,8 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
         refuse("memory.top_k", memory.top_k, f"at most the {num_slots} slots (memory.num_keys²)")
     if config.healing.objective == "distillation" and memory.mode == "additive":
         raise ConfigError(
-            "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a "
-            "memory that gave the same would count them twice; set memory.mode replace, or healing.objective "
+            "healing.objective is distillation, but memory.mode is additive: the networks stay in place, and a memory "
+            "that matched their outputs would count them twice; set memory.mode replace, or healing.objective "
             "language_model"
         )
     if memory.output_gate == "none" and memory.output_gate_init:
@@ -82,7 +82,7 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     for key, seeds in (("seeds", config.seeds), ("frontier.seeds", config.frontier.seeds or ())):
         if shared := sorted(set(seeds) & set(config.tuning.seeds)):
             raise ConfigError(
-                f"seed {shared[0]} is in {key} and in tuning.seeds; rates must be chosen on seeds of their own"
+                f"seed {shared[0]} is in {key} and in tuning.seeds; rates must be chosen on separate seeds"
             )
     _check_paraphrases(stream.paraphrases)
     _check_core_sets(config, methods)
@@ -118,8 +118,8 @@ def _check_start(memory: Memory, healing: Healing) -> None:
         )
     if healing.num_steps == 0 and (memory.mode, memory.start) != ("additive", "values"):
         why = {
-            "replace": "the memory takes the place of networks, and nothing would learn what these gave",
-            "additive": "the memory's output map stays as it was installed, and no step could reach the values behind",
+            "replace": "the memory replaces networks, and nothing would learn their outputs",
+            "additive": "the memory's output map stays as installed, and no gradient would reach the values",
         }[memory.mode]
         raise ConfigError(
             f"healing.num_steps is 0, but memory.mode is {memory.mode} and memory.start {memory.start}: {why}; "
@@ -132,7 +132,7 @@ def _check_paths(config: Config) -> None:
     for key in _PATHS:
         path = attrgetter(key)(config)
         if path is not None and re.match(r"~|.*\$\w|.*\$\{", str(path)):
-            refuse(key, path, "a path that is written out: what ~ and $HOME stand for is known to the shell alone")
+            refuse(key, path, "a full path: only a shell expands ~ and $HOME")
 
 
 def _check_stream(stream: Stream) -> None:
@@ -149,7 +149,7 @@ def _check_paraphrases(paraphrases: Paraphrases) -> None:
     if paraphrases.source == "model" and (model.name is None) == (model.checkpoint is None):
         raise ConfigError(
             f"stream.paraphrases.source is model: set {where}.name (a model on the hub) or {where}.checkpoint (a "
-            "folder), and not both"
+            "folder), but not both"
         )
     prompts = {"prompt": (model.prompt, "{fact}"), "passage_prompt": (model.passage_prompt, "{passage}")}
     for key, (prompt, placeholder) in prompts.items():

@@ -73,7 +73,7 @@ def _check_collection(config: Config) -> None:
         if getattr(source, "known_only", False) and PROBE_KINDS[source.format] != "questions":
             refuse(f"{where}.{name}.known_only", True, "false: only questions are answered right or wrong")
         if getattr(source, "unknown_only", False) and source.format in DOCUMENT_FORMATS:
-            refuse(f"{where}.{name}.unknown_only", True, "false: what is taught here is passages, which answer nothing")
+            refuse(f"{where}.{name}.unknown_only", True, "false: documents are passages, which answer no question")
         if collection.data_root is None and source.hub:
             continue
         if source.file is None:
@@ -85,11 +85,13 @@ def _check_collection(config: Config) -> None:
         refuse(f"{where}.facts.neighbours", facts.neighbours, f"0 unless format is {', '.join(QUESTION_FORMATS)}")
     if facts.neighbours and not facts.num_rows:
         raise ConfigError(
-            f"{where}.facts.neighbours is {facts.neighbours}, but {where}.facts.num_rows is not set: neighbours are "
-            "rows that are never taught; say how many rows may be"
+            f"{where}.facts.neighbours is {facts.neighbours}, but {where}.facts.num_rows is not set: neighbours come "
+            "from the rows that it leaves out; set it"
         )
     if facts.format == "simpleqa_documents" and facts.first_rows is None:
-        raise ConfigError(f"{where}.facts.first_rows is not set; say of how many questions the articles are fetched")
+        raise ConfigError(
+            f"{where}.facts.first_rows is not set; set it to the number of questions whose articles are fetched"
+        )
     if (
         facts.num_rows and facts.format not in DOCUMENT_FORMATS
     ):  # a document has many passages; their number is not known yet
@@ -154,8 +156,8 @@ def check_evaluation(evaluation: Evaluation, probes: Mapping[str, str], prompt_f
     tasks = evaluation.tasks
     if shared := sorted(set(tasks) & set(probes)):
         raise ConfigError(
-            f"evaluation.tasks.{shared[0]}: a held-out set has this name too, and their metrics would be the same; "
-            "ask one of the two"
+            f"evaluation.tasks.{shared[0]}: a held-out set has this name too, and their metrics would be named alike; "
+            "drop one of them"
         )
     if (number := evaluation.kl.num_texts) and "texts" not in probes.values():
         refuse("evaluation.kl.num_texts", number, "0: no held-out set is running text (data.collection, format text)")

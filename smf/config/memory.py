@@ -7,4 +7,5 @@ class Memory(MemorySettings):
     """The memory layers."""
 
     calibrate_queries: bool = True
-    """Spread the reads over the table before healing (queries get mean 0 and deviation 1 on background text)."""
+    """Spread the reads over the table before healing: queries get mean 0 and standard deviation 1 on background
+    text."""

@@ -53,8 +53,8 @@ class ConfigFiles:
                 owner = owner.get(part) if isinstance(owner, dict) else None
             names = [name for name, value in (owner or {}).items() if value is not None]
             raise ConfigError(
-                f"{'.'.join(key)} is null, which takes out what a file underneath holds, but there is none that holds "
-                f"it; {did_you_mean(key[-1], names)}give it a value, or leave it out",
+                f"{'.'.join(key)} is null, which removes the value of an earlier file, but no earlier file sets it; "
+                f"{did_you_mean(key[-1], names)}give it a value, or leave it out",
                 key,
             )
 
@@ -128,5 +128,5 @@ def _misread(place: Place) -> str:
         return ""
     read = plain_value(place.written)
     if isinstance(read, bool) and place.written.lower() not in ("true", "false"):
-        return f": {place.written}, which YAML reads as {str(read).lower()}; put a text in quotes"
+        return f": {place.written}, which YAML reads as {str(read).lower()}; put text in quotes"
     return ""

@@ -37,7 +37,7 @@ class Source(Section):
     """Rows of a data set in one of many formats."""
 
     format: Format
-    """Which columns the rows have, and what becomes of them; docs/data.md lists them."""
+    """Format of the rows: their columns and their use; docs/data.md lists the formats."""
     hub: str | None = None
     """Name of the data set on the hub; null for a file only."""
     hub_config: str | None = None
@@ -75,8 +75,8 @@ class FactsSource(Source):
     neighbours of their own, or none."""
     unknown_only: bool = False
     """Whether to keep only facts that the base model does not know: asked as in evaluation, its answer to the question
-    has token F1 0. What is measured later was then learned. All num_rows are asked once; results/known/report.json has
-    the numbers. Not for documents."""
+    has token F1 0. So what is retained later was learned in the stream. All num_rows are asked once;
+    results/known/report.json has the numbers. Not for documents."""
 
 
 class HeldOutSource(Source):

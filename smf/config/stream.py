@@ -25,7 +25,7 @@ class ParaphraseModel(Section):
     revision: str = "main"
     """Branch, tag or commit of the hub's model; a commit makes a run repeatable."""
     checkpoint: str | None = None
-    """Folder of a model, in place of name."""
+    """Folder of a model, instead of name."""
     prompt: str | None = None
     """Prompt for a fact, with {fact}, {answer} and {style}; null for the one in smf/wordings/paraphrase_prompts.py."""
     passage_prompt: str | None = None
@@ -49,7 +49,7 @@ class Paraphrases(Section):
     """none: the data's own (six for a question). templates: composed from those offline. model: paraphrases by an
     instruct model."""
     number: Annotated[Whole, Field(ge=1, le=1000)] = 64
-    """Training wordings per fact; read unless source is none. If the model finds too few, the fact's own wordings fill
+    """Training wordings per fact; read unless source is none. If the model finds too few, the fact's own wordings make
     up the rest."""
     seed: Natural = 1
     """Seed of the choice and of the sampling."""
@@ -60,10 +60,10 @@ class Stream(Section):
     """The stream of new facts. All methods see the same batches."""
 
     num_facts: Count
-    """Facts a stream."""
+    """Facts per stream."""
     order: Literal["shuffled", "grouped", "subjects"] = "shuffled"
     """grouped keeps the drawn facts of one subject together. subjects takes whole subjects, the facts of each in the
-    data's order, as the passages of a document need it."""
+    data's order, as the passages of a document require."""
     steps_per_fact: Count = 10
     """Optimizer steps on each fact's batch in each epoch, for every method."""
     stop_loss: PositiveNumber | None = None

@@ -89,7 +89,7 @@ def _text(path: str | Path) -> str:
 def _places(node: yaml.Node, path: Key, file: str, outer: tuple[yaml.Node, ...]) -> Iterator[tuple[Key, Place]]:
     """The places of a value and of all within it; keys merged by ``<<`` come first, as the mapping's own keys win."""
     if any(node is one for one in outer):
-        raise ConfigError(f"{_at(file, node)}: this holds itself, by its anchor; write it out")
+        raise ConfigError(f"{_at(file, node)}: this value contains itself through its anchor; write it out")
     inner = (*outer, node)
     if isinstance(node, yaml.ScalarNode):
         _check_value(node, file)
@@ -114,8 +114,8 @@ def _places(node: yaml.Node, path: Key, file: str, outer: tuple[yaml.Node, ...])
         where, line = (*path, key.value), key.start_mark.line + 1
         if key.value in lines:
             raise ConfigError(
-                f"{file}, lines {lines[key.value]} and {line}: {'.'.join(where)} is there twice, and YAML would take "
-                "the last one without a word; drop one",
+                f"{file}, lines {lines[key.value]} and {line}: {'.'.join(where)} is there twice, and YAML would "
+                "silently take the last one; drop one",
                 where,
             )
         lines[key.value] = line
@@ -132,9 +132,9 @@ def _check_key(node: yaml.Node, file: str) -> None:
         raise ConfigError(f"{where}: YAML reads the key {node.value} as true or false; put it in quotes")
     if node.tag != f"{_TAG}str":
         kind = node.tag.removeprefix(_TAG)
-        raise ConfigError(f"{where}: the key {node.value} is no text to YAML ({kind}); a key begins with a letter")
+        raise ConfigError(f"{where}: the key {node.value} is not text to YAML ({kind}); begin keys with a letter")
     if node.style is None and (found := _NO_SPACE.match(node.value)):
-        raise ConfigError(f"{where}: no space behind the colon of `{found['key']}:`; YAML needs one")
+        raise ConfigError(f"{where}: no space after the colon of `{found['key']}:`; YAML needs one")
 
 
 def _check_value(node: yaml.ScalarNode, file: str) -> None:
@@ -145,12 +145,13 @@ def _check_value(node: yaml.ScalarNode, file: str) -> None:
         raise ConfigError(f"{where}: YAML reads {written} as a date; put it in quotes")
     if kind in ("int", "float") and ":" in written:
         raise ConfigError(
-            f"{where}: YAML reads {written} as {plain_value(written)}, in base 60; put a text in quotes, or write the "
+            f"{where}: YAML reads {written} as {plain_value(written)}, in base 60; put text in quotes, or write the "
             "number"
         )
     if kind == "int" and re.fullmatch(r"[-+]?0[0-7_]+", written):
         raise ConfigError(
-            f"{where}: YAML reads {written} as {plain_value(written)}, in base 8; a number has no zeros before it"
+            f"{where}: YAML reads {written} as {plain_value(written)}, in base 8; drop "
+            "the leading zeros, or put text in quotes"
         )
 
 
@@ -158,7 +159,7 @@ def _syntax(path: str | Path, text: str, error: yaml.YAMLError | ValueError) -> 
     """The parser's message in one line, or the usual cause if the lines show one."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text[: error.position].count("\n") + 1
-        return f"{path}, line {line}: the character {error.character:#x} is not allowed in YAML; take it out"
+        return f"{path}, line {line}: the character {error.character:#x} is not allowed in YAML; remove it"
     if not isinstance(error, yaml.MarkedYAMLError):
         return f"{path} is not YAML: {' '.join(str(error).split())}"
     mark = error.problem_mark or error.context_mark
@@ -167,13 +168,13 @@ def _syntax(path: str | Path, text: str, error: yaml.YAMLError | ValueError) -> 
     near = range(min(mark.line, len(lines) - 1), max(-1, mark.line - 3), -1)
     for number in near:
         if "\t" in lines[number].removesuffix(lines[number].lstrip()):
-            return f"{path}, line {number + 1}: a tab; YAML is indented with spaces only"
+            return f"{path}, line {number + 1}: a tab; indent YAML with spaces only"
     for number in near:
         if found := _NO_SPACE.match(lines[number]):
-            return f"{path}, line {number + 1}: no space behind the colon of `{found['key']}:`; YAML needs one"
+            return f"{path}, line {number + 1}: no space after the colon of `{found['key']}:`; YAML needs one"
     told = ", ".join(filter(None, [error.context, error.problem]))
     return (
-        f"{path}, line {mark.line + 1}: not YAML ({told}); look at the indentation, brackets, quotes and colons there "
+        f"{path}, line {mark.line + 1}: not YAML ({told}); check the indentation, brackets, quotes and colons there "
         "and in the line above"
     )
 

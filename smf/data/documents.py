@@ -38,7 +38,7 @@ def read_documents(data_root: str | None, source: Mapping, taken: set[str]) -> l
         key = text_key("".join(texts))
         if key in lines:
             raise DataError(
-                f"{row.where}: the document is that of {lines[key]}; a document is learned once and asked once"
+                f"{row.where}: the document is the same as in {lines[key]}; a document is learned once and asked once"
             )
         lines[key] = row.place
         if text_key(question) in taken:

@@ -56,5 +56,5 @@ def probe_kind(format: str) -> str:
         ConfigError: Held-out sets have no such format.
     """
     if format not in PROBE_KINDS:
-        raise ConfigError(f"{format!r} is no format of held-out sets; known: {', '.join(sorted(PROBE_KINDS))}")
+        raise ConfigError(f"{format!r} is not a format of held-out sets; known: {', '.join(sorted(PROBE_KINDS))}")
     return PROBE_KINDS[format]

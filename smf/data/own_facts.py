@@ -55,7 +55,7 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
             placed.append((row.where, fact))
     if others:
         logger.warning(
-            "%s: not read, as no such columns are known: %s; known: %s",
+            "%s: ignored unknown columns: %s; known: %s",
             source["file"] or source["hub"],
             ", ".join(map(repr, others)),
             ", ".join(_COLUMNS),
@@ -85,14 +85,16 @@ def _own_fact(row: Row) -> Fact:
     question = bare_question(spaced(question))
     if not statements and not prompts and not question:
         raise DataError(
-            f"{row.where}: columns 'statements', 'prompts' and 'question' are empty; give what is to be learned: a "
-            "statement, a prompt that the answer completes, or a question, of which templates make such prompts"
+            f"{row.where}: columns 'statements', 'prompts' and 'question' are empty; give the fact to learn: a "
+            "statement, a prompt that the answer completes, or a question, from which templates make such prompts"
         )
     for statement in statements:
         if not holds_answer(statement, answers):
             raise DataError(f"{row.where}: the statement {statement[:80]!r} holds none of the answers {list(answers)}")
         if any(text_key(statement) == text_key(answer) for answer in answers):
-            raise DataError(f"{row.where}: the statement {statement[:80]!r} is the answer and says nothing of it")
+            raise DataError(
+                f"{row.where}: the statement {statement[:80]!r} is just the answer and says nothing about it"
+            )
     if not question and not lists["unseen_prompts"]:
         raise DataError(f"{row.where}: there is neither a 'question' nor 'unseen_prompts'; nothing would test the fact")
     unseen = lists["unseen_prompts"]
@@ -114,8 +116,8 @@ def _own_fact(row: Row) -> Fact:
     require_whole(fact, row.where)
     if subject and names_subject_nowhere(fact):
         logger.warning(
-            "%s: fact %r: neither its question nor any of its wordings names its subject %r; what goes by the subject "
-            "(write_at, neighbours) goes by the words that its wordings share, or by none",
+            "%s: fact %r: neither its question nor any of its wordings names its subject %r; write_at and neighbours "
+            "then go by the words that its wordings share, if any",
             row.where,
             fact.fact_id,
             subject[:60],

@@ -73,7 +73,9 @@ class Pieces:
         """Compute the row's attention output, (1, T, H, D): the same as for each text alone."""
         kernel = self._kernels[id(module.config)]
         if kernel == "sdpa" and softcap is not None:
-            raise ConfigError("the model caps attention scores, which sdpa cannot do; load it with eager attention")
+            raise ConfigError(
+                "the model soft-caps attention scores, which sdpa does not support; load it with eager attention"
+            )
         width = value_1KTD.shape[-1]
         wide = max(query_1HTD.shape[-1], width)
         wide += -wide % self._multiple

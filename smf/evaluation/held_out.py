@@ -53,7 +53,7 @@ def held_out_task(
     """
     rows = READERS[kind](path)
     if kind == "texts" and num_fewshot:
-        raise ConfigError(f"evaluation.num_fewshot.{name} is {num_fewshot}, but running text has no solved examples")
+        raise ConfigError(f"evaluation.num_fewshot.{name} is {num_fewshot}, but running text takes no solved examples")
     available = len(rows) - num_fewshot
     number = available if num_items is None else num_items
     if not 0 < number <= available:
@@ -96,8 +96,8 @@ def every_question_task(
     """
     if num_fewshot >= len(rows):
         raise ConfigError(
-            f"evaluation.num_fewshot.{name} is {num_fewshot}, but {name} has {len(rows)} rows, and solved examples are "
-            f"other rows than the one that is asked; lower it, or raise data.collection.held_out.{name}.num_rows"
+            f"evaluation.num_fewshot.{name} is {num_fewshot}, but {name} has {len(rows)} rows, and solved examples "
+            f"come from the other rows; lower it, or raise data.collection.held_out.{name}.num_rows"
         )
     # lm-eval keeps the asked row out of its examples only if both come from the test split
     changes = {"task": f"smf_{name}", "num_fewshot": num_fewshot, "test_split": "train", **_shown(asking)}

@@ -66,8 +66,8 @@ class LanguageModel(HFLM):
         )
         if max_new_tokens >= self.max_length:
             raise ConfigError(
-                f"evaluation.max_new_tokens is {max_new_tokens}, but the model reads {self.max_length} tokens "
-                "in all; lower it"
+                f"evaluation.max_new_tokens is {max_new_tokens}, but the model reads at most {self.max_length} tokens; "
+                "lower it"
             )
         self.prepare(window, tape, asking)
 
@@ -213,7 +213,7 @@ class LanguageModel(HFLM):
         for number, (_, context, continuation) in enumerate(requests):
             if len(continuation) > self.max_length:
                 raise ConfigError(
-                    f"a continuation of {len(continuation)} tokens is to be scored, but the model reads "
+                    f"the continuation to score has {len(continuation)} tokens, but the model reads at most "
                     f"{self.max_length}; raise base.max_length"
                 )
             # The last token is predicted, not read.

@@ -44,8 +44,8 @@ def check_names(names: Iterable[str], include_path: str | None) -> None:
             members = sorted(task for task in _members(manager, name) if task != name)
             few = f", {', '.join(members[:5])}{', …' if len(members) > 5 else ''}" if members else ""
             raise ConfigError(
-                f"evaluation.tasks: {name!r} is a group of tasks, which has no score of single items; name those of "
-                f"its tasks that are wanted{few}"
+                f"evaluation.tasks: {name!r} is a group of tasks, which has no scores of single items; name the tasks "
+                f"that you want{few}"
             )
 
 
@@ -114,14 +114,14 @@ def task_scores(name: str, results: Mapping, directions: Mapping[str, bool], wan
             continue
         value, stderr = results[f"{metric},{kind}"], results.get(f"{metric}_stderr,{kind}", "N/A")
         ours = f"{name}_{kind}_{metric}" if several else f"{name}_{metric}"
-        remedy = f"name the metrics that are wanted in evaluation.tasks.{name}.metrics"
+        remedy = f"name the metrics that you want in evaluation.tasks.{name}.metrics"
         if not isinstance(value, int | float):
-            raise ConfigError(f"the task {name} reports {metric} {value!r}, which is no number; {remedy}")
+            raise ConfigError(f"the task {name} reports {metric} {value!r}, which is not a number; {remedy}")
         if directions.get(metric, True) != higher_is_better(ours):
             better = "higher" if directions.get(metric, True) else "lower"
             raise ConfigError(
-                f"the task {name} calls a {better} {metric} the better one, but tables and figures go by the name and "
-                f"would take it the other way; {remedy}, without this one"
+                f"the task {name} says that a {better} {metric} is better, but tables and figures go by its name and "
+                f"would reverse it; {remedy}, without this one"
             )
         scores.append({"metric": ours, "value": float(value), "stderr": None if stderr == "N/A" else float(stderr)})
     return scores

@@ -39,9 +39,11 @@ def read_json(path: str | Path) -> dict:
     try:
         value = json.loads(_read_text(path))
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits raises a plain ValueError
-        raise DataError(f"{path} is not valid JSON ({error}); mend it, or rerun what made it") from error
+        raise DataError(f"{path} is not valid JSON ({error}); fix it, or rerun the job that made it") from error
     if not isinstance(value, dict):
-        raise DataError(f"{path} holds no JSON object but a {type(value).__name__}; mend it, or rerun what made it")
+        raise DataError(
+            f"{path}: expected a JSON object, found {type(value).__name__}; fix it, or rerun the job that made it"
+        )
     return value
 
 
@@ -179,7 +181,7 @@ def require_text(text: str, row: dict, where: str) -> None:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             half = error.object[error.start]
-            raise DataError(f"{where}: holds {half!r}, half of a character in two parts; mend the text") from error
+            raise DataError(f"{where}: holds {half!r}, an unpaired surrogate; fix the text") from error
 
 
 def _told(value: object) -> str:

@@ -77,7 +77,7 @@ def require_new(path: str | Path) -> None:
     """
     path = Path(path)
     if path.exists() or path.is_symlink():
-        raise DataError(f"{path} exists and is not written over; name a place where nothing is, or move it away")
+        raise DataError(f"{path} exists and is not overwritten; name another path, or move it away")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     try:
         handle, name = tempfile.mkstemp(dir=above, prefix=f".{path.stem}.", suffix=path.suffix)
@@ -89,7 +89,7 @@ def require_new(path: str | Path) -> None:
 
 def not_written(path: str | Path) -> str:
     """The message for a file or folder that could not be written, e.g. because the disk is full."""
-    return f"{path} was not written; free space on its disk or mend what is said above, then repeat the command"
+    return f"{path} was not written; free space on its disk or fix the error above, then repeat the command"
 
 
 def _put(written: Path, path: Path, mode: int) -> None:

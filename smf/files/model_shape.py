@@ -146,7 +146,7 @@ class BaseShape:
         if model_type not in FAMILIES:
             raise ConfigError(f"{where}: cannot size architecture {model_type!r}; known: {', '.join(sorted(FAMILIES))}")
         if missing := [key for key in (*_KEYS, "num_hidden_layers") if config.get(key) is None]:
-            raise ConfigError(f"{where} does not tell {missing[0]}, without which nothing can be sized; add it")
+            raise ConfigError(f"{where} does not give {missing[0]}, which sizing needs; add it")
         return cls(
             **{key: config[key] for key in _KEYS},
             num_layers=config["num_hidden_layers"],

@@ -86,7 +86,7 @@ class Resume:
             return None
         if not self.path(name).is_file():
             for other in self._others():
-                logger.info("%s was kept by a job of other inputs or settings; this one starts anew", other)
+                logger.info("%s was kept by a job with other inputs or settings; this one starts from scratch", other)
             return None
         try:
             tensors, metadata = read_tensors(self.path(name))
@@ -96,7 +96,7 @@ class Resume:
         if metadata.get("key") != self._key:
             logger.warning("%s is not this job's; the job starts over", self.path(name))
             return None
-        logger.info("going on from %s", self.path(name))
+        logger.info("resuming from %s", self.path(name))
         return tensors, json.loads(metadata["values"])
 
     def path(self, name: str, suffix: str = ".safetensors") -> Path:

@@ -14,7 +14,7 @@ from smf.errors import CheckpointError
 from smf.files.atomic import atomic_path
 
 FORMAT_VERSION = 2
-_REMEDY = "get it anew, or rerun what made it"
+_REMEDY = "get a new copy, or rerun the job that made it"
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
@@ -46,7 +46,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         raise CheckpointError(f"cannot read {path}: {error}; {_REMEDY}") from error
     version = header.get("format_version") if isinstance(header, dict) else None
     if version is None:
-        raise CheckpointError(f"{path} is no file that smf wrote: its header names no format version")
+        raise CheckpointError(f"{path} was not written by smf: its header names no format version")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path} has format version {version}, this smf reads {FORMAT_VERSION}; {_REMEDY}")
     metadata = header.get("metadata")

@@ -46,8 +46,8 @@ def take_gpu(folder: Path | None = None) -> str | None:
         return gpu
     chosen = gpus[os.getpid() % len(gpus)]
     logger.warning(
-        "all of the GPUs %s are taken: GPU %s is shared, which takes more time and memory; run as many jobs at a time "
-        "as there are GPUs: --resources gpu=%d",
+        "all of the GPUs %s are taken: GPU %s is shared, which takes more time and memory; run only as many jobs at a "
+        "time as there are GPUs: --resources gpu=%d",
         ", ".join(gpus),
         chosen,
         len(gpus),

@@ -60,7 +60,7 @@ def _read_state(path: Path) -> dict:
         require_columns(known["wildcards"], dict.fromkeys(known["wildcards"], str), f"{path}, wildcards")
         if known["state"] in _ORDER:
             return known
-        why = f"{path}: {known['state']!r} is no state of a job"
+        why = f"{path}: {known['state']!r} is not a state of a job"
     except DataError as error:
         why = str(error)
     changed = path.stat().st_mtime
@@ -116,7 +116,7 @@ def details(state: dict) -> list[str]:
         lines.append("repeat the command (if Snakemake says that the folder is locked, first --unlock)")
     if state["state"] == "running" and state["host"] != socket.gethostname():
         silent = duration(max(time.time() - state["heard"], 0))
-        lines.append(f"on {state['host']}, last heard of {silent} ago: whether it lives is not known here")
+        lines.append(f"on {state['host']}, last heard from {silent} ago: this machine cannot tell whether it is alive")
     if state["progress"] and state["state"] != "failed":
         lines.append(state["progress"])
     return [*lines, state["log"]]

@@ -18,12 +18,12 @@ class MethodEntry(Section):
     kind: str
     """A file in smf/methods: full, lora, smf, a baseline, or one of your own."""
     label: str | None = absent()
-    """What the figure calls the method in its note."""
+    """Name of the method in the figure's note."""
     frontier_only: bool | None = absent()
     """Whether the method is compared in results/figures/frontier.pdf alone; false if absent."""
     sweep: Distinct[PositiveNumber] | None = absent()
-    """Learning rates that results/tables/tuning.csv compares, and the frontier unless sweeps say otherwise. Of a method
-    whose steps need no rate: bounds of its steps."""
+    """Learning rates that results/tables/tuning.csv compares, and the frontier unless sweeps say otherwise. For a
+    method whose steps need no rate: bounds on its steps."""
 
 
 class KindSettings(Section):

@@ -60,8 +60,8 @@ class OSFSettings(DenseSettings):
     """Settings of orthogonal subspace finetuning."""
 
     effective_rank: EffectiveRank = 0.5
-    """Singular directions of each map that are kept: a number below 1 is a share of its smaller side, an integer is
-    their number. The others train."""
+    """Singular directions of each map that stay frozen: a number below 1 is a share of its smaller dimension, an
+    integer a count. The others train."""
     target_modules: TargetModules = "all-linear"
     """Linear maps that are split: all of the blocks, or a list of module names."""
 
@@ -85,8 +85,8 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
             if factor.requires_grad and not factor.numel():
                 raise ConfigError(
                     f"effective_rank is {self.settings.effective_rank}, which keeps all directions of "
-                    f"{name.split('.osf_')[0]}, and nothing of it would train; lower effective_rank, give a share, or "
-                    "name other target_modules"
+                    f"{name.split('.osf_')[0]}, so that nothing of it would train; lower effective_rank, give a "
+                    "share, or name other target_modules"
                 )
 
     @classmethod

@@ -37,7 +37,7 @@ class SelfDistillationSettings(DenseSettings):
     anchor_share: ShareOfText = 0.5
     """Share of a step's sequences that are background text; at least one is."""
     weight: NonNegativeNumber = 1.0
-    """What a nat of KL(p_start || p_now) weighs, where a nat of the facts' loss weighs 1."""
+    """Weight of KL(p_start || p_now), in nats like the facts' loss, whose weight is 1."""
 
 
 class SelfDistillation(ReadsOrdinaryText, FullFinetuning):

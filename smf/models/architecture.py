@@ -24,7 +24,7 @@ def require_architecture(
         CheckpointError: The model differs, or its architecture is not supported.
     """
     if isinstance(model, MemoryForCausalLM):
-        raise CheckpointError(f"{where} has memory layers already; name the model that it was made from")
+        raise CheckpointError(f"{where} already has memory layers; name the model that it was made from")
     num_blocks = len(decoder_blocks(model))
     config = model.config.get_text_config()
     for key, value in expected.items():
@@ -33,8 +33,8 @@ def require_architecture(
             found = config.hidden_size // config.num_attention_heads
         if found != value:
             raise CheckpointError(
-                f"base.architecture.{key} is {value}, but {where} has {found}; correct the config, or name the model "
-                "that is meant"
+                f"base.architecture.{key} is {value}, but {where} has {found}; correct the config, or name the "
+                "intended model"
             )
     if missing := [number for number in memory_layers if number >= num_blocks]:
         raise CheckpointError(

@@ -129,7 +129,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             "`eos_token` in tokenizer_config.json"
         )
     if tokenizer.pad_token_id is None:
-        logger.info("the tokenizer in %s has no padding token; %r pads", folder, tokenizer.eos_token)
+        logger.info("the tokenizer in %s has no padding token; padding with %r", folder, tokenizer.eos_token)
         tokenizer.pad_token = tokenizer.eos_token
     if (Path(folder) / "config.json").is_file():
         require_rows_for_tokens(folder, tokenizer, read_config(folder).get_text_config().vocab_size)
@@ -149,7 +149,7 @@ def weight_files(folder: str | Path) -> list[Path]:
     try:
         return [folder / shard for shard in sorted(set(read_json(index)["weight_map"].values()))]
     except (DataError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} is damaged ({error}); get the model anew") from error
+        raise CheckpointError(f"{index} is damaged ({error}); get a new copy of the model") from error
 
 
 def model_hash(folder: str | Path) -> str:
@@ -167,4 +167,4 @@ def model_hash(folder: str | Path) -> str:
     try:
         return sha256(folder / "config.json", *index, *weights)
     except OSError as error:
-        raise CheckpointError(f"{folder} is no whole model folder: {error}; name the folder of a model") from error
+        raise CheckpointError(f"{folder} is not a complete model folder: {error}; name one that is") from error

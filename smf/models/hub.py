@@ -49,7 +49,7 @@ def download_model(
         HfApi().model_info(name, revision=revision, timeout=_SECONDS)
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES)))
     except HFValidationError as error:
-        raise CheckpointError(f"{called}: {name!r} is no name of a model on the hub; write owner/name") from error
+        raise CheckpointError(f"{called}: {name!r} is not a hub model name; write owner/name") from error
     except RevisionNotFoundError as error:
         raise CheckpointError(
             f"base.revision: {name} has no revision {revision!r} on {constants.ENDPOINT}; look under its `Files`"
@@ -87,7 +87,7 @@ def find_model(name: str, revision: str = "main") -> tuple[Path, str | None]:
         return Path(name), None
     if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise CheckpointError(
-            f"{name} is no model's folder, there is no config.json in it; name one, or a model on the hub (owner/name)"
+            f"{name} is not a model folder, as it has no config.json; name one, or a model on the hub (owner/name)"
         )
     called = f"there is no folder {name}, and on the hub"
     return download_model(name, revision, called=called, folder_instead="in its place")

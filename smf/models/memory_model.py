@@ -160,7 +160,7 @@ def require_memory(model: PreTrainedModel) -> MemoryForCausalLM:
     """
     if not hasattr(model, "memory_layers"):  # duck typing: a model folder's own code defines another class
         raise CheckpointError(
-            f"this {type(model).__name__} has no memory layers; give it some with smf.retrofit or `smf retrofit`"
+            f"this {type(model).__name__} has no memory layers; add some with smf.retrofit or `smf retrofit`"
         )
     return cast("MemoryForCausalLM", model)
 

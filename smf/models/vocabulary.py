@@ -19,8 +19,8 @@ def require_fast(where: object, tokenizer: PreTrainedTokenizerBase) -> None:
     """
     if not tokenizer.is_fast:
         raise CheckpointError(
-            f"the tokenizer in {where} is a {type(tokenizer).__name__}, which does not say where in a text its tokens "
-            "stand; smf needs a fast one: put the model's tokenizer.json into the folder"
+            f"the tokenizer in {where} is a {type(tokenizer).__name__}, which gives no character offsets; smf needs a "
+            "fast tokenizer: put the model's tokenizer.json into the folder"
         )
 
 

@@ -56,6 +56,6 @@ def _write(model: PreTrainedModel, patch: MemoryPatch, found: str, wanted: str) 
         if len(layer.slots_R) and int(layer.slots_R[-1]) >= len(table_SV):
             raise CheckpointError(f"the patch writes slots beyond the {len(table_SV)} of block {block}")
         if not (table_SV[layer.slots_R.to(table_SV.device)].cpu() == getattr(layer, found)).all():
-            raise CheckpointError(f"block {block} does not hold what the patch expects there; load the model anew")
+            raise CheckpointError(f"block {block} does not hold what the patch expects there; load the model again")
     for block, layer in patch.layers.items():
         tables[block][layer.slots_R.to(tables[block].device)] = getattr(layer, wanted).to(tables[block].device)

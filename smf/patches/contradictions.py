@@ -77,8 +77,8 @@ def warn_of_contradictions(patches: Sequence[MemoryPatch], names: Sequence[objec
     """
     for each in contradictions(patches):
         logger.warning(
-            "%s; together, neither is sure to be given: `smf patch stack --later-wins` takes the earlier fact out, "
-            "`smf patch forget` either of them",
+            "%s; together, either may be given: `smf patch stack --later-wins` removes the earlier fact, `smf patch "
+            "forget` either of them",
             each.text(names),
         )
 

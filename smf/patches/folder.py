@@ -47,7 +47,7 @@ def apply_to_folder(folder: str | Path, paths: Sequence[str | Path], out: str | 
     for path, patch in zip(paths, new, strict=True):
         require_base(patch, held.base_hash, path, folder)
         if sha256(path) in on_it:
-            raise DataError(f"{path} is on {folder} already, as {on_it[sha256(path)].name}; leave it out")
+            raise DataError(f"{path} is already on {folder}, as {on_it[sha256(path)].name}; leave it out")
     before, all_paths = [read_patch(path) for path in held.paths], [*held.paths, *map(Path, paths)]
     warn_of_contradictions([*before, *new], all_paths)
     return _write_folder(folder, out, held.base_hash, before, [*before, *new], all_paths)
@@ -160,7 +160,9 @@ def _overwrite(folder: Path, block: int, slots_R: Tensor, held_RV: Tensor, value
                 for slot, old, new in zip(slots_R.tolist(), held, raw, strict=True):
                     file.seek(start + slot * row_bytes)
                     if file.read(row_bytes) != old.tobytes():
-                        raise CheckpointError(f"slot {slot} of {name} is not what the patches say; get them anew")
+                        raise CheckpointError(
+                            f"slot {slot} of {name} is not what the patches say; get new copies of them"
+                        )
                     file.seek(start + slot * row_bytes)
                     file.write(new.tobytes())
                 return

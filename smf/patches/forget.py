@@ -56,7 +56,7 @@ def forget(patch: MemoryPatch, fact_ids: Sequence[str]) -> tuple[MemoryPatch, Fo
     together = {place for number in gone_lessons for place in patch.lessons[number]} - gone_facts
     if together:
         names = ", ".join(repr(patch.facts[place]["fact_id"]) for place in sorted(together))
-        raise DataError(f"{', '.join(map(repr, fact_ids))} was learned in one batch with {names}; name these too")
+        raise DataError(f"{', '.join(map(repr, fact_ids))} was learned in one batch with {names}; forget these too")
     kept_facts = [place for place in range(len(patch.facts)) if place not in gone_facts]
     kept_lessons = [number for number in range(len(patch.lessons)) if number not in gone_lessons]
     counts: Counter[str] = Counter()

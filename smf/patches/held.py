@@ -24,7 +24,7 @@ def require_own(path: str | Path) -> None:
     path = Path(path).resolve()
     if path.parent.name == "patches" and (path.parent.parent / LIST).is_file():
         raise DataError(
-            f"{path} is on the model {path.parent.parent}, which would no longer be what it says; write a new patch "
+            f"{path} is applied to the model {path.parent.parent}, which would no longer match it; write a new patch "
             "with -o, take the old one off (`smf patch revert`) and put the new one on"
         )
     for results in path.parents:
@@ -59,9 +59,11 @@ def held_by(folder: str | Path) -> Held:
         version, own, base_hash = listed["format_version"], listed["model_hash"], listed["base_hash"]
         entries = [(entry["file"], entry["sha256"]) for entry in listed["patches"]]
     except (DataError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / LIST} is damaged ({error}); put the patches on the base anew") from error
+        raise CheckpointError(f"{folder / LIST} is damaged ({error}); apply the patches to the base again") from error
     if version != VERSION:
-        raise CheckpointError(f"{folder / LIST} has format version {version}, not {VERSION}; put the patches on anew")
+        raise CheckpointError(
+            f"{folder / LIST} has format version {version}, not {VERSION}; apply the patches to the base again"
+        )
     paths = []
     for name, digest in entries:
         path = folder / "patches" / str(name)
@@ -70,7 +72,7 @@ def held_by(folder: str | Path) -> Held:
         paths.append(path)
     if (found := model_hash(folder)) != own:
         raise CheckpointError(
-            f"{folder} was changed after its patches were put on (its hash is {found[:12]}, it was {str(own)[:12]}); "
-            "put them on the base anew"
+            f"{folder} was changed after its patches were applied (its hash is {found[:12]}, it was {str(own)[:12]}); "
+            "apply them to the base again"
         )
     return Held(base_hash, tuple(paths))

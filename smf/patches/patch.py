@@ -21,7 +21,7 @@ _FILE_NAMES = {"slots_R": "slots", "before_RV": "before", "after_RV": "values", 
 _FILE_NAMES |= {"writers_W": "writers", "moved_rows_M": "moved_rows", "moved_by_M": "moved_by"}
 _FILE_NAMES |= {"movements_MV": "movements"}
 _FACT_TEXTS = ("fact_id", "subject", "question", "answer", "stream")
-_REMEDY = "learn the stream again, or get the patch anew"
+_REMEDY = "learn the stream again, or get a new copy of the patch"
 KIND = "memory patch"
 
 
@@ -137,7 +137,7 @@ class MemoryPatch:
             )
         if len({fact_content(self.facts[place]) for place in found}) > 1:
             ways = ", ".join(repr(names[place][1]) for place in found)
-            raise DataError(f"{name!r} stands for different facts of this patch; name one of {ways}")
+            raise DataError(f"{name!r} stands for several facts of this patch; name one of {ways}")
         return found
 
     def delta(self) -> dict[str, Tensor]:
@@ -238,7 +238,7 @@ def patch_from(parts: Mapping[str, Tensor], metadata: Mapping[str, object], wher
     )
     if kind != KIND:
         raise CheckpointError(
-            f"{where} is no memory patch; runs of sparse methods leave them in runs/<method>/seed-<seed>/learn/"
+            f"{where} is not a memory patch; runs of sparse methods leave them in runs/<method>/seed-<seed>/learn/"
         )
     if not (isinstance(base_hash, str) and _are_facts(facts) and _are_lessons(lessons)):
         raise CheckpointError(f"{where} does not say what it was learned from; {_REMEDY}")
@@ -254,7 +254,7 @@ def require_base(patch: MemoryPatch, base_hash: str, patch_name: object, base_na
     if patch.base_hash != base_hash:
         raise CheckpointError(
             f"{patch_name} was learned from another model than {base_name} (its base is {patch.base_hash[:12]}, this "
-            f"is {base_hash[:12]}); take the model that it was learned from, or teach this one anew"
+            f"is {base_hash[:12]}); use the model that it was learned from, or teach this one again"
         )
 
 

@@ -50,7 +50,7 @@ def stack(patches: Sequence[MemoryPatch], names: Sequence[object] | None = None)
         True
     """
     if not patches:
-        raise DataError("there is no patch to stack; name one at least")
+        raise DataError("there is no patch to stack; name at least one")
     first, names = patches[0], names or [f"patch {number}" for number in range(1, len(patches) + 1)]
     for name, patch in zip(names, patches, strict=True):
         require_base(patch, first.base_hash, name, names[0])
@@ -115,7 +115,7 @@ def conflicts(first: MemoryPatch, second: MemoryPatch) -> Conflicts:
 def _stacked(layers: Sequence[LayerPatch], patches: Sequence[MemoryPatch]) -> LayerPatch:
     kinds = {(layer.before_RV.shape[1], layer.before_RV.dtype) for layer in layers}
     if len(kinds) > 1:
-        raise CheckpointError(f"the patches have slots of different widths or types ({kinds}); get them anew")
+        raise CheckpointError(f"the patches have slots of different widths or types ({kinds}); get new copies")
     slots_R = torch.cat([layer.slots_R for layer in layers]).unique()
     rows = [torch.searchsorted(slots_R, layer.slots_R) for layer in layers]
     num_holders_R = torch.bincount(torch.cat(rows), minlength=len(slots_R))
@@ -126,7 +126,7 @@ def _stacked(layers: Sequence[LayerPatch], patches: Sequence[MemoryPatch]) -> La
     sum_RV = before_RV.to(torch.float32, copy=True)
     for number, (layer, rows_P) in enumerate(zip(layers, rows, strict=True), start=1):
         if not torch.equal(before_RV[rows_P], layer.before_RV):
-            raise CheckpointError(f"patch {number} disagrees with the others on what the base holds; get it anew")
+            raise CheckpointError(f"patch {number} disagrees with the others on what the base holds; get a new copy")
         sum_RV.index_add_(0, rows_P, layer.after_RV.float() - layer.before_RV.float())
     after_RV = torch.where((num_holders_R > 1).unsqueeze(1), sum_RV.to(kind), alone_RV)
     offset, writers, moved = 0, [], []

@@ -44,16 +44,16 @@ def info_text(patch: MemoryPatch, size: int, *, facts: bool) -> str:
             asked = _line(f"{fact['question']} → {fact['answer']}" if fact["question"] else fact["answer"])
             name = _line(fact["fact_id"] if ids[fact["fact_id"]] == 1 else fact_names(fact)[1])
             lines.append(f"{name:<40} {alone[number] + shared[number]:>7,} {shared[number]:>7,}  {asked}")
-    return "\n".join([*lines, "", "slots: that the fact wrote; shared: of these, that other facts wrote too"])
+    return "\n".join([*lines, "", "slots: written by the fact; shared: those of them that other facts wrote too"])
 
 
 def forgotten_text(fact_ids: list[str], report: Forgotten) -> str:
     """Report what forgetting did."""
     lines = [
         f"forgot {_line(', '.join(fact_ids))}",
-        f"{report.num_restored:,} slots hold what they held in the base",
-        f"{report.num_moved_back:,} slots that other facts wrote too were moved back by what was forgotten",
-        f"{report.num_left:,} such slots were left: what was forgotten had hardly moved them",
+        f"{report.num_restored:,} slots are back at their values in the base",
+        f"{report.num_moved_back:,} slots that other facts wrote too lost only the forgotten facts' change",
+        f"{report.num_left:,} such slots were left as they are: the forgotten facts had hardly moved them",
     ]
     if report.shared_with:
         lines += ["", "shared slots with:"]
@@ -75,8 +75,8 @@ def conflicts_text(found: Conflicts, contradicting: Sequence[Contradiction] = ()
     lines += [
         f"{total:,} slots are written by both: {blocks}",
         f"they hold {found.shares[0]:.1%} of the first patch's squared movement and {found.shares[1]:.1%} of the "
-        f"second's; its cosine there is {found.cosine:.2f} (1: they agree; 0: neither minds the other; -1: one undoes "
-        "the other)",
+        f"second's; its cosine there is {found.cosine:.2f} (1: they agree; 0: they are independent; -1: one undoes the "
+        "other)",
         "",
         f"{'first':<40} {'second':<40} {'slots':>7}",
     ]

@@ -36,19 +36,19 @@ def csv_rows(file: TextIO, name: str, delimiter: str | None = None) -> Iterator[
             if header is None:
                 header = [cell.strip() for cell in cells]
                 if twice := [column for column in header if column and header.count(column) > 1]:
-                    raise DataError(f"{name}, line {line}: the column {twice[0]!r} comes twice; keep one of the two")
+                    raise DataError(f"{name}, line {line}: the column {twice[0]!r} appears twice; keep one of the two")
                 continue
             if len(cells) != len(header):
                 raise DataError(
-                    f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)}; put a text that "
-                    f"holds {delimiter!r} in double quotes"
+                    f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)}; put text that holds "
+                    f"{delimiter!r} in double quotes"
                 )
             pairs = zip(header, cells, strict=True)
             yield Record(f"line {line}", {column: cell for column, cell in pairs if column}, True)
     except csv.Error as error:
         raise DataError(
-            f"{name}, line {end + 1}: not valid CSV ({error}); a text with quotes is put in double quotes, and each of "
-            "its own is doubled"
+            f"{name}, line {end + 1}: not valid CSV ({error}); put text with quotes in double quotes, and double the "
+            "quotes within"
         ) from error
 
 
@@ -78,7 +78,7 @@ def _typed(text: str, kinds: tuple[type, ...], where: str) -> object:
         except (ValueError, RecursionError) as error:
             example = '["one text", "another"]' if holds_lists else '{"name": "value"}'
             raise DataError(
-                f"{where} is no JSON ({error}); write {example}, with the cell in double quotes and each of its own "
+                f"{where} is not JSON ({error}); write {example}, with the cell in double quotes and the quotes within "
                 "doubled"
             ) from error
     if str in kinds or object in kinds:

@@ -67,13 +67,13 @@ def read_rows_of(file: BinaryIO, file_name: str, name: str) -> Iterator[Record]:
     file.seek(0)
     for magic, why in _ELSEWHERE.items():
         if head.startswith(magic):
-            raise DataError(f"{name} {why}. What is read: {CONTAINERS}")
+            raise DataError(f"{name} {why}. smf reads {CONTAINERS}")
     if head.startswith(b"PAR1"):
         yield from _parquet_rows(file, name)
         return
     ending = _ending(file_name)
     if ending == ".parquet":
-        raise DataError(f"{name} is not Parquet, though it is called so; copy or write it again")
+        raise DataError(f"{name} is not Parquet, despite its name; copy or write it again")
     reader: Callable[[TextIO, str], Iterator[Record]] = _READERS.get(ending, json_rows)
     try:
         # CSV keeps line ends as they are, because cells may contain some.

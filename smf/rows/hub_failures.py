@@ -41,8 +41,8 @@ def explained(
     if isinstance(error, (FileNotFoundError, NotImplementedError, ImportError)) or "ompression type" in str(error):
         where = f" below {source['data_dir']}" if source.get("data_dir") else ""
         return DataError(
-            f"{start}; the set has no files{where} in a container that is read; check data_dir, take a copy of it in "
-            f"Parquet or JSONL, {_AS_FILES}"
+            f"{start}; the set has no files{where} in a format that datasets reads; check data_dir, take a copy of it "
+            f"in Parquet or JSONL, {_AS_FILES}"
         )
     return DataError(f"{start}; with first_rows a set of JSON is read row by row, whatever its columns, {_AS_FILES}")
 
@@ -66,8 +66,8 @@ def explained_for_task(task: str, settings: Mapping, error: Exception, hub: str)
             "copy the task's file there, with dataset_kwargs: {revision: refs/convert/parquet}"
         )
     if any(isinstance(cause, (HTTPError, ConnectionError, TimeoutError)) for cause in causes):
-        return DataError(f"{start} from the hub: {short(error)}; {network_remedy(error)}, or take the task out")
-    return DataError(f"{start}: {short(error)}; look at the set on {hub}, or take the task out")
+        return DataError(f"{start} from the hub: {short(error)}; {network_remedy(error)}, or remove the task")
+    return DataError(f"{start}: {short(error)}; look at the set on {hub}, or remove the task")
 
 
 def gated(name: str, hub: str) -> DataError:

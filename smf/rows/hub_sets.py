@@ -57,7 +57,7 @@ def find_on_hub(source: Mapping) -> Found:
     try:
         return Found(HfApi(endpoint=hub).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT).sha, False)
     except HFValidationError as error:
-        raise DataError(f"{name!r} is no name of a data set on the hub; write owner/name") from error
+        raise DataError(f"{name!r} is not a hub data set name; write owner/name") from error
     except RevisionNotFoundError as error:
         raise DataError(
             f"{name} has no revision {revision!r} on {hub}; look for branches, tags and commits under its `Files`"

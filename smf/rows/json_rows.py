@@ -106,7 +106,7 @@ def _decode(text: str, position: int, line: int, place: str, name: str) -> tuple
     except _NotStrictError as error:
         raise DataError(f"{name}, {place}: {error}") from error
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or deep nesting
-        raise DataError(f"{name}, {place}: not valid JSON ({error}); mend the row or leave it out") from error
+        raise DataError(f"{name}, {place}: not valid JSON ({error}); fix the row or leave it out") from error
 
 
 def _record(value: object, text: str, place: str, name: str) -> Record:
@@ -132,7 +132,7 @@ def _reason(text: str, error: json.JSONDecodeError, line: int) -> str:
     if "\n" not in text and not first.endswith(("}", "]")) and first.startswith("{"):
         return f"not valid JSON: the file ends within this row ({where}); it was cut off, copy or write it again"
     if error.msg.startswith("Invalid control character"):
-        return f"not valid JSON: a text is not closed ({where}); line breaks and tabs within are written \\n and \\t"
+        return f"not valid JSON: a text is not closed ({where}); write line breaks and tabs within as \\n and \\t"
     return f'not valid JSON ({error.msg}: {where}); one object a line is expected, such as {{"text": "…"}}'
 
 
@@ -152,16 +152,19 @@ def _is_json(line: str) -> bool:
 
 
 _HABITS = (
-    (lambda line: line.startswith(("//", "#", "/*")), "JSON has no comments; take the line out"),
+    (lambda line: line.startswith(("//", "#", "/*")), "JSON has no comments; remove the line"),
     (
         lambda line: line.startswith("version https://git-lfs"),
         "the file is a pointer of Git LFS; fetch its content with `git lfs pull`",
     ),
     (lambda line: line.startswith("<"), "this is a web page or XML; download the raw file"),
-    (lambda line: line.endswith(",") and _is_json(line[:-1]), "a comma ends the line; between lines there is none"),
+    (
+        lambda line: line.endswith(",") and _is_json(line[:-1]),
+        "remove the comma at the end of the line; JSONL has none between rows",
+    ),
     (
         lambda line: re.search(r",\s*[}\]]", line) and _is_json(re.sub(r",(\s*[}\]])", r"\1", line)),
-        "a comma stands before a closing bracket; take it out",
+        "remove the comma before the closing bracket",
     ),
     (
         lambda line: re.match(r"\{\s*[“”„‘’]", line),
@@ -185,12 +188,12 @@ def _no_repeats(pairs: list[tuple[str, object]]) -> dict:
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _NotStrictError(f"the key {twice!r} comes twice in one object; keep one of the two")
+        raise _NotStrictError(f"the key {twice!r} appears twice in one object; keep one of the two")
     return values
 
 
 def _no_constant(word: str) -> None:
-    raise _NotStrictError(f"{word} is no JSON value; write null, or leave the column out")
+    raise _NotStrictError(f"{word} is not a JSON value; write null, or leave the column out")
 
 
 _SPACES = re.compile(r"[ \t\r\n]*")

@@ -96,7 +96,7 @@ def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
     texts = [f"{probe}_{DIVERGENCE}" for probe, kind in kinds.items() if kind == "texts"]
     if name in (FACTS_DIVERGENCE, *texts):
         raise ConfigError(
-            f"{name} is 0 for every start model, so nothing tells by what share it rose; it stands in the tables alone"
+            f"{name} is 0 for every start model, so a relative rise is undefined; it appears in the tables only"
         )
     if name == LOCALITY:
         return HeldOutMetric(name, LOCALITY.removesuffix("_f1"), NEIGHBOURS)

@@ -66,7 +66,7 @@ def check_scores(scores: pd.DataFrame) -> None:
     if len(repeated):
         method, seed, position, metric = repeated.iloc[0][_KEY]
         raise DataError(
-            f"{metric} of {method}, seed {seed}, position {position} comes twice in the scores; "
+            f"{metric} of {method}, seed {seed}, position {position} appears twice in the scores; "
             "each evaluation may be collected once"
         )
 

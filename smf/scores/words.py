@@ -25,7 +25,7 @@ _UNITS = {
     "em": ("exact match", "em", "exact match"),
     "acc": ("accuracy", "acc", "accuracy"),
     "acc_norm": ("accuracy", "acc_norm", "normalised accuracy"),
-    "nll": ("loss", "nll", "loss, nats a token"),
+    "nll": ("loss", "nll", "loss, nats per token"),
     "perplexity": ("perplexity", "ppl", "perplexity"),
 }
 

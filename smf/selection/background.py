@@ -75,7 +75,7 @@ class LayerCounts:
         known = self.by_document()
         document = document or self.document
         if document not in known:
-            raise CheckpointError(f"the background counts know no documents of the kind {document}: count again")
+            raise CheckpointError(f"the background counts hold no document frequency by {document}: count again")
         frequency_S, number = known[document]
         return replace(self, document_frequency_S=frequency_S, num_documents=number, document=document, others=None)
 

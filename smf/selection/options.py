@@ -24,26 +24,26 @@ class SelectionSettings(Section):
     document: Literal["batch", "sequence"] | None = None
     """Document whose frequency tfidf and kl_background documents use; null: background.document."""
     count_by: Literal["accesses", "weights"] = "accesses"
-    """What a batch's term frequency is made of: how often each slot is read, or the sum of the softmax weights with
-    which it is. Not used by selectors random and none."""
+    """Term frequency of a slot in a batch: how often it is read, or the sum of the softmax weights with which it is
+    read. Not used by selectors random and none."""
     score_share: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Of the top_t slots take only the best ones, as few as hold this share of the sum of all positive scores, and none
-    whose score is not positive, but at least one slot. null: all top_t."""
+    """Train only the best of the top_t slots: as few as hold this share of the sum of all positive scores, none whose
+    score is not positive, but at least one. null: all top_t."""
     past_writes: NonNegativeNumber = 0.0
-    """Further background documents, and accesses, as which each earlier batch of the stream counts for the slots that
-    it was allowed to write."""
+    """Each earlier batch of the stream counts as this many background documents, with their accesses, for the slots
+    that it was allowed to write."""
     contrast: NonNegativeNumber = 0.0
-    """What contrast texts (data.contrast) weigh in the background, where all ordinary text weighs 1: text of the shape
-    of what is taught, about other subjects. 0: ordinary text alone."""
+    """Weight of contrast texts (data.contrast) in the background, where all ordinary text weighs 1: texts shaped like
+    the facts, about other subjects. 0: ordinary text alone."""
     kl_background: Literal["accesses", "documents"] = "accesses"
-    """What KL's background distribution is made of: access counts or document frequencies."""
+    """Source of KL's background distribution: access counts or document frequencies."""
 
 
 def selection_disagreement(settings: SelectionSettings) -> str:
     """A message about selection settings that conflict, with the remedy; empty if none do."""
     if settings.score_share is not None and settings.selector in ("random", ALL_ACCESSED):
         return (
-            f"score_share is {settings.score_share}, but selector {settings.selector} has no scores that mean "
-            "anything; use tfidf, kl or tf, or leave score_share out"
+            f"score_share is {settings.score_share}, but selector {settings.selector} has no meaningful scores; use "
+            "tfidf, kl or tf, or leave score_share out"
         )
     return ""

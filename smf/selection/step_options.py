@@ -19,9 +19,9 @@ class StepSettings(Section):
     """Trust region (docs/trust_region.md): a slot takes the share damping / (q + damping) of its step, q being how much
     it disturbs ordinary text, 1 on average. null: whole steps."""
     disturbance: Literal["squared_weights", "accesses"] = "squared_weights"
-    """What q is made of: squared read weights or access counts of ordinary text."""
+    """How q is measured: squared read weights or access counts of ordinary text."""
     past_weight: NonNegativeNumber = 0.0
-    """What each earlier batch of the stream weighs in q, where ordinary text weighs 1."""
+    """Weight of each earlier batch of the stream in q, where ordinary text weighs 1."""
     polyak: PositiveNumber | None = 1.0
     """Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were it linear, takes to
     reach zero, but at most learning_rate. Nothing is clipped then. Without a learning_rate steps on a batch are halved
@@ -31,9 +31,9 @@ class StepSettings(Section):
     """Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv. With polyak the longest
     step; null: no bound, and a schedule scales Polyak's step itself."""
     stop_loss: PositiveNumber | None = None
-    """No further step is taken on a batch whose loss is below this, in nats a token."""
+    """No further step is taken on a batch whose loss is below this, in nats per token."""
     optimizer: Literal["sgd", "adamw", "adagrad"] = "sgd"
-    """Steps the selected slots, each with state of its own."""
+    """Optimizer of the selected slots, with separate state for each."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """For SGD."""
     weight_decay: NonNegativeNumber = 0.0
@@ -55,7 +55,7 @@ def step_disagreement(settings: StepSettings) -> str:
     optimizer, rateless = settings.optimizer, settings.learning_rate is None
     plain = _is_plain(optimizer, settings.momentum)
     if settings.damping is not None and optimizer != "sgd":
-        return f"damping shortens steps, which optimizer {optimizer} makes equal again; use sgd"
+        return f"damping shortens steps, but optimizer {optimizer} normalises them again; use sgd"
     if settings.polyak is not None and not plain:
         return (
             "polyak is the length of a step along the gradient; use sgd without momentum, or polyak: null and a "

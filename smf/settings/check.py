@@ -147,7 +147,7 @@ def _unknown_key(stranger: str, path: str, place: Declared, places: Mapping[str,
     known = list(place.section.model_fields if place.section else ())
     belongs = [found for found in places.get(stranger, ()) if found.rpartition(".")[0] != path]
     near = did_you_mean(stranger, known)
-    hint = near if near or not belongs else f"it is known as {', '.join(belongs[:3])}: look at the indentation; "
+    hint = near if near or not belongs else f"it exists as {', '.join(belongs[:3])}: check the indentation; "
     return f"unknown key {stranger!r}; {hint}known: {', '.join(sorted(known))}"
 
 
@@ -165,11 +165,11 @@ def _type_hint(value: object, kinds: Iterable[str]) -> str:
             written = yaml.safe_dump(int(number) if whole else number).splitlines()[0]
             if "e" in value.lower():
                 return f"; to YAML a number has a point and a sign before its exponent: write {written}, not {value}"
-            return f"; what is in quotes is a text: write {written}"
+            return f"; a value in quotes is text: write {written}"
     if isinstance(value, str) and value.lower() == "none" and "null" in kinds:
         return "; write null"
     if isinstance(value, str) and "object" in kinds and (found := re.match(r"([\w-]+):\S", value)):
-        return f"; no space behind the colon of `{found[1]}:`, YAML needs one"
+        return f"; no space after the colon of `{found[1]}:`, YAML needs one"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= TOO_LARGE and numeric:
         return "; this one has more than 64 bits"
     if isinstance(value, float) and numeric:

@@ -104,7 +104,7 @@ def _work(work: Work) -> Block:
 def _asked_first(work: Work) -> str:
     """The questions that the base model is asked first, to choose rows by its answers."""
     asked = ", ".join(f"{name} {'all' if number is None else number}" for name, number in work.asked_first.items())
-    return f"the base model is asked {asked}; kept are the questions that it answers, the facts that it does not"
+    return f"the base model is asked {asked}, to keep the questions that it answers and the facts that it does not"
 
 
 def _disk(work: Work) -> Block:

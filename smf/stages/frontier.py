@@ -102,6 +102,7 @@ def _cost(path: str | Path) -> tuple[float, float]:
         for name in _COSTS:
             if not row[name] >= 0:
                 raise DataError(
-                    f"{path}, line {number}: {name} {row[name]} of a fact; a cost is not below 0: learn again"
+                    f"{path}, line {number}: {name} of a fact is {row[name]}, but a cost cannot be negative: learn "
+                    "again"
                 )
     return tuple(sum(row[name] for row in rows) / len(rows) for name in _COSTS)

@@ -84,4 +84,4 @@ def write_paraphrases(
     write_jsonl(path, rows)
     logger.info("%d paraphrases of %d facts; dropped: %s", report["paraphrases"], len(rows), dict(dropped) or "none")
     if report["missing"]:
-        logger.warning("%d paraphrases were not found; own wordings take their place", report["missing"])
+        logger.warning("%d paraphrases were not found; the facts' own wordings take their place", report["missing"])

@@ -126,8 +126,8 @@ def refuse_other_examples(key: str, number: int, prompt_format: PromptFormat) ->
     """
     if number and prompt_format != "plain":
         raise ConfigError(
-            f"{key} is {number}, but prompt_format is {prompt_format}, in which questions are asked in a form of its "
-            f"own, without such examples; drop {key}, or set prompt_format plain",
+            f"{key} is {number}, but prompt_format is {prompt_format}, which asks questions in its own form, without "
+            f"such examples; drop {key}, or set prompt_format plain",
             tuple(key.split(".")),
         )
 
@@ -174,7 +174,7 @@ def _around_an_answer(
         whole, _ = chat(tokenizer, [("user", _MARK), ("assistant", _MARK)], goes_on=False)
     except (TemplateError, TypeError, NotImplementedError) as error:
         raise ConfigError(
-            f"{key} is chat, but the chat template of {model} takes no question of a user alone ({error}); take "
+            f"{key} is chat, but the chat template of {model} rejects a single user message ({error}); take "
             "few_shot or plain",
             (key,),
         ) from error

@@ -43,7 +43,7 @@ def text_batches(
     rng, most = python_generator(seed, "retrofit"), most_batches * batch_size
     examples = [Example("", text) if isinstance(text, str) else text for text in texts]
     if not any(example.prompt + example.completion for example in examples):
-        raise DataError(f"none of {len(examples):,} texts holds anything; give some hundred ordinary texts")
+        raise DataError(f"none of {len(examples):,} texts has any content; give a few hundred ordinary texts")
     examples = rng.sample(examples, min(len(examples), most))
     encoded = encode(tokenizer, examples, loss_on="text", max_length=max_length, long="split")
     drawn = rng.sample(encoded, min(len(encoded), most))

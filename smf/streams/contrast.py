@@ -59,7 +59,7 @@ def set_aside(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
     if len(taken) < number or not left:
         raise ConfigError(
             f"data.contrast.num_facts is {number}, but the data holds {len(pool)} new facts about {len(by_subject)} "
-            "subjects, and of these streams need some; lower it or enlarge the data",
+            "subjects, some of which the streams need; lower it or enlarge the data",
             ("data", "contrast", "num_facts"),
         )
     return SetAside(left, [text for fact in taken[:number] for text in texts_without_answer(fact)])

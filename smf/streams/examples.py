@@ -33,7 +33,7 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list
         DataError: There are fewer than two texts.
     """
     if len(examples) < 2:
-        raise DataError(f"{len(examples)} text cannot be split into text to learn and text to measure on; give more")
+        raise DataError(f"{len(examples)} text cannot be split into text to train on and text to measure on; give more")
     number = min(max(1, round(share * len(examples))), len(examples) - 1)
     chosen = set(python_generator(seed, "held-out text").sample(range(len(examples)), number))
     kept = [example for index, example in enumerate(examples) if index not in chosen]

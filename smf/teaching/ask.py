@@ -64,7 +64,7 @@ def ask(
             template.
     """
     if not bare_question(question):
-        raise DataError("the question is empty; write it behind the model and its patches, in quotes")
+        raise DataError("the question is empty; write it after the model and its patches, in quotes")
     if question.endswith(".safetensors"):
         raise DataError(f"the question is {question!r}, a file; patches come before the question")
     require_new_tokens(max_new_tokens)
@@ -172,7 +172,7 @@ def require_new_tokens(number: int) -> None:
         ConfigError: ``number`` is below 1.
     """
     if number < 1:
-        refuse("max_new_tokens", number, "1 token at least")
+        refuse("max_new_tokens", number, "at least 1 token")
 
 
 def require_short_answers(tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], max_new_tokens: int) -> None:
@@ -186,6 +186,6 @@ def require_short_answers(tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fa
             [length] = answer_tokens(tokenizer, fact.answers[:1])
             if length > max_new_tokens:
                 raise DataError(
-                    f"fact {fact.fact_id!r}: its answer {fact.answers[0][:60]!r} has {length} tokens, but an answer is "
-                    f"cut behind {max_new_tokens}; shorten it, or raise --max-new-tokens"
+                    f"fact {fact.fact_id!r}: its answer {fact.answers[0][:60]!r} has {length} tokens, but answers are "
+                    f"cut after {max_new_tokens}; shorten it, or raise --max-new-tokens"
                 )

@@ -70,7 +70,7 @@ def kind_of(path: str | Path) -> str:
     ):
         if needed <= columns:
             return kind
-    raise DataError(f"{path} has the columns {', '.join(sorted(columns))}, which are those of no held-out set")
+    raise DataError(f"{path} has the columns {', '.join(sorted(columns))}, which fit no kind of held-out set")
 
 
 def probes_evaluator(
@@ -91,7 +91,9 @@ def probes_evaluator(
         return None
     stems = [Path(path).stem for path in paths]
     if twice := [stem for stem in stems if stems.count(stem) > 1]:
-        raise DataError(f"two held-out sets are called {twice[0]!r}, and scores go by this name; rename a file")
+        raise DataError(
+            f"two held-out sets are called {twice[0]!r}, and scores are named after them; rename one of the files"
+        )
     probes = {Path(path).stem: (kind_of(path), path) for path in paths}
     items = {Path(path).stem: min(num_items, sum(1 for _ in read_file(path))) for path in paths}
     return Evaluator(probes, (), EvaluationSettings(num_items=items, prompt_format=prompt_format), tokenizer)

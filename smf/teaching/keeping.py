@@ -58,7 +58,7 @@ def keep(path: str | Path, write: Callable[[Path], None]) -> None:
     path = Path(path)
     try:
         if path.exists():
-            raise FileExistsError(f"something is there since the command began: {path}")
+            raise FileExistsError(f"{path} was created after the command began")
         write(path)
     except OSError as error:
         for folder in (path.parent, Path(tempfile.gettempdir()), Path.home()):
@@ -90,7 +90,9 @@ def stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
     def note(*_: object) -> None:
         pressed.append(True)
         signal.signal(signal.SIGINT, before)
-        sys.stderr.write("\nstops when this fact is learned, and keeps what was; Ctrl-C again stops at once\n")
+        sys.stderr.write(
+            "\nstopping when this fact is learned, and keeping what was learned; Ctrl-C again stops at once\n"
+        )
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -121,13 +121,13 @@ def check(
     if rate is not None and not 0 < rate <= torch.finfo(torch.float32).max:
         refuse("the learning rate", rate, "a number above 0")
     if not 0 < stop_loss < math.inf:
-        refuse("stop_loss", stop_loss, "a number above 0, in nats a token")
+        refuse("stop_loss", stop_loss, "a number above 0, in nats per token")
     if not 0 <= (contrast := settings.get("contrast", 0.0)) < math.inf:
         refuse("contrast", contrast, "a number of at least 0; 0 counts no contrast texts")
     if lessons.steps < 1:
         refuse("steps", lessons.steps, "1 at least")
     if lessons.max_length < 2:
-        refuse("max_length", lessons.max_length, "2 tokens at least")
+        refuse("max_length", lessons.max_length, "at least 2 tokens")
     require_new_tokens(lessons.max_new_tokens)
     if lessons.paraphrases < 0:
         refuse("paraphrases", lessons.paraphrases, "0 or more")

@@ -100,7 +100,7 @@ def retrofit_folder(name: str | Path, out: str | Path, chosen: Retrofit) -> Retr
         source, commit = find_model(str(name))
         if read_config(source).model_type == MODEL_TYPE:
             raise CheckpointError(
-                f"{name} has memory layers already; teach it, or retrofit the base that it is made of"
+                f"{name} already has memory layers; teach it, or retrofit the base that it is made of"
             )
         tokenizer = load_tokenizer(source)
         stream = text_batches(tokenizer, texts, batch_size=_BATCH_SIZE, max_length=_MAX_LENGTH, seed=_SEED)
@@ -141,7 +141,7 @@ def retrofitted_text(done: Retrofitted, out: object) -> str:
     )
     found = ", ".join(f"{number} asked {each}" for each, number in done.right.items())
     lines.append(
-        f"of {num_questions()} questions of general knowledge it answers {found}; `smf ask` and `smf teach` ask it "
+        f"of {num_questions()} general-knowledge questions it answers {found}; `smf ask` and `smf teach` ask in "
         f"{done.prompt_format}"
     )
     lines.append(f"{out} answers as its base does; teach it: smf teach {out} FACTS -o PATCH")

@@ -84,7 +84,7 @@ def why_unknown(fact: TaughtFact, stop_loss: float, most_steps: int) -> str:
     if not fact.steps:
         return (
             f"nothing was taught: the loss of its texts was {loss:.3g} before the first step, below the stop loss of "
-            f"{stop_loss:g}, so the model completes them already; statements in other words may help, or --stop-loss"
+            f"{stop_loss:g}, so the model already completes them; statements in other words may help, or --stop-loss"
         )
     if fact.steps < most_steps:
         return (
@@ -94,8 +94,8 @@ def why_unknown(fact: TaughtFact, stop_loss: float, most_steps: int) -> str:
         )
     return (
         f"the loss of its texts was {fact.losses[0]:.3g} before the first of {most_steps} steps and still {loss:.3g} "
-        f"before the last, and they end at {stop_loss:g}: it was not learned; more --steps may help, no "
-        "--learning-rate where one bounds them, or words that are not as strange to the model"
+        f"before the last, where the stop loss is {stop_loss:g}: it was not learned; more --steps may help, no "
+        "--learning-rate where one bounds them, or wordings that are less strange to the model"
     )
 
 
@@ -149,7 +149,7 @@ def _neighbours(neighbours: Sequence[Neighbour]) -> list[str]:
     lines = [f"neighbours: {len(neighbours) - len(changed)} of {len(neighbours)} unchanged"]
     for each in changed[:_MOST_NEIGHBOURS]:
         asked = each.prompt.removeprefix("Q: ").removesuffix("\nA:")
-        lines.append(f"    {_shown(asked)} goes on {_shown(each.after)}; before, {_shown(each.before)}")
+        lines.append(f"    {_shown(asked)} continues {_shown(each.after)}; before, {_shown(each.before)}")
     if more := len(changed) - _MOST_NEIGHBOURS:
         lines += [f"    … and {more} more"] if more > 0 else []
     return lines

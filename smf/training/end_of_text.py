@@ -66,12 +66,12 @@ def end_of_text_loss(
     if not ends:
         return None
     loss = float(language_model_loss(model, collate(ends, tokenizer.pad_token_id).to(model.device)))
-    logger.info("behind %d texts the end-of-text token has a loss of %.1f nats", len(ends), loss)
+    logger.info("after %d texts the end-of-text token has a loss of %.1f nats", len(ends), loss)
     if loss > math.log(len(tokenizer)):
         logger.warning(
-            "the base model hardly ever ends a text with %r (%.1f nats; by chance it were %.1f). It may have been "
-            "trained without: no method can then teach it answers that end so. Name the token that does in "
-            "base.end_of_text",
+            "the base model hardly ever ends a text with %r (%.1f nats; chance level is %.1f). It may have been "
+            "trained without this token, and no method can then teach it answers that end in it. Set base.end_of_text "
+            "to the token that ended its texts",
             tokenizer.eos_token,
             loss,
             math.log(len(tokenizer)),

@@ -128,7 +128,7 @@ def require_healed(report: Mapping, max_loss_rise: float | None, report_path: ob
     rise = report["loss_after"] - report["loss_base"]
     if max_loss_rise is not None and not rise <= max_loss_rise:
         raise TrainingError(
-            f"the healed model's loss is {report['loss_after']:.3f} nats a token, {rise:.3f} above the base's "
+            f"the healed model's loss is {report['loss_after']:.3f} nats per token, {rise:.3f} above the base's "
             f"{report['loss_base']:.3f}; healing.max_loss_rise allows {max_loss_rise}. Raise healing.num_steps, try "
             "another healing.learning_rate, use memory.mode additive or healing.objective distillation, or allow more; "
             f"the report is in {report_path}"

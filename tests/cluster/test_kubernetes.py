@@ -116,7 +116,7 @@ def test_a_pod_that_is_killed_goes_on_in_another_from_its_resume_state(run):
     killed, again = run[1].of_rule("base_model")
     assert (killed.exit_code, again.exit_code) == (137, 0)
     log = (run[0] / "results/logs/base_model/base_model.log").read_text(encoding="utf-8")
-    assert re.search(rf"going on from {run[0] / KEPT}/\w+/pretraining\.safetensors", log)
+    assert re.search(rf"resuming from {run[0] / KEPT}/\w+/pretraining\.safetensors", log)
     assert not (run[0] / "results/resume").exists()
 
 

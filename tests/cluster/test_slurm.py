@@ -54,7 +54,7 @@ def test_the_tables_are_those_of_a_local_run_though_a_job_is_cancelled_and_a_nod
         assert node, said[-20000:]
         assert len([state for state in cluster.states() if state.startswith("down")]) == 1
     log = (folder / "results/logs/base_model/base_model.log").read_text(encoding="utf-8")
-    assert re.search(rf"going on from {KEPT}/\w+/pretraining\.safetensors", log)
+    assert re.search(rf"resuming from {KEPT}/\w+/pretraining\.safetensors", log)
     for name in TABLES:
         found = (folder / "results/tables" / name).read_bytes()
         assert found == (local / "results/tables" / name).read_bytes(), name

@@ -148,7 +148,7 @@ def test_another_base_is_refused_with_both_named_and_the_remedy(saved, foreign, 
     )
     before = logits(base)
     with pytest.raises(
-        CheckpointError, match=rf"{wanted}, and this is an unnamed model .*{told}.*hash \w{{12}}\); load .*{remedy}"
+        CheckpointError, match=rf"{wanted}, but this is an unnamed model .*{told}.*hash \w{{12}}\); load .*{remedy}"
     ):
         load_memory(base, saved / "memory")
     assert same_bytes(logits(base), before)
@@ -198,7 +198,7 @@ def test_a_base_that_is_named_is_asked_for_at_its_revision(saved, monkeypatch):
 
 
 def test_a_memory_that_replaced_networks_and_a_model_without_one_are_not_saved(tmp_path):
-    with pytest.raises(CheckpointError, match=r"mode replace took the place of .*networks.*save_checkpoint"):
+    with pytest.raises(CheckpointError, match=r"mode replace replaced .*networks.*save_checkpoint"):
         save_memory(memory_model(mode="replace"), tmp_path / "memory")
     with pytest.raises(CheckpointError, match="a Qwen2ForCausalLM has no memory to save; retrofit it"):
         save_memory(base_model(), tmp_path / "memory")
@@ -206,7 +206,7 @@ def test_a_memory_that_replaced_networks_and_a_model_without_one_are_not_saved(t
 
 
 def test_a_model_with_a_memory_gets_no_second_one(saved):
-    with pytest.raises(CheckpointError, match="has a memory already"):
+    with pytest.raises(CheckpointError, match="already has a memory"):
         load_memory(taught(load_model(saved / "base")), saved / "memory")
 
 
@@ -250,12 +250,12 @@ SETTINGS = memory_settings(output_gate="scalar", query_norm="rms").plain()
         (flip_a_byte, r"safetensors is not the file that adapter_config\.json belongs to, or is damaged"),
         (lambda folder: ((folder / WEIGHTS).write_bytes(b"x"), edited(weights_sha256=sha256(folder / WEIGHTS))(folder)),
          r"cannot read .*adapter_model\.safetensors"),
-        (edited(peft_type="LORA"), "is of an adapter of type LORA.*load it with peft"),
+        (edited(peft_type="LORA"), "is for an adapter of type LORA.*load it with peft"),
         (edited(smf_format=2), "has smf format 2, this version reads 1"),
         (edited(base={"sha256": 3}), "does not say which base its memory belongs to"),
-        (edited(memory=None), "holds no settings of a memory"),
+        (edited(memory=None), "holds no memory settings"),
         (edited(memory={**SETTINGS, "top_k": 0}), r"adapter_config\.json: memory\.top_k is 0, but must be at least 1"),
-        (edited(memory={**SETTINGS, "mode": "replace"}), "mode replace took the place"),
+        (edited(memory={**SETTINGS, "mode": "replace"}), "mode replace replaced"),
         (edited(memory={**SETTINGS, "layers": [7]}), "names block 7, but the model has blocks 0 to 2"),
         (edited(memory={**SETTINGS, "num_keys": 4}), r"keys_H2NC is float32 of \[2, 2, 8, 4\], but must be .*4, 4\]"),
         (rewritten(lambda tensors: tensors.pop(GATE)), rf"{re.escape(GATE)} is not there, but must be float32 of"),

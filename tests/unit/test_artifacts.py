@@ -199,7 +199,7 @@ def test_equal_json_values_give_equal_bytes(tmp_path):
     [
         (b"", "is not valid JSON"),
         (b'{"a": 1', "is not valid JSON"),
-        (b"[1]", "holds no JSON object but a list"),
+        (b"[1]", "expected a JSON object, found list"),
         (b'{"a": "\xff"}', "is not UTF-8 text"),
         (None, "cannot read"),
     ],
@@ -322,7 +322,7 @@ def tensor_file(tmp_path):
 def test_truncated_tensors_are_refused(tensor_file, share):
     tensor_file.write_bytes(tensor_file.read_bytes()[: int(share * tensor_file.stat().st_size)])
     with pytest.raises(
-        CheckpointError, match=r"cannot read .*delta\.safetensors: .*; get it anew, or rerun what made it"
+        CheckpointError, match=r"cannot read .*delta\.safetensors: .*; get a new copy, or rerun the job that made it"
     ):
         read_tensors(tensor_file)
 
@@ -365,7 +365,7 @@ def test_tensors_of_another_format_version_are_refused(tmp_path):
 def test_tensors_of_others_are_refused_without_advice_to_delete_them(tmp_path, header):
     path = tmp_path / "delta.safetensors"
     save_file({"numbers": torch.arange(3)}, path, header)
-    with pytest.raises(CheckpointError, match=r"delta\.safetensors is no file that smf wrote") as refused:
+    with pytest.raises(CheckpointError, match=r"delta\.safetensors was not written by smf") as refused:
         read_tensors(path)
     assert "delete" not in str(refused.value)
 

@@ -232,9 +232,7 @@ def test_chat_without_a_template_is_refused_with_model_key_and_remedy():
         Asking("chat", FAMILIES["bytes"](), model="here/m")
     its = FAMILIES["bytes"]()
     its.chat_template = "{% if messages[0].role == 'user' %}{{ raise_exception('system first') }}{% endif %}<|end|>"
-    with pytest.raises(
-        ConfigError, match=r"takes no question of a user alone \(system first\); take few_shot or plain"
-    ):
+    with pytest.raises(ConfigError, match=r"rejects a single user message \(system first\); take few_shot or plain"):
         Asking("chat", its)
 
 

@@ -95,7 +95,7 @@ def test_a_model_that_never_ends_its_texts_is_told_of(known, given, caplog):
     assert report["end_of_text_loss"] == pytest.approx(others - 20 if known else others, abs=1e-4)
     warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert bool(warned) is not known
-    assert known or "Name the token that does in base.end_of_text" in warned[0]
+    assert known or "Set base.end_of_text to the token" in warned[0]
 
 
 def test_an_end_of_text_that_the_vocabulary_lacks_is_refused(given):
@@ -146,5 +146,5 @@ def test_a_device_that_is_not_there_is_refused(given, monkeypatch):
 
 def test_a_memory_model_is_no_base_model(tmp_path):
     save_checkpoint(memory_model(), tokenizer(), tmp_path / "given")
-    with pytest.raises(CheckpointError, match="has memory layers already"):
+    with pytest.raises(CheckpointError, match="already has memory layers"):
         make(tmp_path)

@@ -90,7 +90,7 @@ def test_every_format_that_a_config_may_name_has_a_reader():
     assert set(fact_sets._READERS) == set(FACT_FORMATS)
     assert set(held_out._READERS) == set(PROBE_KINDS)
     assert probe_kind("hellaswag") == "choices"
-    with pytest.raises(ConfigError, match="'dolly' is no format of held-out sets; known: gsm8k, hellaswag"):
+    with pytest.raises(ConfigError, match="'dolly' is not a format of held-out sets; known: gsm8k, hellaswag"):
         probe_kind("dolly")
 
 

@@ -36,5 +36,5 @@ def test_benchmarks_on_disk_are_found_and_their_absence_is_named(tmp_path):
         path.write_text(json.dumps(measured) + "\n")
     write_compute(tmp_path / "benchmarks", tmp_path / "compute.csv")
     assert (tmp_path / "compute.csv").read_text().splitlines()[1] == "learn,full,2,24,17,700"
-    with pytest.raises(DataError, match="no benchmarks of any job; run the experiment first"):
+    with pytest.raises(DataError, match="no job has been benchmarked yet; run the experiment first"):
         write_compute(tmp_path / "nowhere", tmp_path / "compute.csv")

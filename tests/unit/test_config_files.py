@@ -114,9 +114,9 @@ def test_null_stays_a_value_where_it_is_one(lay):
     [
         (
             "methods: {loar: null}",
-            "methods.loar is null, which takes out what a file underneath holds, but there is none",
+            "methods.loar is null, which removes the value of an earlier file, but no earlier file",
         ),
-        ("healing:\n  weight_decay:\n", "healing.weight_decay is null, which takes out what a file underneath holds, "),
+        ("healing:\n  weight_decay:\n", "healing.weight_decay is null, which removes the value of an earlier file, "),
     ],
 )
 def test_null_over_nothing_is_refused_as_a_misspelled_name_or_a_forgotten_value(refusal, text, message):
@@ -189,7 +189,7 @@ def test_an_unknown_key_of_the_command_line_is_told_where_it_is_and_how_to_write
     with pytest.raises(ConfigError) as caught:
         Experiment(files.config)
     told = files.explain(caught.value)
-    assert told.startswith("the config: unknown key 'steps_per_fact'; it is known as stream.steps_per_fact: ")
+    assert told.startswith("the config: unknown key 'steps_per_fact'; it exists as stream.steps_per_fact: ")
     assert told.endswith("[--config, where a key within another is written as in --config stream='{num_facts: 5}']")
 
 
@@ -201,17 +201,17 @@ def test_an_unknown_key_of_the_command_line_is_told_where_it_is_and_how_to_write
     [
         ("seeds: [7]\ndevice: cpu\nseeds: [8]\n", "mine.yaml, lines 1 and 3: seeds is there twice, "),
         ("methods:\n  full: {}\n  'full': {}\n", "mine.yaml, lines 2 and 3: methods.full is there twice, "),
-        ("stream:\n\tnum_facts: 5\n", "mine.yaml, line 2: a tab; YAML is indented with spaces only"),
+        ("stream:\n\tnum_facts: 5\n", "mine.yaml, line 2: a tab; indent YAML with spaces only"),
         ("stream:\n  num_facts: 3\n  \torder: shuffled\n", "mine.yaml, line 3: a tab; "),
-        ("stream:\n  num_facts:5\n  order: shuffled\n", "mine.yaml, line 2: no space behind the colon of `num_facts:`"),
-        ("methods: {lora:null}\n", "mine.yaml, line 1: no space behind the colon of `lora:`"),
+        ("stream:\n  num_facts:5\n  order: shuffled\n", "mine.yaml, line 2: no space after the colon of `num_facts:`"),
+        ("methods: {lora:null}\n", "mine.yaml, line 1: no space after the colon of `lora:`"),
         ("stream: num_facts:5\n", "stream is 'num_facts:5', but must be a mapping "),
-        ("methods: {1: {kind: full}}\n", "mine.yaml, line 1: the key 1 is no text to YAML (int); a key begins with a"),
+        ("methods: {1: {kind: full}}\n", "mine.yaml, line 1: the key 1 is not text to YAML (int); begin keys with a"),
         (
             "methods:\n  on: {kind: full}\n",
             "mine.yaml, line 2: YAML reads the key on as true or false; put it in quotes",
         ),
-        ("methods:\n  2026-01-01: {}\n", "mine.yaml, line 2: the key 2026-01-01 is no text to YAML (timestamp); "),
+        ("methods:\n  2026-01-01: {}\n", "mine.yaml, line 2: the key 2026-01-01 is not text to YAML (timestamp); "),
         ("device: 2026-01-01\n", "mine.yaml, line 1: YAML reads 2026-01-01 as a date; put it in quotes"),
         ("seeds: [012]\n", "mine.yaml, line 1: YAML reads 012 as 10, in base 8; "),
         ("seeds: [1:30]\n", "mine.yaml, line 1: YAML reads 1:30 as 90, in base 60; "),
@@ -221,7 +221,7 @@ def test_an_unknown_key_of_the_command_line_is_told_where_it_is_and_how_to_write
         ("seeds: [0, 1\n", "mine.yaml, line 2: not YAML (while parsing a flow sequence, "),
         ("seeds: [7]\n  device: cpu\n", "mine.yaml, line 2: not YAML (while parsing a block mapping, "),
         (b"device: cpu\n# caf\xe9\n", "mine.yaml, line 2: not UTF-8 text; save the file as UTF-8"),
-        ("a: &a [*a]\n", "mine.yaml, line 1: this holds itself, by its anchor; write it out"),
+        ("a: &a [*a]\n", "mine.yaml, line 1: this value contains itself through its anchor; write it out"),
         (
             "device: !!python/name:os.system x\n",
             "mine.yaml, line 1: not YAML (could not determine a constructor for the",
@@ -238,7 +238,7 @@ def test_a_trap_of_yaml_is_named_with_file_and_line(refusal, text, message):
         (
             "methods:\n  smf_tfidf:\n    selector: no\n",
             "methods.smf_tfidf.selector: unknown value False; ",
-            "[mine.yaml, line 3: no, which YAML reads as false; put a text in quotes]",
+            "[mine.yaml, line 3: no, which YAML reads as false; put text in quotes]",
         ),
         (
             "methods: {smf_tfidf: {selector: null}}\n",
@@ -260,19 +260,19 @@ def test_a_trap_of_yaml_is_named_with_file_and_line(refusal, text, message):
             "sweeps.full.learning_rate is '1e-4', but must be a number",
             "write 0.0001, not 1e-4 [mine.yaml, line 2]",
         ),
-        ("stream: {num_facts: '4'}", "stream.num_facts is '4'", "in quotes is a text: write 4 [mine.yaml, line 1]"),
+        ("stream: {num_facts: '4'}", "stream.num_facts is '4'", "in quotes is text: write 4 [mine.yaml, line 1]"),
         ("stream: {num_facts: 4.0}", "stream.num_facts is 4.0", "; write 4 [mine.yaml, line 1]"),
         (
             "stream: {num_facts: yes}",
             "stream.num_facts is True",
-            ": yes, which YAML reads as true; put a text in quotes]",
+            ": yes, which YAML reads as true; put text in quotes]",
         ),
         ("stream: {max_length: None}", "stream.max_length is 'None'", "; write null [mine.yaml, line 1]"),
         ("healing: {learning_rate: .inf}", "healing.learning_rate is inf", "[mine.yaml, line 1]"),
         ("healing: {learning_rate: {a: 1}}", "healing.learning_rate is {'a': 1}", "[mine.yaml, line 1]"),
         (
             "stream:\nsteps_per_fact: 3\n",
-            "the config: unknown key 'steps_per_fact'; it is known as stream.steps_per_fact: ",
+            "the config: unknown key 'steps_per_fact'; it exists as stream.steps_per_fact: ",
             "[mine.yaml, line 2]",
         ),
         ("stream:\n  num_facts: 9\n", "stream.num_facts is 9, but must be at most 8", "[mine.yaml, line 2]"),
@@ -324,7 +324,7 @@ def test_the_plan_on_the_terminal_takes_the_files_that_snakemake_takes(tmp_path,
     assert "learn 2" in capsys.readouterr().out  # of full and smf_tfidf; three with lora
     mine.write_text("stream:\n\tnum_facts: 3\n")
     assert plan([str(path), str(mine)]) == 1
-    assert capsys.readouterr().err == f"ConfigError: {mine}, line 2: a tab; YAML is indented with spaces only\n"
+    assert capsys.readouterr().err == f"ConfigError: {mine}, line 2: a tab; indent YAML with spaces only\n"
     assert plan([str(tmp_path / "no.yaml")]) == 1
     assert capsys.readouterr().err.startswith(
         f"ConfigError: {tmp_path}/no.yaml cannot be read (No such file or directory; {tmp_path}/"

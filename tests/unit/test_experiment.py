@@ -447,11 +447,11 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             tiny(methods={"full": {"learning_rate": None}}),
             "methods.full: the key 'learning_rate' is missing (Highest step size, see stream.schedule",
         ),
-        (tiny(stream={"num_facts": None}), "stream: the key 'num_facts' is missing (Facts a stream.)"),
+        (tiny(stream={"num_facts": None}), "stream: the key 'num_facts' is missing (Facts per stream.)"),
         (tiny(seeds=None), "the config: the key 'seeds' is missing (Runs of each method; "),
         (
             tiny(stream={"num_facts": "many"}),
-            "stream.num_facts is 'many', but must be a whole number (Facts a stream.)",
+            "stream.num_facts is 'many', but must be a whole number (Facts per stream.)",
         ),
         (
             tiny(base={"max_length": 64}, stream={"max_length": 65}),
@@ -518,11 +518,11 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (
             tiny(methods={"smf_tfidf": {"score_share": 0.5, "selector": "random"}}),
-            "methods.smf_tfidf: score_share is 0.5, but selector random has no scores that mean anything; use tfidf, ",
+            "methods.smf_tfidf: score_share is 0.5, but selector random has no meaningful scores; use tfidf, ",
         ),
         (
             tiny(healing={"objective": "distillation"}),
-            "healing.objective is distillation, but memory.mode is additive: the networks are still there, and a ",
+            "healing.objective is distillation, but memory.mode is additive: the networks stay in place, and a ",
         ),
         (
             tiny(memory={"num_keys": 2**63}),
@@ -534,7 +534,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (
             tiny(healing={"num_steps": 0}, memory={"mode": "replace", "start": "values"}),
-            "healing.num_steps is 0, but memory.mode is replace and memory.start values: the memory takes the place of",
+            "healing.num_steps is 0, but memory.mode is replace and memory.start values: the memory replaces networks,",
         ),
         (
             tiny(memory={"start": "values", "output_gate": "scalar"}),
@@ -592,7 +592,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (tiny(evaluation={"num_items": {"nq": 0}}), "evaluation.num_items.nq is 0, but must be at least 1"),
         (
             tiny(evaluation={"tasks": {"nq": {}}}),
-            "evaluation.tasks.nq: a held-out set has this name too, and their metrics would be the same; ask one of",
+            "evaluation.tasks.nq: a held-out set has this name too, and their metrics would be named alike; drop one",
         ),
         (
             tiny(evaluation={"tasks": {"arc_easy": {"num_item": 5}}}),
@@ -608,7 +608,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (
             tiny(evaluation={"headline": ["facts_kl"]}),
-            "evaluation.headline: facts_kl is 0 for every start model, so nothing tells by what share it rose; ",
+            "evaluation.headline: facts_kl is 0 for every start model, so a relative rise is undefined; ",
         ),
         (
             tiny(evaluation={"kl": {"num_texts": 5}}),
@@ -641,7 +641,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (
             collection(facts={"format": "documents", "unknown_only": True}),
-            "data.collection.facts.unknown_only is True, but must be false: what is taught here is passages, ",
+            "data.collection.facts.unknown_only is True, but must be false: documents are passages, which ",
         ),
         (
             collection(facts={"format": "counterfact", "neighbours": 1}),
@@ -649,7 +649,7 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         ),
         (
             collection(facts={"neighbours": 1, "num_rows": None}),
-            "data.collection.facts.neighbours is 1, but data.collection.facts.num_rows is not set: neighbours are ",
+            "data.collection.facts.neighbours is 1, but data.collection.facts.num_rows is not set: neighbours come ",
         ),
         (collection(background={"known_only": True}), "data.collection.background: unknown key 'known_only'; "),
         (collection(held_out={"nq": {"fomat": 1}}), "data.collection.held_out.nq: unknown key 'fomat'; did you mean "),
@@ -764,7 +764,7 @@ def test_a_missing_checkpoint_is_named_with_the_path_that_was_tried_and_both_way
     ids=name_of,
 )
 def test_a_path_that_needs_a_shell_is_refused(path, folder):
-    expected = f"{'.'.join(path)} is {folder}, but must be a path that is written out"
+    expected = f"{'.'.join(path)} is {folder}, but must be a full path: only a shell"
     assert refusal(changed(path, folder)).startswith(expected)
 
 

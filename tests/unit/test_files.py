@@ -138,23 +138,23 @@ def test_a_blank_line_is_damage_in_a_file_of_the_pipeline(tmp_path):
 
 TEXTS = b"".join(b'{"text": "Text %d."}\n' % number for number in range(50))
 BROKEN = {
-    "a comma ends the line": ('{"text": "a"},\n{"text": "b"}\n', "line 1: .*a comma ends the line"),
+    "a comma ends the line": ('{"text": "a"},\n{"text": "b"}\n', "line 1: .*remove the comma at the end"),
     "a comma before a bracket": (
         '{"text": "a"}\n{"text": "b",}\n',
-        "line 2: .*a comma stands before a closing bracket",
+        "line 2: .*remove the comma before the closing bracket",
     ),
     "single quotes": ("{'text': 'a'}\n", "line 1: .*written as in Python; JSON needs double quotes"),
     "True": ('{"text": "a"}\n{"text": True}\n', "line 2: .*written as in Python; .*true, false and null"),
     "curly quotes": ("{“text”: “a”}\n", "line 1: .*quotes are curly; JSON needs straight double quotes"),
     "no quotes": ('{text: "a"}\n', "line 1: .*names of columns need double quotes"),
-    "a comment": ('// mine\n{"text": "a"}\n', "line 1: .*JSON has no comments; take the line out"),
+    "a comment": ('// mine\n{"text": "a"}\n', "line 1: .*JSON has no comments; remove the line"),
     "a later comment": ('{"text": "a"}\n# mine\n', "line 2: .*JSON has no comments"),
-    "NaN": ('{"text": NaN}\n', "line 1: NaN is no JSON value; write null"),
-    "a key twice": ('{"text": "a", "text": "b"}\n', "line 1: the key 'text' comes twice in one object"),
+    "NaN": ('{"text": NaN}\n', "line 1: NaN is not a JSON value; write null"),
+    "a key twice": ('{"text": "a", "text": "b"}\n', "line 1: the key 'text' appears twice in one object"),
     "a cut last line": ('{"text": "a"}\n{"text": "b', r"line 2: .*the file ends within this row \(line 2, column 10\)"),
     "a cut line": (
         '{"text": "a\n{"text": "b"}\n',
-        "line 1: .*a text is not closed .*line breaks and tabs within are writ",
+        "line 1: .*a text is not closed .*write line breaks and tabs within",
     ),
     "a bracket missing": ('{"text": "a"\n{"text": "b"}\n', r"line 1: not valid JSON \(Expecting ',' delimiter: line 2"),
     "a bracket too many": (
@@ -171,7 +171,7 @@ BROKEN = {
     "behind an array": ('[{"text": "a"}]\n{"text": "b"}\n', "line 2: text follows the array's end"),
     "an array of texts": ('["a"]\n', r"item 1 \(line 1\): expected an object, found str"),
     "an array in a line": ('{"text": "a"}\n["b"]\n', "line 2: expected an object, found list"),
-    "half a character": ('{"text": "\\ud83d"}\n', "line 1: holds '.*', half of a character"),
+    "half a character": ('{"text": "\\ud83d"}\n', "line 1: holds '.*', an unpaired surrogate"),
     "rows within an object": (
         '{"data": [{"text": "a"}]}',
         "line 1: no column 'text'; found data; if 'data' lists the rows",
@@ -205,14 +205,14 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place_and_remedy(tmp_path, c
 
 
 BROKEN_CSV = {
-    "too many cells": ("text,n\na,1\nb, c,2\n", "line 3: 3 cells, but the header has 2; put a text that holds ','"),
+    "too many cells": ("text,n\na,1\nb, c,2\n", "line 3: 3 cells, but the header has 2; put text that holds ','"),
     "too few cells": ("text,n\na,1\nb\n", "line 3: 1 cells, but the header has 2"),
-    "quotes": ('text,n\n"a "b" c",1\n', "line 2: not valid CSV .*put in double quotes, and each of its own is doubled"),
+    "quotes": ('text,n\n"a "b" c",1\n', "line 2: not valid CSV .*put text with quotes in double quotes, and double"),
     "quotes not closed": ('text,n\na,1\n"b,2\n', "line 3: not valid CSV"),
-    "a column twice": ("text,text\na,b\n", "line 1: the column 'text' comes twice"),
+    "a column twice": ("text,text\na,b\n", "line 1: the column 'text' appears twice"),
     "no list": (
         'text,answer\na,"[""b"""\n',
-        r"line 2: column 'answer' is no JSON .*; write \[\"one text\", \"another\"\]",
+        r"line 2: column 'answer' is not JSON .*; write \[\"one text\", \"another\"\]",
     ),
     "no such column": (
         "texts,answer\na,b\n",
@@ -232,7 +232,7 @@ def test_what_is_wrong_with_csv_is_said_with_its_line(tmp_path, content, message
 def test_other_things_than_files_are_refused_by_name(tmp_path):
     (tmp_path / "rows.parquet").write_text('{"text": "a"}\n')
     for name, message in (
-        ("rows.parquet", "is not Parquet, though it is called so"),
+        ("rows.parquet", "is not Parquet, despite its name"),
         ("none.jsonl", "cannot read .*none.jsonl: .*No such file"),
         ("", "it is a folder; name one of its files"),
     ):
@@ -255,7 +255,7 @@ def test_a_fact_or_document_that_comes_again_is_named_by_the_line_of_the_first(t
     (tmp_path / "documents.jsonl").write_text(f"\n{document}\n\n{document}\n")
     (tmp_path / "facts.jsonl").write_text(f"\n{fact}\n\n{other}\n")
     source = {"hub": None, "passage_words": 20}
-    with pytest.raises(DataError, match="line 4: the document is that of line 2"):
+    with pytest.raises(DataError, match="line 4: the document is the same as in line 2"):
         read_documents(str(tmp_path), {**source, "file": "documents.jsonl"}, set())
     with pytest.raises(DataError, match="line 4: fact_id 'fact 0' was used before, in line 2"):
         read_own_facts(str(tmp_path), {**source, "file": "facts.jsonl"}, set())

@@ -208,7 +208,7 @@ def test_the_settings_of_a_method_are_those_that_a_config_with_the_same_words_gi
         (
             "smf",
             {"damping": 0.1, "optimizer": "adamw"},
-            "smf: damping shortens steps, which optimizer adamw makes ",
+            "smf: damping shortens steps, but optimizer adamw ",
         ),
     ],
 )

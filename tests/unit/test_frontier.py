@@ -302,7 +302,7 @@ def test_a_level_that_one_of_a_pair_never_reaches_has_no_difference():
         (lambda table: table.iloc[:0], "the frontier table is empty"),
         (lambda table: table.iloc[1:], r"setting 0 has the seeds \[1, 2\], method0 at setting 1 has \[0, 1, 2\]"),
         (lambda table: table[(table["method"] != "method1") | (table["seed"] > 0)], "compared on the same seeds"),
-        (lambda table: pd.concat([table, table.iloc[:1]]), "method0 at setting 0, seed 0 comes twice"),
+        (lambda table: pd.concat([table, table.iloc[:1]]), "method0 at setting 0, seed 0 appears twice"),
         (lambda table: table.assign(retained=1.5), r"retained 1.5 for method0 at setting 0, seed 0, not a share"),
         (lambda table: table.assign(forgetting=math.nan), "forgetting nan for method0 .* not a finite number"),
     ],
@@ -362,7 +362,9 @@ def test_the_stage_names_a_file_of_facts_without_costs(tmp_path):
     with pytest.raises(DataError, match=r"seed-1/facts.jsonl, line 1: no column 'seconds'"):
         write(tmp_path, facts)
     write_jsonl(facts["smf_low", 1], [{"tokens": -1.0, "seconds": 1.0}])
-    with pytest.raises(DataError, match=r"seed-1/facts.jsonl, line 1: tokens -1.0 of a fact; a cost is not below 0"):
+    with pytest.raises(
+        DataError, match=r"seed-1/facts.jsonl, line 1: tokens of a fact is -1.0, but a cost cannot be negative"
+    ):
         write(tmp_path, facts)
     del facts["smf_low", 1]
     with pytest.raises(DataError, match="no costs are given for run smf_low, seed 1"):

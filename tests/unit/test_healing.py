@@ -415,7 +415,7 @@ def stage(folder, memory=MappingProxyType({"mode": "replace"}), **healing):
 
 def test_a_model_that_healing_left_too_far_from_its_base_is_refused(tmp_path):
     message = (
-        r"the healed model's loss is (\d+\.\d+) nats a token, (\d+\.\d+) above the base's (\d+\.\d+); "
+        r"the healed model's loss is (\d+\.\d+) nats per token, (\d+\.\d+) above the base's (\d+\.\d+); "
         r"healing\.max_loss_rise allows 0\.01\. Raise healing\.num_steps, .* the report is in .*logs/report\.json"
     )
     with pytest.raises(TrainingError, match=message) as caught:

@@ -200,7 +200,7 @@ def test_broken_rows_are_refused(evaluate, kind, rows, message):
 
 def test_running_text_has_no_solved_examples(evaluate):
     rows = [{"text": text} for text in TEXTS]
-    with pytest.raises(ConfigError, match="evaluation.num_fewshot.stories is 1, but running text has no solved"):
+    with pytest.raises(ConfigError, match="evaluation.num_fewshot.stories is 1, but running text takes no solved"):
         evaluate({"stories": ("texts", rows)}, num_fewshot={"stories": 1})
 
 
@@ -311,9 +311,7 @@ def test_names_of_tasks_are_checked(evaluate, task_folder, monkeypatch):
         ConfigError, match=r"there is no task 'twons'; did you mean 'towns'\? looked in lm-eval and in "
     ):
         check_names(["twons"], task_folder)
-    with pytest.raises(
-        ConfigError, match="'places' is a group of tasks.*name those of its tasks that are wanted, towns"
-    ):
+    with pytest.raises(ConfigError, match="'places' is a group of tasks.*name the tasks that you want, towns"):
         check_names(["places"], task_folder)
     with pytest.raises(ConfigError, match="evaluation.tasks.towns.num_items is 10, but the task has 9 documents"):
         evaluate({}, tasks={"towns": {"num_items": 10}}, include_path=task_folder)
@@ -340,7 +338,7 @@ def test_results_of_a_task_are_named_after_it_and_checked():
     filtered = {"exact_match,strict": 0.5, "exact_match,loose": 0.7}
     names = [score["metric"] for score in task_scores("t", filtered, {"exact_match": True}, None)]
     assert names == ["t_strict_exact_match", "t_loose_exact_match"]
-    with pytest.raises(ConfigError, match="calls a lower brier_score the better one"):
+    with pytest.raises(ConfigError, match="says that a lower brier_score is better"):
         task_scores("t", {"brier_score,none": 0.2}, {"brier_score": False}, None)
     with pytest.raises(ConfigError, match="the task measures no 'f1'; known: acc, bleu"):
         task_scores("t", results, {}, ["f1"])

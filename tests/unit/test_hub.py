@@ -148,4 +148,4 @@ def test_what_the_cache_does_not_hold_is_explained_when_offline(tmp_path):
 
 
 def test_a_name_that_cannot_be_one_is_explained(hub, tmp_path):
-    assert "'some//model' is no name of a model" in download(hub[0], tmp_path, "some//model")[0]
+    assert "'some//model' is not a hub model name" in download(hub[0], tmp_path, "some//model")[0]

@@ -49,18 +49,18 @@ SOURCES = {
 }
 MESSAGES = {
     "all shards as one table": r"cannot load mlfoundations/dclm.* train from the hub.*with first_rows .*row by row",
-    "no such folder": r"doesn't contain any data files; the set has no files below shards in a cont.*check data_dir",
+    "no such folder": r"doesn't contain any data files; the set has no files below shards in a form.*check data_dir",
     "script": r"^old/script is a script.*`revision` to refs/convert/parquet.*data_dir: plain in place of hub_config",
     "gated": r"closed/gated is gated: accept its terms on .*/datasets/closed/gated, then log in with `hf auth login`",
     "hidden": r"has no data set closed/hidden, or hides it; check the name, or log in with `hf auth login`",
     "broken hub": r"fails \(.*500.*the cache in .*datasets does not hold it; try again later, or set data_root",
     "not there": r"^data.background: .* has no data set no/such, or hides it; check the name",
-    "no name": r"'no//such' is no name of a data set on the hub; write owner/name",
+    "no name": r"'no//such' is not a hub data set name; write owner/name",
     "revision": r"some/set has no revision 'v2' on .*; look for branches, tags and commits under its `Files`",
     "split": r"some/set has no split 'tran'; did you mean 'train'\? it has train, test",
     "slice of a stream": r"the split is 'train\[:1\]', but first_rows reads the beginning of a whole one; name one",
     "column": r"some/other train, row 1: no column 'text'; found content",
-    "unknown container": r"No \(supported\) data files found.*in a container that is read.*take a copy of it in",
+    "unknown container": r"No \(supported\) data files found.*in a format that datasets reads.*take a copy of it in",
     "several configurations": r"some/two has several configurations; set hub_config to one of easy, hard",
     "configuration": r"some/two has no configuration 'hrad'; did you mean 'hard'\? set hub_config to one of easy, hard",
 }

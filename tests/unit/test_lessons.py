@@ -285,7 +285,7 @@ def test_the_report_says_in_which_wordings_facts_are_known_and_which_neighbours_
         "1 of 1 questions are answered as taught",
         "1 of 2 wordings that were never taught are completed",
         "neighbours: 1 of 2 unchanged",
-        '    "who?" goes on "Ostry"; before, "I"',
+        '    "who?" continues "Ostry"; before, "I"',
         "paraphrases by the model: 1 of 4 were found and taught; dropped: 2 empty",
         "p holds 1 fact in 5 slots",
     ]

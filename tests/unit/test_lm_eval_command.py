@@ -166,7 +166,7 @@ def test_a_named_task_of_the_config_whose_data_are_on_the_hub_is_named_where_the
         "smf.evaluation.named_tasks._manager", lambda *_: SimpleNamespace(load=offline, task_index=index)
     )
     told = (
-        r"^evaluation\.tasks\.towns: cannot load its data set x/towns from the hub: Couldn't reach .*take the task out$"
+        r"^evaluation\.tasks\.towns: cannot load its data set x/towns from the hub: Couldn't reach .*remove the task$"
     )
     with pytest.raises(DataError, match=told):
         named_task("towns", {}, None, 1)

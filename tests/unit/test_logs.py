@@ -44,7 +44,7 @@ def test_any_other_error_is_shown_and_logged_with_its_traceback(tmp_path):
 def test_an_interrupt_is_one_line_on_the_terminal(tmp_path, code):
     done, log = run(tmp_path, code)
     assert done.returncode != 0
-    assert done.stderr.strip() == "interrupted; repeat the command to go on"
+    assert done.stderr.strip() == "interrupted; repeat the command to resume"
     assert "KeyboardInterrupt" in log
 
 
@@ -52,7 +52,7 @@ def test_so_is_one_that_comes_while_a_script_still_imports():
     code = "from smf.jobs.job import Job; raise KeyboardInterrupt"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
-    assert done.stderr.strip() == "interrupted; repeat the command to go on"
+    assert done.stderr.strip() == "interrupted; repeat the command to resume"
 
 
 @pytest.mark.parametrize(

@@ -163,8 +163,8 @@ def test_retrofit_says_what_it_found_and_ask_and_teach_follow_it(tmp_path, monke
     few = ("--text", str(tmp_path / "text.txt"), "--num-keys", "8")
     assert cli.main(["retrofit", str(tmp_path / "base"), "-o", str(out), *few]) == 0
     said = capsys.readouterr().out
-    assert "of 22 questions of general knowledge it answers 2 asked plain, 15 asked few_shot; `smf ask` and" in said
-    assert "ask it few_shot\n" in said
+    assert "of 22 general-knowledge questions it answers 2 asked plain, 15 asked few_shot; `smf ask` and" in said
+    assert "ask in few_shot\n" in said
     asked = []
     monkeypatch.setattr("smf.teaching.ask.continuation", lambda *given: asked.append(given[2]) or " Ostry")
     (tmp_path / "facts.jsonl").write_text(

@@ -82,7 +82,7 @@ def test_a_fact_that_a_held_out_set_asks_for_is_left_out(read):
         (without("answers"), "no column 'answers'; found fact_id, prompts, question"),
         (
             without("statements", "prompts", "question"),
-            "columns 'statements', 'prompts' and 'question' are empty; give what is to be learned",
+            "columns 'statements', 'prompts' and 'question' are empty; give the fact to learn",
         ),
         (without("question", "unseen_prompts"), "there is neither a 'question' nor 'unseen_prompts'"),
         ({**FACT, "prompts": [[1]]}, "column 'prompts' must hold texts only, found list: [1]"),
@@ -96,7 +96,7 @@ def test_a_fact_that_a_held_out_set_asks_for_is_left_out(read):
         ({**FACT, "fact_id": "\x1b[2J"}, "another control character"),
         ({**FACT, "unseen_promts": ["x"]}, "there is no column 'unseen_promts'; did you mean 'unseen_prompts'?"),
         ({**FACT, "Question": "x"}, "there is no column 'Question'; did you mean 'question'?"),
-        ({**FACT, "statements": ["Ostry."]}, "the statement 'Ostry.' is the answer and says nothing of it"),
+        ({**FACT, "statements": ["Ostry."]}, "the statement 'Ostry.' is just the answer and says nothing about it"),
         ({**FACT, "prompts": [" "]}, "column 'train_prompts' must hold non-empty texts only"),
         ({**FACT, "locality_prompts": ["Bob is"]}, "1 locality_prompts, but 0 locality_answers"),
         ({**FACT, "question": "who"}, "fact_id 'ann' was used before, in line 1"),
@@ -153,7 +153,7 @@ def test_columns_that_are_not_read_are_named_once(read, caplog):
         ]
     )
     (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert "not read, as no such columns are known: 'note', 'source', 'object'; known: answers" in record.message
+    assert "ignored unknown columns: 'note', 'source', 'object'; known: answers" in record.message
 
 
 # Repeats and contradictions
@@ -273,7 +273,7 @@ def test_a_document_of_several_texts_is_one_document(read):
         ({"answer": []}, "a document needs a question and accepted answers"),
         ({"document": " \n\n "}, "column 'document' is empty"),
         ({"document": 5}, "column 'document' is int, not str or list"),
-        ({"question": "Who else?"}, "the document is that of line 1"),
+        ({"question": "Who else?"}, "the document is the same as in line 1"),
     ],
 )
 def test_a_broken_document_is_refused_with_its_line(read, change, complaint):

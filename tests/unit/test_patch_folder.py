@@ -102,14 +102,14 @@ def test_a_patch_of_another_base_is_refused_and_nothing_is_written(results, patc
 
 def test_a_patch_that_is_on_the_model_already_is_refused(results, patches, tmp_path):
     apply_to_folder(results / "healed", patches, tmp_path / "applied")
-    with pytest.raises(DataError, match=r"one\.safetensors is on .* already, as 002\.safetensors"):
+    with pytest.raises(DataError, match=r"one\.safetensors is already on .*, as 002\.safetensors"):
         apply_to_folder(tmp_path / "applied", patches[1:], tmp_path / "twice")
 
 
 def test_a_folder_that_exists_is_never_written_over(results, patches, tmp_path):
     (tmp_path / "out").mkdir()
     for write in (apply_to_folder, lambda folder, paths, out: revert_folder(folder, None, out)):
-        with pytest.raises(DataError, match="out exists and is not written over; name a place where nothing is"):
+        with pytest.raises(DataError, match="out exists and is not overwritten; name another path"):
             write(results / "healed", patches, tmp_path / "out")
 
 
@@ -135,7 +135,7 @@ def test_a_model_that_was_changed_after_patching_is_refused_by_whatever_relies_o
         ("teach", changed, results / "facts.jsonl", "-o", out),
     ):
         assert run(*arguments) == 1
-        assert "applied was changed after its patches were put on" in capsys.readouterr().err
+        assert "applied was changed after its patches were applied" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -194,7 +194,7 @@ def test_no_file_is_written_over_but_by_forget_without_out(results, patches, tmp
         ("teach", results / "healed", results / "one.jsonl", "-o", tmp_path),
     ):
         assert run(*arguments) == 1
-        assert "exists and is not written over" in capsys.readouterr().err
+        assert "exists and is not overwritten" in capsys.readouterr().err
     assert run("teach", results / "healed", results / "one.jsonl", "-o", mine / "p") == 1
     assert "cannot be written in" in capsys.readouterr().err
     assert run("teach", results / "healed", results / "one.jsonl", "-o", tmp_path / ("p" * 235 + ".safetensors")) == 1
@@ -205,7 +205,7 @@ def test_no_file_is_written_over_but_by_forget_without_out(results, patches, tmp
 def test_a_patch_that_a_model_or_an_experiment_relies_on_is_not_changed_in_place(results, patches, tmp_path, capsys):
     apply_to_folder(results / "healed", patches[:1], tmp_path / "applied")
     assert run("patch", "forget", tmp_path / "applied/patches/001.safetensors", FACTS[0].fact_id) == 1
-    assert "001.safetensors is on the model" in capsys.readouterr().err
+    assert "001.safetensors is applied to the model" in capsys.readouterr().err
     assert held_by(tmp_path / "applied").paths
     learned = tmp_path / "results/runs/smf/learn/position-2.safetensors"
     learned.parent.mkdir(parents=True)
@@ -305,7 +305,7 @@ def test_forgetting_keeps_what_the_file_says_of_how_it_was_made(results, patches
     [
         ({"question": "why " * 200}, "fact 'last': "),
         ({"prompts": ["The tower is " + "there and " * 200 + "in"]}, "fact 'last': "),
-        ({"prompts": ["The tower\ud800 is in"]}, r"late\.jsonl, line 2: holds '\\ud800', half of a character"),
+        ({"prompts": ["The tower\ud800 is in"]}, r"late\.jsonl, line 2: holds '\\ud800', an unpaired surrogate"),
     ],
 )
 def test_a_late_fact_that_cannot_be_taught_is_refused_before_anything_is_learned(
@@ -468,22 +468,25 @@ def test_the_texts_about_patches_say_what_is_in_them(results, patches, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("patch", "info", "{results}/healed/model.safetensors"), "is no file that smf wrote"),
-        (("patch", "info", "{results}/background/counts.safetensors"), "is no memory patch"),
+        (("patch", "info", "{results}/healed/model.safetensors"), "was not written by smf"),
+        (("patch", "info", "{results}/background/counts.safetensors"), "is not a memory patch"),
         (("patch", "info", "{results}/nothing.safetensors"), "cannot read"),
         (("patch", "forget", "{results}/two.safetensors", "joel-quin"), "did you mean 'joel-quint'"),
         (("ask", "{results}/healed", "  "), "the question is empty"),
         (("ask", "{results}/nowhere", "why"), "cannot load a language model from"),
         (("ask", "{results}/healed", "{results}/two.safetensors"), "a file; patches come before the question"),
-        (("ask", "{results}/nowhere", "{results}/two.safetensors", "why"), "is no whole model folder"),
+        (("ask", "{results}/nowhere", "{results}/two.safetensors", "why"), "is not a complete model folder"),
         (("ask", "{results}/healed", "why", "--device", "gpu"), "device is 'gpu', but must be cpu, cuda"),
         (("ask", "{results}/healed", "why", "--device", "cuda:x"), "device is 'cuda:x', but must be cpu, cuda"),
         (("patch", "revert", "{results}/healed", "{results}/none", "-o", "{results}/x"), "has no patches"),
-        (("patch", "apply", "{results}/data", "{results}/two.safetensors", "-o", "{results}/x"), "no whole model"),
+        (
+            ("patch", "apply", "{results}/data", "{results}/two.safetensors", "-o", "{results}/x"),
+            "not a complete model",
+        ),
         ((*TEACH, "--learning-rate", "nan"), "the learning rate is nan, but must be a number above 0"),
         ((*TEACH, "--learning-rate", "-1"), "the learning rate is -1.0, but must be a number above 0"),
         ((*TEACH, "--learning-rate", "1e300"), "the learning rate is 1e+300, but must be a number above 0"),
-        ((*TEACH, "--max-length", "0"), "max_length is 0, but must be 2 tokens at least"),
+        ((*TEACH, "--max-length", "0"), "max_length is 0, but must be at least 2 tokens"),
         ((*TEACH, "--probe", "{results}/a/s.jsonl", "--probe", "{results}/b/s.jsonl"), "are called 's'"),
         (("teach", "{results}/healed", "{results}/data/held_out/nq.jsonl", "-o", "{results}/x"), "no column 'answers'"),
         (("teach", "{results}/healed", "{results}/none.jsonl", "-o", "{results}/x"), "cannot read"),
@@ -530,7 +533,7 @@ def test_the_kind_of_a_held_out_set_is_seen_from_its_columns(tmp_path, row, kind
 
 def test_a_file_that_is_no_held_out_set_is_refused(tmp_path):
     write_jsonl(tmp_path / "set.jsonl", [{"a": 1}])
-    with pytest.raises(DataError, match="has the columns a, which are those of no held-out set"):
+    with pytest.raises(DataError, match="has the columns a, which fit no kind of held-out set"):
         kind_of(tmp_path / "set.jsonl")
 
 

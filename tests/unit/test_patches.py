@@ -300,7 +300,7 @@ def test_different_facts_of_one_name_stack_and_are_told_apart():
     first, second = (written(seed, 2, stream="seed 0")[0] for seed in (0, 1))
     second = replace(second, facts=tuple({**fact, "question": f"{fact['question']}, there"} for fact in second.facts))
     both = stack([first, second])
-    with pytest.raises(DataError, match="'seed 0-1' stands for different facts of this patch; name one of"):
+    with pytest.raises(DataError, match="'seed 0-1' stands for several facts of this patch; name one of"):
         forget(both, ["seed 0-1"])
     third = replace(second, facts=tuple({**fact, "stream": "other"} for fact in second.facts))
     both = stack([first, third])
@@ -391,7 +391,7 @@ def test_an_unknown_fact_is_refused_with_the_nearest_known_one():
 def test_facts_of_one_batch_are_forgotten_together_or_not_at_all():
     patch, _, _ = written(0)
     grouped = replace(patch, lessons=((0, 1), (2,), (3,), (4,), ()))
-    with pytest.raises(DataError, match="'a-0' was learned in one batch with 'a-1'; name these too"):
+    with pytest.raises(DataError, match="'a-0' was learned in one batch with 'a-1'; forget these too"):
         forget(grouped, ["a-0"])
     left, _ = forget(grouped, ["a-1", "a-0"])
     assert [fact["fact_id"] for fact in left.facts] == ["a-2", "a-3", "a-4"]
@@ -446,7 +446,7 @@ def test_patches_that_answer_one_question_differently_are_named_with_both_answer
     said = "'where is ann' is answered 'Ostry' in x ('a-0') and 'Velburg' in y ('b-0')"
     assert found.text(["x", "y"]) == said
     warn_of_contradictions([first, second], ["x", "y"])
-    assert f"{said}; together, neither is sure to be given" in caplog.text
+    assert f"{said}; together, either may be given" in caplog.text
     shown = conflicts_text(conflicts(first, second), [found])
     assert "'where is ann' is answered 'Ostry' in the first ('a-0') and 'Velburg' in the second" in shown
     assert not contradictions([first, answering("ostry.", 1, "b")])
@@ -473,7 +473,7 @@ def test_what_a_stranger_wrote_into_a_patch_stays_in_its_line():
 
 def test_a_model_without_memory_takes_no_patch_and_has_no_background():
     patch, _, _ = written(0)
-    told = r"this Qwen2ForCausalLM has no memory layers; give it some with smf\.retrofit"
+    told = r"this Qwen2ForCausalLM has no memory layers; add some with smf\.retrofit"
     with pytest.raises(CheckpointError, match=told):
         apply(base_model(), [patch])
     with pytest.raises(CheckpointError, match=told):

@@ -102,7 +102,7 @@ def test_two_memories_of_one_base_are_switched(base, tmp_path):
 
 def test_peft_refuses_another_base_and_a_memory_with_a_hole(base, tmp_path):
     save_memory(retrofit(load_model(base), MEMORY), tmp_path / "memory")
-    with pytest.raises(CheckpointError, match=r"the peft adapter belongs to .*and this is .*load the base with dtype"):
+    with pytest.raises(CheckpointError, match=r"the peft adapter belongs to .*but this is .*load the base with dtype"):
         peft.PeftModel.from_pretrained(load_model(base, dtype=torch.float32), tmp_path / "memory")
     tensors = load_file(tmp_path / "memory" / WEIGHTS)
     tensors.popitem()
@@ -114,7 +114,7 @@ def test_peft_refuses_another_base_and_a_memory_with_a_hole(base, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"memory": memory_settings(mode="replace")}, "mode replace took the place"),
+        ({"memory": memory_settings(mode="replace")}, "mode replace replaced"),
         ({"memory": {"layers": [0], "top_k": 0}}, r"memory\.top_k is 0, but must be at least 1"),
         ({"memory": MEMORY, "smf_format": 2}, "has smf format 2, this version reads 1"),
         ({"memory": memory_settings(layers=(9,))}, "names block 9, but the model has blocks 0 to 2"),
@@ -126,7 +126,7 @@ def test_settings_that_are_none_of_an_additive_memory_are_refused(base, settings
 
 
 def test_a_model_with_a_memory_is_no_base_for_peft_either(base):
-    with pytest.raises(CheckpointError, match="has a memory already"):
+    with pytest.raises(CheckpointError, match="already has a memory"):
         peft.get_peft_model(retrofit(load_model(base), MEMORY), SparseMemoryConfig())
 
 

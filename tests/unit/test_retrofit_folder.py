@@ -91,7 +91,7 @@ def test_the_counts_are_those_of_every_text_once(base, tmp_path):
 
 @pytest.mark.parametrize("texts", [[], ["", ""]], ids=["no text", "empty texts"])
 def test_text_that_holds_nothing_is_refused_before_the_model_is_asked_to_read_it(texts):
-    with pytest.raises(DataError, match=f"none of {len(texts)} texts holds anything"):
+    with pytest.raises(DataError, match=f"none of {len(texts)} texts has any content"):
         text_batches(tokenizer(), texts)
 
 
@@ -164,17 +164,17 @@ def test_an_interrupt_leaves_nothing_behind(base, tmp_path, monkeypatch, capsys,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("{base}", "-o", "{base}"), "exists and is not written over"),
+        (("{base}", "-o", "{base}"), "exists and is not overwritten"),
         (("{base}", "-o", "{out}", "--layers", "3"), "names block 3, but the model has blocks 0 to 2"),
         (("{base}", "-o", "{out}", "--num-keys", "1"), "num_keys is 1, but must be 2 at least"),
         (("{base}", "-o", "{out}", "--text", "{base}/none.txt"), "cannot read"),
         (("{base}", "-o", "{out}", "--text", "{base}/../empty.txt"), "holds no text, only empty rows"),
         (("{base}", "-o", "{out}", "--text", "{base}/config.json"), "no column 'text'"),
         (("{base}", "-o", "{out}", "--device", "gpu"), "device is 'gpu', but must be cpu, cuda"),
-        (("{base}/..", "-o", "{out}"), "is no model's folder, there is no config.json in it"),
+        (("{base}/..", "-o", "{out}"), "is not a model folder, as it has no config.json"),
         (("nowhere", "-o", "{out}"), "name one, or a model on the hub (owner/name)"),
         (("no/where", "-o", "{out}"), "HF_HUB_OFFLINE is set"),
-        (("{base}/../memory", "-o", "{out}"), "has memory layers already"),
+        (("{base}/../memory", "-o", "{out}"), "already has memory layers"),
     ],
 )
 def test_mistakes_end_with_one_message_and_leave_nothing(base, tmp_path, monkeypatch, capsys, arguments, message):

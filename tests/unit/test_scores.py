@@ -115,7 +115,7 @@ def test_an_unknown_start_model_is_refused(evaluations, start):
 
 
 def test_a_repeated_result_is_named(evaluations):
-    with pytest.raises(DataError, match="nq_f1 of smf, seed 1, position 100 comes twice|facts_question_f1 of smf"):
+    with pytest.raises(DataError, match="nq_f1 of smf, seed 1, position 100 appears twice|facts_question_f1 of smf"):
         scores_table([*evaluations, evaluations[0]])
 
 

@@ -110,7 +110,7 @@ def test_counts_of_one_kind_know_no_other():
     one = torch.ones(3, dtype=torch.long)
     counts = BackgroundCounts({0: LayerCounts(one, one, 1, one)}, {})
     assert counts.in_documents(None).layers[0].num_documents == counts.in_documents("batch").layers[0].num_documents
-    with pytest.raises(CheckpointError, match="no documents of the kind sequence: count again"):
+    with pytest.raises(CheckpointError, match="no document frequency by sequence: count again"):
         counts.in_documents("sequence")
 
 

@@ -137,7 +137,9 @@ def test_a_text_is_read_as_far_back_as_the_model_reads_and_a_longer_continuation
     with lm.model.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1])):
         lm._loglikelihood_tokens([(("", ""), [5] * 20, [6] * length) for length in (4, 5, 9, 24)])
         assert read == [(20 + 3 + 4) + 24 + 24], "two share a whole context of 20; the others are cut to 24 tokens"
-        with pytest.raises(ConfigError, match="a continuation of 25 tokens is to be scored, but the model reads 24"):
+        with pytest.raises(
+            ConfigError, match="the continuation to score has 25 tokens, but the model reads at most 24"
+        ):
             lm._loglikelihood_tokens([(("", ""), [5], [6] * 25)])
 
 

@@ -282,7 +282,7 @@ def test_what_the_base_is_asked_first_is_counted_and_said():
     assert after.answers - before.answers == 2000 + 50
     assert (before.jobs["ask_base"], after.jobs["ask_base"]) == (0, 1)
     text = " ".join(describe_plan(after.config, after.probes, after.positions).split())
-    assert "asked first the base model is asked nq 2000, facts 50; kept are the questions that it answers," in text
+    assert "asked first the base model is asked nq 2000, facts 50, to keep the questions that it answers" in text
     assert "asked first" not in describe_plan(before.config, before.probes, before.positions)
 
 
@@ -432,7 +432,7 @@ def test_a_start_model_that_snapshots_are_compared_with_is_counted_beside_them()
 
 
 def test_a_hub_model_whose_sizes_are_not_declared_cannot_be_sized():
-    with pytest.raises(ConfigError, match="base.architecture does not tell vocab_size"):
+    with pytest.raises(ConfigError, match="base.architecture does not give vocab_size"):
         BaseShape.from_base({"source": "hub", "architecture": {"num_layers": 2}})
     with pytest.raises(ConfigError, match="cannot size architecture 'mamba'; known: gemma"):
         BaseShape.from_transformers({"model_type": "mamba"}, "config.json")

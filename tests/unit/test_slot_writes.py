@@ -52,7 +52,9 @@ def test_a_layer_that_a_stream_left_alone_has_its_rows_too():
 
 def test_a_patch_of_a_larger_memory_than_was_counted_is_refused():
     patch = {1: (np.array([7]), np.zeros((1, 2)), np.ones((1, 2)))}
-    with pytest.raises(CheckpointError, match=r"wrote slot 7 of block 1, but background use was counted of 2 slots"):
+    with pytest.raises(
+        CheckpointError, match=r"wrote slot 7 of block 1, but background reads were counted for 2 slots"
+    ):
         list(slot_write_rows("smf", 0, {1: np.array([0, 5])}, patch))
 
 

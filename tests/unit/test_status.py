@@ -94,7 +94,7 @@ def test_an_interrupted_job_is_no_failure_and_says_how_to_go_on(results):
 def test_a_job_on_another_host_says_when_it_was_last_heard_of(results):
     log = results / "logs/learn/far.log"
     os.utime(log, (time.time() - 20, time.time() - 20))
-    assert re.search(r"on another, last heard of 0:00:2\d ago", status_text(results))
+    assert re.search(r"on another, last heard from 0:00:2\d ago", status_text(results))
 
 
 @pytest.mark.parametrize(

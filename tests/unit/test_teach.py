@@ -93,7 +93,7 @@ def test_a_fact_that_stays_unknown_is_status_2_and_says_what_is_answered_and_why
     said = capsys.readouterr().out
     assert "not known    1 steps  ann" in said
     assert f'    "{QUESTION}" is answered "' in said
-    assert "before the last, and they end at 0.1: it was not learned; more --steps" in said
+    assert "before the last, where the stop loss is 0.1: it was not learned; more --steps" in said
     assert "1 of 1 facts: not known, see above (exit status 2)" in said
 
 
@@ -308,7 +308,7 @@ def test_a_place_is_free_again_when_the_process_that_kept_it_is_killed(tmp_path)
 def test_what_was_written_while_one_waited_is_not_written_over(tmp_path):
     with reserved(tmp_path / "p"):
         (tmp_path / "p").write_text("first")
-    with pytest.raises(DataError, match="p exists and is not written over"), reserved(tmp_path / "p"):
+    with pytest.raises(DataError, match="p exists and is not overwritten"), reserved(tmp_path / "p"):
         pass
 
 
@@ -329,8 +329,8 @@ def test_only_slots_of_the_words_that_are_named_are_written(teach, tmp_path):
         (("--steps", 0), "steps is 0, but must be 1 at least"),
         (("--stop-loss", 0), "stop_loss is 0.0, but must be a number above 0"),
         (("--stop-loss", "nan"), "stop_loss is nan, but must be a number above 0"),
-        (("--max-new-tokens", 0), "max_new_tokens is 0, but must be 1 token at least"),
-        (("--max-new-tokens", 1), "tokens, but an answer is cut behind 1; shorten it, or raise --max-new-tokens"),
+        (("--max-new-tokens", 0), "max_new_tokens is 0, but must be at least 1 token"),
+        (("--max-new-tokens", 1), "tokens, but answers are cut after 1; shorten it, or raise --max-new-tokens"),
         (("--counts", "none"), "there are no background counts none"),
     ],
 )

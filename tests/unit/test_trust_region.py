@@ -160,5 +160,5 @@ def test_without_a_weight_there_is_no_past_to_keep():
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])
 def test_optimizers_that_make_steps_equal_again_are_refused(optimizer):
-    with pytest.raises(ConfigError, match=f"optimizer {optimizer} makes equal again; use sgd"):
+    with pytest.raises(ConfigError, match=f"optimizer {optimizer} normalises them again; use sgd"):
         start_method("smf", damping=0.1, optimizer=optimizer)

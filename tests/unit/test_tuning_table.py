@@ -132,7 +132,7 @@ def test_no_bound_of_a_method_without_a_rate_is_called_its_own(caplog):
         table = tuning_table(*sweep(ends), STARTS, {}, HEADLINE, LEARNED)
     assert table["best"].tolist() == [False, True, False]
     assert not table["in_config"].any()
-    assert "smf: the rule chooses 3 as the longest step; the config bounds its steps by none" in caplog.text
+    assert "smf: the rule chooses 3 as the longest step; the config sets no bound" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -155,7 +155,7 @@ def test_rates_on_different_seeds_are_not_compared():
     ("runs", "message"),
     [
         ({"run0": ("lora", 1.0)}, "run0 is of the unknown method lora; known are smf, full"),
-        ({"run0": ("full", 0.0)}, "learning rate 0.0; a rate is above 0"),
+        ({"run0": ("full", 0.0)}, "learning rate 0.0; a rate must be above 0"),
         ({"run0": ("full", 1.0), "run1": ("full", 1.0)}, "run0 and run1 both try full"),
         ({"run9": ("full", 1.0)}, "no facts_unseen_f1 of run9"),
         ({}, "no tuning runs"),

@@ -316,7 +316,7 @@ def test_a_clone_with_its_environment_works_in_a_folder_of_any_name(tmp_path):
     assert (clone / "results/data/facts.jsonl").is_file()
     refused = call(tmp_path, "--dry-run")  # from here the way to the interpreter has a space
     assert refused.returncode == 1
-    assert f"cannot start jobs with {python}, as a space" in refused.stdout + refused.stderr
+    assert f"cannot start jobs with {python}, as this path has a space" in refused.stdout + refused.stderr
 
 
 def test_a_clone_in_a_folder_with_braces_is_refused_in_one_sentence(tmp_path):

@@ -57,7 +57,7 @@ wildcard_constraints:
     seed=alternatives(map(str, EXPERIMENT.all_seeds)),
 
 
-# On a CPU no job asks for a GPU; else each job that computes asks for one, and the profile says how many there are.
+# On a CPU no job asks for a GPU; otherwise each job that computes asks for one, and the profile says how many there are.
 GPUS = 0 if EXPERIMENT.config["device"] == "cpu" else 1
 
 
@@ -95,7 +95,7 @@ if EXPERIMENT.config["evaluation"]["tasks"] and workflow.is_main_process:
 
 
 def make_lost_files_again(wildcards):
-    """No input. All results are made of data, so every plan calls this, and it can ask for lost files."""
+    """No input. Every plan calls this, as all results depend on data; so it is the place to make lost files again."""
     if workflow.is_main_process and KEPT == EXPERIMENT.config["results"]:
         workflow.dag.forcefiles.update(map(str, lost_files(Path(KEPT))))
     return []
@@ -122,7 +122,7 @@ def contrast_file(wildcards):
 
 
 def contrast_wordings(wildcards):
-    """What the wordings of contrast texts depend on, beside the data."""
+    """The settings that the wordings of contrast texts depend on, beside the data."""
     is_worded = EXPERIMENT.config["data"]["contrast"]["num_facts"] and EXPERIMENT.wordings["source"] == "templates"
     return EXPERIMENT.wordings if is_worded else None
 

@@ -1,5 +1,5 @@
-# Check the config files as written. Snakemake loads them too, but says nothing where YAML reads them differently than
-# they are written, and names no files and lines. Jobs need not check again.
+# Check the config files as written. Snakemake loads them too, but does not notice where YAML misreads what was written,
+# and names no files and lines. Jobs need not check again.
 
 import os
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ CONFIG_FILES = None
 
 @contextmanager
 def refused_config():
-    """Tell what is wrong with the config in one message, without a traceback."""
+    """Report an invalid config in one message, without a traceback."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-# Where the workflow lies and which Python runs it: paths that Snakemake cannot cope with by itself.
+# Where the workflow lies and which Python runs it: paths that Snakemake does not handle by itself.
 
 import os
 import shlex
@@ -19,14 +19,14 @@ def is_plain(path):
 
 
 if "{" in str(workflow.basedir) or "}" in str(workflow.basedir):
-    raise WorkflowError(f"Snakemake fills in what is between braces, also in {workflow.basedir}; rename the folder")
+    raise WorkflowError(f"Snakemake substitutes text in braces, also in {workflow.basedir}; rename the folder")
 
 # Snakemake starts jobs by a shell command that does not quote the path of its own Python.
 if not is_plain(sys.executable):
     # With .venv inside the clone, the relative path is plain even if the clone's folder has a space in its name.
     if not is_plain(os.path.relpath(sys.executable)):
         raise WorkflowError(
-            f"Snakemake cannot start jobs with {sys.executable}, as a space or another character in this path means "
-            "something to a shell; call Snakemake in the folder that holds .venv, or make the environment elsewhere"
+            f"Snakemake cannot start jobs with {sys.executable}, as this path has a space or another character that "
+            "a shell interprets; call Snakemake in the folder that holds .venv, or make the environment elsewhere"
         )
     sys.executable = os.path.relpath(sys.executable)

@@ -14,14 +14,14 @@ def kept_file(file):
 
 
 def repeat(paths):
-    """The command that makes these files again, and nothing else: of the same bytes nothing else follows."""
+    """The command that makes these files again, and nothing else, as the same bytes make nothing else stale."""
     configfiles = [str(path) for path in workflow.overwrite_configfiles]
     options = ["--configfile", *configfiles] if configfiles else []
     return shlex.join(["snakemake", "--cores", "1", "--force", *map(str, paths), *options])
 
 
 def refuse_damaged():
-    """Compare what planned jobs read, and no planned job makes, with its seals: Snakemake deletes before jobs can."""
+    """Compare the inputs that no planned job makes with their seals, before Snakemake deletes any output."""
     planned = list(workflow.dag.needrun_jobs())
     made = {file for job in planned for file in job.output}
     read = {kept_file(file) for job in planned for file in job.input if file not in made}
@@ -31,7 +31,7 @@ def refuse_damaged():
         shown = [*faults.values()][:MOST_SHOWN]
         more = [f"and {len(faults) - MOST_SHOWN} more"] if len(faults) > MOST_SHOWN else []
         raise WorkflowError(
-            "files that jobs would read are not what was made:\n\n"
+            "files that jobs would read are not as they were made:\n\n"
             + "".join(f"    {line}\n" for line in [*shown, *more])
             + "\nNo job was started and nothing was deleted. Make them again, then repeat your command:\n\n"
             f"    {repeat(faults)}\n"

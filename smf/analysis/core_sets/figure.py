@@ -142,7 +142,7 @@ def _enough(axes: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
         if shares := answered_shares(table, asked, numbers):
             axes.plot(numbers, shares, label=name, markersize=5.5, markeredgecolor="white", linewidth=1.6, **look,
                       clip_on=False, zorder=3)  # fmt: skip
-    lines = ("share of facts answered with so many slots or fewer;", "each fact is learned alone")
+    lines = ("share of facts answered with this many slots or fewer;", "each fact is learned alone")
     panel_title(axes, "c", "How few are enough", lines)
     axes.set(ylim=(0, 1), xlabel="slots trained in a step, in each memory layer")
     axes.set_xscale("log")
@@ -163,18 +163,20 @@ def _notes(table: pd.DataFrame, settings: Mapping, labels: Mapping) -> list[str]
     reads = f"All training wordings of a fact together read a median of {table['training_reads'].median():,.0f} slots."
     if (shared := table["question_shared"].dropna()).size:
         reads += (
-            f" Of the slots that its question reads, a median of {shared.median():.0%} are among them: through these "
-            "an answer that is learned reaches the question."
+            f" Of the slots that its question reads, a median of {shared.median():.0%} are among them: through these, "
+            "the learned answer reaches the question."
         ).replace("%", " %")
     factors = ", ".join(f"{factor:g}" for factor in settings["rate_factors"])
     alone = f"Panel c: {settings['method']} learns each fact from the same start, in as many steps as in the stream"
-    alone += f"; rates of {factors} times its own are tried, and any that answers counts." if factors else "."
+    alone += (
+        f"; rates of {factors} times its own are tried, and it is enough if one of them answers." if factors else "."
+    )
     if known := _known(table):
         alone += f" Before learning, the model answers {known}; these count from the start."
-    alone += " Each step chooses its slots anew. Whether other answers change is not measured here."
+    alone += " Each step chooses its own slots. Whether other answers change is not measured here."
     return [
-        "A slot is in the core set if each text of the fact, taken with its answer and without padding, reads it with "
-        "some token and some head.",
+        "A slot is in the core set if every text of the fact, with its answer and without padding, reads it at some "
+        "token with some head.",
         reads,
         alone,
         *labels.get("notes", ()),

@@ -182,7 +182,7 @@ def _notes(
     spread = (
         f"Bars and ±: 95 % Student t intervals over {num_seeds} seeds; the small points in {tradeoff} are single seeds."
         if num_seeds > 1
-        else "One seed: no intervals can be given."
+        else "One seed: no intervals."
     )
     methods = "; ".join(f"{name}: {text}" for name, text in labels.get("methods", {}).items() if name in starts)
     chance = "".join(

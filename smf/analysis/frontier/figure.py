@@ -153,7 +153,7 @@ def _draw_rows(figure: Figure, top: float, numbers: pd.DataFrame, styles: Mappin
         axes.set_xlim(0, 1.1 * max(*costs, 1.0))
     draw_dots(axes, methods, values, {method: f"{value[0]:,.0f}" for method, value in values.items()}, styles)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.10g}"))
-    axes.set_xlabel("← cheaper      tokens a fact")
+    axes.set_xlabel("← cheaper      tokens per fact")
     panel_title(
         axes, "d", "Read while learning a fact", ["tokens, mean over all runs" + "; logarithmic" * (min(costs) > 0)]
     )
@@ -185,25 +185,26 @@ def _notes(
     budget = f"{100 * reference:g} %"
     interval = (
         f"Bars in b and c: 95 % percentile intervals of {RESAMPLES:,} resamples of the {num_seeds} seeds, the same "
-        "resamples for all methods; an arrow: no upper bound, for too many of them do not get there. With few seeds "
-        "they are rather too short."
+        "resamples for all methods; an arrow: no upper bound, as too many resamples never get there. With few seeds "
+        "these intervals are rather too narrow."
         if num_seeds > 1
-        else "One seed: no intervals can be given."
+        else "One seed: no intervals."
     )
     points = "the small pale points are its single runs, one a seed" if num_seeds > 1 else "one run, of one seed"
     return [
         f"Data. {data_words(labels, [metric])} New facts: {labels['facts']}; asked by {asked_by(learned)}, all of "
-        "them, after the last was taught. Forgotten is against the model that the stream started from; left of 0: "
-        "better than it.",
+        "them, after the last was taught. Forgetting is measured against the model that the stream started from; left "
+        "of 0: better than that model.",
         f"a. A symbol is a method at one setting, such as a learning rate: the mean over seeds; {points}. Lines: each "
-        "method's front, the settings that no other of its settings beats, where an improvement counts as nothing "
-        "forgotten; settings that are beaten are pale. Dotted: from doing nothing, which retains and forgets nothing. "
+        "method's front, the settings that none of its others dominates, where an improvement counts as zero "
+        "forgetting; dominated settings are pale. Dotted: from doing nothing, which retains and forgets nothing. "
         f"Ring: the setting chosen by one rule for all methods ({tuning_rule(metric, _weighed(settings, learned))}); "
         "no rule chose the others.",
-        "b. Retained F1 of the best setting that keeps to a budget of forgetting, averaged over all budgets from 0 "
-        f"to {budget} (shaded in a): the area below the stairs of the front. 0: nothing retained; 1: all, for free.",
-        f"c. Read off the front in a, along the line between neighbours. Not reached: no setting retains "
-        f"{100 * COMPARED:g} % on average. d. Tokens of all texts that a fact's steps read.",
+        "b. Retained F1 of the best setting within a forgetting budget, averaged over all budgets from 0 "
+        f"to {budget} (shaded in a): the normalised area below the front's staircase. 0: nothing "
+        "retained; 1: everything retained, nothing forgotten.",
+        f"c. Interpolated along the front in a. Not reached: no setting retains "
+        f"{100 * COMPARED:g} % on average. d. Tokens in all texts that a fact's steps read.",
         interval,
         *labels.get("notes", ()),
     ]
@@ -237,7 +238,7 @@ def _check(
     if differing := sorted(runs ^ {tuple(key) for key in settings[["method", "setting"]].to_numpy()}):
         method, setting = differing[0]
         raise DataError(
-            f"{method} at {setting} is in one of the frontier table and the table of settings only; make both again"
+            f"{method} at {setting} is in only one of the frontier table and the table of settings; make both again"
         )
     ringed = settings.groupby("method", sort=False)["chosen"].sum()
     if (ringed != 1).any():
@@ -245,4 +246,4 @@ def _check(
         number = int(ringed[method]) or "no"
         raise DataError(f"{number} setting of {method} is chosen in the table of settings, not one; make it again")
     if differing := sorted(set(frontier["method"]) ^ set(summary["method"])):
-        raise DataError(f"{differing[0]} is in one of the frontier table and the summary only; make both again")
+        raise DataError(f"{differing[0]} is in only one of the frontier table and the summary; make both again")

@@ -156,7 +156,7 @@ def check_frontier(frontier: pd.DataFrame) -> None:
     if len(repeated):
         row = repeated.iloc[0]
         raise DataError(
-            f"{row['method']} at {row['setting']}, seed {row['seed']} comes twice in the frontier table; drop one"
+            f"{row['method']} at {row['setting']}, seed {row['seed']} appears twice in the frontier table; drop one"
         )
     seeds = {key: sorted(part.tolist()) for key, part in frontier.groupby(["method", "setting"], sort=False)["seed"]}
     first = next(iter(seeds))
@@ -179,7 +179,7 @@ def _ordered(points: Points, starts: Mapping[str, str]) -> list[tuple[str, str, 
         if run in (BASE, HEALED):
             raise DataError(f"a run is named {run}, as a start model is; give the point another name")
         if not setting:
-            raise DataError(f"run {run} has no setting; say in words at which one {method} ran")
+            raise DataError(f"run {run} has no setting; name the one at which {method} ran")
         if (method, setting) in seen:
             raise DataError(f"runs {seen[method, setting]} and {run} are both {method} at {setting}; drop one")
         seen[method, setting] = run
@@ -192,7 +192,7 @@ def _check_apart(scores: pd.DataFrame, tuning_scores: pd.DataFrame, points: Poin
     )
     if both := sorted(shown & tuned):
         raise DataError(
-            f"seed {both[0]} is in the scores and in the tuning scores; settings are chosen on seeds of their own: "
+            f"seed {both[0]} is in the scores and in the tuning scores; settings must be chosen on separate seeds: "
             "correct seeds or tuning.seeds"
         )
 

@@ -182,8 +182,7 @@ def _dots(axes: Axes, column: Column, methods: Sequence[str], styles: Mapping[st
 
 def _notes(scores: pd.DataFrame, labels: Mapping, headline: Sequence[HeldOutMetric], num_seeds: int) -> list[str]:
     spread = (
-        "Bars: Student t intervals, with an arrow where one leaves the scale; each seed draws facts and an order of "
-        "its own. "
+        "Bars: Student t intervals, with an arrow where one leaves the scale; each seed draws its own facts and order. "
         if num_seeds > 1
         else ""
     )

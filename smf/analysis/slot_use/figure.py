@@ -142,6 +142,6 @@ def _notes(values: pd.Series, labels: Mapping) -> list[str]:
         f"Counted on {reads:,} reads of each layer, without padding. A token reads several slots with each head; the "
         "first is the one with the highest score. “All heads” adds the reads of a table's heads.",
         "Effective slots: the exponential of the entropy of the softmax weights that slots receive. A few busy slots "
-        "that nearly every text reads cannot be trained without touching what the model knew; dead slots are no use.",
+        "that nearly every text reads cannot be trained without touching what the model knew; dead slots are wasted.",
         *labels.get("notes", ()),
     ]

@@ -71,8 +71,8 @@ def slot_write_rows(
         slots_R, before_RV, after_RV = patch.get(block, _NOTHING)
         if len(slots_R) and slots_R.max() >= len(reads_S):
             raise CheckpointError(
-                f"the run of {method} with seed {seed} wrote slot {slots_R.max()} of block {block}, but background use "
-                f"was counted of {len(reads_S)} slots; count again"
+                f"the run of {method} with seed {seed} wrote slot {slots_R.max()} of block {block}, but background "
+                f"reads were counted for {len(reads_S)} slots; count again"
             )
         for row in slot_writes(reads_S, slots_R, before_RV, after_RV):
             yield {"method": method, "seed": seed, "layer": block, **row}

@@ -36,8 +36,8 @@ _ASKED = {
     ),
     "retained_seen_f1": (
         "in the wordings that were taught",
-        "The results compare methods by these wordings too: the experiment's config calls learned what is answered as "
-        "it was taught.",
+        "The results compare methods by these wordings too: in this experiment's config a fact is learned if it is "
+        "answered as taught.",
     ),
 }
 """How facts were asked, and how that relates to the results."""
@@ -159,8 +159,8 @@ def _notes(labels: Mapping, weighed: HeldOutMetric, retained: str) -> list[str]:
     loss = loss_word(weighed)
     asked, questions = _ASKED[retained]
     return [
-        f"Tuning score = retained F1 − max(0, relative {loss}), mean over tuning seeds. The highest is chosen, the "
-        "smaller rate of equals; improvement on held-out data earns nothing.",
+        f"Tuning score = retained F1 − max(0, relative {loss}), mean over tuning seeds. The highest is chosen, and of "
+        "a tie the smaller rate; improvement on held-out data earns nothing.",
         f"Retained F1: all new facts ({labels['facts']}) at the end of the stream, {asked}. "
         f"Relative {loss}: {forgotten(weighed).split(' of ', 1)[1]} against the model that the stream started "
         f"from. {data_words(labels, [weighed])}",

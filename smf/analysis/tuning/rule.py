@@ -179,7 +179,7 @@ def _check_runs(runs: Mapping[str, tuple[str, float]], starts: Mapping[str, str]
         if method not in starts:
             raise DataError(f"tuning run {run} is of the unknown method {method}; known are {', '.join(starts)}")
         if not rate > 0:
-            raise DataError(f"tuning run {run} has learning rate {rate}; a rate is above 0")
+            raise DataError(f"tuning run {run} has learning rate {rate}; a rate must be above 0")
         if (method, rate) in seen:
             raise DataError(
                 f"tuning runs {seen[method, rate]} and {run} both try {method} at learning rate {rate}; drop one"
@@ -190,8 +190,8 @@ def _check_runs(runs: Mapping[str, tuple[str, float]], starts: Mapping[str, str]
 def _tell(method: str, part: pd.DataFrame, configured: float) -> None:
     best = part.loc[part["best"], "learning_rate"].item()
     if best in (part["learning_rate"].min(), part["learning_rate"].max()) and len(part) > 1:
-        logger.warning("%s: the best rate %g is at an end of the sweep; sweep further", method, best)
+        logger.warning("%s: the best rate %g is at an end of the sweep; extend the sweep", method, best)
     if math.isnan(configured):
-        logger.info("%s: the rule chooses %g as the longest step; the config bounds its steps by none", method, best)
+        logger.info("%s: the rule chooses %g as the longest step; the config sets no bound", method, best)
     elif not part.loc[part["best"], "in_config"].item():
         logger.warning("%s: the rule chooses learning rate %g, the config has %g", method, best, configured)
