@@ -293,4 +293,4 @@ class Experiment:
 
     def needs_texts(self, run: str) -> bool:
         """Whether a run reads background text while it learns."""
-        return method_class(self.runs[run]["kind"]).needs_texts
+        return method_class(self.runs[run]["kind"]).reads_texts(self.runs[run])

@@ -141,6 +141,11 @@ class Method(ABC):
         """
         return {**settings, **cls.settings_class.read(settings).plain()}
 
+    @classmethod
+    def reads_texts(cls, settings: GivenSettings) -> bool:
+        """Whether a method with these settings reads background text: by default, as its kind does."""
+        return cls.needs_texts
+
     def micro_batches(self, batch: Batch) -> list[Batch]:
         """Split the batch into parts of ``micro_batch_size`` sequences of similar length; drops parts without labels.
 

@@ -31,6 +31,7 @@ LEARNING = {
     "self_distillation": {"optimizer": "sgd", "learning_rate": 0.01},
     "osf": {"optimizer": "sgd", "learning_rate": 0.01},
     "memory_dense": {"optimizer": "sgd", "learning_rate": 0.1},
+    "peft": {"optimizer": "sgd", "learning_rate": 0.5, "peft_config": {"r": 4}},
 }
 every_kind = pytest.mark.parametrize("kind", method_kinds())
 TEXT = {"loss_on": "text", "max_length": MAX_LENGTH}

@@ -148,6 +148,7 @@ LEARNING = {
     "self_distillation": {"learning_rate": 0.003},
     "osf": {"learning_rate": 0.003},
     "memory_dense": {"learning_rate": 0.003, "optimizer": "sgd", "momentum": 0.9},
+    "peft": {"learning_rate": 0.03, "peft_config": {"r": 4, "lora_dropout": 0.3, "use_dora": True}},
 }
 
 

@@ -117,6 +117,7 @@ LEARNING = {
     "self_distillation": {},
     "osf": {},
     "memory_dense": {},
+    "peft": {"peft_config": {"r": 4}},
 }
 
 
