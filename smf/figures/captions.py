@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,11 +48,14 @@ def wrap(text: str, inches: float) -> list[str]:
 
 def panel_title(axes: Axes, letter: str, title: str, lines: Sequence[str] = ()) -> None:
     """Write a letter and a title above a panel, left aligned, with small lines below them that name the data."""
-    text = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "annotation_clip": False}
-    axes.annotate("\n".join(lines), (0, 1), xytext=(0, 5), fontsize=SMALL, color=GREY, linespacing=1.25, **text)
+    write = partial(
+        axes.annotate, xy=(0, 1), xycoords="axes fraction", textcoords="offset points", va="bottom",
+        annotation_clip=False,
+    )  # fmt: skip
+    write("\n".join(lines), xytext=(0, 5), fontsize=SMALL, color=GREY, linespacing=1.25)
     above = 8 + 11.5 * len(lines)
-    axes.annotate(letter, (0, 1), xytext=(0, above), fontsize=NORMAL + 1, fontweight="bold", **text)
-    axes.annotate(title, (0, 1), xytext=(13 * bool(letter), above), fontsize=NORMAL + 1, color=INK, **text)
+    write(letter, xytext=(0, above), fontsize=NORMAL + 1, fontweight="bold")
+    write(title, xytext=(13 * bool(letter), above), fontsize=NORMAL + 1, color=INK)
 
 
 def figure_title(figure: Figure, left: float, title: str, subtitle: str) -> None:

@@ -38,12 +38,11 @@ def place_labels(
         colours: The labels' colours, by the same key.
         obstacles: More places, in data coordinates, that a name should not cover.
     """
-    renderer = axes.figure.canvas.get_renderer()
     pixels = axes.figure.dpi / 72
-    frame = axes.get_window_extent(renderer)
+    frame = axes.get_window_extent()
     marks = [axes.transData.transform(place) for place in points.values()]
     light = [axes.transData.transform(place) for place in obstacles]
-    taken = [artist.get_window_extent(renderer) for artist in drawn]
+    taken = [artist.get_window_extent() for artist in drawn]
     # crowded points choose first: an isolated one finds room anywhere
     for key in sorted(points, key=lambda key: (_nearest(axes, points, key), key)):
         place = axes.transData.transform(points[key])
@@ -51,8 +50,8 @@ def place_labels(
             names[key], points[key], xytext=(0, 0), textcoords="offset points", ha="center", va="center",
             fontsize=SMALL + 0.5, color=colours[key], zorder=6, annotation_clip=False,
         )  # fmt: skip
-        size = text.get_window_extent(renderer)
-        best, best_cost = (0.0, 0.0, 0.0), math.inf
+        size = text.get_window_extent()
+        best, best_cost = (0.0, 0.0, 0), math.inf
         for distance in _DISTANCES:
             for rank, angle in enumerate(_ANGLES):
                 x, y = _centre(angle, distance * pixels, size.width, size.height)
@@ -91,7 +90,14 @@ def _box(x: float, y: float, width: float, height: float, padding: float) -> Bbo
     )
 
 
-def _cost(box: Bbox, frame: Bbox, taken: Sequence[Bbox], marks: Sequence, light: Sequence, pixels: float) -> float:
+def _cost(
+    box: Bbox,
+    frame: Bbox,
+    taken: Sequence[Bbox],
+    marks: Sequence[np.ndarray],
+    light: Sequence[np.ndarray],
+    pixels: float,
+) -> float:
     cost = 0.0
     if box.x0 < frame.x0 or box.x1 > frame.x1 + 40 * pixels or box.y0 < frame.y0 or box.y1 > frame.y1 + 6 * pixels:
         cost += 1000
@@ -101,12 +107,12 @@ def _cost(box: Bbox, frame: Bbox, taken: Sequence[Bbox], marks: Sequence, light:
     return cost + 12 * sum(grown.contains(*mark) for mark in light)
 
 
-def _edge(box: Bbox, place: Sequence[float]) -> np.ndarray:
+def _edge(box: Bbox, place: np.ndarray) -> np.ndarray:
     """The point of a box that is nearest to a place: where the leader ends."""
     return np.clip(place, (box.x0, box.y0), (box.x1, box.y1))
 
 
-def _off(mark: Sequence[float], start: Sequence[float], end: Sequence[float]) -> float:
+def _off(mark: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
     """The distance of a mark from the leader between two points."""
     along = np.subtract(end, start)
     share = np.clip(np.dot(np.subtract(mark, start), along) / max(np.dot(along, along), 1e-9), 0, 1)

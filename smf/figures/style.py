@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -66,6 +66,22 @@ class MethodStyle(NamedTuple):
     colour: str
     marker: str
     line: str | tuple = "-"
+
+
+class Look(TypedDict, total=False):
+    """How a line and its markers are drawn: keywords of matplotlib's ``plot``; sizes and widths in points."""
+
+    color: str
+    alpha: float
+    linestyle: str | tuple
+    linewidth: float
+    marker: str
+    markersize: float
+    markerfacecolor: str
+    markeredgecolor: str
+    markeredgewidth: float
+    markevery: list[int]
+    zorder: float
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:

@@ -17,12 +17,15 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from smf.files.artifacts import write_json
 from smf.files.seals import is_below, kept_path, makers_job, seal, verified
 from smf.jobs.gpus import take_gpu
 from smf.logs import configure_logging, quiet_interrupts
+
+if TYPE_CHECKING:
+    from smf.files.resume import Resume
 
 STATE_SUFFIX = ".state.json"
 """Suffix of the file beside a job's log that says whether the job is running, done, failed or interrupted, and why."""
@@ -102,7 +105,7 @@ class Job:
         self._tell("done")
 
     @cached_property
-    def resume(self):
+    def resume(self) -> "Resume":
         """The :class:`~smf.files.resume.Resume` of this job, for inputs, settings and code as they are now."""
         from smf.files.resume import Resume  # imports torch, which many jobs do not need
 

@@ -20,8 +20,16 @@ from smf.logs import PROGRESS
 
 _WIDTH = 8
 _NUMBER = (int, float)
-_COLUMNS: Columns = {"rule": str, "wildcards": dict, "state": str, "why": str, "host": str, "pid": int}
-_COLUMNS |= {"started": _NUMBER, "changed": _NUMBER}
+_COLUMNS: Columns = {
+    "rule": str,
+    "wildcards": dict,
+    "state": str,
+    "why": str,
+    "host": str,
+    "pid": int,
+    "started": _NUMBER,
+    "changed": _NUMBER,
+}
 _ORDER = ("failed", "killed", "interrupted", "unknown", "running", "done")
 _RARE = ("interrupted", "unknown")  # their columns appear only if there are such jobs
 

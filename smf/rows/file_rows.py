@@ -73,11 +73,11 @@ def checked(
         DataError: There is no row, or one lacks a column or holds another type.
     """
     optional = {column: (*_kinds(kinds), type(None)) for column, kinds in (optional or {}).items()}
-    number, layout = 0, LAYOUTS.get(format)
+    number, layout = 0, LAYOUTS.get(format) if format else None
     for number, record in enumerate(itertools.islice(records, first_rows), start=1):
         where = f"{name}, {record.place}"
-        row = typed(record, columns, optional, name) if record.are_texts else record.values
-        row = layout(row) if layout else row
+        found = typed(record, columns, optional, name) if record.are_texts else record.values
+        row = layout(found) if layout else found
         try:
             require_columns(row, columns, where, optional)
         except DataError as error:

@@ -7,7 +7,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, TYPE_CHECKING, BinaryIO, TextIO
 
 import pyarrow
 import pyarrow.parquet
@@ -16,6 +16,9 @@ import zstandard
 from smf.errors import DataError
 from smf.rows.csv_rows import csv_rows
 from smf.rows.json_rows import Record, json_rows
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CONTAINERS = "JSONL, JSON, CSV, TSV, Parquet, and .txt with one text a line; also as .gz, .bz2, .xz or .zst"
 
@@ -84,7 +87,7 @@ def read_rows_of(file: BinaryIO, file_name: str, name: str) -> Iterator[Record]:
         raise DataError(f"{name} is compressed, and damaged or cut off ({error}); copy or write it again") from error
 
 
-def _plain(file: BinaryIO, head: bytes) -> BinaryIO:
+def _plain(file: BinaryIO, head: bytes) -> IO[bytes] | gzip.GzipFile:
     """Decompress a file if its content is compressed, whatever its name."""
     if head.startswith(b"\x1f\x8b"):
         return gzip.open(file)
@@ -108,7 +111,8 @@ class _Zstandard(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        place = memoryview(buffer)
         while not self._content:
             packed = self._left or self._file.read(1 << 17)
             if not packed:
@@ -120,8 +124,8 @@ class _Zstandard(io.RawIOBase):
             if self._frame.eof:
                 self._left = self._frame.unused_data
                 self._frame, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
-        size = min(len(buffer), len(self._content))
-        buffer[:size], self._content = self._content[:size], self._content[size:]
+        size = min(len(place), len(self._content))
+        place[:size], self._content = self._content[:size], self._content[size:]
         return size
 
 

@@ -56,7 +56,7 @@ def explained_for_task(task: str, settings: Mapping, error: Exception, hub: str)
         error: The error that was raised.
         hub: The hub's address.
     """
-    name, causes = settings.get("dataset_path"), list(_causes(error))
+    name, causes = str(settings.get("dataset_path")), list(_causes(error))
     start = f"evaluation.tasks.{task}: cannot load its data set {name}"
     if any(isinstance(cause, GatedRepoError) or "is a gated dataset" in str(cause) for cause in causes):
         return DataError(f"{start}: {gated(name, hub)}")

@@ -48,14 +48,14 @@ def find_on_hub(source: Mapping) -> Found:
     """Resolve a source's ``revision`` (default ``main``) to a commit, on the hub or else in the local cache.
 
     Raises:
-        DataError: The hub has no such set or revision, or denies access to it; or it does not answer, and the cache
-            does not hold the set.
+        DataError: The hub has no such set or revision, denies access to it, or does not name the commit; or it does
+            not answer, and the cache does not hold the set.
     """
     name, revision, hub = source["hub"], _revision(source), datasets.config.HF_ENDPOINT
     if datasets.config.HF_HUB_OFFLINE:
         return _find_in_cache(source, "HF_HUB_OFFLINE is set", "unset it where there is network")
     try:
-        return Found(HfApi(endpoint=hub).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT).sha, False)
+        commit = HfApi(endpoint=hub).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT).sha
     except HFValidationError as error:
         raise DataError(f"{name!r} is not a hub data set name; write owner/name") from error
     except RevisionNotFoundError as error:
@@ -72,6 +72,12 @@ def find_on_hub(source: Mapping) -> Found:
     except (HTTPError, OSError) as error:
         verb = "fails" if isinstance(error, HfHubHTTPError) else "does not answer"
         return _find_in_cache(source, f"{hub} {verb} ({short(error)})", network_remedy(error))
+    if commit is None:  # as a mirror may answer
+        raise DataError(
+            f"{hub} does not say which commit of {name} it has; set HF_ENDPOINT to another hub, or set data_root to a "
+            "folder with the files"
+        )
+    return Found(commit, False)
 
 
 def read_hub(source: Mapping, columns: Columns, optional: Columns) -> Iterator[dict]:

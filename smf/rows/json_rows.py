@@ -119,7 +119,8 @@ def _record(value: object, text: str, place: str, name: str) -> Record:
 
 def _next(text: str, position: int) -> int:
     """Position of the next character that is not white space."""
-    return _SPACES.match(text, position).end()
+    found = _NOT_SPACE.search(text, position)
+    return found.start() if found else len(text)
 
 
 def _reason(text: str, error: json.JSONDecodeError, line: int) -> str:
@@ -196,5 +197,5 @@ def _no_constant(word: str) -> None:
     raise _NotStrictError(f"{word} is not a JSON value; write null, or leave the column out")
 
 
-_SPACES = re.compile(r"[ \t\r\n]*")
+_NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _DECODER = json.JSONDecoder(object_pairs_hook=_no_repeats, parse_constant=_no_constant)

@@ -10,7 +10,7 @@ from smf.files.resume import NO_RESUME, Resume
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.device import require_device
-from smf.models.memory_model import MemoryForCausalLM
+from smf.models.memory_model import MemoryForCausalLM, require_memory
 from smf.seeding import python_generator
 from smf.selection.background import BackgroundCounts, count_background
 from smf.selection.joined import joined
@@ -45,12 +45,13 @@ def write_contrast_counts(
         resume: Saves the counts so far.
     """
     require_device(device)
-    provenance = {"model_hash": model_hash(healed_folder), "corpus_sha256": sha256(contrast_path), "seed": seed}
+    healed = model_hash(healed_folder)
+    provenance: dict[str, object] = {"model_hash": healed, "corpus_sha256": sha256(contrast_path), "seed": seed}
     if examples_share:
         provenance["behind_examples"] = examples_share
-    text = BackgroundCounts.load(counts_path, model_hash=provenance["model_hash"])
+    text = BackgroundCounts.load(counts_path, model_hash=healed)
     counts = count_contrast(
-        load_model(healed_folder, device),
+        require_memory(load_model(healed_folder, device)),
         load_tokenizer(healed_folder),
         contrast_behind_examples(read_corpus(contrast_path), examples_share, seed),
         text,
@@ -87,8 +88,9 @@ def with_contrast(
     """
     if not examples:
         return text
-    options = {"max_length": max_length, "seed": seed, "provenance": text.provenance}
-    counts = count_contrast(model, tokenizer, examples, text, **options)
+    counts = count_contrast(
+        model, tokenizer, examples, text, max_length=max_length, seed=seed, provenance=text.provenance
+    )
     return joined(text, counts, weight)
 
 

@@ -10,6 +10,7 @@ from smf.analysis.core_sets.table import ASKED, core_sets_table
 from smf.files.artifacts import write_table
 from smf.logs import progress
 from smf.models.checkpoint import load_model, load_tokenizer, model_hash
+from smf.models.memory_model import require_memory
 from smf.models.recompute import recompute_activations
 from smf.selection.background import BackgroundCounts
 from smf.streams.facts import Fact, read_facts
@@ -48,7 +49,7 @@ def write_core_sets(
     """
     background = BackgroundCounts.load(counts_path, model_hash=model_hash(healed_folder))
     contrast = None if contrast_path is None else BackgroundCounts.load(contrast_path)
-    model, tokenizer = load_model(healed_folder, device), load_tokenizer(healed_folder)
+    model, tokenizer = require_memory(load_model(healed_folder, device)), load_tokenizer(healed_folder)
     if gradient_checkpointing:
         recompute_activations(model)
     how = AloneSettings(
@@ -80,7 +81,7 @@ def write_core_sets(
 def _read(reads: FactReads) -> dict:
     """The columns on the slots that a fact's texts read."""
     core, question = reads.core, reads.question
-    row = {
+    row: dict[str, float] = {
         "texts": len(reads.texts),
         "core": size(core),
         "training_core": size(reads.training_core),

@@ -36,7 +36,7 @@ def learn(
         resume: Saves the state of the stream, and finished snapshots until the job is done.
     """
     waiting = {
-        position: resume.path(f"position-{position}") if resume.active else path
+        position: resume.path(f"position-{position}") if resume.active else Path(path)
         for position, path in delta_paths.items()
     }
     if (found := resume.load("learned")) and all(_is_whole(path) for path in waiting.values()):

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import pandas as pd
 import yaml
@@ -23,10 +24,24 @@ _LARGEST = 1_500_000
 """Largest page, in bytes. Snakemake's report shows the page as a data URL; browsers take two million characters."""
 
 
+class Part(TypedDict):
+    """A part of a section: the stem of its caption's file, and the key of the files that it shows."""
+
+    caption: str
+    shows: str
+
+
+class Section(TypedDict):
+    """A section of the page."""
+
+    title: str
+    parts: Sequence[Part]
+
+
 def write_page(
     template_path: str | Path,
     captions_folder: str | Path,
-    sections: Sequence[Mapping[str, object]],
+    sections: Sequence[Section],
     files: Mapping[str, Sequence[str | Path]],
     labels_path: str | Path,
     facts: Mapping[str, object],

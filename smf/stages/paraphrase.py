@@ -51,9 +51,10 @@ def write_paraphrases(
     else:
         source, commit = download_model(name, revision)
         origin = {"name": name, "revision": revision, "commit": commit}
-    prompts = {"prompt": chosen.pop("prompt") or FACT_PROMPT}
-    prompts["passage_prompt"] = chosen.pop("passage_prompt") or PASSAGE_PROMPT
-    sampling = ParaphraseSettings(number=settings["number"], seed=settings["seed"], **prompts, **chosen)
+    prompt, passage_prompt = chosen.pop("prompt") or FACT_PROMPT, chosen.pop("passage_prompt") or PASSAGE_PROMPT
+    sampling = ParaphraseSettings(
+        number=settings["number"], seed=settings["seed"], prompt=prompt, passage_prompt=passage_prompt, **chosen
+    )
     model, tokenizer = load_model(source, device), load_tokenizer(source)
     made_with = {
         "model": origin,
@@ -64,7 +65,7 @@ def write_paraphrases(
     # The job's key holds the model's name, not the contents of its folder.
     tape = Tape(resume, f"groups-{made_with['model_sha256'][:16]}")
     rows = paraphrase(model, tokenizer, read_facts(facts_path), sampling, tape)
-    dropped = Counter()
+    dropped: Counter[str] = Counter()
     for row in rows:
         dropped.update(row["dropped"])
     if not any(row["texts"] for row in rows):

@@ -29,10 +29,10 @@ def write_slot_writes(
     """
     counts = BackgroundCounts.load(counts_path)
     reads = {block: layer.accesses_S.numpy() for block, layer in counts.layers.items()}
-    rows = []
+    rows: list[dict] = []
     for (method, seed), patch_path in zip(runs, patch_paths, strict=True):
         learned = read_patch(patch_path)
-        require_base(learned, counts.provenance["model_hash"], patch_path, f"what {counts_path} was counted with")
+        require_base(learned, str(counts.provenance["model_hash"]), patch_path, f"what {counts_path} was counted with")
         patch = {
             block: (layer.slots_R.long().numpy(), layer.before_RV.float().numpy(), layer.after_RV.float().numpy())
             for block, layer in learned.layers.items()

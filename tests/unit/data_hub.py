@@ -22,6 +22,9 @@ REFUSED = {
     "closed/broken": ((500, ""), MISSING),
 }
 
+NO_COMMIT = "some/mirrored"
+"""The set whose commit the hub does not say."""
+
 
 def commit_of(name: str, revision: str) -> str:
     """The commit of a branch of a set."""
@@ -69,7 +72,7 @@ class DataHub(BaseHTTPRequestHandler):
         commit = commit_of(name, branches.get(revision, revision))
         if what == "revision":
             files = [{"rfilename": str(path.relative_to(place))} for path in place.rglob("*") if path.is_file()]
-            return self.reply_json({"id": name, "sha": commit, "siblings": files})
+            return self.reply_json({"id": name, "sha": None if name == NO_COMMIT else commit, "siblings": files})
         if what == "tree":
             top = place.joinpath(*rest[2:])
             if not top.is_dir():

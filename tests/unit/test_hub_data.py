@@ -16,7 +16,7 @@ import zstandard
 from smf.config.experiment import Experiment
 from smf.files.artifacts import read_json, read_jsonl
 from smf.streams.facts import read_facts
-from tests.unit.data_hub import commit_of, serve
+from tests.unit.data_hub import NO_COMMIT, commit_of, serve
 
 ROOT = Path(__file__).parents[2]
 HELD_OUT = ("held_out.nq", "held_out.hellaswag", "held_out.gsm8k")
@@ -36,6 +36,7 @@ SOURCES = {
     "hidden": {"hub": "closed/hidden"},
     "broken hub": {"hub": "closed/broken"},
     "not there": {"hub": "no/such"},
+    "no commit": {"hub": NO_COMMIT},
     "no name": {"hub": "no//such"},
     "revision": {"hub": "some/set", "revision": "v2"},
     "commit": {"hub": "some/set", "revision": commit_of("some/set", "main")},
@@ -55,6 +56,7 @@ MESSAGES = {
     "hidden": r"has no data set closed/hidden, or hides it; check the name, or log in with `hf auth login`",
     "broken hub": r"fails \(.*500.*the cache in .*datasets does not hold it; try again later, or set data_root",
     "not there": r"^data.background: .* has no data set no/such, or hides it; check the name",
+    "no commit": r"does not say which commit of some/mirrored it has; set HF_ENDPOINT to another hub, or set data_root",
     "no name": r"'no//such' is not a hub data set name; write owner/name",
     "revision": r"some/set has no revision 'v2' on .*; look for branches, tags and commits under its `Files`",
     "split": r"some/set has no split 'tran'; did you mean 'train'\? it has train, test",
@@ -104,6 +106,7 @@ def write_sets(folder: Path):
     write(folder / "some/set/main/train.jsonl", [{"text": "one"}, {"text": "two"}])
     write(folder / "some/set/main/test.jsonl", [{"text": "three"}])
     write(folder / "some/other/main/train.jsonl", [{"content": "one"}])
+    write(folder / NO_COMMIT / "main/train.jsonl", [{"text": "one"}])
     (folder / "some/pictures/main").mkdir(parents=True)
     (folder / "some/pictures/main/all.bin").write_bytes(b"x")
     card = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("easy", "hard"))

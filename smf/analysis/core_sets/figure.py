@@ -1,6 +1,7 @@
 """The figure of core sets: how many slots all texts of a fact read, how many of them train, how few are enough."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from smf.analysis.core_sets.table import (
 from smf.errors import DataError
 from smf.figures.captions import LINE_HEIGHT, count, figure_title, panel_title, small_print, wrap
 from smf.figures.legend import NAME_WIDTH
-from smf.figures.style import GREY, INK, NORMAL, SMALL, add_panel, drawing, method_styles, new_figure
+from smf.figures.style import GREY, INK, NORMAL, SMALL, Look, add_panel, drawing, method_styles, new_figure
 from smf.scores.summary import shorten
 
 _LEFT, _RIGHT, _TOP, _HEIGHT = 0.75, 0.35, 1.65, 2.5
@@ -27,11 +28,20 @@ _CHARACTER = 0.078
 """Inches per character of a method's name."""
 _ROW_HEIGHT, _KEY_HEIGHT = 0.4, 0.5
 _WORDINGS, _QUESTION = "#0072B2", "#D55E00"
-_ASKED = {
+_ASKED: dict[str, tuple[str, Look]] = {
     "wordings": ("all wordings that were taught", {"color": _WORDINGS, "marker": "o"}),
     "question": ("the question, never trained on", {"color": _QUESTION, "marker": "s"}),
 }
 _SPREAD = (0.1, 0.9)
+
+
+class _Bars(TypedDict, total=False):
+    """How a histogram is drawn."""
+
+    color: str
+    alpha: float
+    histtype: Literal["bar", "step"]
+    linewidth: float
 
 
 def core_sets_figure(table: pd.DataFrame, settings: Mapping, methods: Sequence[str], labels: Mapping) -> Figure:
@@ -72,7 +82,7 @@ def _draw(
     )
     figure_title(figure, 0.4, "How many memory slots hold a fact?", subtitle)
     _sizes(add_panel(figure, lefts[0], _TOP, _SIZES_WIDTH, height), table)
-    _trained(add_panel(figure, lefts[1], _TOP, _TRAINED_WIDTH, height), table, shown, methods)
+    _trained(add_panel(figure, lefts[1], _TOP, _TRAINED_WIDTH, height), table, shown, methods, height)
     _enough(add_panel(figure, lefts[2], _TOP, _ENOUGH_WIDTH, height), table, sorted(settings["top_t"]))
     small_print(figure, 0.4, notes_top, notes)
     return figure
@@ -80,17 +90,17 @@ def _draw(
 
 def _sizes(axes: Axes, table: pd.DataFrame) -> None:
     """Draw a histogram of core-set sizes, and one of the slots that the training wordings alone share."""
-    parts = {
+    parts: dict[str, tuple[str, _Bars]] = {
         "core": ("all wordings and the question", {"color": "#009E73", "alpha": 0.75}),
         "training_core": ("training wordings alone", {"histtype": "step", "color": INK, "linewidth": 1.2}),
     }
     sizes = table[list(parts)].to_numpy()
     step = max(1, round((sizes.max() - sizes.min()) / 20))
-    edges = np.arange(sizes.min(), sizes.max() + step + 1, step)
+    edges = np.arange(sizes.min(), sizes.max() + step + 1, step).tolist()
     tallest = 0
     for column, (name, look) in parts.items():
         heights, *_ = axes.hist(table[column], edges, label=f"{name}: median {table[column].median():g}", **look)
-        tallest = max(tallest, int(heights.max()))
+        tallest = max(tallest, int(np.max(heights)))
     lines = ("slots that all texts of a fact read: its core set;", "all memory layers together")
     panel_title(axes, "a", "Slots that a fact's texts share", lines)
     axes.set(ylim=(0, 1.45 * tallest), xlabel="slots", ylabel="facts")
@@ -100,8 +110,11 @@ def _sizes(axes: Axes, table: pd.DataFrame) -> None:
     axes.legend(loc="upper left", fontsize=SMALL, frameon=False, handlelength=1.4, borderaxespad=0.2)
 
 
-def _trained(axes: Axes, table: pd.DataFrame, shown: Sequence[str], methods: Sequence[str]) -> None:
-    """Draw a row per method: the share of the core set that one step trains, and the core's share of trained slots."""
+def _trained(axes: Axes, table: pd.DataFrame, shown: Sequence[str], methods: Sequence[str], height: float) -> None:
+    """Draw a row per method: the share of the core set that one step trains, and the core's share of trained slots.
+
+    The panel is ``height`` inches high.
+    """
     styles = method_styles(methods)
     kinds = (
         ("share of the core set that trains", core_trained, True),
@@ -127,7 +140,7 @@ def _trained(axes: Axes, table: pd.DataFrame, shown: Sequence[str], methods: Seq
         ("in a method's first step on the fact: median,", "10 to 90 % of the facts"),
     )
     axes.set_yticks([-row for row in range(len(shown))], [shorten(name, NAME_WIDTH) for name in shown])
-    rows = 1 - _KEY_HEIGHT / (axes.get_position().height * axes.figure.get_figheight())  # share of the panel
+    rows = 1 - _KEY_HEIGHT / height  # share of the panel
     axes.set(xlim=(0, 1), ylim=(0.6 - len(shown) / rows, 0.6))
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)

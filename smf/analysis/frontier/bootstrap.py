@@ -34,4 +34,8 @@ def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
     last = len(values) - 1
     low = np.sort(np.where(undefined, -math.inf, values))[math.floor(0.025 * last)]
     high = np.sort(np.where(undefined, math.inf, values))[math.ceil(0.975 * last)]
-    return tuple(float(end) if math.isfinite(end) else math.nan for end in (low, high))
+    return _finite(low), _finite(high)
+
+
+def _finite(end: float) -> float:
+    return float(end) if math.isfinite(end) else math.nan

@@ -160,7 +160,8 @@ def _draw_rows(figure: Figure, top: float, numbers: pd.DataFrame, styles: Mappin
 
 
 def _value(numbers: pd.DataFrame, method: str, name: str, factor: float = 1.0) -> Value:
-    return tuple(factor * float(numbers.loc[method, f"{name}{end}"]) for end in ("", "_ci95_low", "_ci95_high"))
+    value, low, high = (factor * float(numbers.loc[method, f"{name}{end}"]) for end in ("", "_ci95_low", "_ci95_high"))
+    return value, low, high
 
 
 def _largest(values: Mapping[str, Value]) -> float:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from smf.analysis.frontier.fronts import on_front
 from smf.figures.direct_labels import place_labels
 from smf.figures.legend import NAME_WIDTH
-from smf.figures.style import FAINT, GREY, INK, SMALL, MethodStyle
+from smf.figures.style import FAINT, GREY, INK, SMALL, Look, MethodStyle
 from smf.scores.summary import shorten
 
 WIDE = 15.0
@@ -23,7 +23,7 @@ _DOTTED = (0, (1, 2))
 _PIECES = 40
 """Segments of a drawn line between two neighbours on a front."""
 # just small enough for a name beside it, see direct_labels
-_RING = {"marker": "o", "markersize": 10.8, "color": "none", "markeredgecolor": INK, "markeredgewidth": 1.1}
+_RING: Look = {"marker": "o", "markersize": 10.8, "color": "none", "markeredgecolor": INK, "markeredgewidth": 1.1}
 
 
 def is_wide(values: Iterable[float]) -> bool:
@@ -68,8 +68,8 @@ def draw_key(axes: Axes, width: float, several: bool) -> None:
     """
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(-1, 1))
-    mark = {"color": GREY, "marker": "o", "linestyle": "none", "markeredgewidth": 0}
-    entries = (
+    mark: Look = {"color": GREY, "marker": "o", "linestyle": "none", "markeredgewidth": 0}
+    entries: tuple[tuple[str, list[float], Look], ...] = (
         ("chosen on other seeds", [0.19], _RING),
         ("on no front", [0.19], {**mark, "markersize": 5.2, "alpha": 0.45}),
         (
@@ -129,13 +129,10 @@ def draw_fronts(
             )  # fmt: skip
         best = on_front(kept, lost / 100)
         obstacles += [*zip(lost, kept, strict=True), *_draw_line(axes, lost[best], kept[best], style.colour)]
-        for members, look in (
-            (~best, {"markersize": 5.2, "alpha": 0.45, "zorder": 3.0}),
-            (best, {"markersize": 7.2, "zorder": 3.2}),
-        ):
+        for members, size, alpha, above in ((~best, 5.2, 0.45, 3.0), (best, 7.2, None, 3.2)):
             axes.plot(
                 lost[members], kept[members], style.marker, color=style.colour, linestyle="none",
-                markeredgecolor="white", markeredgewidth=0.6, **look,
+                markeredgecolor="white", markeredgewidth=0.6, markersize=size, alpha=alpha, zorder=above,
             )  # fmt: skip
         chosen = means["chosen"].to_numpy(dtype=bool)
         rings += axes.plot(lost[chosen], kept[chosen], **_RING, zorder=4)

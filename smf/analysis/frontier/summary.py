@@ -115,7 +115,9 @@ def paired_tests(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
     num_seeds = frontier["seed"].nunique()
     levels = {"hypervolume": None, at_level(COMPARED): COMPARED}
     draws = resampled_seeds(num_seeds)
-    means, resampled, single = {}, {}, {}
+    means: dict[str, dict[str, np.ndarray]] = {}
+    resampled: dict[str, dict[str, np.ndarray]] = {}
+    single = {}
     for method, (retained, forgetting) in values.items():
         single[method] = fronts.hypervolume(retained, forgetting, reference)
         for found, draw in ((means, None), (resampled, draws)):

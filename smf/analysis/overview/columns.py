@@ -96,4 +96,5 @@ def _before(scores: pd.DataFrame, starts: Mapping[str, str], learned: str) -> st
 
 
 def _percent(interval: Interval) -> Value:
-    return tuple(100 * number for number in interval)
+    mean, low, high = interval
+    return 100 * mean, 100 * low, 100 * high

@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,6 +35,13 @@ _NAMES_WIDTH, _NUMBER_WIDTH, _GAP = 2.8, 0.62, 0.16
 _ROW, _GROUP_HEAD = 0.4, 0.3
 _TITLE_CHARACTERS, _HEAD_CHARACTERS_PER_INCH = 70, 11.6
 _GROUPS = {True: "With memory layers", False: "Without memory layers"}
+
+
+class _Font(TypedDict, total=False):
+    fontsize: float
+    fontweight: str
+    color: str
+    linespacing: float
 
 
 def overview_figure(
@@ -97,9 +105,9 @@ def _draw(
         _text(figure, left, lines_top, "\n".join(line), fontsize=SMALL, color=GREY, linespacing=1.25)
 
     styles = method_styles(list(starts))
-    for number, (head, methods) in enumerate(groups):
+    for number, (name, methods) in enumerate(groups):
         if len(groups) > 1:
-            _text(figure, _LEFT, top + 0.09, head, fontsize=NORMAL, fontweight="bold", color=GREY)
+            _text(figure, _LEFT, top + 0.09, name, fontsize=NORMAL, fontweight="bold", color=GREY)
             top += _GROUP_HEAD
         _stripes(add_panel(figure, _LEFT, top, across, _ROW * len(methods)), len(methods))
         _names(add_panel(figure, _LEFT, top, _NAMES_WIDTH, _ROW * len(methods)), methods, labels, styles)
@@ -119,10 +127,10 @@ def _groups(starts: Mapping[str, str], learned: Column) -> list[tuple[str, list[
     return [(_GROUPS[has_memory], methods) for has_memory, methods in groups.items()]
 
 
-def _text(figure: Figure, left: float, down: float, text: str, edge: str = "top", **style: object) -> None:
+def _text(figure: Figure, left: float, down: float, text: str, edge: str = "top", **font: Unpack[_Font]) -> None:
     """Write a text whose upper or lower edge is ``down`` inches below the figure's upper edge."""
     width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - down / height, text, va=edge, **style)
+    figure.text(left / width, 1 - down / height, text, va=edge, **font)
 
 
 def _subtitle(num_facts: int, num_seeds: int) -> str:
@@ -153,12 +161,12 @@ def _names(axes: Axes, methods: Sequence[str], labels: Mapping, styles: Mapping[
         _fitted(axes, row + 0.22, told, fontsize=SMALL - 0.5, color=GREY)
 
 
-def _fitted(axes: Axes, y: float, words: str, **style: object) -> None:
+def _fitted(axes: Axes, y: float, words: str, **font: Unpack[_Font]) -> None:
     """Write words beside a marker, shortened to fit the column of names."""
-    text = axes.text(0.3, y, words, va="center", **style)
+    text = axes.text(0.3, y, words, va="center", **font)
     room = (_NAMES_WIDTH - 0.3 - 0.1) * axes.figure.dpi
     characters = len(words)
-    while text.get_window_extent(axes.figure.canvas.get_renderer()).width > room:
+    while text.get_window_extent().width > room:
         characters -= 1
         text.set_text(shorten(words, characters))
 

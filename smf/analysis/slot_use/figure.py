@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from smf.errors import DataError
 from smf.figures.captions import LINE_HEIGHT, count, figure_title, panel_title, small_print, wrap
-from smf.figures.style import FAINT, GREY, INK, NORMAL, SMALL, add_panel, drawing, new_figure
+from smf.figures.style import FAINT, GREY, INK, NORMAL, SMALL, Look, add_panel, drawing, new_figure
 from smf.scores.columns import require_columns
 from smf.training.slot_use import ALL_HEADS, SLOT_USE_COLUMNS, STAGES
 
@@ -39,7 +39,7 @@ _PANELS = (
     _Panel("busiest_share", None, "Reads of the busiest 1 %", ("share of all reads;", "1 % would be even use")),
     _Panel("busiest_share_first", None, "… of first reads", ("share of all first reads;", "1 % would be even use")),
 )
-_LOOKS = {
+_LOOKS: dict[str, tuple[str, Look]] = {
     "installed": (
         "as installed",
         {"marker": "o", "markersize": 8.5, "markerfacecolor": "white", "markeredgecolor": GREY, "markeredgewidth": 1.1},

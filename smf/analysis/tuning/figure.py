@@ -12,7 +12,7 @@ from smf.analysis.tuning.rule import RETAINED, tuning_columns
 from smf.errors import DataError
 from smf.figures.captions import LINE_HEIGHT, check_labels, count, figure_title, panel_title, small_print, wrap
 from smf.figures.legend import NAME_WIDTH
-from smf.figures.style import GREY, INK, NORMAL, MethodStyle, add_panel, drawing, method_styles, new_figure
+from smf.figures.style import GREY, INK, NORMAL, Look, MethodStyle, add_panel, drawing, method_styles, new_figure
 from smf.scores.columns import require_columns
 from smf.scores.metrics import HeldOutMetric
 from smf.scores.summary import shorten
@@ -140,7 +140,7 @@ def _sweep(axes: Axes, part: pd.DataFrame, style: MethodStyle, retained: str, dr
 def _legend(axes: Axes, width: float, loss: str) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(-1, 1))
-    entries = (
+    entries: tuple[tuple[str, Look], ...] = (
         ("tuning score", {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 5}),
         ("retained F1", {"color": GREY, "linewidth": 1.2, "linestyle": _RETAINED}),
         (f"relative {loss}", {"color": GREY, "linewidth": 1.2, "linestyle": _DROP}),
