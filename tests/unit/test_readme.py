@@ -26,8 +26,8 @@ COMMANDS = sorted(
 
 
 def paths_of_the_house(page):
-    """The paths that the map of a page names: indented lines below "The house", the first word of each a path."""
-    (lines,) = re.findall(r"^#+ The house\n(?:.+\n|\n(?! {4}))*\n((?: {4}.*\n)+)", PAGES[page], re.MULTILINE)
+    """The paths that the map of a page names: indented lines below its heading, the first word of each a path."""
+    (lines,) = re.findall(r"^#+ (?:The house|Repository layout)\n(?:.+\n|\n(?! {4}))*\n((?: {4}.*\n)+)", PAGES[page], re.MULTILINE)
     folder = ""
     for line in lines.splitlines():
         indent, name = re.match(r" {4}( *)(\S+)", line).groups()
@@ -57,7 +57,7 @@ def test_the_whole_map_names_every_part_of_the_library_and_of_the_workflow():
 
 def test_the_readme_says_where_a_key_a_selector_a_probe_a_figure_and_a_rule_are():
     rows = re.search(r"^\| to find \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)[1].splitlines()
-    assert len(rows) == 5
+    assert len(rows) == 6
     for row in rows:
         paths = re.findall(r"`([^`]+)`", row.split("|")[2])
         assert paths
