@@ -1,4 +1,4 @@
-"""Any adapter of peft, by its type and peft's own config: DoRA, PiSSA, CorDA, SHiRA, OFT and some thirty others.
+"""Any adapter of peft, by its type and peft's own config: DoRA, PiSSA, CorDA, SHiRA, OFT and many others.
 
 A comparison at equal learning needs a common start, so an adapter that changes the model before it learns is refused.
 Initializations that read data (CorDA, EVA, LoRA-GA) get background text. Some of them, and PiSSA, also subtract what

@@ -97,6 +97,7 @@ NAMED = [
     ("evaluation", "num_items"),
     ("evaluation", "num_fewshot"),
     ("evaluation", "tasks"),
+    ("methods", "peft", "peft_config"),  # peft's own keys, checked against its config classes when learning starts
 ]
 SECTIONS = [path for path in SECTIONS if path not in NAMED]  # there the keys are names, checked one by one below
 
