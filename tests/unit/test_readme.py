@@ -27,7 +27,8 @@ COMMANDS = sorted(
 
 def paths_of_the_house(page):
     """The paths that the map of a page names: indented lines below its heading, the first word of each a path."""
-    (lines,) = re.findall(r"^#+ (?:The house|Repository layout)\n(?:.+\n|\n(?! {4}))*\n((?: {4}.*\n)+)", PAGES[page], re.MULTILINE)
+    heading = r"^#+ (?:The house|Repository layout)\n"
+    (lines,) = re.findall(heading + r"(?:.+\n|\n(?! {4}))*\n((?: {4}.*\n)+)", PAGES[page], re.MULTILINE)
     folder = ""
     for line in lines.splitlines():
         indent, name = re.match(r" {4}( *)(\S+)", line).groups()
