@@ -8,6 +8,7 @@ from typing import Any
 
 from smf.errors import ConfigError
 from smf.methods.registry import method_class, unknown_name
+from smf.settings.section import TOO_LARGE
 
 COMBINE = "combine"
 """The key of a sweep that is not a setting, but says how its lists are combined."""
@@ -96,6 +97,8 @@ def _text(value: object) -> str:
         return "+".join(map(_text, value))
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int) and abs(value) >= TOO_LARGE:  # refused when the setting is checked
+        return str(value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 

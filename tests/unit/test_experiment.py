@@ -304,6 +304,11 @@ def test_a_method_without_a_sweep_is_tried_as_it_is_configured():
     assert [run for run in experiment.trials if run.startswith("smf_tfidf")] == list(experiment.sweep)
 
 
+def test_a_number_in_a_sweep_that_fits_no_machine_is_refused_as_any_other():
+    message = refusal(tiny(sweeps={"smf_tfidf": {"top_t": [8, 10**400]}}))
+    assert "top_t" in message
+
+
 def test_a_method_of_the_frontier_alone_is_no_method_of_the_main_figure():
     sweep = {"frontier_only": True, "sweep": [1.0, 2.0], "label": "x"}
     experiment = Experiment(tiny(methods={"smf_tfidf": sweep}))

@@ -489,7 +489,7 @@ def test_equal_calls_give_equal_json_and_leave_the_model_as_it_was(tiny, evaluat
 
 
 def test_answers_longer_than_the_model_are_refused(tiny, evaluator_of):
-    with pytest.raises(ConfigError, match="max_new_tokens is 128, but the model reads 128 tokens"):
+    with pytest.raises(ConfigError, match="max_new_tokens is 128, but the model reads at most 128 tokens; lower it"):
         evaluator_of(max_new_tokens=128).evaluate(tiny.model, tiny.tokenizer, 0)
 
 

@@ -568,7 +568,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end_of_text(saved, caplog):
     with caplog.at_level("INFO"):
         loaded = load_tokenizer(saved)
     assert loaded.pad_token_id == loaded.eos_token_id == tokenizer()("?").input_ids[0]
-    assert "has no padding token; '?' pads" in caplog.text
+    assert "has no padding token; padding with '?'" in caplog.text
 
 
 def test_a_tokenizer_without_end_of_text_is_refused(saved):

@@ -56,7 +56,7 @@ LEARNING = {
     "self_distillation": {"learning_rate": 0.003},
     "osf": {"learning_rate": 0.003},
     "memory_dense": {"learning_rate": 0.003},
-    "peft": {"learning_rate": 0.03, "peft_config": {"r": 4, "init_lora_weights": "pissa"}},
+    "peft": {"learning_rate": 0.03, "peft_config": {"r": 6}},
 }
 SPARSE = ("smf", "smf_replay")
 every_kind = pytest.mark.parametrize("kind", method_kinds())
