@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 
 from smf.errors import ConfigError
 from smf.files.tensors import read_tensors, write_tensors
@@ -12,6 +13,7 @@ from smf.streams.batches import encode
 from smf.streams.examples import Example
 from smf.streams.fact_batches import facts_batch
 from tests.helpers import FACTS, MAX_LENGTH, base_model, logits, same_bytes, tokenizer
+from tests.pages import example
 
 SMALL = {
     "C3A": {"block_size": 8, "init_weights": True},
@@ -70,6 +72,15 @@ def test_an_adapter_starts_at_the_base_learns_and_comes_back_bit_for_bit(peft_ty
     holder = method_class("peft").holder(base_model(), given)
     holder.load(read_tensors(tmp_path / "delta.safetensors")[0])
     assert same_bytes(logits(holder.model), logits(method.model))
+
+
+def test_the_methods_that_the_docs_show_learn():
+    methods = yaml.safe_load(example("peft"))["methods"]
+    assert set(methods) == {"corda", "shira"}
+    for method in methods.values():
+        config = method["peft_config"] | {"r": 2}  # the tiny model is narrower than the rank that is shown
+        losses = taught({**method, "learning_rate": 0.01, "peft_config": config})[1]
+        assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
