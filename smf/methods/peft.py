@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from smf.errors import CheckpointError, ConfigError, did_you_mean
 from smf.methods.adapter import AdapterMethod, drawing, load_adapter, low_rank_footprint
-from smf.methods.deltas import Load, overwrite
+from smf.methods.deltas import Load, shapes
 from smf.methods.dense import DenseSettings
 from smf.methods.kind_settings import GivenSettings
 from smf.methods.method import Footprint
@@ -168,10 +168,12 @@ class Peft(AdapterMethod):
             if unknown := sorted(changed.keys() - state.keys()):
                 raise CheckpointError(f"the delta holds {unknown[0]}, which this model lacks; learn the stream again")
             adapter = {name: tensor for name, tensor in delta.items() if not name.startswith(_BASE)}
+            own = {name: state[name] for name in changed}
+            if shapes(own) != shapes(changed):  # before anything changes
+                raise CheckpointError("the delta holds weights of another base; learn the stream again")
             load_adapter(model, adapter)
-            overwrite(
-                {name: state[name] for name in changed}, changed, "weights of another base; learn the stream again"
-            )
+            for name, tensor in own.items():
+                tensor.copy_(changed[name])
 
         return load
 

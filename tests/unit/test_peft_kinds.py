@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from smf.errors import ConfigError
+from smf.errors import CheckpointError, ConfigError
 from smf.files.tensors import read_tensors, write_tensors
 from smf.methods.peft import PeftSettings
 from smf.methods.registry import method_class, start_method
@@ -81,6 +81,19 @@ def test_the_methods_that_the_docs_show_learn():
         config = method["peft_config"] | {"r": 2}  # the tiny model is narrower than the rank that is shown
         losses = taught({**method, "learning_rate": 0.01, "peft_config": config})[1]
         assert losses[-1] < losses[0]
+
+
+def test_a_delta_of_another_base_is_refused_before_anything_changes():
+    given = settings("LORA", {"r": 4, "init_lora_weights": "pissa"})
+    delta = taught(given)[0].delta()
+    name = next(name for name in delta if name.startswith("base:"))
+    holder = method_class("peft").holder(base_model(), given)
+    before = logits(holder.model)
+    with pytest.raises(CheckpointError, match="weights of another base; learn the stream again"):
+        holder.load({**delta, name: delta[name][:-1]})
+    with pytest.raises(CheckpointError, match="which this model lacks; learn the stream again"):
+        holder.load({**delta, "base:nowhere": delta[name]})
+    assert same_bytes(logits(holder.model), before)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
