@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from smf.files.model_shape import BaseShape
-    from smf.selection.background import BackgroundCounts
-    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 
@@ -33,16 +31,11 @@ class AdapterMethod(DenseMethod):
 
     purpose: ClassVar[str]
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: GivenSettings,
-        background: BackgroundCounts | None,
-        seed: int,
-        texts: BackgroundTexts | None = None,
-    ):
-        frozen = set(model.modules())
-        super().__init__(self.attached(model, settings, seed, texts), settings, background, seed, texts)
+    def begin(self) -> None:
+        """Attach the adapter."""
+        frozen = set(self.model.modules())
+        self.model = self.attached(self.model)
+        super().begin()
         self._dropouts = [module for module in self.model.modules() if module not in frozen and _drops(module)]
         self._num_steps = 0
 
@@ -51,11 +44,9 @@ class AdapterMethod(DenseMethod):
     def adapter_config(cls, settings: GivenSettings) -> peft.PeftConfig:
         """The config of the adapter, as peft takes it."""
 
-    def attached(
-        self, model: PreTrainedModel, settings: GivenSettings, seed: int, texts: BackgroundTexts | None
-    ) -> PreTrainedModel:
+    def attached(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with the adapter as learning starts with it: by default, as it is made for deltas too."""
-        return self.extended(model, settings, seed)
+        return self.extended(model, self.settings, self.seed)
 
     @classmethod
     def extended(cls, model: PreTrainedModel, settings: GivenSettings, seed: int) -> PreTrainedModel:

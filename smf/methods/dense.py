@@ -19,11 +19,8 @@ from smf.settings.section import NonNegativeNumber, Number, PositiveNumber
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from transformers import PreTrainedModel
 
     from smf.files.model_shape import BaseShape, MemoryShape
-    from smf.selection.background import BackgroundCounts
-    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 
@@ -47,16 +44,10 @@ class DenseMethod(Method):
     settings: DenseSettings
     starts_from: ClassVar[Start] = "base"
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: GivenSettings,
-        background: BackgroundCounts | None,
-        seed: int,
-        texts: BackgroundTexts | None = None,
-    ):
-        super().__init__(model, settings, background, seed, texts)
-        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def begin(self) -> None:
+        """Take the parameters that require gradient as those that train."""
+        super().begin()
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._masters: list[Tensor] = []
         self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation needs none
 

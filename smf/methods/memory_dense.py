@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from smf.files.model_shape import BaseShape, MemoryShape
-    from smf.selection.background import BackgroundCounts
-    from smf.streams.background_texts import BackgroundTexts
 
 
 class DenseMemory(DenseMethod):
@@ -30,20 +28,14 @@ class DenseMemory(DenseMethod):
 
     starts_from: ClassVar[Start] = "healed"
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: GivenSettings,
-        background: BackgroundCounts | None,
-        seed: int,
-        texts: BackgroundTexts | None = None,
-    ):
+    def begin(self) -> None:
+        """Freeze everything but the memory layers."""
         from smf.models.memory_model import require_memory
 
-        model.requires_grad_(False)
-        for layer in require_memory(model).memory_layers().values():
+        self.model.requires_grad_(False)
+        for layer in require_memory(self.model).memory_layers().values():
             layer.requires_grad_(True)
-        super().__init__(model, settings, background, seed, texts)
+        super().begin()
 
     @classmethod
     def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:

@@ -129,8 +129,21 @@ class Method(ABC):
     ):
         self.model = model
         self.settings = self.settings_class.read(settings)
+        self.background = background
         self.seed = seed
         self.texts = texts
+        self.begin()
+
+    def begin(self) -> None:  # noqa: B027 (most methods prepare nothing of their own)
+        """Prepare the start model and whatever the steps need; called once, when all arguments are attributes.
+
+        This is the place for what a subclass would otherwise do in a constructor of its own: add parameters to
+        ``self.model``, choose those that train, make optimizers. Call ``super().begin()``: of a
+        :class:`~smf.methods.dense.DenseMethod` it takes the parameters that require gradient by then.
+
+        Raises:
+            ConfigError: Something that the method needs is missing, or settings do not fit the model.
+        """
 
     @classmethod
     def with_defaults(cls, settings: Mapping) -> dict:

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from smf.files.model_shape import BaseShape, MemoryShape
-    from smf.selection.background import BackgroundCounts
-    from smf.streams.background_texts import BackgroundTexts
 
     EffectiveRank = float
 else:
@@ -72,15 +70,14 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
     settings_class = OSFSettings
     settings: OSFSettings
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: GivenSettings,
-        background: BackgroundCounts | None,
-        seed: int,
-        texts: BackgroundTexts | None = None,
-    ):
-        super().__init__(self.extended(model, settings, seed), settings, background, seed, texts)
+    def begin(self) -> None:
+        """Split each linear layer.
+
+        Raises:
+            ConfigError: Nothing of a layer would train.
+        """
+        self.model = self.extended(self.model, self.settings, self.seed)
+        super().begin()
         for name, factor in self.model.named_parameters():
             if factor.requires_grad and not factor.numel():
                 raise ConfigError(

@@ -97,21 +97,19 @@ class Peft(AdapterMethod):
         """Whether the initialization reads data."""
         return cls.settings_class.read(settings).init in _FROM_TEXTS
 
-    def attached(
-        self, model: PreTrainedModel, settings: GivenSettings, seed: int, texts: BackgroundTexts | None
-    ) -> PreTrainedModel:
+    def attached(self, model: PreTrainedModel) -> PreTrainedModel:
         """Attach the adapter, and check that the model is still the base.
 
         Raises:
             ConfigError: It is not, or text is missing that the initialization reads.
         """
-        read = self.settings_class.read(settings)
+        settings = self.settings
         before, digests = _logits(model), {name: _digest(tensor) for name, tensor in model.state_dict().items()}
-        config = self.adapter_config(read)
-        prepare = _preparation(model, config, read, texts)
-        with drawing(model, seed, self.purpose):
-            extended = _attach(model, config, read, prepare)
-        _check_start(before, _logits(extended), read)
+        config = self.adapter_config(settings)
+        prepare = _preparation(model, config, settings, self.texts)
+        with drawing(model, self.seed, self.purpose):
+            extended = _attach(model, config, settings, prepare)
+        _check_start(before, _logits(extended), settings)
         self._changed = _changed(extended, digests)
         return extended
 

@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from smf.memory.row_optimizers import RowOptimizer
     from smf.methods.memory_passes import Lesson
     from smf.models.memory_model import MemoryForCausalLM
-    from smf.selection.background import BackgroundCounts
     from smf.selection.select import Pass, SelectedSlots
     from smf.selection.trust_region import TrustRegions
-    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 
@@ -59,14 +57,12 @@ class SparseMemoryFinetuning(Method):
     starts_from: ClassVar[Start] = "healed"
     needs_background = True
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: GivenSettings,
-        background: BackgroundCounts | None,
-        seed: int,
-        texts: BackgroundTexts | None = None,
-    ):
+    def begin(self) -> None:
+        """Freeze everything, and make an optimizer for the values of each memory layer.
+
+        Raises:
+            ConfigError: There are no background counts.
+        """
         from smf.memory import RowGradient
         from smf.memory.changed_slots import ChangedSlots
         from smf.memory.row_optimizers import row_optimizer
@@ -75,19 +71,19 @@ class SparseMemoryFinetuning(Method):
         from smf.selection.past_writes import PastWrites
         from smf.selection.select import Selection
 
-        super().__init__(model, settings, background, seed, texts)
-        settings = self.settings
-        if background is None:
+        super().begin()
+        settings, device = self.settings, self.model.device
+        if self.background is None:
             raise ConfigError("sparse memory finetuning needs background counts; none were given")
-        self.model = require_memory(model)
+        self.model = require_memory(self.model)
         self.write_at = settings.write_at
-        self._background = background.in_documents(settings.document).to(model.device)
+        self._background = self.background.in_documents(settings.document).to(device)
         self._past_writes = PastWrites(self._background, settings.past_writes)
         self._selection = Selection(
             settings.selector, settings.top_t, settings.pooled, settings.kl_background, settings.score_share
         )
-        self._generator = torch_generator(seed, "slot selection", device=model.device)
-        model.requires_grad_(False)
+        self._generator = torch_generator(self.seed, "slot selection", device=device)
+        self.model.requires_grad_(False)
         self._layers = self.model.memory_layers()
         self._gradients: dict[int, RowGradient] = {}
         self.optimizers: dict[int, RowOptimizer] = {}

@@ -13,6 +13,7 @@ import smf.methods
 from smf.errors import CheckpointError, ConfigError, TrainingError
 from smf.files.tensors import read_tensors, write_tensors
 from smf.memory import record_slot_reads
+from smf.methods.full import FullFinetuning
 from smf.methods.method import language_model_loss
 from smf.methods.registry import method_class, method_kinds
 from smf.models.memory_model import MemoryForCausalLM
@@ -471,6 +472,44 @@ def test_a_file_with_two_methods_is_refused(methods_folder):
     (methods_folder / "frozen_twice.py").write_text(text)
     with pytest.raises(ConfigError, match=r"frozen_twice\.py defines 2 methods; one subclass of Method is expected"):
         method_class("frozen_twice")
+
+
+def free_biases(model):
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.endswith(".bias"))
+
+
+class PreparedByHook(FullFinetuning):
+    def begin(self):
+        free_biases(self.model)
+        super().begin()
+
+
+class PreparedByConstructor(FullFinetuning):
+    def __init__(self, model, *others):
+        free_biases(model)
+        super().__init__(model, *others)
+
+
+@pytest.mark.parametrize("kind", [PreparedByHook, PreparedByConstructor])
+def test_a_method_trains_what_requires_gradient_when_its_base_class_begins(kind):
+    model = base_model()
+    before = copy_of_state(model)
+    method = kind(model, method_settings("full"), None, 0)
+    method.step(batch_of(FACTS[0]))
+    changed = {name for name, tensor in model.state_dict().items() if not same_bytes(tensor, before[name])}
+    assert changed
+    assert all(name.endswith(".bias") for name in changed)
+
+
+class Listening(FullFinetuning):
+    def begin(self):
+        self.known = self.model, self.settings.learning_rate, self.background, self.seed, self.texts
+
+
+def test_a_method_begins_when_it_knows_all_that_it_was_given():
+    model, background, texts = base_model(), object(), object()
+    assert Listening(model, {"learning_rate": 0.5}, background, 3, texts).known == (model, 0.5, background, 3, texts)
 
 
 def test_smf_without_background_counts_is_refused():
