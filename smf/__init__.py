@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from smf.adapters.peft_config import SparseMemoryConfig as SparseMemoryConfig
     from smf.config.load import load_config as load_config
     from smf.errors import SmfError as SmfError
-    from smf.evaluation.harness import EvaluationSettings as EvaluationSettings
     from smf.evaluation.harness import Evaluator as Evaluator
+    from smf.evaluation.settings import EvaluationSettings as EvaluationSettings
     from smf.methods.settings import MethodSettings as MethodSettings
     from smf.models.checkpoint import load_model as load_model
     from smf.models.checkpoint import load_tokenizer as load_tokenizer
@@ -56,7 +56,8 @@ _HOMES = {
     "adapters.peft_config": ("SparseMemoryConfig",),
     "config.load": ("load_config",),
     "errors": ("SmfError",),
-    "evaluation.harness": ("EvaluationSettings", "Evaluator"),
+    "evaluation.harness": ("Evaluator",),
+    "evaluation.settings": ("EvaluationSettings",),
     "methods.settings": ("MethodSettings",),
     "models.checkpoint": ("load_model", "load_tokenizer", "model_hash", "save_checkpoint"),
     "models.retrofit": ("retrofit",),

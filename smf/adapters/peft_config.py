@@ -15,7 +15,7 @@ from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 from smf.adapters.base import hub_name
 from smf.adapters.folder import FORMAT_VERSION, KIND, PREFIX, WEIGHTS, memory_from, require_additive
 from smf.adapters.tuner import SparseMemoryTuner
-from smf.errors import CheckpointError
+from smf.errors import CheckpointError, refuse
 from smf.files.artifacts import sha256
 from smf.settings.memory import MemorySettings
 
@@ -39,6 +39,7 @@ class SparseMemoryConfig(PeftConfig):
 
     Raises:
         CheckpointError: The settings are none of an additive memory, or the format is another one.
+        ConfigError: ``memory`` is no settings at all.
 
     Example:
         >>> from peft import PeftModel, get_peft_model
@@ -69,6 +70,8 @@ class SparseMemoryConfig(PeftConfig):
         self.target_modules: str | None = None  # follows from the memory, once the model is known
         if isinstance(self.memory, dict):
             self.memory = memory_from("SparseMemoryConfig", self.memory)
+        if not isinstance(self.memory, MemorySettings | None):
+            refuse("SparseMemoryConfig.memory", self.memory, "MemorySettings, or None for the default memory")
         if self.memory is not None:
             require_additive(self.settings)
         if self.smf_format != FORMAT_VERSION:

@@ -5,7 +5,6 @@ The sets are read and their tasks built once; the same objects then score all sn
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,9 +20,10 @@ from smf.evaluation.documents import FACT_FORMS, chosen_facts, fact_documents, l
 from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.named_tasks import named_task, seed_examples, task_scores, without_run_details
+from smf.evaluation.settings import EvaluationSettings
 from smf.files.resume import Tape
 from smf.scores.metrics import LOCALITY, MEASURES
-from smf.streams.asking import Asking, PromptFormat
+from smf.streams.asking import Asking
 from smf.streams.facts import Fact
 from smf.streams.sayable import never_right
 
@@ -31,53 +31,6 @@ logger = logging.getLogger(__name__)
 
 _BOOTSTRAP = 1000
 """Bootstrap resamples for standard errors of metrics in lm-eval's tasks that are not means; means have a formula."""
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What to measure, and how.
-
-    Attributes:
-        num_items: How many rows of each held-out set are asked, a seeded subset; a set that is not named is asked
-            whole.
-        num_fewshot: Solved examples before an item of each held-out set, drawn from the rows outside the subset; none
-            for a set that is not named. Facts have none.
-        tasks: lm-eval's own tasks by name, each with ``num_items``, ``num_fewshot`` and ``metrics``.
-        include_path: Folder of more lm-eval tasks.
-        num_facts: Most facts to ask, of those taught so far (:func:`smf.evaluation.documents.chosen_facts`). None:
-            all.
-        wordings_per_fact: Most trained wordings, and most unseen wordings, to ask of each fact.
-        max_new_tokens: Longest generated answer, in tokens.
-        batch_size: Sequences per forward pass.
-        max_length: Longest input plus output, in tokens; longer inputs lose their beginning. None: the model's own.
-        window: Tokens of running text that are predicted in one pass. None: ``max_length``.
-        seed: Seeds the subsets and the solved examples.
-        prompt_format: How questions of held-out sets, facts and neighbours are asked
-            (:class:`smf.streams.asking.Asking`). Prompts to complete and lm-eval's own tasks ignore it.
-        kl_texts: Most texts of each held-out set of running text, a seeded subset of those asked, to measure the
-            divergence from the start model on (:mod:`smf.evaluation.divergence`); 0 for none.
-        kl_facts: Which texts of the facts taught so far to measure it on, the attributes of
-            :class:`smf.evaluation.divergence.TaughtTexts`; None for none.
-
-    Example:
-        >>> EvaluationSettings(num_items={"nq": 300}).num_items["nq"]
-        300
-    """
-
-    num_items: Mapping[str, int | None] = field(default_factory=dict)
-    num_fewshot: Mapping[str, int] = field(default_factory=dict)
-    tasks: Mapping[str, Mapping] = field(default_factory=dict)
-    include_path: str | None = None
-    num_facts: int | None = None
-    wordings_per_fact: int = 2
-    max_new_tokens: int = 16
-    batch_size: int = 64
-    max_length: int | None = None
-    window: int | None = None
-    seed: int = 0
-    prompt_format: PromptFormat = "plain"
-    kl_texts: int = 0
-    kl_facts: Mapping | None = None
 
 
 class Evaluator:

@@ -4,10 +4,10 @@ import contextlib
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 from pydantic_core import ErrorDetails
 
 from smf.errors import ConfigError, Key, did_you_mean
@@ -31,6 +31,7 @@ _TYPES = {
     "null": "null",
 }
 _STRANGERS = ("extra_forbidden", "invalid_key")
+_REPORTED = "mistakes are reported by check"
 _S = TypeVar("_S", bound=Section)
 
 
@@ -53,15 +54,36 @@ def check(
     Raises:
         ConfigError: A setting is wrong; the message names the first such key, what is wrong and what is right.
     """
-    outer = tuple(filter(None, where.split(".")))
-    removed = [(*outer, *key) for key in _take_out_nulls(value, Declared(section))]
+    removed = [(*_path(where), *key) for key in _take_out_nulls(value, Declared(section))]
     try:
-        return section.model_validate(value), removed
+        return section.model_validate(value, context=_REPORTED), removed
     except ValidationError as error:
-        first = min(map(_Mistake, error.errors(include_url=False)), key=lambda mistake: mistake.order)
-        raise ConfigError(
-            first.explain(Declared(section), where, places or {}), (*outer, *map(str, first.key))
-        ) from error
+        raise _first_mistake(error, section, where, places or {}) from error
+
+
+class Arguments(Section):
+    """A section that code makes by keyword too: a mistake is then a ConfigError that begins with the class's name."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _report(cls, given: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        try:
+            return validate(given)
+        except ValidationError as error:
+            if info.context == _REPORTED:
+                raise
+            raise _first_mistake(error, cls, cls.__name__, {}) from error
+
+
+def _path(where: str) -> Key:
+    return tuple(filter(None, where.split(".")))
+
+
+def _first_mistake(
+    error: ValidationError, section: type[Section], where: str, places: Mapping[str, list[str]]
+) -> ConfigError:
+    first = min(map(_Mistake, error.errors(include_url=False)), key=lambda mistake: mistake.order)
+    return ConfigError(first.explain(Declared(section), where, places), (*_path(where), *map(str, first.key)))
 
 
 def _take_out_nulls(value: object, place: Declared) -> Iterator[Key]:
@@ -138,6 +160,8 @@ class _Mistake:
             return "should be non-empty"
         if self._kind == "too_long":
             return "is too long"
+        if self._kind == "is_instance_of":
+            return f"is no {self._limits['class']}"
         if self._kind == "string_pattern_mismatch":
             return f"does not match {self._limits['pattern']!r}"
         return self._text

@@ -5,31 +5,38 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticKnownError
 
-from smf.settings.section import Count, Natural, Number, Section, Whole, distinct
+from smf.settings.check import Arguments
+from smf.settings.section import Count, Natural, Number, Whole, as_tuple, distinct
 
 
-def _as_tuple(layers: object) -> object:
+def _not_empty(layers: object) -> object:
     """Turn a list into a tuple. Refuse an empty one here, as pydantic counts only a tuple's valid members."""
     if isinstance(layers, list) and not layers:
         raise PydanticKnownError("too_short", {"field_type": "List", "min_length": 1, "actual_length": 0})
-    return tuple(layers) if isinstance(layers, list) else layers
+    return as_tuple(layers)
 
 
 Layers = Annotated[
     tuple[Natural, ...],
     Field(json_schema_extra={"minItems": 1, "uniqueItems": True}),
-    BeforeValidator(_as_tuple),
+    BeforeValidator(_not_empty),
     BeforeValidator(distinct),
 ]
 
 
-class MemorySettings(Section):
+class MemorySettings(Arguments):
     """Where memory layers go and how large they are.
+
+    Raises:
+        ConfigError: A name is unknown, or a value is missing or out of range.
 
     Example:
         >>> memory = MemorySettings(layers=(1,), num_keys=256, value_dim=576)
         >>> memory.start
         'output'
+        >>> MemorySettings(layers=(1,), num_kyes=256)
+        Traceback (most recent call last):
+        smf.errors.ConfigError: MemorySettings: unknown key 'num_kyes'; did you mean 'num_keys'? known: ...
     """
 
     layers: Layers

@@ -43,6 +43,11 @@ def distinct(values: object) -> object:
     return values
 
 
+def as_tuple(values: object) -> object:
+    """Turn a list into a tuple, for settings whose values must be hashable or stay as they are."""
+    return tuple(values) if isinstance(values, list) else values
+
+
 Whole = Annotated[int, Field(strict=True), WrapValidator(_as_written)]
 """A whole number; 3.0 is refused."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), WrapValidator(_as_written)]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smf.errors import CheckpointError
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
+from smf.evaluation.settings import EvaluationSettings
 from smf.files.artifacts import read_json, write_json
 from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.logs import progress
@@ -33,7 +34,7 @@ def evaluate_run(
     Args:
         name: The method's name.
         run: Method, start model and stream; inputs that only learning needs are not read.
-        settings: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make (:class:`smf.evaluation.settings.EvaluationSettings`).
         probes: The held-out sets by name, each with its kind and its file.
         delta_paths: The delta of each position.
         score_paths: Where the scores of each position go.
@@ -73,7 +74,7 @@ def evaluate_held_out(
     """Score a start model on everything but facts.
 
     Args:
-        settings: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make (:class:`smf.evaluation.settings.EvaluationSettings`).
         folder: The model.
         probes: The held-out sets by name, each with its kind and its file.
         device: Where to compute.
@@ -102,7 +103,7 @@ def evaluate_start(
     """Score the start models on all facts of one seed's stream, and add their scores on the held-out sets.
 
     Args:
-        settings: The measurements to make on facts (:class:`smf.evaluation.harness.EvaluationSettings`).
+        settings: The measurements to make on facts (:class:`smf.evaluation.settings.EvaluationSettings`).
         folders: The models by name, the base first: locality and divergences compare each of them with it.
         held_out_paths: What :func:`evaluate_held_out` wrote for each model.
         facts_path: The stream.

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
+from smf.evaluation.settings import EvaluationSettings
 from smf.files.artifacts import write_json, write_jsonl
 from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.methods.registry import method_class
@@ -32,7 +33,7 @@ def learn_and_score(
         name: The run's name.
         run: Method, start model and stream.
         learning: How the stream is learned.
-        evaluation: The measurements to make (:class:`smf.evaluation.harness.EvaluationSettings`).
+        evaluation: The measurements to make (:class:`smf.evaluation.settings.EvaluationSettings`).
         probes: The held-out sets by name, each with its kind and its file.
         position: The stream's end.
         log_path: Where the log goes, one row per fact.

@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerBase
 from smf.data.own_facts import read_own_facts
 from smf.data.repeats import without_repeats
 from smf.errors import DataError
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
+from smf.evaluation.settings import EvaluationSettings
 from smf.files.package import package_file
 from smf.rows.file_rows import first_columns, read_file_rows
 from smf.rows.files import read_file

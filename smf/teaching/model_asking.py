@@ -6,7 +6,8 @@ from typing import Literal
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import CheckpointError
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
+from smf.evaluation.settings import EvaluationSettings
 from smf.files.artifacts import read_json, read_jsonl, write_json
 from smf.files.model_folder import ASKING_FILE
 from smf.files.package import package_file

@@ -3,10 +3,10 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BeforeValidator, InstanceOf
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +15,8 @@ from smf.evaluation.recall import recall
 from smf.files.resume import NO_RESUME, Resume
 from smf.logs import progress
 from smf.methods.method import Method
+from smf.settings.check import Arguments
+from smf.settings.section import Count, Natural, PositiveNumber, Whole, as_tuple
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import LossOn
 from smf.streams.fact_batches import facts_batch, require_fit
@@ -24,51 +26,54 @@ from smf.streams.write_places import log_write_places
 from smf.training.schedule import Schedule, ScheduleShape
 
 
-@dataclass(frozen=True)
-class StreamSettings:
+class StreamSettings(Arguments):
     """How a stream is learned; the defaults are those of ``smf teach``.
 
-    Attributes:
-        steps_per_fact: Optimizer steps on each batch of training wordings, in each epoch.
-        loss_on: ``text`` trains on whole statements, ``answer`` on the answers only.
-        snapshots: Positions (numbers of facts learned) at which the delta is kept, see :class:`Passes`;
-            :func:`smf.training.stream.learn_stream` treats none as the stream's end alone.
-        max_length: Longest text, in tokens.
-        max_wording_length: Longest training wording, in tokens; None for ``max_length``.
-        micro_batch_size: Wordings in one forward pass, see :class:`smf.methods.method.Method`.
-        facts_per_step: Facts whose wordings form one batch.
-        epochs: Passes over the stream.
-        reshuffle: Whether later epochs shuffle the facts, from ``seed``, instead of keeping the stream's order.
-        schedule: Shape of the learning rate over all steps of the stream.
-        warmup_steps: Steps in which the rate rises.
-        stop_loss: A batch whose loss was below this before a step, in nats per token, gets no further step in this
-            epoch. None: all steps.
-        max_gradient_norm: See :class:`smf.methods.method.Method`.
-        seed: The run's seed.
-        asking: How facts are asked while they are learned.
-        name: What patches call the stream.
+    Raises:
+        ConfigError: A name is unknown, or a value is out of range.
 
     Example:
         >>> StreamSettings(steps_per_fact=10, stop_loss=0.1).loss_on
         'answer'
+        >>> StreamSettings(steps_per_fcat=10)
+        Traceback (most recent call last):
+        smf.errors.ConfigError: StreamSettings: unknown key 'steps_per_fcat'; did you mean 'steps_per_fact'? known: ...
     """
 
-    steps_per_fact: int = 30
+    steps_per_fact: Count = 30
+    """Optimizer steps on each batch of training wordings, in each epoch."""
     loss_on: LossOn = "answer"
-    snapshots: tuple[int, ...] = ()
-    max_length: int = 128
-    max_wording_length: int | None = None
-    micro_batch_size: int | None = None
-    facts_per_step: int = 1
-    epochs: int = 1
+    """``text`` trains on whole statements, ``answer`` on the answers only."""
+    snapshots: Annotated[tuple[Count, ...], BeforeValidator(as_tuple)] = ()
+    """Positions (numbers of facts learned) at which the delta is kept, see :class:`smf.streams.passes.Passes`;
+    :func:`smf.training.stream.learn_stream` treats none as the stream's end alone."""
+    max_length: Count = 128
+    """Longest text, in tokens."""
+    max_wording_length: Count | None = None
+    """Longest training wording, in tokens; None for ``max_length``."""
+    micro_batch_size: Count | None = None
+    """Wordings in one forward pass, see :class:`smf.methods.method.Method`."""
+    facts_per_step: Count = 1
+    """Facts whose wordings form one batch."""
+    epochs: Count = 1
+    """Passes over the stream."""
     reshuffle: bool = True
+    """Whether later epochs shuffle the facts, from ``seed``, instead of keeping the stream's order."""
     schedule: ScheduleShape = "constant"
-    warmup_steps: int = 0
-    stop_loss: float | None = None
-    max_gradient_norm: float | None = None
-    seed: int = 0
-    asking: Asking = PLAIN
+    """Shape of the learning rate over all steps of the stream."""
+    warmup_steps: Natural = 0
+    """Steps in which the rate rises."""
+    stop_loss: PositiveNumber | None = None
+    """A batch whose loss was below this before a step, in nats per token, gets no further step in this epoch. None: all
+    steps."""
+    max_gradient_norm: PositiveNumber | None = None
+    """See :class:`smf.methods.method.Method`."""
+    seed: Whole = 0
+    """The run's seed."""
+    asking: InstanceOf[Asking] = PLAIN
+    """How facts are asked while they are learned."""
     name: str = "stream"
+    """What patches call the stream."""
 
 
 def learn_with(

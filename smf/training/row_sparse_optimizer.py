@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from smf.errors import CheckpointError, ConfigError
@@ -20,8 +21,20 @@ from smf.memory import MemoryLayer, RowGradient, SlotReads, record_slot_reads
 from smf.memory.row_optimizers import row_optimizer
 from smf.seeding import torch_generator
 from smf.selection.background import BackgroundCounts
-from smf.selection.names import ALL_ACCESSED
+from smf.selection.names import ALL_ACCESSED, Selector
 from smf.selection.select import Selection, count_reads, select_slots
+from smf.settings.check import check
+from smf.settings.section import Count, NonNegativeNumber, Number, Section, Whole
+
+
+class _Given(Section):
+    lr: NonNegativeNumber
+    optimizer: Literal["sgd", "adamw", "adagrad"]
+    momentum: Annotated[Number, Field(ge=0, lt=1)]
+    weight_decay: NonNegativeNumber
+    selector: Selector
+    top_t: Count
+    seed: Whole
 
 
 class RowSparseOptimizer(torch.optim.Optimizer):
@@ -45,7 +58,7 @@ class RowSparseOptimizer(torch.optim.Optimizer):
 
     Raises:
         CheckpointError: The model has no memory layers.
-        ConfigError: The selector needs background counts.
+        ConfigError: An argument is unknown or out of range, or the selector needs background counts.
 
     Example:
         >>> optimizer = RowSparseOptimizer(model, lr=1.0)
@@ -68,13 +81,16 @@ class RowSparseOptimizer(torch.optim.Optimizer):
         optimizer: Literal["sgd", "adamw", "adagrad"] = "sgd",
         momentum: float = 0.0,
         weight_decay: float = 0.0,
-        selector: str = ALL_ACCESSED,
+        selector: Selector = ALL_ACCESSED,
         top_t: int = 32,
         background: BackgroundCounts | None = None,
         seed: int = 0,
     ):
         if not hasattr(model, "memory_layers"):
             raise CheckpointError(f"a {type(model).__name__} has no memory layers to train; retrofit it first")
+        rows = {"optimizer": optimizer, "momentum": momentum, "weight_decay": weight_decay}
+        given = {"lr": lr, **rows, "selector": selector, "top_t": top_t, "seed": seed}
+        check(given, _Given, type(self).__name__)
         if selector != ALL_ACCESSED and background is None:
             raise ConfigError(f"selector {selector} needs background counts; count them with count_background")
         self._layers: dict[int, MemoryLayer] = cast("Any", model).memory_layers()
@@ -84,8 +100,8 @@ class RowSparseOptimizer(torch.optim.Optimizer):
         self._selection = Selection(selector, top_t)
         self._background = None if background is None else background.to(device)
         self._generator = torch_generator(seed, "slot selection", device=device)
-        settings = {"optimizer": optimizer, "momentum": momentum, "learning_rate": lr, "weight_decay": weight_decay}
-        self._rows = {block: row_optimizer(layer.values_SV, settings) for block, layer in self._layers.items()}
+        rows["learning_rate"] = lr
+        self._rows = {block: row_optimizer(layer.values_SV, rows) for block, layer in self._layers.items()}
         self._collected: dict[int, list[tuple[Tensor, Tensor]]] = {block: [] for block in self._layers}
         model.requires_grad_(False)
         for layer in self._layers.values():

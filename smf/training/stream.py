@@ -1,7 +1,7 @@
 """Learn a stream in memory: model and facts in, what was learned out. It neither reads from disk nor writes to it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -131,7 +131,7 @@ def learn_stream(
         (2, True)
     """
     end = len(facts)
-    stream = replace(stream, snapshots=stream.snapshots or (end,))
+    stream = stream.model_copy(update={"snapshots": stream.snapshots or (end,)})
     learner = start_method(method, model, background, texts, seed=stream.seed)
     hooks.started(learner.model)
     snapshots: list[Snapshot] = []

@@ -298,7 +298,12 @@ def test_the_example_of_the_docs_puts_memory_and_patch_on_the_base(tmp_path, mon
     model = load_model("with_memory")
     background = background_counts(model)
     learned = learn_stream(
-        model, tokenizer(), FACTS, MethodSettings("smf", top_t=8), StreamSettings(1), background=background
+        model,
+        tokenizer(),
+        FACTS,
+        MethodSettings("smf", top_t=8),
+        StreamSettings(steps_per_fact=1),
+        background=background,
     )
     write_patch("facts.safetensors", learned.patch)
     names = {}

@@ -8,10 +8,11 @@ import torch
 
 from smf.config.experiment import Experiment
 from smf.errors import ConfigError
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
 from smf.evaluation.held_out import held_out_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.recall import recall
+from smf.evaluation.settings import EvaluationSettings
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.batches import IGNORED, encode
 from smf.streams.facts import Fact

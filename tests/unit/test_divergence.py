@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
+from smf.evaluation.settings import EvaluationSettings
 from smf.files.artifacts import read_json, write_jsonl
 from smf.files.tensors import write_tensors
 from smf.models.checkpoint import model_hash, save_checkpoint

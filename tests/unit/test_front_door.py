@@ -127,6 +127,67 @@ def same_state(first, second):
     return ours.keys() == theirs.keys() and all(same_bytes(ours[name], theirs[name]) for name in ours)
 
 
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        (
+            "MemorySettings",
+            {"layers": [1], "num_kyes": 8},
+            ": unknown key 'num_kyes'; did you mean 'num_keys'? known: ",
+        ),
+        ("MemorySettings", {}, ": the key 'layers' is missing (Blocks that get a memory layer, counted from 0.)"),
+        (
+            "MemorySettings",
+            {"layers": [1], "num_keys": 1},
+            ".num_keys is 1, but must be at least 2 (Sub-keys per half;",
+        ),
+        (
+            "MemorySettings",
+            {"layers": [1], "mode": "aditive"},
+            ".mode: unknown value 'aditive'; did you mean 'additive'?",
+        ),
+        ("StreamSettings", {"steps": 3}, ": unknown key 'steps'; "),
+        ("StreamSettings", {"epochs": 0}, ".epochs is 0, but must be at least 1 (Passes over the stream.)"),
+        ("StreamSettings", {"snapshots": (3, 0)}, ".snapshots.1 is 0, but must be at least 1"),
+        ("StreamSettings", {"asking": "few_shot"}, ".asking: 'few_shot' is no Asking (How facts are asked while"),
+        ("EvaluationSettings", {"num_fewshot": {"nq": -1}}, ".num_fewshot.nq is -1, but must be at least 0"),
+        (
+            "EvaluationSettings",
+            {"prompt_format": "fewshot"},
+            ".prompt_format: unknown value 'fewshot'; did you mean 'few_",
+        ),
+        ("MethodSettings", {"kind": "smf", "top_t": 0}, "smf.top_t is 0, but must be at least 1"),
+        ("SparseMemoryConfig", {"memory": "additive"}, ".memory is additive, but must be MemorySettings, or None"),
+        (
+            "RowSparseOptimizer",
+            {"lr": 1, "optimizer": "adam"},
+            ".optimizer: unknown value 'adam'; did you mean 'adamw'?",
+        ),
+        (
+            "RowSparseOptimizer",
+            {"lr": 1, "selector": "tfdif"},
+            ".selector: unknown value 'tfdif'; did you mean 'tfidf'?",
+        ),
+        ("RowSparseOptimizer", {"lr": -1.0}, ".lr is -1.0, but must be at least 0"),
+    ],
+)
+def test_a_wrong_setting_is_told_as_one_of_a_config_is(name, given, message):
+    """Which setting, its value, what is right and what it means: in one line, as an error of smf."""
+    if name == "RowSparseOptimizer":
+        given = {"model": memory_model(), **given}
+    with pytest.raises(ConfigError) as caught:
+        getattr(smf, name)(**given)
+    assert str(caught.value).startswith(message if message.startswith("smf.") else f"{name}{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_positions_may_be_given_as_a_list():
+    assert StreamSettings(snapshots=[1, 3]).snapshots == (1, 3)
+
+
 # Learning in memory
 
 
@@ -145,7 +206,7 @@ def test_what_is_learned_in_memory_is_what_the_stage_writes(tmp_path):
         load_tokenizer(results / "healed"),
         FACTS,
         SMF,
-        StreamSettings(2, max_length=MAX_LENGTH, name=f"seed 0 {sha256(results / 'facts.jsonl')[:8]}"),
+        StreamSettings(steps_per_fact=2, max_length=MAX_LENGTH, name=f"seed 0 {sha256(results / 'facts.jsonl')[:8]}"),
         background=BackgroundCounts.load(results / "background/counts.safetensors"),
         base_hash=model_hash(results / "healed"),
     )
@@ -157,7 +218,7 @@ def test_what_is_learned_in_memory_is_what_the_stage_writes(tmp_path):
 
 def test_a_method_without_patches_gives_its_delta_and_the_model_that_holds_it():
     method = MethodSettings("lora", learning_rate=0.03, rank=2)
-    learned = learn_stream(base_model(), tokenizer(), FACTS, method, StreamSettings(1, snapshots=(1, 3)))
+    learned = learn_stream(base_model(), tokenizer(), FACTS, method, StreamSettings(steps_per_fact=1, snapshots=(1, 3)))
     assert learned.patch is None
     assert [snapshot.position for snapshot in learned.snapshots] == [1, 3]
     state = learned.model.state_dict()
@@ -171,7 +232,13 @@ def test_a_stream_that_was_killed_behind_its_last_batch_still_gives_what_it_lear
         hooks = smf.training.stream.StreamHooks(resume=Resume(tmp_path, "a"))
         model = memory_model()
         return learn_stream(
-            model, tokenizer(), FACTS, SMF, StreamSettings(1), background=background_counts(model), hooks=hooks
+            model,
+            tokenizer(),
+            FACTS,
+            SMF,
+            StreamSettings(steps_per_fact=1),
+            background=background_counts(model),
+            hooks=hooks,
         )
 
     first, again = work(), work()

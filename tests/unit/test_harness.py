@@ -17,9 +17,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 from smf.errors import ConfigError, DataError
 from smf.evaluation.answers import exact_match, token_f1
 from smf.evaluation.documents import chosen_facts
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
 from smf.evaluation.held_out import TASK_FOLDER, MemoryTask
 from smf.evaluation.language_model import LanguageModel
+from smf.evaluation.settings import EvaluationSettings
 from smf.scores.metrics import FACTS_METRICS
 from smf.streams.batches import batches, encode
 from smf.streams.examples import Example

@@ -14,10 +14,11 @@ from lm_eval.tasks import TaskManager
 from smf.errors import ConfigError, DataError
 from smf.evaluation import named_tasks
 from smf.evaluation.answers import extract_answer, token_f1
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.likelihoods import nll, nll_stderr, perplexity, perplexity_stderr
 from smf.evaluation.named_tasks import check_names, task_scores
+from smf.evaluation.settings import EvaluationSettings
 from smf.streams.facts import Fact
 from tests.helpers import base_model, memory_model, tokenizer
 

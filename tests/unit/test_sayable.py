@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from smf.errors import ConfigError, DataError
-from smf.evaluation.harness import EvaluationSettings, Evaluator
+from smf.evaluation.harness import Evaluator
+from smf.evaluation.settings import EvaluationSettings
 from smf.files.artifacts import write_jsonl
 from smf.stages.prepare import write_stream
 from smf.streams.facts import draw_stream, question_prompt, read_facts, write_facts
