@@ -137,7 +137,7 @@ def _compared(results: Path, name: Path, path: Path, digest_of: Callable[[Path],
         return f"{name} cannot be trusted: its seal {sealed_at} is that of {known.get('path')}", ""
     size = path.stat().st_size
     if size != known.get("size"):
-        return f"{name} has {size:,} bytes, but rule {known.get('rule')} wrote {known.get('size')}", ""
+        return f"{name} has {size:,} bytes, but rule {known.get('rule')} wrote {known['size']:,}", ""
     found = digest_of(path)
     if found != known.get("sha256"):
         return f"{name} is not what rule {known.get('rule')} wrote: its contents were changed or swapped", found

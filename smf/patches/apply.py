@@ -54,7 +54,7 @@ def _write(model: PreTrainedModel, patch: MemoryPatch, found: str, wanted: str) 
         if table_SV is None or table_SV.shape[1] != layer.after_RV.shape[1] or table_SV.dtype != layer.after_RV.dtype:
             raise CheckpointError(f"the model has no memory in block {block} that the patch's rows fit")
         if len(layer.slots_R) and int(layer.slots_R[-1]) >= len(table_SV):
-            raise CheckpointError(f"the patch writes slots beyond the {len(table_SV)} of block {block}")
+            raise CheckpointError(f"the patch writes slots beyond the {len(table_SV):,} of block {block}")
         if not (table_SV[layer.slots_R.to(table_SV.device)].cpu() == getattr(layer, found)).all():
             raise CheckpointError(f"block {block} does not hold what the patch expects there; load the model again")
     for block, layer in patch.layers.items():

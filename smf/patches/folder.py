@@ -150,7 +150,7 @@ def _overwrite(folder: Path, block: int, slots_R: Tensor, held_RV: Tensor, value
                 if (_TYPES.get(entry["dtype"]), width) != (values_RV.dtype, values_RV.shape[1]):
                     raise CheckpointError(f"{name} in {path} is {entry['dtype']} of {width}, the patch is not")
                 if len(slots_R) and int(slots_R[-1]) >= num_slots:
-                    raise CheckpointError(f"the patch writes slots beyond the {num_slots} of {name} in {path}")
+                    raise CheckpointError(f"the patch writes slots beyond the {num_slots:,} of {name} in {path}")
                 start = 8 + length + entry["data_offsets"][0]
                 row_bytes = width * values_RV.element_size()
                 held, raw = (

@@ -78,7 +78,7 @@ class PastWrites:
             found = [state.get(f"past_writes.{block}.{name}") for name in ("batches", "accesses")]
             if any(counts_S is None or counts_S.shape != past.batches_S.shape for counts_S in found):
                 raise CheckpointError(
-                    f"the state knows no past writes of block {block}'s {len(past.batches_S)} slots; "
+                    f"the state knows no past writes of block {block}'s {len(past.batches_S):,} slots; "
                     "learn the stream again"
                 )
         for block, past in self._layers.items():

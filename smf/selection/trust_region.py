@@ -113,7 +113,7 @@ class TrustRegions:
             past_S = state.get(f"past.{block}")
             if past_S is None or past_S.shape != region.past_S.shape:
                 raise CheckpointError(
-                    f"the state knows no past of block {block}'s {len(region.past_S)} slots; learn the stream again"
+                    f"the state knows no past of block {block}'s {len(region.past_S):,} slots; learn the stream again"
                 )
             region.past_S = past_S.to(region.past_S.device)
 

@@ -80,7 +80,7 @@ def write_page(
     given = {**facts, "config": config, "labels": read_json(labels_path), "sections": told}
     page = template.render(given) + "\n"
     if len(page) > _LARGEST:
-        logger.warning("%s has %d bytes: open it by itself, Snakemake's report cannot show it", path, len(page))
+        logger.warning("%s has %s bytes: open it by itself, Snakemake's report cannot show it", path, f"{len(page):,}")
     write_text(path, page)
 
 

@@ -165,7 +165,7 @@ def encode(
         begin = (start, [IGNORED] * len(start), [0] * len(start), [behind] * len(start))
         encoded += [tuple([*first, *rest] for first, rest in zip(begin, part, strict=False)) for part in parts]
     if examples and not encoded:
-        raise DataError(f"none of {len(examples)} texts has anything to learn in its first {max_length} tokens")
+        raise DataError(f"none of {len(examples):,} texts has anything to learn in its first {max_length} tokens")
     return encoded
 
 

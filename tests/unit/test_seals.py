@@ -38,7 +38,7 @@ def sealed(tmp_path_factory):
     for place, name in enumerate(RULES):
         path = results / name
         if path.suffix == ".jsonl":
-            write_jsonl(path, [{"place": place, "row": row} for row in range(5)])
+            write_jsonl(path, [{"place": place, "row": row} for row in range(99)])
         elif path.suffix == ".json":
             write_json(path, {"place": place})
         elif path.suffix == ".csv":
@@ -233,7 +233,9 @@ def test_a_job_with_a_damaged_input_does_no_work_and_says_why(sealed, tmp_path, 
     shutil.copytree(sealed, results)
     lengthened(results, results / "data/facts.jsonl", None)
     worked = []
-    refused = pytest.raises(CheckpointError, match=r"facts\.jsonl has \d+ bytes, but rule prepare_data wrote")
+    size = (sealed / "data/facts.jsonl").stat().st_size
+    told = rf"facts\.jsonl has {size + 1:,} bytes, but rule prepare_data wrote {size:,}"
+    refused = pytest.raises(CheckpointError, match=told)
     with refused, Job(call(results, inputs=[results / "data/facts.jsonl"])):
         worked.append(1)
     assert not worked

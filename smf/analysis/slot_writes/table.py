@@ -72,7 +72,7 @@ def slot_write_rows(
         if len(slots_R) and slots_R.max() >= len(reads_S):
             raise CheckpointError(
                 f"the run of {method} with seed {seed} wrote slot {slots_R.max()} of block {block}, but background "
-                f"reads were counted for {len(reads_S)} slots; count again"
+                f"reads were counted for {len(reads_S):,} slots; count again"
             )
         for row in slot_writes(reads_S, slots_R, before_RV, after_RV):
             yield {"method": method, "seed": seed, "layer": block, **row}
