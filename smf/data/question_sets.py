@@ -59,8 +59,9 @@ def prepare_question_sets(
             "chance": {"hellaswag": 0.25},
             "facts": "TriviaQA questions",
             "notes": [
-                f"Real data: what the base model was taught it answers; new facts are from {name_of(new)}.",
-                "HellaSwag is at floor (25 %) for a model of this size.",
+                f"Real data: the old questions are those that the base model was pretrained on; new facts are from "
+                f"{name_of(new)}.",
+                "HellaSwag is at chance (25 %) for a model of this size.",
             ],
         },
     )

@@ -76,8 +76,8 @@ def swap(pool: Sequence[Fact], number: int, seed: int) -> SetAside:
     swapped = list(itertools.islice(swapped_texts(pool, seed), number))
     if number > len(swapped):
         raise ConfigError(
-            f"data.contrast.num_facts is {number}, but the wordings of {len(pool)} facts make {len(swapped)} about "
-            "other subjects; lower it, or give facts whose wordings hold their `subject`",
+            f"data.contrast.num_facts is {number}, but the {len(pool)} facts make only {len(swapped)} when "
+            "other subjects take the place of theirs; lower it, or give more facts whose wordings name their `subject`",
             ("data", "contrast", "num_facts"),
         )
     return SetAside(list(pool), [text for texts in swapped for text in texts])

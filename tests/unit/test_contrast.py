@@ -228,7 +228,7 @@ def test_a_users_own_facts_all_stay_and_other_subjects_take_their_place(tmp_path
     assert all(text.endswith(" was born in") for text in texts)
     others = {other.casefold() for other in OTHER_SUBJECTS}
     assert {text.removesuffix(" was born in").casefold() for text in texts} <= others
-    with pytest.raises(ConfigError, match="num_facts is 1000, but the wordings of 2 facts make"):
+    with pytest.raises(ConfigError, match="num_facts is 1000, but the 2 facts make only"):
         swap(read_facts(tmp_path / "data" / "facts.jsonl"), 1000, 1)
 
 

@@ -112,7 +112,7 @@ def test_labels_name_the_real_sets(root):
     assert "NaturalQuestions" in labels["held_out"]["nq"]
     assert "8 " in labels["held_out"]["nq"]
     assert "style" not in json.dumps(labels)
-    assert any("at floor (25 %)" in note for note in labels["notes"])
+    assert any("at chance (25 %)" in note for note in labels["notes"])
 
 
 def test_rows_that_cannot_be_taught_are_dropped_and_counted(root, caplog):
