@@ -24,7 +24,7 @@ readme-figure:
 schema: .venv/installed
 	.venv/bin/python -m smf.config.schema > workflow/schemas/config.schema.yaml
 
-# One thread a process: on shared cores OpenMP threads wait for each other far longer than they compute.
+# One thread per process: on shared cores OpenMP threads wait for each other far longer than they compute.
 test: .venv/installed
 	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadscope
 

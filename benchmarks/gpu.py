@@ -77,7 +77,7 @@ def seconds(device: torch.device, call: Callable[[], object], repeats: int = 30)
 
 
 def copy_bandwidth(device: torch.device, quick: bool) -> float:
-    """Bytes a second that a large copy reads and writes."""
+    """Bytes per second that a large copy reads and writes."""
     source = torch.empty(2**24 if quick else 2**31, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() / seconds(device, lambda: target.copy_(source))

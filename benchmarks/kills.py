@@ -145,7 +145,7 @@ class Run:
 
 
 def environment() -> dict[str, str]:
-    """One thread a process."""
+    """One thread per process."""
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

@@ -57,7 +57,7 @@ class PublishedMemory(nn.Module):
 
 
 class FlatMemory(PublishedMemory):
-    """One key a slot in place of product keys: every query is compared with every slot."""
+    """One key per slot in place of product keys: every query is compared with every slot."""
 
     def __init__(self, sizes):
         super().__init__(sizes)

@@ -61,7 +61,7 @@ def fact(vocab_size: int, seed: int, wordings: int = 8, tokens: int = 32, answer
 
 
 def main(kind: str, shape: dict, layers: list[int], facts: int, steps: int) -> dict:
-    """CPU seconds a step, averaged over each fact's steps, and the peak of the process (measuring.in_own_process)."""
+    """CPU seconds per step, averaged over each fact's steps, and the peak of the process (measuring.in_own_process)."""
     torch.set_num_threads(1)
     before = reset_peak_memory()
     method = start(kind, shape, tuple(layers))

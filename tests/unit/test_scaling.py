@@ -54,7 +54,8 @@ def test_the_figure_has_two_panels_a_number_of_layers_and_names_sizes_and_method
     figure = scaling_figure(table(), LABELS, "nq")
     assert len(figure.axes) == 1 + 2 * 3
     words = texts(figure)
-    assert {"How many facts does a memory hold?", "4,096 slots a layer", "16,384 slots a layer", "smf"} <= set(words)
+    legend = {"4,096 slots per layer", "16,384 slots per layer", "smf"}
+    assert {"How many facts does a memory hold?", *legend} <= set(words)
     assert {"1 memory layer", "2 memory layers", "3 memory layers"} <= set(words)
     assert any("questions about old people" in word for word in words)
     assert not any("endings" in word for word in words)

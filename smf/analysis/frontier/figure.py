@@ -191,7 +191,7 @@ def _notes(
         if num_seeds > 1
         else "One seed: no intervals."
     )
-    points = "the small pale points are its single runs, one a seed" if num_seeds > 1 else "one run, of one seed"
+    points = "the small pale points are its single runs, one per seed" if num_seeds > 1 else "one run, of one seed"
     return [
         f"Data. {data_words(labels, [metric])} New facts: {labels['facts']}; asked by {asked_by(learned)}, all of "
         "them, after the last was taught. Forgetting is measured against the model that the stream started from; left "

@@ -48,7 +48,7 @@ def _draw(table: pd.DataFrame, labels: Mapping, old: str) -> Figure:
     methods = dict(zip(table["method"].unique(), _LINES, strict=False))
     width = max(7.6, _LEFT + len(layers) * (_WIDTH + _GAP) - _GAP + _RIGHT)
     across = width - _LEFT - _RIGHT
-    of_sizes = {f"{keys**2:,} slots a layer": MethodStyle(colour, "o") for keys, colour in sizes.items()}
+    of_sizes = {f"{keys**2:,} slots per layer": MethodStyle(colour, "o") for keys, colour in sizes.items()}
     of_methods = {method: MethodStyle(GREY, "o", line) for method, line in methods.items()}
     legend = legend_rows(list(of_sizes), across) + legend_rows(list(of_methods), across)
     top = _LEGEND + len(legend) * ROW_HEIGHT + _TITLE
