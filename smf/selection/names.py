@@ -3,9 +3,9 @@
 Does not import torch: the workflow checks the config against these names at every start.
 """
 
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
-ALL_ACCESSED = "none"
+ALL_ACCESSED: Final = "none"
 Selector = Literal["tfidf", "kl", "tf", "random", "none"]
 WritingTokens = Literal["all", "subject", "subject_and_answer"]
 SELECTORS: tuple[str, ...] = get_args(Selector)

@@ -96,5 +96,5 @@ def probes_evaluator(
             f"two held-out sets are called {twice[0]!r}, and scores are named after them; rename one of the files"
         )
     probes = {Path(path).stem: (kind_of(path), path) for path in paths}
-    items = {Path(path).stem: min(num_items, sum(1 for _ in read_file(path))) for path in paths}
+    items: dict[str, int | None] = {Path(path).stem: min(num_items, sum(1 for _ in read_file(path))) for path in paths}
     return Evaluator(probes, (), EvaluationSettings(num_items=items, prompt_format=prompt_format), tokenizer)
