@@ -4,7 +4,6 @@ Shapes: R selected row, V value_dim.
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,7 +19,8 @@ def clip_row_gradients(gradients: Sequence[RowGradient], max_norm: float) -> Non
 
     Does not make the host wait. A repeated row (see :meth:`RowGradient.select`) counts once.
     """
-    total = cast("Tensor", sum(_squared_norm(gradient) for gradient in gradients))
+    first, *others = map(_squared_norm, gradients)
+    total = sum(others, first)
     scale = (max_norm / (total.sqrt() + _EPSILON)).clamp(max=1.0)
     for gradient in gradients:
         gradient_RV = gradient.collected_RV

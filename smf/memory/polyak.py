@@ -4,7 +4,6 @@ Shapes: R selected row, V value_dim.
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -87,7 +86,8 @@ def polyak_share(loss: Tensor, gradients: Sequence[RowGradient], steps: Sequence
 
 
 def _first_order_gain(gradients: Sequence[RowGradient], steps: Sequence[Tensor]) -> Tensor:
-    return cast("Tensor", sum(_gain(gradient, step_RV) for gradient, step_RV in zip(gradients, steps, strict=True)))
+    first, *others = (_gain(gradient, step_RV) for gradient, step_RV in zip(gradients, steps, strict=True))
+    return sum(others, first)
 
 
 def _gain(gradient: RowGradient, step_RV: Tensor) -> Tensor:

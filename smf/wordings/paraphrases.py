@@ -76,8 +76,7 @@ def paraphrase(
     tape = tape or Tape()
     rows: list[dict] = []
     for group in progress(groups, "groups of facts"):
-        sampled: Any = tape.next(partial(_paraphrase_group, model, tokenizer, group, settings))
-        rows += sampled
+        rows += tape.next(partial(_paraphrase_group, model, tokenizer, group, settings))
     return rows
 
 
@@ -156,6 +155,7 @@ def _sample(
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]
             inputs = chat_ids(tokenizer, [prompts[row] for row in rows]).to(model.device)
+            # transformers declares generate for a protocol of its own that its models, as declared, do not meet.
             said_BT = cast("Any", model).generate(**inputs, generation_config=sampling)
             ids_BT = said_BT[:, inputs["input_ids"].shape[1] :]
             replies.update(zip(rows, tokenizer.batch_decode(ids_BT, skip_special_tokens=True), strict=True))
