@@ -103,6 +103,7 @@ rule plot_forgetting:
         methods=EXPERIMENT.labels,
         untuned=EXPERIMENT.untuned,
         rate_free=EXPERIMENT.rate_free,
+        tuned_by=EXPERIMENT.tuned_by,
         asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],
@@ -144,7 +145,7 @@ rule tuning:
         starts=EXPERIMENT.starts,
         rates=EXPERIMENT.rates,
         headline=EXPERIMENT.headline,
-        learned=EXPERIMENT.config["evaluation"]["learned"],
+        tuned_by=EXPERIMENT.tuned_by,
         code=code_of("tuning.py"),
     script:
         "../scripts/tuning.py"
