@@ -193,7 +193,7 @@ class Experiment:
 
     @property
     def tuned_by(self) -> str | None:
-        """The metric of the new facts that the tuning rule weighs; None for unseen wordings, or questions without any."""
+        """The score of the new facts that tuning weighs; None for unseen wordings, or questions without any."""
         if (chosen := self.config["tuning"]["learned"]) is not None:
             return chosen
         learned = self.config["evaluation"]["learned"]
