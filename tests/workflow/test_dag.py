@@ -43,12 +43,13 @@ EVERYTHING = (
     "all",
     *(
         f"results/figures/{name}.pdf"
-        for name in ("overview", "tuning", "frontier", "slot_use", "slot_writes", "core_sets")
+        for name in ("overview", "tuning", "frontier", "slot_use", "slot_writes", "predictors", "core_sets")
     ),
     "results/tables/pairs.csv",
 )
 BY_DEFAULT = {"scores": 1, "summary": 1, "plot_forgetting": 1}
-TABLES = {**BY_DEFAULT, "plot_overview": 1, "pairs": 1}
+PREDICTORS = {"predictors": 1, "plot_predictors": 1}
+TABLES = {**BY_DEFAULT, "plot_overview": 1, "pairs": 1, **PREDICTORS}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "plot_frontier": 1}
 SLOT_WRITES = {"slot_writes": 1, "plot_slot_writes": 1}
@@ -237,7 +238,17 @@ def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_
 
 def test_the_default_target_leaves_the_overview_sweep_slot_use_and_core_sets_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    left_out = {"plot_overview", "pairs", "trial", "tuning_trial", *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}
+    left_out = {
+        "plot_overview",
+        "pairs",
+        *PREDICTORS,
+        "trial",
+        "tuning_trial",
+        *SWEEP_TABLES,
+        *FRONTIER,
+        *SLOT_USE,
+        *CORE_SETS,
+    }
     without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
@@ -371,7 +382,9 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["forgetting", "overview", "tuning", "slot_use", "slot_writes", "core_sets"])
+@pytest.mark.parametrize(
+    "name", ["forgetting", "overview", "tuning", "slot_use", "slot_writes", "predictors", "core_sets"]
+)
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -546,7 +559,16 @@ def test_start_models_are_asked_about_held_out_sets_once_for_all_seeds(finished)
 @pytest.mark.slow
 def test_another_headline_evaluates_nothing(replan):
     outcome = replan(evaluation={"headline": ["nq_em"]})
-    redrawn = ("plot_forgetting", "plot_overview", "pairs", "tuning", "plot_tuning", "frontier", "plot_frontier")
+    redrawn = (
+        "plot_forgetting",
+        "plot_overview",
+        "pairs",
+        *PREDICTORS,
+        "tuning",
+        "plot_tuning",
+        "frontier",
+        "plot_frontier",
+    )
     assert outcome.counts == dict.fromkeys(redrawn, 1)
 
 

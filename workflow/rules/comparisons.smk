@@ -1,5 +1,5 @@
-# Methods against each other: tests of every pair, the cost of a fact, and the rows of the leaderboard. Made only if asked
-# for; `smf leaderboard` makes a page of the rows of several experiments.
+# Methods against each other: tests of every pair, the cost of a fact, the rows of the leaderboard, and what predicts
+# forgetting. Made only if asked for; `smf leaderboard` makes a page of the rows of several experiments.
 
 import json
 
@@ -79,3 +79,58 @@ rule leaderboard:
         code=code_of("leaderboard.py"),
     script:
         "../scripts/leaderboard.py"
+
+
+rule predictors:
+    input:
+        scores="<results>/tables/scores.csv",
+        counts="<results>/background/counts.safetensors",
+        contrast=only_if(
+            EXPERIMENT.config["data"]["contrast"]["num_facts"], "<results>/background/contrast.safetensors"
+        ),
+        patches=MEMORY_PATCHES,
+    output:
+        table="<results>/tables/predictors.csv",
+        correlations="<results>/tables/predictors_correlations.csv",
+    log:
+        "<logs>/predictors/predictors.log",
+    benchmark:
+        "<benchmarks>/predictors/predictors.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        runs=MEMORY_RUNS,
+        starts=EXPERIMENT.starts,
+        headline=EXPERIMENT.headline,
+        code=code_of("predictors.py"),
+    script:
+        "../scripts/predictors.py"
+
+
+rule plot_predictors:
+    input:
+        table="<results>/tables/predictors.csv",
+        labels=LABELS_FILE,
+    output:
+        figures=[
+            "<results>/figures/predictors.pdf",
+            report(
+                "<results>/figures/predictors.png",
+                caption="../report/predictors.rst",
+                category="4. Where facts are written",
+                labels={"shows": "what predicts forgetting"},
+            ),
+        ],
+    log:
+        "<logs>/plot_predictors/plot_predictors.log",
+    benchmark:
+        "<benchmarks>/plot_predictors/plot_predictors.jsonl"
+    conda:
+        "../../environment.yml"
+    params:
+        methods=list(EXPERIMENT.starts),
+        headline=EXPERIMENT.headline,
+        kinds=EXPERIMENT.kinds,
+        code=code_of("plot_predictors.py"),
+    script:
+        "../scripts/plot_predictors.py"
