@@ -13,6 +13,7 @@ from smf.models.checkpoint import load_model, load_tokenizer, model_hash
 from smf.models.memory_model import require_memory
 from smf.models.recompute import recompute_activations
 from smf.selection.background import BackgroundCounts
+from smf.stages.run import Learning
 from smf.streams.facts import Fact, read_facts
 
 logger = logging.getLogger(__name__)
@@ -21,13 +22,11 @@ logger = logging.getLogger(__name__)
 def write_core_sets(
     settings: Mapping,
     methods: Mapping[str, Mapping],
-    stream: Mapping,
+    learning: Learning,
     healed_folder: str | Path,
     counts_path: str | Path,
     facts_path: str | Path,
     *,
-    max_length: int,
-    gradient_checkpointing: bool,
     contrast_path: str | Path | None = None,
     device: str,
     path: str | Path,
@@ -37,12 +36,10 @@ def write_core_sets(
     Args:
         settings: The config's ``core_sets``, with its method and its seed filled in.
         methods: Settings of the methods whose selection of slots is examined, by name.
-        stream: The config's ``stream``.
+        learning: How a run learns its stream.
         healed_folder: The healed model.
         counts_path: Background counts.
         facts_path: The stream.
-        max_length: Longest text, in tokens.
-        gradient_checkpointing: Whether the backward pass recomputes activations.
         contrast_path: Counts of contrast texts, if a method weighs them.
         device: Where to train.
         path: Where the table goes.
@@ -50,7 +47,8 @@ def write_core_sets(
     background = BackgroundCounts.load(counts_path, model_hash=model_hash(healed_folder))
     contrast = None if contrast_path is None else BackgroundCounts.load(contrast_path)
     model, tokenizer = require_memory(load_model(healed_folder, device)), load_tokenizer(healed_folder)
-    if gradient_checkpointing:
+    stream, max_length = learning.stream, learning.max_length
+    if learning.gradient_checkpointing:
         recompute_activations(model)
     how = AloneSettings(
         num_steps=stream["steps_per_fact"] * stream["epochs"],

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from smf.errors import ConfigError
@@ -21,17 +22,31 @@ _WHERE = "data.collection"
 _ANSWERED = "that the base model answers"
 
 
+@dataclass(frozen=True)
+class Needed:
+    """What an experiment needs of the rows and facts that are kept.
+
+    Attributes:
+        num_items: Rows of each set that evaluation will ask; for a set that is not named, all that are left.
+        num_facts: Facts of a stream.
+        neighbours: Neighbours per kept fact, chosen from the facts that the base model does answer.
+        seed: Seed of that choice, where there are more candidates than are looked at.
+    """
+
+    num_items: Mapping[str, int | None]
+    num_facts: int
+    neighbours: int = 0
+    seed: int = 0
+
+
 def ask_base(
     settings: Mapping,
     folder: str | Path,
     set_paths: Mapping[str, tuple[str | Path, str | Path]],
     facts_paths: tuple[str | Path, str | Path] | None,
     labels_paths: tuple[str | Path, str | Path],
+    needed: Needed,
     *,
-    num_items: Mapping[str, int | None],
-    num_facts: int,
-    neighbours: int = 0,
-    seed: int = 0,
     device: str,
     report_path: str | Path,
     resume: Resume = NO_RESUME,
@@ -45,10 +60,7 @@ def ask_base(
         set_paths: For each set of questions, the file to read and the file to write.
         facts_paths: The same for the facts; None to ask for none.
         labels_paths: The same for ``labels.json``, to which the kept numbers are added.
-        num_items: Rows of each set that evaluation will ask; for a set that is not named, all that are left.
-        num_facts: Facts of a stream.
-        neighbours: Neighbours per kept fact, chosen from the facts that the base model does answer.
-        seed: Seed of that choice, where there are more candidates than are looked at.
+        needed: How many rows and facts must be left.
         device: Where to compute.
         report_path: Where the numbers go: for each set and for the facts, how many were ``asked`` and ``kept``.
         resume: Saves the answers so far, even if too few rows are left.
@@ -75,18 +87,18 @@ def ask_base(
         kept[name] = known_questions(lm, name, rows, num_fewshot=examples, seed=settings["seed"], **options)
         report[name] = {"asked": len(rows), "kept": len(kept[name])}
         logger.info("%s: the base model answers %d of %d questions right", name, len(kept[name]), len(rows))
-        short += _too_few_rows(name, **report[name], num_items=num_items.get(name), examples=examples)
+        short += _too_few_rows(name, **report[name], num_items=needed.num_items.get(name), examples=examples)
     if facts_paths is not None:
         facts = read_facts(facts_paths[0])
         unknown, known = ask_facts(lm, facts, **options)
         report["facts"] = {"asked": len(facts), "kept": len(unknown)}
         logger.info("facts: of %d the base model answers %d right, %d not at all", len(facts), len(known), len(unknown))
-        short += _too_few_facts(**report["facts"], num_facts=num_facts)
+        short += _too_few_facts(**report["facts"], num_facts=needed.num_facts)
     try:
         if short:
             raise ConfigError("; ".join(short))
-        if facts_paths is not None and neighbours:
-            unknown = with_neighbours(unknown, known, neighbours, seed, chosen=_ANSWERED, remedy="raise")
+        if facts_paths is not None and needed.neighbours:
+            unknown = with_neighbours(unknown, known, needed.neighbours, needed.seed, chosen=_ANSWERED, remedy="raise")
     except ConfigError:
         tape.keep()  # a rerun with other numbers asks the same
         raise

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smf.data.collection import prepare_collection
@@ -74,55 +74,65 @@ def _with_contrast(data: PreparedData, settings: Mapping, number: int, wordings:
     return replace(data, facts=facts, contrast=aside.texts)
 
 
+@dataclass(frozen=True)
+class StreamPlan:
+    """How the stream of one seed is drawn, and in which words its facts are taught.
+
+    Attributes:
+        num_facts: Facts of the stream.
+        order: Order of the facts, see :func:`smf.streams.facts.draw_stream`.
+        seed: The run's seed.
+        max_new_tokens: Longest generated answer, in tokens; facts with a longer answer are left out before drawing.
+        wordings: The config's ``stream.paraphrases``, as far as the stream depends on it.
+        text_share: Share of each fact's prompts that follow ordinary text (:func:`smf.wordings.contexts.behind_text`).
+        examples_share: Share that follow solved examples (:func:`smf.wordings.contexts.behind_examples`).
+        own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
+    """
+
+    num_facts: int
+    order: str
+    seed: int
+    max_new_tokens: int
+    wordings: Mapping
+    text_share: float = 0.0
+    examples_share: float = 0.0
+    own_file: str | None = None
+
+
 def write_stream(
+    plan: StreamPlan,
     facts_path: str | Path,
-    num_facts: int,
-    order: str,
-    wordings: Mapping,
-    paraphrases_path: str | Path | None,
     tokenizer_path: str | Path,
-    *,
-    max_new_tokens: int,
-    own_file: str | None,
-    texts_path: str | Path | None = None,
-    text_share: float = 0.0,
-    examples_share: float = 0.0,
-    seed: int,
     path: str | Path,
+    *,
+    paraphrases_path: str | Path | None = None,
+    texts_path: str | Path | None = None,
 ) -> None:
     """Draw the stream of one seed, give its facts their training wordings, and write it.
 
-    Facts whose answer is longer than ``max_new_tokens`` are left out before drawing.
-
     Args:
+        plan: How to draw it.
         facts_path: All facts.
-        num_facts: Facts of the stream.
-        order: Order of the facts, see :func:`smf.streams.facts.draw_stream`.
-        wordings: The config's ``stream.paraphrases``, as far as the stream depends on it.
-        paraphrases_path: Paraphrases of all facts; None unless a model made them.
         tokenizer_path: The base model's ``tokenizer.json``.
-        max_new_tokens: Longest generated answer, in tokens.
-        own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
-        texts_path: Ordinary text; None if ``text_share`` is 0.
-        text_share: Share of each fact's prompts that follow ordinary text (:func:`smf.wordings.contexts.behind_text`).
-        examples_share: Share that follow solved examples (:func:`smf.wordings.contexts.behind_examples`).
-        seed: The run's seed.
         path: Where the stream goes.
+        paraphrases_path: Paraphrases of all facts; None unless a model made them.
+        texts_path: Ordinary text; None if no prompt follows any.
 
     Raises:
         DataError: The facts are the user's own, and an answer is too long.
-        ConfigError: There are fewer facts than ``num_facts``.
+        ConfigError: There are fewer facts than the stream needs.
     """
     from transformers import PreTrainedTokenizerFast  # a slow import, which preparing data does not need
 
     pool = read_facts(facts_path)
-    kept = sayable(pool, PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_path)), max_new_tokens, own_file)
-    require_enough(kept, pool, num_facts, max_new_tokens)
-    facts = draw_stream(kept, num_facts, order, seed)
-    facts = reworded(facts, wordings, paraphrases_path)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_path))
+    kept = sayable(pool, tokenizer, plan.max_new_tokens, plan.own_file)
+    require_enough(kept, pool, plan.num_facts, plan.max_new_tokens)
+    facts = draw_stream(kept, plan.num_facts, plan.order, plan.seed)
+    facts = reworded(facts, plan.wordings, paraphrases_path)
     if texts_path is not None:
-        facts = behind_text(facts, read_corpus(texts_path), text_share, seed)
-    facts = behind_examples(facts, examples_share)
+        facts = behind_text(facts, read_corpus(texts_path), plan.text_share, plan.seed)
+    facts = behind_examples(facts, plan.examples_share)
     write_facts(path, facts)
     numbers = [len(fact.train_prompts) + len(fact.train_texts) for fact in facts]
     logger.info("%d facts, %d to %d training wordings each", len(facts), min(numbers), max(numbers))

@@ -11,9 +11,9 @@ from smf.analysis.tuning.figure import tuning_figure
 from smf.analysis.tuning.rule import tuning_table
 from smf.figures.style import save_figure
 from smf.files.artifacts import read_json, read_jsonl, read_table, write_table, write_text
-from smf.scores.metrics import held_out_metric
 from smf.scores.summary import summary_table, terminal_summary
 from smf.scores.table import scores_table
+from smf.stages.shown import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -59,94 +59,46 @@ def write_tuning(
 
 
 def draw_forgetting(
+    shown: Shown,
+    learned: str,
     scores_path: str | Path,
     summary_path: str | Path,
-    labels_path: str | Path,
-    starts: Mapping[str, str],
-    methods: Mapping[str, str],
-    untuned: Sequence[str],
-    rate_free: Sequence[str],
-    tuned_by: str | None,
-    asked: Mapping[str, int | None],
-    headline: Sequence[str],
-    learned: str,
-    kinds: Mapping[str, str],
     figure_paths: Sequence[str | Path],
     text_path: str | Path,
 ) -> None:
     """Draw the forgetting figure, and write the same results as text, which the terminal shows too.
 
     Args:
+        shown: What the figure shows. Its words name ``untuned`` methods, whose learning rate no sweep has chosen (the
+            figure must not claim that one has), ``rate_free`` ones, and ``tuned_by``, the metric of the new facts that
+            the tuning rule weighs; None for the rule's own choice.
+        learned: The metric of the new facts that is shown.
         scores_path: The tidy table.
         summary_path: The summary table.
-        labels_path: The ``labels.json`` of the data.
-        starts: For each method the model that it starts from.
-        methods: A few words on each method.
-        untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
-        rate_free: Methods that have no learning rate.
-        tuned_by: The metric of the new facts that the tuning rule weighs; None for the rule's own choice.
-        asked: Number of items asked, for held-out sets that are not asked in full.
-        headline: The held-out metrics shown.
-        learned: The metric of the new facts that is shown.
-        kinds: The held-out sets and lm-eval tasks by name, each with its kind.
         figure_paths: Where the figure goes, in the formats of the paths' suffixes.
         text_path: Where the text goes.
     """
-    summary = read_table(summary_path)
-    labels = {**read_labels(labels_path, asked), "methods": dict(methods)}
-    labels |= {"untuned": list(untuned), "rate_free": list(rate_free), "tuned_by": tuned_by}
-    metrics = [held_out_metric(name, kinds) for name in headline]
-    figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics, learned)
+    summary, labels = read_table(summary_path), shown.labels()
+    figure = forgetting_figure(read_table(scores_path), summary, shown.starts, labels, shown.metrics, learned)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
-    text = terminal_summary(summary, starts, labels, metrics)
+    text = terminal_summary(summary, shown.starts, labels, shown.metrics)
     write_text(text_path, text + "\n")
     logger.info("\n%s\n", text)
 
 
-def draw_overview(
-    scores_path: str | Path,
-    labels_path: str | Path,
-    starts: Mapping[str, str],
-    methods: Mapping[str, str],
-    model: str | None,
-    asked: Mapping[str, int | None],
-    headline: Sequence[str],
-    learned: str,
-    kinds: Mapping[str, str],
-    figure_paths: Sequence[str | Path],
-) -> None:
-    """Draw the result at a glance; see :func:`draw_forgetting` for the arguments; ``model`` names the base model."""
-    labels = {**read_labels(labels_path, asked), "methods": dict(methods), **({"model": model} if model else {})}
-    metrics = [held_out_metric(name, kinds) for name in headline]
-    figure = overview_figure(read_table(scores_path), starts, labels, metrics, learned)
+def draw_overview(shown: Shown, learned: str, scores_path: str | Path, figure_paths: Sequence[str | Path]) -> None:
+    """Draw the result at a glance, see :func:`draw_forgetting`; the word ``model`` names the base model."""
+    figure = overview_figure(read_table(scores_path), shown.starts, shown.labels(), shown.metrics, learned)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path, small=True)
 
 
-def draw_tuning(
-    tuning_path: str | Path,
-    labels_path: str | Path,
-    starts: Mapping[str, str],
-    asked: Mapping[str, int | None],
-    headline: Sequence[str],
-    kinds: Mapping[str, str],
-    figure_paths: Sequence[str | Path],
-) -> None:
-    """Draw the sweep of every method; see :func:`draw_forgetting` for the arguments."""
-    metrics = [held_out_metric(name, kinds) for name in headline]
-    figure = tuning_figure(read_table(tuning_path), starts, read_labels(labels_path, asked), metrics)
+def draw_tuning(shown: Shown, tuning_path: str | Path, figure_paths: Sequence[str | Path]) -> None:
+    """Draw the sweep of every method, see :func:`draw_forgetting`."""
+    figure = tuning_figure(read_table(tuning_path), shown.starts, shown.labels(), shown.metrics)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
-
-
-def read_labels(path: str | Path, asked: Mapping[str, int | None]) -> dict:
-    """Read the data's labels, and add how many items were asked."""
-    labels = read_json(path)
-    for name, number in asked.items():
-        if number is not None and name in labels["held_out"]:
-            labels["held_out"][name] += f"; {number:,} asked"
-    return labels

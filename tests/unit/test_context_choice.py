@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from smf.data.questions import Pair, question_fact
-from smf.stages.prepare import write_stream
+from smf.stages.prepare import StreamPlan, write_stream
 from smf.streams.asking import solved_examples
 from smf.streams.examples import Example, write_corpus
 from smf.streams.facts import question_prompt, read_facts, write_facts
@@ -75,21 +75,17 @@ def test_a_stream_is_written_so(tmp_path):
     write_facts(tmp_path / "facts.jsonl", FACTS)
     write_corpus(tmp_path / "texts.jsonl", TEXTS)
     tokenizer().save_pretrained(tmp_path)
-    write_stream(
-        tmp_path / "facts.jsonl",
-        2,
-        "shuffled",
-        {"source": "none"},
-        None,
-        tmp_path / "tokenizer.json",
+    plan = StreamPlan(
+        num_facts=2,
+        order="shuffled",
+        seed=4,
         max_new_tokens=100,
-        own_file=None,
-        texts_path=tmp_path / "texts.jsonl",
+        wordings={"source": "none"},
         text_share=0.5,
         examples_share=0.3,
-        seed=4,
-        path=tmp_path / "stream.jsonl",
     )
+    texts_path, path = tmp_path / "texts.jsonl", tmp_path / "stream.jsonl"
+    write_stream(plan, tmp_path / "facts.jsonl", tmp_path / "tokenizer.json", path, texts_path=texts_path)
     stream = read_facts(tmp_path / "stream.jsonl")
     whole = {fact.fact_id: fact for fact in FACTS}
     assert stream == behind_examples(behind_text([whole[fact.fact_id] for fact in stream], TEXTS, 0.5, 4), 0.3)

@@ -18,6 +18,7 @@ from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.checkpoint import model_hash, save_checkpoint
 from smf.selection.background import count_background
 from smf.stages.core_sets import write_core_sets
+from smf.stages.run import Learning
 from smf.streams.batches import collate, encode
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import question_prompt, write_facts
@@ -219,12 +220,10 @@ def test_the_table_has_a_row_a_fact_and_says_what_was_found(tmp_path):
     write_core_sets(
         {"num_facts": 2, "top_t": [1, 64], "rate_factors": [1, 30], "method": "smf_tfidf", "seed": 7},
         methods,
-        stream | {"max_gradient_norm": None},
+        Learning(stream | {"max_gradient_norm": None}, MAX_LENGTH),
         tmp_path / "healed",
         tmp_path / "counts.safetensors",
         tmp_path / "facts.jsonl",
-        max_length=MAX_LENGTH,
-        gradient_checkpointing=False,
         device="cpu",
         path=tmp_path / "core_sets.csv",
     )

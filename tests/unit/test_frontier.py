@@ -16,7 +16,7 @@ from smf.analysis.tuning.rule import tuning_table
 from smf.errors import DataError
 from smf.files.artifacts import read_table, write_jsonl, write_table
 from smf.scores.table import scores_table
-from smf.stages.frontier import write_frontier
+from smf.stages.frontier import Compared, write_frontier
 
 STARTS = {"smf": "healed", "full": "base"}
 HEADLINE = ["nq_f1", "hellaswag_acc_norm"]
@@ -349,8 +349,8 @@ def write(folder, facts, **changed):
     }
     paths = [folder / "tables" / f"{name}.csv" for name in ("frontier", "settings", "fronts", "pairs")]
     write_frontier(
-        folder / "scores.csv", folder / "tuning_scores.csv", facts, **(options | changed), table_path=paths[0],
-        settings_path=paths[1], summary_path=paths[2], tests_path=paths[3],
+        Compared(**(options | changed)), folder / "scores.csv", folder / "tuning_scores.csv", facts,
+        table_path=paths[0], settings_path=paths[1], summary_path=paths[2], tests_path=paths[3],
     )  # fmt: skip
     return paths
 

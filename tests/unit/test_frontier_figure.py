@@ -18,6 +18,7 @@ from smf.files.artifacts import write_json, write_table
 from smf.scores.metrics import held_out_metric
 from smf.scores.summary import mean_interval
 from smf.stages.frontier import draw_frontier
+from smf.stages.shown import Shown
 
 KINDS = {"nq": "questions", "wikitext": "texts"}
 METRIC = held_out_metric("nq_f1", KINDS)
@@ -228,7 +229,8 @@ def test_the_stage_draws_from_files_and_says_how_many_items_were_asked(tmp_path)
         write_table(path, table)
     write_json(tmp_path / "labels.json", LABELS)
     figures = [tmp_path / "figures" / f"frontier.{ending}" for ending in ("pdf", "png")]
-    draw_frontier(*paths, tmp_path / "labels.json", STARTS, {"nq": 500}, ["nq_f1"], "facts_question_f1", KINDS, figures)
+    shown = Shown(tmp_path / "labels.json", STARTS, {"nq": 500}, ["nq_f1"], KINDS)
+    draw_frontier(shown, "facts_question_f1", *paths, figures)
     assert all(path.stat().st_size > 10_000 for path in figures)
 
 

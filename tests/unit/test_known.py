@@ -16,7 +16,7 @@ from smf.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from smf.files.resume import NO_RESUME, Resume
 from smf.models.checkpoint import save_checkpoint
 from smf.stages.evaluate import evaluate_held_out
-from smf.stages.known import ask_base
+from smf.stages.known import Needed, ask_base
 from smf.streams.asking import Asking
 from smf.streams.facts import read_facts, write_facts
 from tests.helpers import FACTS, base_model, tokenizer
@@ -136,10 +136,7 @@ def asked(folder, *, num_items, num_facts, neighbours=0, resume=NO_RESUME):
         {"nq": (folder / "data/held_out/nq.jsonl", folder / "known/nq.jsonl")},
         (folder / "data/facts.jsonl", folder / "known/facts.jsonl"),
         (folder / "data/labels.json", folder / "known/labels.json"),
-        num_items={"nq": num_items},
-        num_facts=num_facts,
-        neighbours=neighbours,
-        seed=3,
+        Needed({"nq": num_items}, num_facts, neighbours, seed=3),
         device="cpu",
         report_path=folder / "known/report.json",
         resume=resume,

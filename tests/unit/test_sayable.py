@@ -9,7 +9,7 @@ from smf.errors import ConfigError, DataError
 from smf.evaluation.harness import Evaluator
 from smf.evaluation.settings import EvaluationSettings
 from smf.files.artifacts import write_jsonl
-from smf.stages.prepare import write_stream
+from smf.stages.prepare import StreamPlan, write_stream
 from smf.streams.facts import draw_stream, question_prompt, read_facts, write_facts
 from smf.streams.sayable import answer_tokens, sayable
 from tests.helpers import FACTS, base_model, tokenizer
@@ -26,18 +26,10 @@ def stream(tmp_path):
     def draw(facts, num_facts, **settings):
         write_facts(tmp_path / "facts.jsonl", facts)
         tokenizer().save_pretrained(tmp_path / "base")
-        settings = {"max_new_tokens": LIMIT, "own_file": None, **settings}
-        write_stream(
-            tmp_path / "facts.jsonl",
-            num_facts,
-            "shuffled",
-            {"source": "none"},
-            None,
-            tmp_path / "base" / "tokenizer.json",
-            seed=1,
-            path=tmp_path / "stream.jsonl",
-            **settings,
-        )
+        settings = {"max_new_tokens": LIMIT, "wordings": {"source": "none"}, **settings}
+        plan = StreamPlan(num_facts=num_facts, order="shuffled", seed=1, **settings)
+        tokenizer_path = tmp_path / "base" / "tokenizer.json"
+        write_stream(plan, tmp_path / "facts.jsonl", tokenizer_path, tmp_path / "stream.jsonl")
         return read_facts(tmp_path / "stream.jsonl")
 
     return draw

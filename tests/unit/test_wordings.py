@@ -7,7 +7,7 @@ import pytest
 
 from smf.data.questions import Pair, question_fact
 from smf.errors import ConfigError, DataError
-from smf.stages.prepare import write_stream
+from smf.stages.prepare import StreamPlan, write_stream
 from smf.streams.facts import Fact, read_facts, write_facts
 from smf.streams.normalize import holds_answer, normalize_answer
 from smf.wordings.passage_templates import passage_wordings
@@ -127,10 +127,9 @@ def test_the_stream_holds_the_wordings_and_nothing_else_changes(tmp_path):
     write_facts(tmp_path / "facts.jsonl", FACTS)
     tokenizer().save_pretrained(tmp_path / "base")
     for name, wordings in (("plain", {"source": "none"}), ("many", TEMPLATES)):
-        path = tmp_path / f"{name}.jsonl"
-        limit = {"max_new_tokens": 8, "own_file": None}
-        start = tmp_path / "facts.jsonl", 2, "shuffled", wordings, None, tmp_path / "base" / "tokenizer.json"
-        write_stream(*start, **limit, seed=5, path=path)
+        plan = StreamPlan(num_facts=2, order="shuffled", seed=5, max_new_tokens=8, wordings=wordings)
+        tokenizer_path = tmp_path / "base" / "tokenizer.json"
+        write_stream(plan, tmp_path / "facts.jsonl", tokenizer_path, tmp_path / f"{name}.jsonl")
     plain, many = read_facts(tmp_path / "plain.jsonl"), read_facts(tmp_path / "many.jsonl")
     assert [fact.fact_id for fact in plain] == [fact.fact_id for fact in many]
     assert [len(fact.train_prompts) for fact in plain] == [3, 3]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from smf.jobs.job import Job
-from smf.stages.known import ask_base
+from smf.stages.known import Needed, ask_base
 
 checked, asked, kept = snakemake.config["checked"], snakemake.input, snakemake.output
 
@@ -14,9 +14,7 @@ with Job(snakemake) as job:
         dict(zip(snakemake.params.sets, zip(asked.held_out, kept.held_out, strict=True), strict=True)),
         next(zip(asked.facts, kept.facts, strict=True), None),
         (asked.labels, kept.labels),
-        num_items=checked["evaluation"]["num_items"],
-        num_facts=checked["stream"]["num_facts"],
-        **snakemake.params.neighbours,
+        Needed(checked["evaluation"]["num_items"], checked["stream"]["num_facts"], **snakemake.params.neighbours),
         device=snakemake.params.device,
         report_path=kept.report,
         resume=job.resume,

@@ -1,22 +1,27 @@
 """Draw the forgetting figure."""
 
 from smf.jobs.job import Job
-from smf.stages.report import draw_forgetting
+from smf.stages.report import Shown, draw_forgetting
 
 with Job(snakemake):
-    draw_forgetting(
-        snakemake.input.scores,
-        snakemake.input.summary,
+    shown = Shown(
         snakemake.input.labels,
         snakemake.params.starts,
-        snakemake.params.methods,
-        snakemake.params.untuned,
-        snakemake.params.rate_free,
-        snakemake.params.tuned_by,
         snakemake.params.asked,
         snakemake.params.headline,
-        snakemake.params.learned,
         snakemake.params.kinds,
+        words={
+            "methods": snakemake.params.methods,
+            "untuned": snakemake.params.untuned,
+            "rate_free": snakemake.params.rate_free,
+            "tuned_by": snakemake.params.tuned_by,
+        },
+    )
+    draw_forgetting(
+        shown,
+        snakemake.params.learned,
+        snakemake.input.scores,
+        snakemake.input.summary,
         snakemake.output.figures,
         snakemake.output.text,
     )

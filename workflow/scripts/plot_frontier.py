@@ -1,18 +1,21 @@
 """Draw the frontier."""
 
 from smf.jobs.job import Job
-from smf.stages.frontier import draw_frontier
+from smf.stages.frontier import Shown, draw_frontier
 
 with Job(snakemake):
-    draw_frontier(
-        snakemake.input.table,
-        snakemake.input.settings,
-        snakemake.input.summary,
+    shown = Shown(
         snakemake.input.labels,
         snakemake.params.starts,
         snakemake.params.asked,
         snakemake.params.headline,
-        snakemake.params.learned,
         snakemake.params.kinds,
+    )
+    draw_frontier(
+        shown,
+        snakemake.params.learned,
+        snakemake.input.table,
+        snakemake.input.settings,
+        snakemake.input.summary,
         snakemake.output.figures,
     )

@@ -1,18 +1,16 @@
 """Draw the result at a glance."""
 
 from smf.jobs.job import Job
-from smf.stages.report import draw_overview
+from smf.stages.report import Shown, draw_overview
 
 with Job(snakemake):
-    draw_overview(
-        snakemake.input.scores,
+    model = snakemake.params.model
+    shown = Shown(
         snakemake.input.labels,
         snakemake.params.starts,
-        snakemake.params.methods,
-        snakemake.params.model,
         snakemake.params.asked,
         snakemake.params.headline,
-        snakemake.params.learned,
         snakemake.params.kinds,
-        snakemake.output.figures,
+        words={"methods": snakemake.params.methods, **({"model": model} if model else {})},
     )
+    draw_overview(shown, snakemake.params.learned, snakemake.input.scores, snakemake.output.figures)

@@ -1,15 +1,14 @@
 """Draw the learning-rate sweep."""
 
 from smf.jobs.job import Job
-from smf.stages.report import draw_tuning
+from smf.stages.report import Shown, draw_tuning
 
 with Job(snakemake):
-    draw_tuning(
-        snakemake.input.tuning,
+    shown = Shown(
         snakemake.input.labels,
         snakemake.params.starts,
         snakemake.params.asked,
         snakemake.params.headline,
         snakemake.params.kinds,
-        snakemake.output.figures,
     )
+    draw_tuning(shown, snakemake.input.tuning, snakemake.output.figures)
