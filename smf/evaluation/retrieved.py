@@ -1,5 +1,6 @@
 """Ask a model with a text before each question: what a method that retrieves has instead of other weights."""
 
+import logging
 import statistics
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,6 +12,8 @@ from smf.evaluation.documents import FACT_FORMS
 from smf.evaluation.language_model import LanguageModel
 from smf.scores.metrics import COST, LOCALITY
 from smf.streams.asking import Asking, Retrieve
+
+logger = logging.getLogger(__name__)
 
 
 class Retrieved(LM):
@@ -32,10 +35,18 @@ class Retrieved(LM):
         self._names = {f"smf_{name}": name for name in sets} | {f"smf_facts_{form}": "facts" for form in FACT_FORMS}
         self._names["smf_facts_locality"] = LOCALITY.removesuffix("_f1")
         self._tokens: dict[str, list[int]] = {}
+        self._num_cut = 0
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Answer each prompt behind what is retrieved for it."""
-        return self._lm.generate_until([self._given(request) for request in requests])
+        """Answer each prompt behind what is retrieved for it; warn of prompts that are then too long for the model."""
+        given = [self._given(request) for request in requests]
+        if self._num_cut:
+            logger.warning(
+                "with what is retrieved %d of %d prompts are longer than the model reads (%d tokens, the answer "
+                "included) and lose their beginning; retrieve less",
+                *(self._num_cut, len(given), self._lm.max_length),
+            )
+        return self._lm.generate_until(given)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """The model's own, without retrieval."""
@@ -64,8 +75,9 @@ class Retrieved(LM):
     def _given(self, request: Instance) -> Instance:
         if request.task_name not in self._names:
             return request
-        prompt, *options = request.args
+        prompt, options = request.args
         given = self._asking.behind(prompt, self._retrieve)
-        added = len(self._lm.tok_encode(given)) - len(self._lm.tok_encode(prompt)) if given != prompt else 0
-        self._tokens.setdefault(self._names[request.task_name], []).append(added)
-        return replace(request, arguments=(given, *options))
+        before, after = (len(self._lm.tok_encode(text)) for text in (prompt, given))
+        self._tokens.setdefault(self._names[request.task_name], []).append(after - before)
+        self._num_cut += before < after > self._lm.max_length - options["max_gen_toks"]
+        return replace(request, arguments=(given, options))

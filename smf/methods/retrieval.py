@@ -7,6 +7,7 @@ does: facts are found by the words that they share with the question, and every 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
@@ -155,6 +156,7 @@ def _bm25(taught: Sequence[Fact], top_k: int) -> Retrieve:
 
     from smf.streams.normalize import words_of
 
+    logging.getLogger("bm25s").setLevel(logging.INFO)  # on import it asks for its debug lines, one an index
     statements = [_statement(fact) for fact in reversed(taught)]
     index = bm25s.BM25(k1=_K1, b=_B, method="lucene", backend="numpy")
     if statements:

@@ -273,6 +273,16 @@ def test_bm25_stands_before_held_out_questions_and_neighbours_too_but_not_before
     assert kept["nq_retrieved_tokens"] == tokens(f"{HOLLIS}\n{asked}") - tokens(asked) > 0
 
 
+@pytest.mark.parametrize(("max_length", "counted"), [(None, []), (40, ["with what is retrieved 2 of 3"])])
+def test_prompts_that_no_longer_fit_are_counted_in_a_warning(caplog, max_length, counted):
+    """Three questions of 31 to 33 tokens; two of them get a text of about 20 before them."""
+    settings = EvaluationSettings(max_new_tokens=4, max_length=max_length, wordings_per_fact=0)
+    retrieve = retriever(places=[0, 1], **GOLD)
+    Evaluator(facts=FACTS, settings=settings).evaluate(base_model(), tokenizer(), retrieve=retrieve)
+    said = [record.getMessage() for record in caplog.records if "lose their beginning" in record.getMessage()]
+    assert [message.split(" prompts")[0] for message in said] == counted
+
+
 def test_the_summary_has_what_retrieval_costs_without_a_drop(experiment, monkeypatch):
     _, scores = scored(experiment, monkeypatch, **GOLD)
     plainly = [
