@@ -7,6 +7,7 @@ import subprocess
 import pandas as pd
 import pytest
 
+from smf.analysis.leaderboard.page import measure_words
 from smf.analysis.leaderboard.table import About, command, leaderboard_table, measures_of
 from smf.cli.app import main
 from smf.errors import DataError
@@ -57,6 +58,21 @@ def test_new_facts_come_first_and_costs_last():
         "seconds_per_fact",
         "bytes_per_fact",
     ]
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ("facts_question_f1", "question"),
+        ("nq_f1_drop", "nq f1: drop"),
+        ("web_nll_drop", "web nll: rise"),
+        ("web_kl", "KL on web"),
+        ("facts_retrieved_tokens", "tokens retrieved: facts"),
+        ("bytes_per_fact", "bytes per fact"),
+    ],
+)
+def test_a_heading_says_what_is_measured(measure, words):
+    assert measure_words(measure) == words
 
 
 def test_a_shell_expands_a_rows_command_to_every_seed_of_the_method():

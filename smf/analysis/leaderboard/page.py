@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from smf.analysis.leaderboard.table import COMMAND, COSTS, FIRST_COLUMNS, measures_of
-from smf.scores.metrics import FACTS_METRICS, LOCALITY, is_divergence
+from smf.scores.metrics import COST, FACTS_METRICS, LOCALITY, is_cost, is_divergence
 from smf.scores.metrics import higher_is_better as is_better_higher
 
 _TEMPLATE = "page.html.jinja"
@@ -60,6 +60,8 @@ def measure_words(name: str) -> str:
     """A column's heading: ``nq_f1_drop`` becomes "NQ f1, loss"."""
     if name in _WORDS or name in _UNITS:
         return {**_WORDS, **_UNITS}[name]
+    if is_cost(name):
+        return f"tokens retrieved: {name.removesuffix(f'_{COST}')}"
     if is_divergence(name):
         return f"KL on {name.rpartition('_')[0]}"
     held_out = name.removesuffix("_drop")

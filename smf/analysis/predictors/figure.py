@@ -32,8 +32,8 @@ _LEGEND_ROW = 0.22
 _WORDS = {
     SLOTS_WRITTEN: ("Slots written", "number"),
     CHANGE: ("Total change", "norm of all changes"),
-    f"{BACKGROUND}_reads": ("Read by web text", "share of its reads"),
-    f"{BACKGROUND}_change": ("Moved for web text", "mean change a read finds"),
+    f"{BACKGROUND}_reads": ("Read by ordinary text", "share of its reads"),
+    f"{BACKGROUND}_change": ("Moved for ordinary text", "mean change a read finds"),
     f"{CONTRAST}_reads": ("Read by contrast texts", "share of their reads"),
     f"{CONTRAST}_change": ("Moved for contrast texts", "mean change a read finds"),
 }
@@ -86,7 +86,7 @@ def _draw(table: pd.DataFrame, labels: Mapping, methods: Sequence[str], headline
             _points(axes, table, predictor, outcome, shown, styles)
             title, unit = _WORDS.get(predictor, (f"KL on {predictor.rpartition('_')[0]}", "nats per token"))
             told = _told(found.loc[(predictor, outcome)])
-            panel_title(axes, "", title if row == 0 else told, (told,) if row == 0 else ())
+            panel_title(axes, "", title if row == 0 else "", (told,))
             axes.tick_params(labelleft=column == 0)
             if row == len(outcomes) - 1:
                 axes.set_xlabel(unit, fontsize=SMALL)
