@@ -31,8 +31,8 @@ class EvaluationSettings(Arguments):
     """Folder of more lm-eval tasks."""
     num_facts: Count | None = None
     """Most facts to ask, of those taught so far (:func:`smf.evaluation.documents.chosen_facts`). None: all."""
-    wordings_per_fact: Count = 2
-    """Most trained wordings, and most unseen wordings, to ask of each fact."""
+    wordings_per_fact: Natural = 2
+    """Most trained wordings, and most unseen wordings, to ask of each fact; 0 for its question alone."""
     max_new_tokens: Count = 16
     """Longest generated answer, in tokens."""
     batch_size: Count = 64
