@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from smf.files.artifacts import write_jsonl
-from smf.methods.registry import method_class
+from smf.methods.registry import method_class, method_kinds
 from smf.models import MemorySettings
 from smf.models.checkpoint import load_model, model_hash, save_checkpoint
 from smf.models.retrofit import retrofit
@@ -155,14 +155,23 @@ def background_counts(model, document="batch"):
     return count_background(model, background_batches(), document=document, provenance={"model_hash": "of a test"})
 
 
+TRAINED = [kind for kind in method_kinds() if not method_class(kind).retrieves]
+"""The kinds that take steps."""
+
+
+def needed_settings(kind):
+    """What a kind must be given: a learning rate, if it takes steps."""
+    return {"learning_rate": 0.1} if kind in TRAINED else {}
+
+
 def method_settings(kind, **settings):
     """The settings of a method with all defaults of its kind."""
-    return method_class(kind).with_defaults({"learning_rate": 0.1, **settings})
+    return method_class(kind).with_defaults({**needed_settings(kind), **settings})
 
 
 def typed_settings(kind, **settings):
     """The same as what the kind declares."""
-    return method_class(kind).settings_class.read({"learning_rate": 0.1, **settings})
+    return method_class(kind).settings_class.read({**needed_settings(kind), **settings})
 
 
 def settings_schema(kind):

@@ -69,6 +69,7 @@ app.command(rich_help_panel=_MODEL, cls=Asking, epilog=models.ASK_EXAMPLES)(mode
 app.add_typer(patch.app, name="patch", rich_help_panel=_MODEL)
 app.command(rich_help_panel=_EXPERIMENT, epilog=experiment.PLAN_EXAMPLES)(experiment.plan)
 app.command(rich_help_panel=_EXPERIMENT, epilog=experiment.STATUS_EXAMPLES)(experiment.status)
+app.command(rich_help_panel=_EXPERIMENT, epilog=experiment.LEADERBOARD_EXAMPLES)(experiment.leaderboard)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

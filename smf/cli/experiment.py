@@ -1,4 +1,4 @@
-"""``smf plan`` and ``status``: what an experiment will need, and how far it is.
+"""``smf plan``, ``status`` and ``leaderboard``: what an experiment will need, how far it is, and how methods compare.
 
 On a terminal they show tables, elsewhere aligned text, as in ``results/plan.txt``.
 """
@@ -23,6 +23,12 @@ Examples:
 - `smf status`
 - `smf status results/smollm2_cpu`
 - `watch smf status`
+"""
+LEADERBOARD_EXAMPLES = """
+Examples:
+
+- `smf leaderboard`
+- `smf leaderboard results results/smollm2_cpu -o leaderboard.html`
 """
 
 
@@ -69,3 +75,19 @@ def status(
         show_status(job_states(results))
     else:
         say(status_text(results))
+
+
+def leaderboard(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="The experiments' folders. [default: results]", show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("leaderboard.html"),
+) -> None:
+    """Write all methods of one or more experiments to a page that sorts them and draws any two measures.
+
+    Each experiment first needs its rows: `snakemake --cores 1 results/tables/leaderboard.csv` with its config.
+    """
+    from smf.stages.comparisons import write_leaderboard_page
+
+    number = write_leaderboard_page(results or [Path("results")], output)
+    say(f"{output}: {number} rows")

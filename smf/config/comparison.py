@@ -48,6 +48,9 @@ class Tuning(Section):
     num_facts: Count | None = None
     """Length of the tuning seeds' streams, where a whole stream at each setting would take too long; never more than
     stream.num_facts. null for the same number."""
+    learned: Literal["facts_question_f1", "facts_unseen_f1", "facts_seen_f1"] | None = None
+    """The score of the new facts that chooses a rate, less what is forgotten. null for facts_unseen_f1 (for
+    facts_question_f1 if no fact has an unseen wording), or for facts_seen_f1 if evaluation.learned is that."""
     seeds: Annotated[Distinct[Natural], Field(min_length=1)] = [100]
     """Seeds of the sweep; none of them may be in seeds."""
 

@@ -192,6 +192,14 @@ class Experiment:
         return asking
 
     @property
+    def tuned_by(self) -> str | None:
+        """The score of the new facts that tuning weighs; None for unseen wordings, or questions without any."""
+        if (chosen := self.config["tuning"]["learned"]) is not None:
+            return chosen
+        learned = self.config["evaluation"]["learned"]
+        return learned if learned == "facts_seen_f1" else None
+
+    @property
     def untuned(self) -> list[str]:
         """Methods of the main figure that have a learning rate which no sweep has chosen."""
         return [name for name in self.rates if not self.methods[name].get("sweep")]

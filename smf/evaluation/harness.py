@@ -21,11 +21,12 @@ from smf.evaluation.documents import FACT_FORMS, chosen_facts, fact_documents, l
 from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.named_tasks import named_task, seed_examples, task_scores, without_run_details
+from smf.evaluation.retrieved import Retrieved
 from smf.files.resume import Tape
 from smf.scores.metrics import LOCALITY, MEASURES
-from smf.streams.asking import Asking, PromptFormat
+from smf.streams.asking import Asking, PromptFormat, Retrieve
 from smf.streams.facts import Fact
-from smf.streams.sayable import never_right
+from smf.streams.sayable import warn_of_long_answers
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +192,7 @@ class Evaluator:
         position: int = 0,
         tape: Tape | None = None,
         start: PreTrainedModel | None = None,
+        retrieve: Retrieve | None = None,
     ) -> dict:
         """Score one snapshot.
 
@@ -200,11 +202,12 @@ class Evaluator:
             position: How many facts of the stream the snapshot was taught; these are asked. 0, for a start model: all.
             tape: Replays what an earlier process computed.
             start: Its start model, on the same device. None: divergences from it are not measured.
+            retrieve: What is put before questions and wordings; None for nothing.
 
         Returns:
-            ``scores``: a list of ``{"metric", "value", "stderr"}``, held-out sets first, divergences last; ``stderr``
-            is the standard error over documents, None for a single one. ``lm_eval``: lm-eval's own results, without
-            anything that differs between two identical runs.
+            ``scores``: a list of ``{"metric", "value", "stderr"}``, held-out sets first, divergences and costs last;
+            ``stderr`` is the standard error over documents, None for a single one. ``lm_eval``: lm-eval's own results,
+            without anything that differs between two identical runs.
 
         Raises:
             ConfigError: ``position`` is beyond the stream, or ``max_new_tokens`` beyond what the model reads.
@@ -213,9 +216,12 @@ class Evaluator:
         was_training, tape = model.training, tape or Tape()
         try:
             lm = self._language_model(model, tokenizer, tape)
-            scored = self.score(lm, position)
+            reader = None if retrieve is None else Retrieved(lm, retrieve, self._asking, self._kinds)
+            scored = self.score(reader or lm, position)
             if start is not None:
                 scored["scores"] += self._divergences.scores(lm, start, position, tape)
+            if reader is not None:
+                scored["scores"] += reader.costs()
             return scored
         finally:
             model.train(was_training)
@@ -245,17 +251,11 @@ class Evaluator:
 
     def _warn_of_long_answers(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Warn, once, how many held-out questions no model could answer within ``max_new_tokens``."""
-        tasks = [] if self._lengths_checked else zip(self._kinds.items(), self._held_out, strict=True)
-        self._lengths_checked, limit = True, self._settings.max_new_tokens
-        for (name, kind), task in tasks:
-            if kind == "questions":
+        for (name, kind), task in zip(self._kinds.items(), self._held_out, strict=True):
+            if kind == "questions" and not self._lengths_checked:
                 accepted = [row["answer"] for row in task.eval_docs]
-                if number := never_right(tokenizer, accepted, limit):
-                    logger.warning(
-                        "%s: %d of %d questions have no accepted answer of at most evaluation.max_new_tokens (%d) "
-                        "tokens and cannot score 1; raise it, or leave them out",
-                        *(name, number, len(accepted), limit),
-                    )
+                warn_of_long_answers(name, accepted, tokenizer, self._settings.max_new_tokens)
+        self._lengths_checked = True
 
     def _language_model(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tape: Tape | None

@@ -10,7 +10,7 @@ transformers and peft inside the functions that use them: a dry run then does no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from smf.files.model_shape import BaseShape, MemoryShape
     from smf.selection.background import BackgroundCounts
+    from smf.streams.asking import Retrieve
     from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
+    from smf.streams.facts import Fact
     from smf.streams.write_places import WriteAt
 
 Start = Literal["base", "healed"]
@@ -104,6 +106,7 @@ class Method(ABC):
         starts_from: The model that the method starts from, and that its forgetting is measured against.
         needs_background: Whether the method reads the background counts.
         needs_texts: Whether the method reads background text while it learns.
+        retrieves: Whether the method takes no steps, and what was taught is put before questions (``retriever``).
         micro_batch_size: Sequences in one forward pass; None for a whole batch. Gradients of a batch's parts add up to
             the batch's own, so this changes memory use and time, but not what is learned (up to rounding and dropout).
         rate_share: Share of the learning rate that the next step takes, see :class:`smf.training.schedule.Schedule`.
@@ -116,6 +119,7 @@ class Method(ABC):
     starts_from: ClassVar[Start]
     needs_background: ClassVar[bool] = False
     needs_texts: ClassVar[bool] = False
+    retrieves: ClassVar[bool] = False
     micro_batch_size: int | None = None
     rate_share: float = 1.0
     write_at: WriteAt = "all"
@@ -245,6 +249,11 @@ class Method(ABC):
         """
         model = cls.extended(model, settings, 0)
         return Holder(model, cls.loader(model))
+
+    @classmethod
+    def retriever(cls, settings: GivenSettings, delta: Mapping[str, Tensor], facts: Sequence[Fact]) -> Retrieve | None:
+        """What is put before questions to a model with this delta, of a stream of these facts: by default, nothing."""
+        return None
 
     @classmethod
     def extended(cls, model: PreTrainedModel, settings: GivenSettings, seed: int) -> PreTrainedModel:

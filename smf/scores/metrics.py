@@ -28,13 +28,16 @@ It starts at 0 by definition, so a relative rise is undefined and it cannot be a
 FACTS_DIVERGENCE = f"facts_{DIVERGENCE}"
 """The same divergence, on the facts taught so far."""
 
+COST = "retrieved_tokens"
+"""Tokens that retrieval adds to a prompt, of methods that retrieve; any other model's are 0."""
+
 TASK, NEIGHBOURS = "task", "neighbours"
 """The kinds of metrics without a held-out set: of lm-eval's own tasks, which have their own measures; locality."""
 
 FACTS_METRICS = ("facts_seen_f1", "facts_unseen_f1", "facts_question_f1")
-"""Metrics of the new facts; every other metric is held out."""
+"""Metrics of the new facts; every other metric is held out, or a cost."""
 
-_LOWER_IS_BETTER = ("nll", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", DIVERGENCE)
+_LOWER_IS_BETTER = ("nll", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", DIVERGENCE, COST)
 _SHARES = ("f1", "em", "acc", "acc_norm", "acc_bytes", "exact_match")
 
 
@@ -73,6 +76,11 @@ def is_divergence(metric: str) -> bool:
     return _ends_with(metric, (DIVERGENCE,))
 
 
+def is_cost(metric: str) -> bool:
+    """Whether a metric is what an answer costs, not how good it is."""
+    return _ends_with(metric, (COST,))
+
+
 def is_share(metric: str) -> bool:
     """Whether a metric's values lie in [0, 1]."""
     return _ends_with(metric, _SHARES)
@@ -80,7 +88,7 @@ def is_share(metric: str) -> bool:
 
 def is_held_out(metric: str) -> bool:
     """Whether a metric shows what a model knew before, not what it was taught."""
-    return metric not in FACTS_METRICS
+    return metric not in FACTS_METRICS and not is_cost(metric)
 
 
 def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
@@ -117,11 +125,12 @@ def metrics_of(kinds: Mapping[str, str]) -> list[str]:
 
 
 def in_order(found: Iterable[str], kinds: Mapping[str, str]) -> list[str]:
-    """Metrics in the order of tables: held-out sets as given, then the other held-out ones by name, then the facts."""
+    """Metrics in the order of tables: held-out sets as given, the other held-out ones by name, the facts, costs."""
     found = set(found)
     first = [metric for metric in metrics_of(kinds) if metric in found]
     others = sorted(metric for metric in found - set(first) if is_held_out(metric))
-    return [*first, *others, *(metric for metric in FACTS_METRICS if metric in found)]
+    costs = sorted(filter(is_cost, found))
+    return [*first, *others, *(metric for metric in FACTS_METRICS if metric in found), *costs]
 
 
 def _ends_with(metric: str, measures: Iterable[str]) -> bool:

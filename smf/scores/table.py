@@ -16,6 +16,7 @@ from smf.scores.metrics import (
     FACTS_METRICS,
     LOCALITY,
     higher_is_better,
+    is_cost,
     is_divergence,
     is_held_out,
     is_share,
@@ -60,7 +61,8 @@ def check_scores(scores: pd.DataFrame) -> None:
     if missing := [column for column in COLUMNS if column not in scores.columns]:
         raise DataError(f"the table of scores has no column {', '.join(missing)}; found {', '.join(scores.columns)}")
     known = (*FACTS_METRICS, LOCALITY, FACTS_DIVERGENCE)
-    if unknown := sorted(metric for metric in set(scores["metric"]) - set(known) if metric.startswith("facts_")):
+    others = (metric for metric in set(scores["metric"]) - set(known) if not is_cost(metric))
+    if unknown := sorted(metric for metric in others if metric.startswith("facts_")):
         raise DataError(f"unknown metric {', '.join(unknown)} in the scores; known of the facts are {', '.join(known)}")
     repeated = scores[scores.duplicated(_KEY)]
     if len(repeated):

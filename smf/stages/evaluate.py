@@ -42,10 +42,11 @@ def evaluate_run(
     Raises:
         CheckpointError: A delta was learned from another start model.
     """
-    tokenizer = load_tokenizer(run.start_folder)
-    evaluator = Evaluator(probes, read_facts(run.facts_path), EvaluationSettings(**settings), tokenizer)
+    tokenizer, facts = load_tokenizer(run.start_folder), read_facts(run.facts_path)
+    evaluator = Evaluator(probes, facts, EvaluationSettings(**settings), tokenizer)
     model = load_model(run.start_folder, run.device)
-    holder = method_class(run.method["kind"]).holder(model, run.method)
+    kind = method_class(run.method["kind"])
+    holder = kind.holder(model, run.method)
     evaluator.remember(holder.model, tokenizer, delta_paths, Tape(resume, "neighbours"))
     start = load_model(run.start_folder, run.device) if evaluator.needs_start else None
     start_hash = model_hash(run.start_folder)
@@ -56,7 +57,8 @@ def evaluate_run(
                 f"{path} was learned from another model than {run.start_folder}; learn the stream again"
             )
         holder.load(delta)
-        scores = evaluator.evaluate(holder.model, tokenizer, position, Tape(resume, f"asked-{position}"), start)
+        tape, retrieve = Tape(resume, f"asked-{position}"), kind.retriever(run.method, delta, facts)
+        scores = evaluator.evaluate(holder.model, tokenizer, position, tape, start, retrieve)
         write_json(score_paths[position], {"method": name, "seed": run.seed, "position": position, **scores})
 
 

@@ -6,13 +6,11 @@ from pathlib import Path
 from smf.analysis.frontier.figure import frontier_figure
 from smf.analysis.frontier.summary import paired_tests, summary
 from smf.analysis.frontier.table import frontier_table, settings_table
-from smf.errors import DataError
 from smf.figures.style import save_figure
-from smf.files.artifacts import read_jsonl, read_table, write_table
+from smf.files.artifacts import read_table, write_table
 from smf.scores.metrics import held_out_metric
+from smf.stages.comparisons import cost_of
 from smf.stages.report import read_labels
-
-_COSTS = {"tokens": (int, float), "seconds": (int, float)}
 
 
 def write_frontier(
@@ -23,6 +21,7 @@ def write_frontier(
     starts: Mapping[str, str],
     headline: Sequence[str],
     learned: str,
+    tuned_by: str | None,
     reference: float,
     table_path: str | Path,
     settings_path: str | Path,
@@ -39,6 +38,7 @@ def write_frontier(
         starts: For each method the model that it starts from.
         headline: The held-out metrics; forgetting is measured on the first.
         learned: The metric on the new facts that measures retention.
+        tuned_by: The metric on the new facts that the tuning rule weighs; None for the rule's own choice.
         reference: Largest forgetting that the hypervolume averages over, as a share.
         table_path: Where the runs go (:func:`smf.analysis.frontier.table.frontier_table`).
         settings_path: Where the settings go (:func:`smf.analysis.frontier.table.settings_table`).
@@ -46,9 +46,9 @@ def write_frontier(
         tests_path: Where the pairs go (:func:`smf.analysis.frontier.summary.paired_tests`).
     """
     scores = read_table(scores_path)
-    costs = {key: _cost(path) for key, path in facts_paths.items()}
+    costs = {key: cost_of(path)[1:] for key, path in facts_paths.items()}
     frontier = frontier_table(scores, points, starts, headline, learned, costs)
-    settings = settings_table(scores, read_table(tuning_scores_path), points, starts, headline, learned)
+    settings = settings_table(scores, read_table(tuning_scores_path), points, starts, headline, learned, tuned_by)
     write_table(table_path, frontier)
     write_table(settings_path, settings)
     write_table(summary_path, summary(frontier, reference))
@@ -93,16 +93,3 @@ def draw_frontier(
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
-
-
-def _cost(path: str | Path) -> tuple[float, float]:
-    """Mean tokens and seconds per fact of a run."""
-    rows = read_jsonl(path, _COSTS)
-    for number, row in enumerate(rows, start=1):
-        for name in _COSTS:
-            if not row[name] >= 0:
-                raise DataError(
-                    f"{path}, line {number}: {name} of a fact is {row[name]}, but a cost cannot be negative: learn "
-                    "again"
-                )
-    return tuple(sum(row[name] for row in rows) / len(rows) for name in _COSTS)

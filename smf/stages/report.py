@@ -51,11 +51,11 @@ def write_tuning(
     starts: Mapping[str, str],
     rates: Mapping[str, float],
     headline: Sequence[str],
-    learned: str,
+    tuned_by: str | None,
     path: str | Path,
 ) -> None:
     """Write the learning-rate sweep with the chosen rate; see :func:`smf.analysis.tuning.rule.tuning_table`."""
-    write_table(path, tuning_table(read_table(scores_path), runs, starts, rates, headline, learned))
+    write_table(path, tuning_table(read_table(scores_path), runs, starts, rates, headline, tuned_by))
 
 
 def draw_forgetting(
@@ -66,6 +66,7 @@ def draw_forgetting(
     methods: Mapping[str, str],
     untuned: Sequence[str],
     rate_free: Sequence[str],
+    tuned_by: str | None,
     asked: Mapping[str, int | None],
     headline: Sequence[str],
     learned: str,
@@ -83,6 +84,7 @@ def draw_forgetting(
         methods: A few words on each method.
         untuned: Methods whose learning rate no sweep has chosen; the figure must not claim that one has.
         rate_free: Methods that have no learning rate.
+        tuned_by: The metric of the new facts that the tuning rule weighs; None for the rule's own choice.
         asked: Number of items asked, for held-out sets that are not asked in full.
         headline: The held-out metrics shown.
         learned: The metric of the new facts that is shown.
@@ -92,7 +94,7 @@ def draw_forgetting(
     """
     summary = read_table(summary_path)
     labels = {**read_labels(labels_path, asked), "methods": dict(methods)}
-    labels |= {"untuned": list(untuned), "rate_free": list(rate_free)}
+    labels |= {"untuned": list(untuned), "rate_free": list(rate_free), "tuned_by": tuned_by}
     metrics = [held_out_metric(name, kinds) for name in headline]
     figure = forgetting_figure(read_table(scores_path), summary, starts, labels, metrics, learned)
     for path in figure_paths:

@@ -11,6 +11,7 @@ from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.methods.registry import method_class
 from smf.models.checkpoint import load_model
 from smf.stages.run import Inputs, Learning, Run, read_inputs
+from smf.streams.asking import Retrieve
 from smf.training.stream import StreamHooks
 
 
@@ -45,23 +46,28 @@ def learn_and_score(
     def remember(model: PreTrainedModel) -> None:
         evaluator.remember(model, inputs.tokenizer, (position,), Tape(resume, "neighbours"))
 
-    model, rows = _learned(run, inputs, remember, resume)
+    model, retrieve, rows = _learned(run, inputs, remember, resume)
     start = load_model(run.start_folder, run.device) if evaluator.needs_start else None
-    scores = evaluator.evaluate(model, inputs.tokenizer, position, Tape(resume, f"asked-{position}"), start)
+    tape = Tape(resume, f"asked-{position}")
+    scores = evaluator.evaluate(model, inputs.tokenizer, position, tape, start, retrieve)
     write_jsonl(log_path, rows)
     write_json(score_path, {"method": name, "seed": run.seed, "position": position, **scores})
 
 
 def _learned(
     run: Run, inputs: Inputs, remember: Callable[[PreTrainedModel], None], resume: Resume
-) -> tuple[PreTrainedModel, list[dict]]:
-    """The taught model and the log, learned here or by an earlier process that was killed during evaluation."""
+) -> tuple[PreTrainedModel, Retrieve | None, list[dict]]:
+    """The taught model, what is put before its questions, and the log.
+
+    Learned here, or by an earlier process that was killed during evaluation.
+    """
+    kind = method_class(run.method["kind"])
     if found := resume.load("learned"):
-        holder = method_class(run.method["kind"]).holder(inputs.model, run.method)
+        holder = kind.holder(inputs.model, run.method)
         remember(holder.model)
         holder.load(found[0])
-        return holder.model, found[1]["rows"]
+        return holder.model, kind.retriever(run.method, found[0], inputs.facts), found[1]["rows"]
     learned = inputs.learn(run.method, StreamHooks(started=remember, resume=resume))
     if resume.due():
         resume.save("learned", learned.delta, {"rows": learned.rows})
-    return learned.model, learned.rows
+    return learned.model, kind.retriever(run.method, learned.delta, inputs.facts), learned.rows

@@ -3,7 +3,7 @@
 The format applies to questions only. A prompt that the answer completes is the same in every format.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 from jinja2 import TemplateError
@@ -14,6 +14,9 @@ from smf.streams.examples import Example, answered
 from smf.streams.facts import is_question_prompt, question_prompt
 from smf.streams.normalize import bare_question
 from smf.streams.tokens import Offsets, body_ids, body_ids_and_offsets, chat, start_of_text
+
+Retrieve = Callable[[str], str]
+"""What a prompt asks (:meth:`Asking.behind`) → a text to put before it; "" for none."""
 
 PromptFormat = Literal["plain", "few_shot", "chat"]
 PROMPT_FORMATS: tuple[PromptFormat, ...] = get_args(PromptFormat)
@@ -28,6 +31,7 @@ SOLVED = (
 """The solved examples of ``few_shot``: things that every small model knows, each answer of a different kind."""
 
 BETWEEN = "\n\n"  # one or two separate tokens for every tokenizer: no letter merges with a line break
+_BEFORE = "\n"  # between a retrieved text and the question
 _SEAM = "\n"  # stands in for a chat prompt before its answer, whose first word is then tokenized as in running text
 _MARK = "\ue000"  # a Unicode private-use character, which no template writes
 
@@ -63,6 +67,7 @@ class Asking:
     ):
         self.prompt_format = prompt_format
         self.written: dict[str, list[int]] = {}
+        self._questions: dict[str, str] = {}
         self.end_ids: tuple[int, ...] = ()
         self.stop = "\n" if prompt_format == "few_shot" else None
         self._tokenizer, self._gap = tokenizer, " "
@@ -72,11 +77,7 @@ class Asking:
     def prompt(self, question: str) -> str:
         """The prompt for a question, which the model continues with the answer."""
         if self.prompt_format == "chat":
-            assert self._tokenizer is not None
-            asked = bare_question(question)
-            text, ids = chat(self._tokenizer, [("user", f"{asked[:1].upper()}{asked[1:]}?")])
-            self.written[text] = ids
-            return text
+            return self._in_chat(question)
         return (solved_examples() if self.prompt_format == "few_shot" else "") + question_prompt(question)
 
     def reworded(self, prompt: str) -> str:
@@ -84,6 +85,23 @@ class Asking:
         if self.prompt_format == "plain" or not is_question_prompt(prompt):
             return prompt
         return self.prompt(prompt.removeprefix("Q:").removesuffix("\nA:"))
+
+    def behind(self, prompt: str, retrieve: Retrieve) -> str:
+        """Put what is retrieved for a prompt before its question, or before a prompt to complete.
+
+        It stands behind solved examples: there it is next to the question, and the examples stay a prefix that all
+        prompts share. In a chat it is a paragraph of the message.
+
+        Args:
+            prompt: A prompt of this format.
+            retrieve: Called with the question, without its frame and its question mark, or with the prompt to complete.
+        """
+        if prompt in self._questions:
+            question = self._questions[prompt]
+            return self._in_chat(question, _ended(retrieve(question), BETWEEN))
+        start = prompt.rfind("\nQ:") + 1 if is_question_prompt(prompt) else 0
+        asked = prompt[start:]
+        return f"{prompt[:start]}{_ended(retrieve(question_in(asked)), _BEFORE)}{asked}"
 
     def answered(self, question: str, answer: str) -> Example:
         """A question's prompt and the answer, joined as the format joins them."""
@@ -104,6 +122,14 @@ class Asking:
             return True
         return self.stop is not None and str(tokenizer.decode([token])).startswith(self.stop)
 
+    def _in_chat(self, question: str, before: str = "") -> str:
+        """A chat prompt, whose tokens and question are kept; ``before`` stands in the message, before the question."""
+        assert self._tokenizer is not None
+        asked = bare_question(question)
+        text, ids = chat(self._tokenizer, [("user", f"{before}{asked[:1].upper()}{asked[1:]}?")])
+        self.written[text], self._questions[text] = ids, asked
+        return text
+
 
 PLAIN = Asking()
 
@@ -111,6 +137,17 @@ PLAIN = Asking()
 def solved_examples() -> str:
     """The prefix of a ``few_shot`` prompt: questions with their answers, each followed by an empty line."""
     return "".join(f"{question_prompt(question)} {answer}{BETWEEN}" for question, answer in SOLVED)
+
+
+def question_in(prompt: str) -> str:
+    """The bare question of a plain question prompt; any other prompt as it is."""
+    if not is_question_prompt(prompt):
+        return prompt
+    return bare_question(prompt.removeprefix("Q:").removesuffix("\nA:"))
+
+
+def _ended(text: str, end: str) -> str:
+    return f"{text}{end}" if text else ""
 
 
 def refuse_other_examples(key: str, number: int, prompt_format: PromptFormat) -> None:

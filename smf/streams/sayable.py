@@ -85,6 +85,18 @@ def require_enough(kept: Sequence[Fact], facts: Sequence[Fact], num_facts: int, 
         )
 
 
+def warn_of_long_answers(
+    name: str, accepted: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
+) -> None:
+    """Warn how many questions of a held-out set no model could answer within ``max_new_tokens``."""
+    if number := never_right(tokenizer, accepted, max_new_tokens):
+        logger.warning(
+            "%s: %d of %d questions have no accepted answer of at most evaluation.max_new_tokens (%d) tokens and "
+            "cannot score 1; raise it, or leave them out",
+            *(name, number, len(accepted), max_new_tokens),
+        )
+
+
 def never_right(tokenizer: PreTrainedTokenizerBase, accepted: Iterable[Sequence[str]], max_new_tokens: int) -> int:
     """Number of questions none of whose accepted answers fits into ``max_new_tokens``."""
     questions = [list(answers) for answers in accepted]

@@ -1,6 +1,7 @@
 """Learning a stream: the same batches, the same steps and the same schedule for every method."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from smf.evaluation.recall import recall
 from smf.files.resume import NO_RESUME, Resume
 from smf.logs import progress
 from smf.methods.method import Method
-from smf.streams.asking import PLAIN, Asking
+from smf.streams.asking import PLAIN, Asking, Retrieve
 from smf.streams.batches import LossOn
+from smf.streams.examples import Example
 from smf.streams.fact_batches import facts_batch, require_fit
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
@@ -99,7 +101,7 @@ def learn_with(
         epochs, in nats per token), ``slots`` (number trained in each step, by block), ``acquired`` (whether the model
         answers the unseen question right after the fact's own last step; None for a fact without a question),
         ``tokens`` (read by its steps, see :class:`smf.methods.method.StepReport`) and ``seconds``; the last two are the
-        fact's share of its batches.
+        fact's share of its batches. A method that retrieves takes no steps.
 
     Raises:
         ConfigError: A snapshot's position is not valid for this stream, see :class:`Passes`.
@@ -146,7 +148,8 @@ def learn_with(
         steps = range(number * settings.steps_per_fact, (number + 1) * settings.steps_per_fact)
         outcome = _learn(method, tokenizer, group, rows[places[0]], [schedule.share(step) for step in steps], settings)
         method.end_lesson(tuple(places))
-        for place, acquired in zip(places, _acquired(method, tokenizer, group, settings), strict=True):
+        retrieve = method.retriever(method.settings, method.delta(), facts) if method.retrieves else None
+        for place, acquired in zip(places, _acquired(method, tokenizer, group, settings, retrieve), strict=True):
             rows[place]["acquired"] = acquired
             for column, more in outcome.items():
                 rows[place][column] += more
@@ -183,13 +186,13 @@ def _learn(
     batch = facts_batch(tokenizer, group, **options)
     batch = batch.to(method.model.device)
     reports = []
-    for share in shares:
+    for share in () if method.retrieves else shares:
         method.rate_share = share
         reports.append(method.step(batch))
         if settings.stop_loss is not None and float(reports[-1].loss) < settings.stop_loss:
             break
     seconds = time.perf_counter() - started
-    losses = torch.stack([report.loss for report in reports]).tolist()
+    losses = torch.stack([report.loss for report in reports]).tolist() if reports else []
     for step, loss in enumerate(losses, start=1):
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at step {step} of {_lower_the_rate(method, first_row)}")
@@ -199,13 +202,21 @@ def _learn(
 
 
 def _acquired(
-    method: Method, tokenizer: PreTrainedTokenizerBase, group: Sequence[Fact], settings: StreamSettings
+    method: Method,
+    tokenizer: PreTrainedTokenizerBase,
+    group: Sequence[Fact],
+    settings: StreamSettings,
+    retrieve: Retrieve | None,
 ) -> list[bool | None]:
     """Whether the model now answers each fact's question; None for a fact without one."""
     questions = [asked for fact in group if (asked := fact.asked(settings.asking))]
     if not questions:
         return [None] * len(group)
-    known = iter(recall(method.model, tokenizer, questions, settings.max_length, settings.asking))
+    longest = settings.max_length
+    if retrieve is not None:
+        questions = [Example(settings.asking.behind(each.prompt, retrieve), each.completion) for each in questions]
+        longest = sys.maxsize  # the limit is that of a question alone
+    known = iter(recall(method.model, tokenizer, questions, longest, settings.asking))
     return [next(known) if fact.question else None for fact in group]
 
 

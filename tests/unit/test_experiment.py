@@ -12,7 +12,7 @@ from smf.config.schema import schema_text
 from smf.errors import ConfigError
 from smf.methods.kind_settings import KindSettings
 from smf.methods.registry import method_class, method_kinds
-from tests.helpers import settings_schema
+from tests.helpers import needed_settings, settings_schema
 from tests.workflow.runs import ROOT, merged, tiny
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def complete():
     config = tiny(methods={"lora": None, "smf_tfidf": None})
     config["data"]["question_sets"] = json.loads(json.dumps(QUESTION_SETS["question_sets"]))
     config["data"]["collection"] = json.loads(json.dumps(COLLECTION["collection"]))
-    config["methods"] = {kind: {"kind": kind, "learning_rate": 0.1} for kind in method_kinds()}
+    config["methods"] = {kind: {"kind": kind, **needed_settings(kind)} for kind in method_kinds()}
     return config
 
 

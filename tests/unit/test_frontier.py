@@ -109,7 +109,7 @@ def test_bad_points_are_named(points, message):
     with pytest.raises(DataError, match=message):
         frontier_table(scores_of(ENDS), points, STARTS, HEADLINE, LEARNED, COSTS)
     with pytest.raises(DataError, match=message):
-        settings_table(scores_of(ENDS), scores_of(ENDS, (100, 101)), points, STARTS, HEADLINE, LEARNED)
+        settings_table(scores_of(ENDS), scores_of(ENDS, (100, 101)), points, STARTS, HEADLINE, LEARNED, None)
 
 
 def test_runs_without_costs_or_on_other_seeds_or_from_a_start_that_knows_nothing_are_refused():
@@ -125,7 +125,7 @@ def test_runs_without_costs_or_on_other_seeds_or_from_a_start_that_knows_nothing
 
 
 def test_settings_have_means_intervals_and_every_headline_drop():
-    table = settings_table(scores_of(ENDS), scores_of(ENDS, (100, 101)), POINTS, STARTS, HEADLINE, LEARNED)
+    table = settings_table(scores_of(ENDS), scores_of(ENDS, (100, 101)), POINTS, STARTS, HEADLINE, LEARNED, None)
     assert tuple(table.columns) == settings_columns(HEADLINE)
     row = table.iloc[1]
     assert (row["method"], row["setting"], row["num_seeds"]) == ("smf", "learning_rate 3000", 2)
@@ -143,10 +143,10 @@ def test_chosen_is_what_the_tuning_rule_chooses_on_tuning_seeds_alone():
     """On the seeds shown the high rate is better, on those of tuning the low one."""
     tuning = ENDS | {"smf_high": [(0.1, 0.8), (0.1, 1.0)]}
     # in this rule facts are asked in unseen wordings, which are 0.5 for all
-    table = settings_table(scores_of(ENDS), scores_of(tuning, (100, 101)), POINTS, STARTS, HEADLINE, LEARNED)
+    table = settings_table(scores_of(ENDS), scores_of(tuning, (100, 101)), POINTS, STARTS, HEADLINE, LEARNED, None)
     assert table["chosen"].tolist() == [True, False, True]
     runs = {"full_low": ("full", 1e-5), "smf_low": ("smf", 1000.0), "smf_high": ("smf", 3000.0)}
-    rule = tuning_table(scores_of(tuning, (100, 101)), runs, STARTS, {}, HEADLINE, LEARNED)
+    rule = tuning_table(scores_of(tuning, (100, 101)), runs, STARTS, {}, HEADLINE, None)
     assert table["tuning_score"].tolist() == pytest.approx(rule["tuning_score"].tolist())
     assert table["chosen"].tolist() == rule["best"].tolist()
 
@@ -157,7 +157,13 @@ def test_of_equally_good_settings_the_first_of_the_points_is_chosen():
     tuning = {"smf_low": [(0.72, 0.2)] * 2, "smf_high": [(0.48, 0.5)] * 2}
     for order in (points, dict(reversed(points.items()))):
         table = settings_table(
-            scores_of(ENDS, unseen=None), scores_of(tuning, (100, 101), unseen=None), order, STARTS, HEADLINE, LEARNED
+            scores_of(ENDS, unseen=None),
+            scores_of(tuning, (100, 101), unseen=None),
+            order,
+            STARTS,
+            HEADLINE,
+            LEARNED,
+            None,
         )
         assert table["chosen"].tolist() == [True, False]
         assert table["retained_unseen_f1"].isna().all()
@@ -165,10 +171,10 @@ def test_of_equally_good_settings_the_first_of_the_points_is_chosen():
 
 def test_tuning_on_a_seed_that_is_shown_or_on_different_seeds_is_refused():
     with pytest.raises(DataError, match="seed 1 is in the scores and in the tuning scores"):
-        settings_table(scores_of(ENDS), scores_of(ENDS, (1, 100)), POINTS, STARTS, HEADLINE, LEARNED)
+        settings_table(scores_of(ENDS), scores_of(ENDS, (1, 100)), POINTS, STARTS, HEADLINE, LEARNED, None)
     fewer = ENDS | {"smf_high": ENDS["smf_high"][:1]}
     with pytest.raises(DataError, match=r"smf_low has the seeds \[100, 101\], smf_high has \[100\]"):
-        settings_table(scores_of(ENDS), scores_of(fewer, (100, 101)), POINTS, STARTS, HEADLINE, LEARNED)
+        settings_table(scores_of(ENDS), scores_of(fewer, (100, 101)), POINTS, STARTS, HEADLINE, LEARNED, None)
 
 
 def test_summary_begins_with_the_columns_that_results_are_compared_by():
@@ -333,7 +339,14 @@ def write_inputs(folder):
 
 
 def write(folder, facts, **changed):
-    options = {"points": POINTS, "starts": STARTS, "headline": HEADLINE, "learned": LEARNED, "reference": 0.2}
+    options = {
+        "points": POINTS,
+        "starts": STARTS,
+        "headline": HEADLINE,
+        "learned": LEARNED,
+        "tuned_by": None,
+        "reference": 0.2,
+    }
     paths = [folder / "tables" / f"{name}.csv" for name in ("frontier", "settings", "fronts", "pairs")]
     write_frontier(
         folder / "scores.csv", folder / "tuning_scores.csv", facts, **(options | changed), table_path=paths[0],

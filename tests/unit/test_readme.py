@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from smf.methods.registry import method_class, method_kinds
-from smf.scores.metrics import FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, metrics_of
+from smf.scores.metrics import COST, FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, metrics_of
 from smf.selection.names import SELECTORS
 from tests.pages import PAGES, README, only_match
 from tests.workflow.runs import ROOT, Job, copy_sources, snakemake
@@ -112,6 +112,8 @@ def test_all_metrics_are_explained():
         *FACTS_METRICS,
         LOCALITY,
         FACTS_DIVERGENCE,
+        f"facts_{COST}",
+        f"facts_locality_{COST}",
     }
 
 

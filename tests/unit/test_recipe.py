@@ -11,14 +11,13 @@ from smf.errors import ConfigError, DataError
 from smf.memory import RowGradient
 from smf.memory.clipping import clip_row_gradients
 from smf.methods.dense import DenseMethod
-from smf.methods.registry import method_kinds
 from smf.streams.batches import IGNORED
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
 from smf.training.learn import StreamSettings, learn_with
 from smf.training.schedule import Schedule
-from tests.helpers import FACTS, MAX_LENGTH, base_model, copy_of_state, same_bytes, start_method, tokenizer
+from tests.helpers import FACTS, MAX_LENGTH, TRAINED, base_model, copy_of_state, same_bytes, start_method, tokenizer
 
 LEARNING = {
     "full": {"optimizer": "sgd", "learning_rate": 0.01},
@@ -34,7 +33,7 @@ LEARNING = {
     "peft": {"optimizer": "sgd", "learning_rate": 0.5, "peft_config": {"r": 4}},
     "sparse": {"optimizer": "sgd", "learning_rate": 0.1, "top_t": 6},
 }
-every_kind = pytest.mark.parametrize("kind", method_kinds())
+every_trained_kind = pytest.mark.parametrize("kind", TRAINED)
 TEXT = {"loss_on": "text", "max_length": MAX_LENGTH}
 
 
@@ -97,7 +96,7 @@ def test_the_batch_of_several_facts_holds_each_facts_own_batch_padded():
     assert start == len(joint.input_ids_BT)
 
 
-@every_kind
+@every_trained_kind
 def test_facts_of_one_group_take_their_steps_together(kind):
     method, alone = start_method(kind, **LEARNING[kind]), start_method(kind, **LEARNING[kind])
     rows, snapshots = learn(method, facts_per_step=2, steps_per_fact=2, snapshots=(2, 3))
@@ -186,7 +185,7 @@ def test_a_stream_follows_its_schedule_over_all_its_steps():
     assert [share for share, _ in seen] == pytest.approx(expected)
 
 
-@every_kind
+@every_trained_kind
 def test_a_share_of_the_rate_takes_that_share_of_the_step(kind):
     changes = []
     for share in (1.0, 0.25):
@@ -203,7 +202,7 @@ def test_a_share_of_the_rate_takes_that_share_of_the_step(kind):
 # Clipping
 
 
-@every_kind
+@every_trained_kind
 def test_the_step_of_a_clipped_gradient_has_the_norm_that_is_allowed(kind):
     free, clipped, loose = (start_method(kind, **LEARNING[kind]) for _ in range(3))
     before = copy_of_state(free.model)

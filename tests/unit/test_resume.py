@@ -150,6 +150,7 @@ LEARNING = {
     "memory_dense": {"learning_rate": 0.003, "optimizer": "sgd", "momentum": 0.9},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 4, "lora_dropout": 0.3, "use_dora": True}},
     "sparse": {"learning_rate": 0.01, "top_t": 6, "selector": "random", "optimizer": "adamw"},
+    "retrieval": {},
 }
 
 

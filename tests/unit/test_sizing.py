@@ -14,7 +14,7 @@ from smf.errors import ConfigError
 from smf.files.model_shape import FAMILIES, BaseShape, MemoryShape
 from smf.memory import product_keys
 from smf.methods.method import language_model_loss
-from smf.methods.registry import method_class, method_kinds
+from smf.methods.registry import method_class
 from smf.plan import main
 from smf.rows.sources import Row
 from smf.sizing import activations
@@ -25,7 +25,7 @@ from smf.sizing.work import Work
 from smf.stages.plan import describe_plan, device_memory
 from smf.streams.batches import Batch
 from smf.training.heal import HealingSettings, heal
-from tests.helpers import base_model, encoded_text, memory_model, start_method, typed_settings
+from tests.helpers import TRAINED, base_model, encoded_text, memory_model, start_method, typed_settings
 from tests.unit.test_experiment import collection, tiny
 
 PRESETS = Path(__file__).parents[2] / "presets"
@@ -127,7 +127,7 @@ def batch_of(rows, tokens, vocab_size=300):
     return Batch(ids_BT, torch.ones_like(ids_BT), ids_BT)
 
 
-@pytest.mark.parametrize("kind", method_kinds())
+@pytest.mark.parametrize("kind", TRAINED)
 def test_a_footprint_bounds_what_a_method_leaves(kind):
     """Exactly what dense methods keep; at most the rows of all steps where a step selects some."""
     method = start_method(kind, **LEARNING[kind])
@@ -179,7 +179,7 @@ WIDE = {"hidden_size": 64, "intermediate_size": 192, "vocab_size": 300, "num_hid
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", method_kinds())
+@pytest.mark.parametrize("kind", TRAINED)
 def test_what_blocks_keep_is_what_autograd_saves(kind, dtype):
     """Two more blocks keep so much more. Masks, scales and a rank's products are left out of the estimate."""
     texts, saved = Texts(4, 32, 31), []

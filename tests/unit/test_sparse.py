@@ -30,7 +30,7 @@ OPTIMIZERS = {
     "sgd-decay": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.1},
     "momentum": {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9},
     "adamw-decay": {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
-    "polyak": {},
+    "polyak": {"learning_rate": None},
 }
 SELECTORS = {"gradient": {}, "fisher": {"selector": "fisher", "fisher_sequences": 3}, "random": {"selector": "random"}}
 

@@ -20,6 +20,7 @@ METHODS = {
     "smf": MethodSettings("smf", top_t=8, learning_rate=3.0),
     "lora": MethodSettings("lora", rank=4, learning_rate=0.03),
     "osf": MethodSettings("osf", learning_rate=0.003),
+    "retrieval": MethodSettings("retrieval", retriever="gold"),
 }
 STREAM = {"steps_per_fact": 1, "loss_on": "answer", "max_length": None, "micro_batch_size": None, "facts_per_step": 1}
 STREAM |= {"epochs": 1, "order": "shuffled", "schedule": "constant", "warmup_steps": 0, "stop_loss": None}
@@ -88,7 +89,7 @@ def test_a_trial_loads_and_hashes_the_model_once_and_writes_nothing_but_log_and_
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.parametrize("kind", ["smf", "lora"])
+@pytest.mark.parametrize("kind", ["smf", "lora", "retrieval"])
 def test_a_trial_that_was_killed_while_it_asked_does_not_learn_again(tmp_path, run_of, monkeypatch, kind):
     run, state = run_of(kind), Resume(tmp_path / "state", "a")
     expected = tried(run, tmp_path / "whole")

@@ -43,11 +43,13 @@ EVERYTHING = (
     "all",
     *(
         f"results/figures/{name}.pdf"
-        for name in ("overview", "tuning", "frontier", "slot_use", "slot_writes", "core_sets")
+        for name in ("overview", "tuning", "frontier", "slot_use", "slot_writes", "predictors", "core_sets")
     ),
+    "results/tables/pairs.csv",
 )
 BY_DEFAULT = {"scores": 1, "summary": 1, "plot_forgetting": 1}
-TABLES = {**BY_DEFAULT, "plot_overview": 1}
+PREDICTORS = {"predictors": 1, "plot_predictors": 1}
+TABLES = {**BY_DEFAULT, "plot_overview": 1, "pairs": 1, **PREDICTORS}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "plot_frontier": 1}
 SLOT_WRITES = {"slot_writes": 1, "plot_slot_writes": 1}
@@ -89,8 +91,10 @@ def finished(sources, tmp_path_factory):
     outcome = snakemake(sources, folder, *EVERYTHING, config=tiny_config(folder / "tiny.yaml"))
     assert outcome.code == 0, outcome.text
     assert outcome.counts == WHOLE
-    # Apart from the rest: they are of the whole config, and any change of it makes another plan and page.
+    # Apart from the rest: any change of the config makes another plan, leaderboard and page.
     assert snakemake(sources, folder, "results/plan.txt", config=folder / "tiny.yaml").counts == {"plan": 1}
+    rows = snakemake(sources, folder, "results/tables/leaderboard.csv", config=folder / "tiny.yaml")
+    assert rows.counts == {"costs": 1, "leaderboard": 1}, rows.text
     page = snakemake(sources, folder, "results/page.html", config=folder / "tiny.yaml")
     assert page.counts == {"compute": 1, "page": 1}, page.text
     return folder
@@ -234,7 +238,17 @@ def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_
 
 def test_the_default_target_leaves_the_overview_sweep_slot_use_and_core_sets_out(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    left_out = {"plot_overview", "trial", "tuning_trial", *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}
+    left_out = {
+        "plot_overview",
+        "pairs",
+        *PREDICTORS,
+        "trial",
+        "tuning_trial",
+        *SWEEP_TABLES,
+        *FRONTIER,
+        *SLOT_USE,
+        *CORE_SETS,
+    }
     without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
@@ -346,6 +360,16 @@ def test_tables_have_their_columns_and_all_methods(finished, table, columns, met
 
 
 @pytest.mark.slow
+def test_a_row_of_the_leaderboard_names_the_command_that_finds_it_made(sources, finished):
+    rows = pd.read_csv(finished / "results/tables/leaderboard.csv")
+    assert rows["method"].tolist() == ["full", "lora", "smf_tfidf"]
+    words = shlex.split(rows["command"][2])
+    assert words[:4] == ["snakemake", "--cores", "1", "results/runs/smf_tfidf/seed-0/evaluate/position-4.json"]
+    again = snakemake(sources, finished, words[3], config=finished / words[words.index("--configfile") + 1])
+    assert again.nothing_to_do, again.text
+
+
+@pytest.mark.slow
 def test_every_metric_of_every_snapshot_is_in_the_table(finished):
     scores = pd.read_csv(finished / "results/tables/scores.csv")
     positions = {"base": [0], "healed": [0], "full": [2, 4], "lora": [2, 4], "smf_tfidf": [2, 4]}
@@ -358,7 +382,9 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["forgetting", "overview", "tuning", "slot_use", "slot_writes", "core_sets"])
+@pytest.mark.parametrize(
+    "name", ["forgetting", "overview", "tuning", "slot_use", "slot_writes", "predictors", "core_sets"]
+)
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -366,7 +392,7 @@ def test_figures_are_pdf_and_png(finished, name):
 
 @pytest.mark.slow
 def test_every_job_leaves_a_log_and_a_benchmark(finished):
-    jobs = sum(WHOLE.values()) + 3  # the plan, the page and what it cost
+    jobs = sum(WHOLE.values()) + 5  # the plan, the leaderboard and its costs, the page and what it cost
     assert len([path for path in finished.glob("results/logs/*/*.log") if path.stat().st_size >= 0]) == jobs
     assert len(list(finished.glob("results/benchmarks/*/*.jsonl"))) == jobs - 1  # what it cost is made of these
 
@@ -533,7 +559,16 @@ def test_start_models_are_asked_about_held_out_sets_once_for_all_seeds(finished)
 @pytest.mark.slow
 def test_another_headline_evaluates_nothing(replan):
     outcome = replan(evaluation={"headline": ["nq_em"]})
-    redrawn = ("plot_forgetting", "plot_overview", "tuning", "plot_tuning", "frontier", "plot_frontier")
+    redrawn = (
+        "plot_forgetting",
+        "plot_overview",
+        "pairs",
+        *PREDICTORS,
+        "tuning",
+        "plot_tuning",
+        "frontier",
+        "plot_frontier",
+    )
     assert outcome.counts == dict.fromkeys(redrawn, 1)
 
 

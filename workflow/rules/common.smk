@@ -175,3 +175,11 @@ def score_files(runs, seeds):
 def only_if(there, path):
     """A file that the page shows if this experiment has it."""
     return [path] if there else []
+
+
+# Runs of the methods that record which slots they wrote, and their patches at the stream's end.
+MEMORY_RUNS = [(name, seed) for name in EXPERIMENT.memory_methods for seed in EXPERIMENT.config["seeds"]]
+MEMORY_PATCHES = [
+    f"<results>/runs/{name}/seed-{seed}/learn/position-{EXPERIMENT.positions[-1]}.safetensors"
+    for name, seed in MEMORY_RUNS
+]

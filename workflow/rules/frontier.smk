@@ -118,6 +118,7 @@ rule frontier:
         starts=EXPERIMENT.compared_starts,
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],
+        tuned_by=EXPERIMENT.tuned_by,
         max_forgetting=EXPERIMENT.config["frontier"]["max_forgetting"],
         code=code_of("frontier.py"),
     script:

@@ -103,6 +103,7 @@ rule plot_forgetting:
         methods=EXPERIMENT.labels,
         untuned=EXPERIMENT.untuned,
         rate_free=EXPERIMENT.rate_free,
+        tuned_by=EXPERIMENT.tuned_by,
         asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],
@@ -144,7 +145,7 @@ rule tuning:
         starts=EXPERIMENT.starts,
         rates=EXPERIMENT.rates,
         headline=EXPERIMENT.headline,
-        learned=EXPERIMENT.config["evaluation"]["learned"],
+        tuned_by=EXPERIMENT.tuned_by,
         code=code_of("tuning.py"),
     script:
         "../scripts/tuning.py"
@@ -184,12 +185,7 @@ rule plot_tuning:
 rule slot_writes:
     input:
         counts="<results>/background/counts.safetensors",
-        patches=expand(
-            "<results>/runs/{method}/seed-{seed}/learn/position-{position}.safetensors",
-            method=EXPERIMENT.memory_methods,
-            seed=EXPERIMENT.config["seeds"],
-            position=EXPERIMENT.positions[-1],
-        ),
+        patches=MEMORY_PATCHES,
     output:
         table="<results>/tables/slot_writes.csv",
     log:
@@ -199,7 +195,7 @@ rule slot_writes:
     conda:
         "../../environment.yml"
     params:
-        runs=[(name, seed) for name in EXPERIMENT.memory_methods for seed in EXPERIMENT.config["seeds"]],
+        runs=MEMORY_RUNS,
         code=code_of("slot_writes.py"),
     script:
         "../scripts/slot_writes.py"

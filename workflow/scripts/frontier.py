@@ -13,6 +13,7 @@ with Job(snakemake):
         snakemake.params.starts,
         snakemake.params.headline,
         snakemake.params.learned,
+        snakemake.params.tuned_by,
         snakemake.params.max_forgetting,
         snakemake.output.table,
         snakemake.output.settings,

@@ -12,6 +12,7 @@ with Job(snakemake):
         snakemake.params.methods,
         snakemake.params.untuned,
         snakemake.params.rate_free,
+        snakemake.params.tuned_by,
         snakemake.params.asked,
         snakemake.params.headline,
         snakemake.params.learned,

@@ -10,6 +10,6 @@ with Job(snakemake):
         snakemake.params.starts,
         snakemake.params.rates,
         snakemake.params.headline,
-        snakemake.params.learned,
+        snakemake.params.tuned_by,
         snakemake.output.table,
     )

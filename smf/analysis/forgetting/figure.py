@@ -102,7 +102,7 @@ def _draw(
     # parts whose size depends on the number of methods and the length of texts decide where the rest goes
     legend = legend_rows(list(starts), across)
     subtitles = [wrap(panel.data, curve_width) for panel in panels]
-    weighed = RETAINED[retained_column(scores, learned)]
+    weighed = RETAINED[retained_column(scores, labels.get("tuned_by"))]
     notes = _notes(starts, labels, headline, weighed, num_facts, num_seeds)
     if neighbours_beside(summary, headline):
         notes.insert(1, f"Neighbours: {NEIGHBOURS_DATA}.")

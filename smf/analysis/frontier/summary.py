@@ -10,19 +10,16 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from smf.analysis.frontier import fronts
 from smf.analysis.frontier.bootstrap import percentile_interval, resampled_seeds
 from smf.analysis.frontier.table import check_frontier
-from smf.scores.table import DECIMALS
+from smf.scores.paired import holm, p_values
 
 LEVELS = (0.5, 0.7, 0.8)
 """Retained shares at which forgetting is reported."""
 COMPARED = 0.8
 """The level at which pairs of methods are compared."""
-_SEED = 0
-"""Seeds the permutations, which are drawn at random if there are too many to enumerate."""
 _COSTS = ["tokens_per_fact", "seconds_per_fact"]
 
 Values = tuple[np.ndarray, np.ndarray]
@@ -86,7 +83,7 @@ def pair_columns() -> tuple[str, ...]:
     """The columns of the table of pairs."""
     names = [f"{name}_difference" for name in ("hypervolume", at_level(COMPARED))]
     intervals = [f"{name}{end}" for name in names for end in ("", "_ci95_low", "_ci95_high")]
-    return ("method_a", "method_b", *intervals, "p_t_test", "p_sign_flip", "num_seeds")
+    return ("method_a", "method_b", *intervals, "p_t_test", "p_holm", "p_sign_flip", "num_seeds")
 
 
 def paired_tests(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
@@ -102,10 +99,9 @@ def paired_tests(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
         forgetting at which ``COMPARED`` is retained (above 0: the first is worse; NaN if one never gets there; a NaN
         end is unbounded).
 
-        The two p values compare hypervolumes paired by seed, each seed with its own front: Student's t test, NaN if
-        all differences are the same, and the two-sided sign-flip test, which assumes no distribution. With n seeds the
-        latter cannot fall below 2 / 2ⁿ: with five seeds not below 0.0625. Up to 13 seeds it is exact. No p value is
-        corrected for the number of pairs. With one seed there are none (NaN).
+        The p values compare hypervolumes paired by seed, each seed with its own front: Student's t test, the same
+        corrected for the number of pairs (:func:`smf.scores.paired.holm`), and the sign-flip test
+        (:func:`smf.scores.paired.p_values`), not corrected. With one seed there are none (NaN).
 
     Raises:
         DataError: As :func:`summary`.
@@ -133,9 +129,11 @@ def paired_tests(frontier: pd.DataFrame, reference: float) -> pd.DataFrame:
             if num_seeds > 1:
                 ends = percentile_interval(_difference(resampled[one][name], resampled[other][name]))
             row[f"{column}_ci95_low"], row[f"{column}_ci95_high"] = ends
-        row["p_t_test"], row["p_sign_flip"] = _p_values(single[one] - single[other])
+        row["p_t_test"], row["p_sign_flip"] = p_values(single[one] - single[other])
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(pair_columns()))
+    table = pd.DataFrame(rows, columns=list(pair_columns()))
+    table["p_holm"] = holm(table["p_t_test"])
+    return table
 
 
 def _by_method(frontier: pd.DataFrame) -> dict[str, Values]:
@@ -172,22 +170,3 @@ def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _finite(value: np.ndarray) -> float:
     return float(value) if np.isfinite(value) else math.nan
-
-
-def _p_values(differences: np.ndarray) -> tuple[float, float]:
-    """The p values of Student's paired t test and of the sign-flip test, from the paired differences."""
-    differences = np.round(differences, DECIMALS)
-    if len(differences) < 2:
-        return math.nan, math.nan
-    by_t = math.nan
-    if np.ptp(differences) > 0:
-        by_t = float(stats.ttest_rel(differences, np.zeros_like(differences)).pvalue)
-    # paired with zeros, the differences permute by flipping their signs
-    flipped = stats.permutation_test(
-        (differences, np.zeros_like(differences)),
-        lambda one, other, axis: (one - other).mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        rng=_SEED,
-    )
-    return by_t, float(flipped.pvalue)

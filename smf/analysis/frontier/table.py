@@ -79,6 +79,7 @@ def settings_table(
     starts: Mapping[str, str],
     headline: Sequence[str],
     learned: str,
+    tuned_by: str | None,
 ) -> pd.DataFrame:
     """Average every setting over its seeds, and mark each method's choice by the tuning rule, made on other seeds.
 
@@ -90,6 +91,7 @@ def settings_table(
         starts: For each method, in the order wanted, the model that it starts from.
         headline: Held-out metrics; forgetting, in the table and in the rule, is that of the first.
         learned: The metric of the new facts that says what is retained.
+        tuned_by: The metric of the new facts that the rule weighs (:func:`smf.analysis.tuning.rule.retained_column`).
 
     Returns:
         A row for each setting, with the columns of :func:`settings_columns`: means and 95 % Student t intervals over
@@ -103,7 +105,7 @@ def settings_table(
     check_scores(tuning_scores)
     ordered = _ordered(points, starts)
     _check_apart(scores, tuning_scores, points)
-    asked = RETAINED[retained_column(tuning_scores, learned)]
+    asked = RETAINED[retained_column(tuning_scores, tuned_by)]
     unseen = scores.loc[scores["metric"] == RETAINED[_UNSEEN], "method"].unique()
     rows = []
     for run, method, setting in ordered:

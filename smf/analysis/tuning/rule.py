@@ -4,7 +4,8 @@ tuning score = mean over tuning seeds of (retained F1 in unseen wordings - max(0
 metric)). The rate with the highest score is the best; the smaller one wins a tie. Forgetting counts, improvement on
 held-out data earns nothing. The question that the figure asks is not used, unless no fact has an unseen wording: then
 it is the only prompt that was not trained word for word, and it replaces the unseen wordings for all methods. If
-``evaluation.learned`` judges facts by their taught wordings, these wordings choose the rates too.
+``evaluation.learned`` judges facts by their taught wordings, these wordings choose the rates too. ``tuning.learned``
+chooses another of these scores for all methods.
 """
 
 import logging
@@ -40,15 +41,16 @@ def tuning_columns(headline: Sequence[str], retained_column: str = "retained_uns
     return (*first, *drops, *question, "tuning_score", "best", "in_config")
 
 
-def retained_column(scores: pd.DataFrame, learned: str) -> str:
+def retained_column(scores: pd.DataFrame, tuned_by: str | None) -> str:
     """The key of ``RETAINED`` that all methods are compared by.
 
     Args:
         scores: The tidy table.
-        learned: The metric that the experiment calls learned.
+        tuned_by: The metric of the new facts that was chosen for it; None for unseen wordings, if there are any, or
+            else the question.
     """
-    if learned == RETAINED["retained_seen_f1"]:
-        return "retained_seen_f1"
+    if tuned_by is not None:
+        return next(column for column, metric in RETAINED.items() if metric == tuned_by)
     has_unseen = (scores["metric"] == RETAINED["retained_unseen_f1"]).any()
     return "retained_unseen_f1" if has_unseen else "retained_question_f1"
 
@@ -105,7 +107,7 @@ def tuning_table(
     starts: Mapping[str, str],
     rates: Mapping[str, float],
     headline: Sequence[str],
-    learned: str,
+    tuned_by: str | None,
 ) -> pd.DataFrame:
     """Build the table of the whole sweep, with the rate that the rule chooses for each method.
 
@@ -115,7 +117,7 @@ def tuning_table(
         starts: For each method, in the order wanted, the model that it starts from: ``"base"`` or ``"healed"``.
         rates: The configured learning rate of each method that has one.
         headline: The held-out metrics of the table; the rule weighs the first.
-        learned: The metric of the new facts that the experiment calls learned.
+        tuned_by: The metric of the new facts that the rule weighs; None as for :func:`retained_column`.
 
     Returns:
         The columns of :func:`tuning_columns`, by method in the order of ``starts`` and then by rate. The name of the
@@ -127,8 +129,8 @@ def tuning_table(
     """
     check_scores(scores)
     _check_runs(runs, starts)
-    column = retained_column(scores, learned)
-    if column == "retained_question_f1":
+    column = retained_column(scores, tuned_by)
+    if tuned_by is None and column == "retained_question_f1":
         logger.warning("no fact has an unseen wording; rates are chosen by the questions instead (facts_question_f1)")
     parts = []
     for method in starts:

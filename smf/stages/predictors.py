@@ -1,0 +1,74 @@
+"""What predicts forgetting: tables from patches, counts and scores, and the figure from the table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from smf.analysis.predictors.figure import predictors_figure
+from smf.analysis.predictors.table import BACKGROUND, CONTRAST, correlations_table, predictors_table, written
+from smf.figures.style import save_figure
+from smf.files.artifacts import read_json, read_table, write_table
+from smf.patches.patch import read_patch, require_base
+from smf.scores.metrics import held_out_metric
+from smf.selection.background import BackgroundCounts
+
+
+def write_predictors(
+    counts_path: str | Path,
+    contrast_path: str | Path | None,
+    scores_path: str | Path,
+    patch_paths: Mapping[tuple[str, int], str | Path],
+    starts: Mapping[str, str],
+    headline: Sequence[str],
+    table_path: str | Path,
+    correlations_path: str | Path,
+) -> None:
+    """Write what each run of sparse memory changed beside what it forgot, and the correlations.
+
+    Args:
+        counts_path: Background counts.
+        contrast_path: Counts of contrast texts, if the experiment has them.
+        scores_path: The tidy table.
+        patch_paths: The patch of each method and seed.
+        starts: For each method the model that it starts from.
+        headline: Held-out metrics whose relative drop (or rise) is an outcome.
+        table_path: Where the runs go (:func:`smf.analysis.predictors.table.predictors_table`).
+        correlations_path: Where the correlations go (:func:`smf.analysis.predictors.table.correlations_table`).
+
+    Raises:
+        CheckpointError: A file is damaged, or a patch is of another model.
+    """
+    counted = {BACKGROUND: counts_path, **({} if contrast_path is None else {CONTRAST: contrast_path})}
+    counts = {kind: BackgroundCounts.load(path) for kind, path in counted.items()}
+    reads = {
+        kind: {block: layer.accesses_S.numpy() for block, layer in found.layers.items()}
+        for kind, found in counts.items()
+    }
+    base = str(counts[BACKGROUND].provenance["model_hash"])
+    runs = {}
+    for run, path in patch_paths.items():
+        learned = read_patch(path)
+        require_base(learned, base, path, f"what {counts_path} was counted with")
+        patch = {
+            block: (layer.slots_R.long().numpy(), layer.before_RV.float().numpy(), layer.after_RV.float().numpy())
+            for block, layer in learned.layers.items()
+        }
+        runs[run] = written(patch, reads)
+    table = predictors_table(runs, read_table(scores_path), starts, headline)
+    write_table(table_path, table)
+    write_table(correlations_path, correlations_table(table))
+
+
+def draw_predictors(
+    table_path: str | Path,
+    labels_path: str | Path,
+    methods: Sequence[str],
+    headline: Sequence[str],
+    kinds: Mapping[str, str],
+    figure_paths: Sequence[str | Path],
+) -> None:
+    """Draw the runs, in the formats of the paths' suffixes; ``methods`` are all of the experiment."""
+    metrics = [held_out_metric(name, kinds) for name in headline]
+    figure = predictors_figure(read_table(table_path), read_json(labels_path), methods, metrics)
+    for path in figure_paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)
