@@ -185,9 +185,8 @@ def start_method(kind, *, seed=0, model=None, **settings):
     if model is None:
         model = memory_model() if chosen.starts_from == "healed" else base_model()
     background = background_counts(model) if chosen.needs_background else None
-    return chosen(
-        model, method_settings(kind, **settings), background, seed, texts(seed) if chosen.needs_texts else None
-    )
+    settings = method_settings(kind, **settings)
+    return chosen(model, settings, background, seed, texts(seed) if chosen.reads_texts(settings) else None)
 
 
 def texts(seed=0):

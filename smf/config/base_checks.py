@@ -50,10 +50,15 @@ def check_base(base: Base) -> None:
         raise ConfigError("base.source is hub, but base.name is not set; name a model as owner/name")
 
 
-def known_num_layers(base: Base) -> tuple[int | None, str]:
-    """Number of blocks of the base model, and the source of that number; None if only the loaded model can tell."""
+def known_size(base: Base, key: str) -> tuple[int | None, str]:
+    """A size of the base model, and the source of that number; None if only the loaded model can tell.
+
+    Args:
+        base: The config's ``base``.
+        key: Its key in ``base.architecture``.
+    """
     if base.source == "checkpoint":
-        found = checkpoint_config(base.checkpoint).get("num_hidden_layers")
+        found = checkpoint_config(base.checkpoint).get(TRANSFORMERS_NAMES.get(key, key))
         if found is not None:
             return found, f"the model in {base.checkpoint}"
-    return base.architecture.num_layers, "base.architecture.num_layers"
+    return getattr(base.architecture, key), f"base.architecture.{key}"

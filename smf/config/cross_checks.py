@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from operator import attrgetter
 
-from smf.config.base_checks import check_base, known_num_layers
+from smf.config.base_checks import check_base, known_size
 from smf.config.config import Config
 from smf.config.data import Data
 from smf.config.data_checks import check_data
@@ -12,6 +12,8 @@ from smf.config.memory import Memory
 from smf.config.stream import Paraphrases, Stream
 from smf.config.training import Healing
 from smf.errors import ConfigError, refuse
+from smf.methods.kind_settings import Sizes
+from smf.methods.registry import method_class
 from smf.selection.names import ALL_ACCESSED
 from smf.streams.passes import Passes
 
@@ -50,7 +52,7 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
             "which puts no solved examples before a question; set prompt_format few_shot, or drop behind_examples",
             ("stream", "behind_examples"),
         )
-    num_layers, where = known_num_layers(base)
+    num_layers, where = known_size(base, "num_layers")
     if num_layers is not None and max(memory.layers) >= num_layers:
         raise ConfigError(
             f"memory.layers names block {max(memory.layers)}, but {where} has {num_layers} "
@@ -68,12 +70,10 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     if memory.output_gate == "none" and memory.output_gate_init:
         refuse("memory.output_gate_init", memory.output_gate_init, "0 where memory.output_gate is none")
     _check_start(memory, config.healing)
+    sizes = Sizes(num_layers, known_size(base, "intermediate_size")[0], num_slots)
     for name, method in methods.items():
-        if method.get("top_t", 0) > num_slots:
-            raise ConfigError(
-                f"methods.{name}.top_t is {method['top_t']}, but a layer has {num_slots} slots (memory.num_keys²); "
-                "lower top_t or raise memory.num_keys"
-            )
+        if wrong := method_class(method["kind"]).settings_class.read(method).misfit(sizes):
+            raise ConfigError(f"methods.{name}.{wrong}")
     if all(method.get("frontier_only") for method in methods.values()):
         raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
     _check_stream(stream)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from smf.config.base_checks import known_num_layers
+from smf.config.base_checks import known_size
 from smf.config.config import Config
 from smf.config.cross_checks import check_agreement, require_contrast
 from smf.config.data_checks import check_evaluation
@@ -257,7 +257,7 @@ class Experiment:
     @property
     def unchecked_layers(self) -> list[int]:
         """The blocks that get memory, if only the loaded base model can tell whether it has them; else empty."""
-        return [] if known_num_layers(self.settings.base)[0] is not None else self.config["memory"]["layers"]
+        return [] if known_size(self.settings.base, "num_layers")[0] is not None else self.config["memory"]["layers"]
 
     @property
     def positions(self) -> list[int]:

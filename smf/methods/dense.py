@@ -62,16 +62,10 @@ class DenseMethod(Method):
         """One step on all trained parameters."""
         if self._optimizer is None:
             self._optimizer = self._prepare()
-        losses = []
-        for part in self.micro_batches(batch):
-            loss = language_model_loss(self.model, part)
-            if part is not batch:
-                loss = loss * (part.num_labels / batch.num_labels)
-            loss.backward()
-            losses.append(loss.detach())
+        loss = add_batch_gradients(self, batch)
         more_tokens = self.add_gradients(batch)
         self._update(self._optimizer)
-        return StepReport(sum(losses[1:], losses[0]), num_tokens=batch.num_tokens + more_tokens)
+        return StepReport(loss, num_tokens=batch.num_tokens + more_tokens)
 
     def add_penalty(self, trained: Sequence[Tensor]) -> None:
         """Add the gradient of a penalty that depends on the weights alone; by default there is none.
@@ -126,6 +120,18 @@ class DenseMethod(Method):
         optimizer.zero_grad()
         for master, parameter in copies:
             parameter.data.copy_(master)
+
+
+def add_batch_gradients(method: Method, batch: Batch) -> Tensor:
+    """Add a batch's gradient, part by part, to that of the parameters that require one; returns the batch's loss."""
+    losses = []
+    for part in method.micro_batches(batch):
+        loss = language_model_loss(method.model, part)
+        if part is not batch:
+            loss = loss * (part.num_labels / batch.num_labels)
+        loss.backward()
+        losses.append(loss.detach())
+    return sum(losses[1:], losses[0])
 
 
 def _master(parameter: nn.Parameter) -> Tensor:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from smf.methods.dense import DenseSettings
 from smf.methods.full import FullFinetuning
 from smf.methods.kind_settings import GivenSettings
-from smf.methods.method import Footprint, StepReport, language_model_loss
+from smf.methods.method import Footprint, StepReport
 from smf.methods.ordinary_text import ReadsOrdinaryText
 from smf.settings.section import Count, NonNegativeNumber
 
@@ -96,12 +96,9 @@ class ElasticWeightConsolidation(ReadsOrdinaryText, FullFinetuning):
             torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) for weight in self._trained
         ]
         num_tokens = 0
-        for _ in range(self.settings.fisher_sequences):
-            text = self.drawn(1)
-            num_tokens += text.num_tokens
-            for part, _ in self.parts(text, 1):
-                (language_model_loss(self.model, part) * part.num_labels).backward()
-                self._add_squares()
+        for tokens in self.sequence_gradients(self.settings.fisher_sequences):
+            num_tokens += tokens
+            self._add_squares()
         mean = sum(fisher.sum() for fisher in self.fisher) / sum(fisher.numel() for fisher in self.fisher)
         for fisher in self.fisher:
             fisher.div_(mean)

@@ -1,7 +1,7 @@
 """The settings of methods: those common to all methods, and those that each kind declares."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -26,6 +26,17 @@ class MethodEntry(Section):
     method whose steps need no rate: bounds on its steps."""
 
 
+class Sizes(NamedTuple):
+    """Sizes of the models that settings must fit; None where only the loaded model can tell."""
+
+    num_layers: int | None = None
+    """Blocks."""
+    num_units: int | None = None
+    """Hidden units of a block's feed-forward network."""
+    num_slots: int | None = None
+    """Slots of a memory layer."""
+
+
 class KindSettings(Section):
     """What a kind of method can be set to; each kind adds its own keys."""
 
@@ -48,6 +59,10 @@ class KindSettings(Section):
 
     def disagreement(self) -> str:
         """A message about settings that conflict, with the remedy; empty, the default, if none do."""
+        return ""
+
+    def misfit(self, sizes: Sizes) -> str:
+        """A message about settings that do not fit the models, with the remedy; empty, the default, if all do."""
         return ""
 
     @model_validator(mode="after")

@@ -60,9 +60,10 @@ class Footprint:
         added: float32 parameters in addition to the model's.
         own_weights: The model's own weights train; those of lower precision than float32 then get a float32 copy.
         first_block: The lowest block that a backward pass reaches.
-        kept_inputs: Which inputs of linear layers a forward pass keeps for the backward pass: none, all for the layers'
-            own gradients, or all for the gradients of float32 adapters.
+        kept_inputs: Which inputs of linear layers a forward pass keeps for the backward pass: none, the last one of
+            each feed-forward network, all for the layers' own gradients, or all for those of float32 adapters.
         memory_weights: All weights of the memory layers train, with a float32 copy as for the model's own.
+        copies: Some of the model's own weights that train, with a float32 copy as for all of them.
         start_copies: Values of the start model that are kept next to those that train, in their own dtype.
         text_share: Share of background text, at least one sequence, among the sequences that a step reads; None if it
             reads none.
@@ -79,8 +80,9 @@ class Footprint:
     added: int = 0
     own_weights: bool = False
     first_block: int = 0
-    kept_inputs: Literal["none", "maps", "adapters"] = "none"
+    kept_inputs: Literal["none", "values", "maps", "adapters"] = "none"
     memory_weights: bool = False
+    copies: int = 0
     start_copies: int = 0
     text_share: float | None = None
     adapter_maps: int = 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from smf.errors import ConfigError
-from smf.methods.method import Method
+from smf.methods.method import Method, language_model_loss
 from smf.settings.section import Number
 
 if TYPE_CHECKING:
@@ -60,6 +60,21 @@ class ReadsOrdinaryText(Method):
         super().load_state_dict(state, delta)
         if self.texts is not None:
             self.texts.pass_over(int(state["texts.drawn"]))
+
+    def sequence_gradients(self, number: int) -> Iterator[int]:
+        """Draw sequences one by one; leave the gradient of each one's negative log-likelihood on the parameters.
+
+        Args:
+            number: Number of sequences.
+
+        Yields:
+            The tokens of each sequence, once its gradient is there; take it away before the next.
+        """
+        for _ in range(number):
+            text = self.drawn(1)
+            for part, _ in self.parts(text, 1):
+                (language_model_loss(self.model, part) * part.num_labels).backward()
+            yield text.num_tokens
 
     def parts(self, text: Batch, most: int) -> Iterator[tuple[Batch, float]]:
         """Split drawn text into parts on the model's device, each with its share of the labels.

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from smf.errors import CheckpointError, ConfigError
 from smf.methods.deltas import Load
-from smf.methods.kind_settings import GivenSettings, KindSettings
+from smf.methods.kind_settings import GivenSettings, KindSettings, Sizes
 from smf.methods.method import Footprint, Method, Start, StepReport
+from smf.methods.row_steps import row_rate, row_steps
 from smf.selection.names import ALL_ACCESSED
 from smf.selection.options import SelectionSettings, selection_disagreement
-from smf.selection.step_options import StepSettings, step_disagreement
+from smf.selection.step_options import StepSettings, slot_step_disagreement
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,16 @@ class SparseSettings(StepSettings, SelectionSettings, KindSettings):
 
     def disagreement(self) -> str:
         """A message about conflicting options of the selection or the step."""
-        return step_disagreement(self) or selection_disagreement(self)
+        return slot_step_disagreement(self) or selection_disagreement(self)
+
+    def misfit(self, sizes: Sizes) -> str:
+        """A message about more slots than a layer has."""
+        if sizes.num_slots is None or self.top_t <= sizes.num_slots:
+            return ""
+        return (
+            f"top_t is {self.top_t}, but a layer has {sizes.num_slots} slots (memory.num_keys²); "
+            "lower top_t or raise memory.num_keys"
+        )
 
 
 class SparseMemoryFinetuning(Method):
@@ -127,8 +137,7 @@ class SparseMemoryFinetuning(Method):
             lesson.known = loss
             return StepReport(loss, num_tokens=batch.num_tokens)
         more_tokens = self.add_gradients(batch)
-        bound = self.settings.learning_rate
-        rate = self.rate_share * (1.0 if bound is None else bound)  # unbounded steps already have their length
+        rate = row_rate(self.settings, self.rate_share)
         for block, step_RV in self._steps(loss, rate, selected, lesson.shares).items():
             slots_R = selected[block].slots_R
             self._changed.add(block, slots_R)
@@ -141,24 +150,18 @@ class SparseMemoryFinetuning(Method):
         self, loss: Tensor, rate: float, selected: Mapping[int, SelectedSlots], shares: StepShares
     ) -> dict[int, Tensor]:
         """The input to the optimizer for each layer's selected rows: the gradient, scaled as the settings say."""
-        from smf.memory.clipping import clip_row_gradients
-        from smf.memory.polyak import polyak_rate, polyak_share
-
-        gradients = list(self._gradients.values())
-        polyak = self.settings.polyak
-        if self.max_gradient_norm is not None and polyak is None:
-            clip_row_gradients(gradients, self.max_gradient_norm)
-        steps = {block: gradient.collected_RV for block, gradient in self._gradients.items()}
-        if self._regions is not None:
-            steps = {
-                block: self._regions.shortened(block, selected[block].slots_R, step) for block, step in steps.items()
-            }
-        if polyak is not None:
-            parts = polyak * loss, gradients, list(steps.values())
-            unbounded = self.settings.learning_rate is None
-            length = polyak_rate(*parts) * shares.share(loss) if unbounded else polyak_share(*parts, rate)
-            steps = {block: step * length.to(step.dtype) for block, step in steps.items()}
-        return steps
+        regions = self._regions
+        return row_steps(
+            self.settings,
+            self._gradients,
+            loss,
+            rate,
+            shares,
+            max_norm=self.max_gradient_norm,
+            shortened=lambda block, step_RV: (
+                step_RV if regions is None else regions.shortened(block, selected[block].slots_R, step_RV)
+            ),
+        )
 
     def _begun(self, batch: Batch) -> Lesson:
         from smf.memory.polyak import StepShares

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from smf.settings.section import NonNegativeNumber, Number, PositiveNumber, Section
 
 
-class StepSettings(Section):
-    """How the selected slots move."""
+class TrustRegionSettings(Section):
+    """How much of its step each slot takes."""
 
     damping: PositiveNumber | None = None
     """Trust region (docs/trust_region.md): a slot takes the share damping / (q + damping) of its step, q being how much
@@ -22,6 +22,11 @@ class StepSettings(Section):
     """How q is measured: squared read weights or access counts of ordinary text."""
     past_weight: NonNegativeNumber = 0.0
     """Weight of each earlier batch of the stream in q, where ordinary text weighs 1."""
+
+
+class RowStepSettings(Section):
+    """How long the steps of selected rows are: of a memory's slots, or of a base model's value vectors."""
+
     polyak: PositiveNumber | None = 1.0
     """Share of Polyak's step (Loizou et al., 2021): with 1 a step is as long as the loss, were it linear, takes to
     reach zero, but at most learning_rate. Nothing is clipped then. Without a learning_rate steps on a batch are halved
@@ -33,11 +38,11 @@ class StepSettings(Section):
     stop_loss: PositiveNumber | None = None
     """No further step is taken on a batch whose loss is below this, in nats per token."""
     optimizer: Literal["sgd", "adamw", "adagrad"] = "sgd"
-    """Optimizer of the selected slots, with separate state for each."""
+    """Optimizer of what is selected, with separate state for each slot or vector."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """For SGD."""
     weight_decay: NonNegativeNumber = 0.0
-    """Decoupled; acts on selected slots only."""
+    """Decoupled; acts on what is selected only."""
 
     @model_validator(mode="before")
     @classmethod
@@ -50,12 +55,21 @@ class StepSettings(Section):
         return {"polyak": None, **settings} if given or not plain else settings
 
 
-def step_disagreement(settings: StepSettings) -> str:
-    """A message about step settings that conflict, with the remedy; empty if none do."""
+class StepSettings(RowStepSettings, TrustRegionSettings):
+    """How the selected slots move."""
+
+
+def slot_step_disagreement(settings: StepSettings) -> str:
+    """A message about settings of slots' steps that conflict, with the remedy; empty if none do."""
+    if settings.damping is not None and settings.optimizer != "sgd":
+        return f"damping shortens steps, but optimizer {settings.optimizer} normalises them again; use sgd"
+    return step_disagreement(settings)
+
+
+def step_disagreement(settings: RowStepSettings) -> str:
+    """The same for steps without a trust region."""
     optimizer, rateless = settings.optimizer, settings.learning_rate is None
     plain = _is_plain(optimizer, settings.momentum)
-    if settings.damping is not None and optimizer != "sgd":
-        return f"damping shortens steps, but optimizer {optimizer} normalises them again; use sgd"
     if settings.polyak is not None and not plain:
         return (
             "polyak is the length of a step along the gradient; use sgd without momentum, or polyak: null and a "

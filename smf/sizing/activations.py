@@ -51,6 +51,8 @@ def kept_by_blocks(base: BaseShape, footprint: Footprint, texts: Texts, weight: 
     numbers = 4 * heads + 3 * wide  # query, key, value, attention output; gate, its activation, up
     if footprint.kept_inputs == "maps":
         numbers += 4 * hidden + wide  # normalised states before and after their scale; input of the last map
+    elif footprint.kept_inputs == "values":
+        numbers += wide
     elif footprint.kept_inputs == "adapters" and weight == FLOAT32:
         numbers += 2 * hidden + wide
     block = numbers * weight + 2 * hidden * FLOAT32  # the normalisations keep their input in float32

@@ -16,6 +16,7 @@ _CUDA_CONTEXT = 600 * 10**6  # the driver and the libraries' kernels: memory in 
 _HEAP_LIMIT = 32 * 2**20  # glibc keeps smaller tensors in its heap, which fragments
 _HEAP_GAPS = {
     "none": 0.7,
+    "values": 0.7,
     "maps": 0.7,
     "adapters": 1.5,
 }  # measured: memory lost to gaps, as a share of the size of such activations
@@ -88,6 +89,8 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
             parts["optimizer"] += 2 * footprint.gradients * FLOAT32  # float32 copies of weights and gradients
     if models.on_cpu:  # the slots' old values; beside an accelerator the host has room for them
         parts["optimizer"] += footprint.history * models.value
+    if weight < FLOAT32:
+        parts["optimizer"] += footprint.copies * FLOAT32
     if footprint.memory_weights:  # float32 copies; their gradients are counted above
         parts["optimizer"] += FLOAT32 * models.num_memory_weights_below(FLOAT32)
     if start == "healed":

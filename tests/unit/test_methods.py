@@ -59,6 +59,7 @@ LEARNING = {
     "osf": {"learning_rate": 0.003},
     "memory_dense": {"learning_rate": 0.003},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 6}},
+    "sparse": {"learning_rate": 0.03, "top_t": 6},
     "retrieval": {},
 }
 SPARSE = ("smf", "smf_replay")
@@ -376,6 +377,16 @@ FOREIGN = {
         "other memory layers than the model",
     ),
     "osf: rank": ("osf", {"effective_rank": 0.25}, "learn the stream again"),
+    "sparse: deeper": (
+        "sparse",
+        {"model": lambda: base_model(num_hidden_layers=4)},
+        r"feed-forward networks in blocks \[0, 1, 2\]",
+    ),
+    "sparse: narrower": (
+        "sparse",
+        {"model": lambda: base_model(hidden_size=16)},
+        r"the delta's units of block 0 do not fit a table of \(48, 32\)",
+    ),
     "smf: blocks": ("smf", {"model": lambda: memory_model(layers=(0, 1))}, r"memory in blocks \[0, 2\]"),
     "smf: slot size": ("smf", {"model": lambda: memory_model(value_dim=8)}, r"do not fit a table of \(64, 16\)"),
     "smf: table size": ("smf", {"model": lambda: memory_model(num_keys=30)}, r"do not fit a table of \(64, 16\)"),
@@ -596,6 +607,9 @@ def test_a_loss_that_is_not_finite_names_step_and_fact(kind):
     if kind in SPARSE:  # the norm after a huge memory output hides it, an infinite one becomes NaN
         for layer in method.model.memory_layers().values():
             layer.output.weight.mul_(1e15)
+    if kind == "sparse":  # the same of a network's output
+        for layer in method.model.model.layers:
+            layer.mlp.up_proj.weight.mul_(1e15)
     message = r"the loss is (nan|inf) at step 2 of fact 1 \('joel-quint'\); lower .*1e\+30"
     with pytest.raises(TrainingError, match=message):
         learn(method, steps_per_fact=3)

@@ -31,6 +31,7 @@ LEARNING = {
     "osf": {"optimizer": "sgd", "learning_rate": 0.01},
     "memory_dense": {"optimizer": "sgd", "learning_rate": 0.1},
     "peft": {"optimizer": "sgd", "learning_rate": 0.5, "peft_config": {"r": 4}},
+    "sparse": {"optimizer": "sgd", "learning_rate": 0.1, "top_t": 6},
 }
 every_trained_kind = pytest.mark.parametrize("kind", TRAINED)
 TEXT = {"loss_on": "text", "max_length": MAX_LENGTH}

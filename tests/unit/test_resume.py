@@ -149,6 +149,7 @@ LEARNING = {
     "osf": {"learning_rate": 0.003},
     "memory_dense": {"learning_rate": 0.003, "optimizer": "sgd", "momentum": 0.9},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 4, "lora_dropout": 0.3, "use_dora": True}},
+    "sparse": {"learning_rate": 0.01, "top_t": 6, "selector": "random", "optimizer": "adamw"},
     "retrieval": {},
 }
 

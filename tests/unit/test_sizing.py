@@ -118,6 +118,7 @@ LEARNING = {
     "osf": {},
     "memory_dense": {},
     "peft": {"peft_config": {"r": 4}},
+    "sparse": {"top_t": 6, "optimizer": "adamw", "selector": "fisher", "fisher_sequences": 2},
 }
 
 
@@ -128,7 +129,7 @@ def batch_of(rows, tokens, vocab_size=300):
 
 @pytest.mark.parametrize("kind", TRAINED)
 def test_a_footprint_bounds_what_a_method_leaves(kind):
-    """Exactly what dense methods keep; at most the slots of all steps for sparse memory finetuning."""
+    """Exactly what dense methods keep; at most the rows of all steps where a step selects some."""
     method = start_method(kind, **LEARNING[kind])
     config = memory_model().config
     base = BaseShape.from_transformers(base_model().config.to_dict(), "the test")
@@ -142,20 +143,22 @@ def test_a_footprint_bounds_what_a_method_leaves(kind):
     for _ in range(2):
         method.step(batch_of(2, 12))
     kept = sum(tensor.numel() for tensor in method.delta().values() if tensor.is_floating_point())
-    if kind in ("smf", "smf_replay"):
+    trained = sum(parameter.numel() for parameter in method.model.parameters() if parameter.requires_grad)
+    if kind in ("smf", "smf_replay", "sparse"):
         assert footprint.delta / 2 <= kept <= footprint.delta
-        assert footprint.gradients == sum(
-            layer.row_gradient.gradient_RV.numel() for layer in method.model.memory_layers().values()
-        )
+        if kind == "sparse":  # which of the vectors train is chosen by the gradient of all
+            assert footprint.gradients == footprint.copies == trained
+        else:
+            layers = method.model.memory_layers().values()
+            assert footprint.gradients == sum(layer.row_gradient.gradient_RV.numel() for layer in layers)
         state = sum(t.numel() for o in method.optimizers.values() for n, t in o.state_dict().items() if n == "moments")
         room = sum(optimizer._state.moments_MEV.numel() for optimizer in method.optimizers.values())
         assert state <= room <= footprint.state
     else:
-        trained = sum(parameter.numel() for parameter in method.model.parameters() if parameter.requires_grad)
         assert trained == footprint.gradients
         assert kept == footprint.delta == (2 * trained if kind == "osf" else trained)
         assert footprint.state == (3 if kind == "ewc" else 2) * trained
-    assert (footprint.text_share is None) != method.needs_texts
+    assert (footprint.text_share is None) != method.reads_texts(method.settings)
 
 
 def test_state_of_many_steps_is_no_larger_than_the_table():
@@ -166,6 +169,10 @@ def test_state_of_many_steps_is_no_larger_than_the_table():
     footprint = method_class("smf").footprint(method.settings, base, shape, num_steps=1000, tokens_per_step=24)
     assert footprint.delta == len(shape.layers) * shape.num_slots * shape.value_dim
     assert footprint.state == 2 * len(shape.layers) * (shape.num_slots + 1) * shape.value_dim
+    method = start_method("sparse", top_t=6, optimizer="adamw")
+    footprint = method_class("sparse").footprint(method.settings, base, shape, num_steps=1000, tokens_per_step=24)
+    assert footprint.delta == base.num_layers * base.intermediate_size * base.hidden_size
+    assert footprint.state == 2 * base.num_layers * (base.intermediate_size + 1) * base.hidden_size
 
 
 WIDE = {"hidden_size": 64, "intermediate_size": 192, "vocab_size": 300, "num_hidden_layers": 4}
