@@ -1,4 +1,4 @@
-"""How methods are compared: the sections ``sweeps``, ``frontier``, ``tuning`` and ``core_sets``."""
+"""How methods are compared: the sections ``sweeps``, ``frontier``, ``interpolation``, ``tuning`` and ``core_sets``."""
 
 from typing import Annotated, Literal
 
@@ -40,6 +40,21 @@ class Frontier(Section):
     long; never more than stream.num_facts. null for all."""
     max_forgetting: Annotated[Number, Field(gt=0, le=1)] = 0.2
     """Hypervolume is the retained F1 averaged over all budgets of forgetting from 0 to this share."""
+
+
+class Interpolation(Section):
+    """Weights between a method's start model and what it learned (results/figures/interpolation.pdf).
+
+    Made only if asked for, from finished runs: nothing is trained.
+    """
+
+    shares: Annotated[Distinct[Annotated[Number, Field(gt=0, lt=1)]], Field(min_length=1)] = [0.25, 0.5, 0.75]
+    """How far from the start model, as shares of the way to what was learned: weights are (1 - share) * start + share *
+    learned. 0 and 1, the two ends, are always shown: they are evaluated anyway."""
+    seeds: Annotated[Distinct[Natural], Field(min_length=1)] | None = None
+    """Some of seeds; null for all of them."""
+    methods: Annotated[Distinct[str], Field(min_length=1)] | None = None
+    """Methods of the main figure; null for all of them."""
 
 
 class Tuning(Section):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from smf.config.background import Background
 from smf.config.base import Base
-from smf.config.comparison import CoreSets, Frontier, Sweep, Tuning
+from smf.config.comparison import CoreSets, Frontier, Interpolation, Sweep, Tuning
 from smf.config.data import Data
 from smf.config.evaluation import Evaluation
 from smf.config.memory import Memory
@@ -51,6 +51,7 @@ class Config(Section):
     """Settings that results/figures/frontier.pdf compares: a method's name, and lists of values by setting. A method
     that is not named here is tried with the learning rates of its sweep, or as configured."""
     frontier: Frontier = Field(default_factory=Frontier)
+    interpolation: Interpolation = Field(default_factory=Interpolation)
     seeds: Annotated[Distinct[Natural], Field(min_length=1)]
     """Runs of each method; a seed draws the facts, their order and the method's random numbers."""
     tuning: Tuning = Field(default_factory=Tuning)

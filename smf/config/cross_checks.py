@@ -86,6 +86,7 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
             )
     _check_paraphrases(stream.paraphrases)
     _check_core_sets(config, methods)
+    _check_interpolation(config, methods)
     check_data(config)
 
 
@@ -171,3 +172,14 @@ def _check_core_sets(config: Config, methods: Mapping[str, Mapping]) -> None:
     seeds = config.seeds + config.tuning.seeds
     if seed is not None and seed not in seeds:
         refuse("core_sets.seed", seed, f"one of seeds or tuning.seeds ({', '.join(map(str, seeds))}); or null")
+
+
+def _check_interpolation(config: Config, methods: Mapping[str, Mapping]) -> None:
+    """Check that methods and seeds are those of the main figure, which are evaluated."""
+    shown = [name for name, method in methods.items() if not method.get("frontier_only")]
+    for name in config.interpolation.methods or ():
+        if name not in shown:
+            refuse("interpolation.methods", name, f"one of the main figure ({', '.join(shown)})")
+    for seed in config.interpolation.seeds or ():
+        if seed not in config.seeds:
+            refuse("interpolation.seeds", seed, f"one of seeds ({', '.join(map(str, config.seeds))})")

@@ -134,6 +134,7 @@ def test_the_name_that_was_meant_and_the_line_are_in_the_message(refusal):
     [
         ({"frontier": {"methods": ["lora", "full"]}}, "frontier.methods"),
         ({"core_sets": {"method": "smf_tfidf"}}, "core_sets.method"),
+        ({"interpolation": {"methods": ["full", "lora"]}}, "interpolation.methods"),
     ],
 )
 def test_what_names_a_method_that_was_taken_out_is_refused(refusal, below, key):

@@ -510,6 +510,12 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (tiny(frontier={"methods": ["ful"]}), "frontier.methods: unknown method 'ful'; did you mean 'full'? "),
         (tiny(frontier={"seeds": [1, 100]}), "seed 100 is in frontier.seeds and in tuning.seeds; "),
         (
+            tiny(interpolation={"methods": ["full", "ful"]}),
+            "interpolation.methods is ful, but must be one of the main figure (full, lora, smf_tfidf)",
+        ),
+        (tiny(interpolation={"seeds": [100]}), "interpolation.seeds is 100, but must be one of seeds (0)"),
+        (tiny(interpolation={"shares": [0.5, 1]}), "interpolation.shares.1 is 1, but must be below 1"),
+        (
             tiny(methods={name: {"frontier_only": True} for name in ("full", "lora", "smf_tfidf")}),
             "all methods are frontier_only; the main figure needs one that is not",
         ),

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from smf.analysis.frontier.figure import frontier_figure
-from smf.analysis.frontier.panel import forgetting_scale, is_wide
 from smf.analysis.frontier.summary import summary
 from smf.analysis.frontier.table import FRONTIER_COLUMNS, settings_columns
 from smf.errors import DataError
+from smf.figures.learned_forgotten import forgetting_scale, is_wide
 from smf.figures.style import drawing, method_styles, new_figure, save_figure
 from smf.files.artifacts import write_json, write_table
 from smf.scores.metrics import held_out_metric

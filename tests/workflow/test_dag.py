@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from smf.analysis.interpolation.table import INTERPOLATION_COLUMNS
 from smf.analysis.tuning.rule import tuning_columns
 from smf.config.experiment import Experiment
 from smf.files.artifacts import read_json, sha256, write_json, write_jsonl
@@ -43,7 +44,16 @@ EVERYTHING = (
     "all",
     *(
         f"results/figures/{name}.pdf"
-        for name in ("overview", "tuning", "frontier", "slot_use", "slot_writes", "predictors", "core_sets")
+        for name in (
+            "overview",
+            "tuning",
+            "frontier",
+            "interpolation",
+            "slot_use",
+            "slot_writes",
+            "predictors",
+            "core_sets",
+        )
     ),
     "results/tables/pairs.csv",
 )
@@ -52,10 +62,20 @@ PREDICTORS = {"predictors": 1, "plot_predictors": 1}
 TABLES = {**BY_DEFAULT, "plot_overview": 1, "pairs": 1, **PREDICTORS}
 SWEEP_TABLES = {"tuning_scores": 1, "tuning": 1, "plot_tuning": 1}
 FRONTIER = {"frontier_scores": 1, "frontier_tuning_scores": 1, "frontier": 1, "plot_frontier": 1}
+INTERPOLATION = {"interpolation": 1, "plot_interpolation": 1}
 SLOT_WRITES = {"slot_writes": 1, "plot_slot_writes": 1}
 SLOT_USE = {"slot_use": 1, "plot_slot_use": 1, **SLOT_WRITES}
 CORE_SETS = {"core_sets": 1, "plot_core_sets": 1}
-EVALUATIONS = {"evaluate_held_out": 2, "evaluate_start": 2, "evaluate": 3, "trial": 4, "tuning_trial": 4}
+EVALUATIONS = {
+    "evaluate_held_out": 2,
+    "evaluate_start": 2,
+    "evaluate": 3,
+    "interpolate": 3,
+    "trial": 4,
+    "tuning_trial": 4,
+}
+ASKED_ANEW = {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER, **INTERPOLATION}
+ONE_RUN = {"learn": 1, "evaluate": 1, "interpolate": 1}
 WHOLE = {
     "prepare_data": 1,
     "draw_stream": 2,
@@ -66,11 +86,13 @@ WHOLE = {
     "evaluate_start": 2,
     "learn": 3,
     "evaluate": 3,
+    "interpolate": 3,
     "trial": 4,  # of four settings, on the reported seed
     "tuning_trial": 4,  # and on the tuning seed, whose stream is shorter
     **TABLES,
     **SWEEP_TABLES,
     **FRONTIER,
+    **INTERPOLATION,
     **SLOT_USE,
     **CORE_SETS,
 }
@@ -153,7 +175,8 @@ def trials(run, *seeds):
 
 
 def jobs_without_tables(outcome):
-    return {job for job in outcome.jobs if job.rule not in {*TABLES, *SWEEP_TABLES, *FRONTIER, *SLOT_USE, *CORE_SETS}}
+    tables = {*TABLES, *SWEEP_TABLES, *FRONTIER, *INTERPOLATION, *SLOT_USE, *CORE_SETS}
+    return {job for job in outcome.jobs if job.rule not in tables}
 
 
 def table_bytes(folder):
@@ -236,19 +259,10 @@ def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_
     assert snakemake(sources, tmp_path, "--dry-run", config=config).counts == Counter(work.jobs)
 
 
-def test_the_default_target_leaves_the_overview_sweep_slot_use_and_core_sets_out(sources, tmp_path):
+def test_the_default_target_leaves_out_what_is_asked_for_by_name(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
-    left_out = {
-        "plot_overview",
-        "pairs",
-        *PREDICTORS,
-        "trial",
-        "tuning_trial",
-        *SWEEP_TABLES,
-        *FRONTIER,
-        *SLOT_USE,
-        *CORE_SETS,
-    }
+    left_out = {"plot_overview", "pairs", "trial", "tuning_trial", "interpolate", *PREDICTORS}
+    left_out |= {*SWEEP_TABLES, *FRONTIER, *INTERPOLATION, *SLOT_USE, *CORE_SETS}
     without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
 
@@ -351,6 +365,7 @@ def test_a_clone_in_a_folder_with_braces_is_refused_in_one_sentence(tmp_path):
         ("scores", SCORE_COLUMNS, {"base", "healed", "full", "lora", "smf_tfidf"}),
         ("summary", SUMMARY_COLUMNS, {"base", "healed", "full", "lora", "smf_tfidf"}),
         ("tuning", tuning_columns(["nq_f1", "hellaswag_acc_norm"]), {"smf_tfidf"}),
+        ("interpolation", INTERPOLATION_COLUMNS, {"full", "lora", "smf_tfidf"}),
     ],
 )
 def test_tables_have_their_columns_and_all_methods(finished, table, columns, methods):
@@ -383,7 +398,7 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["forgetting", "overview", "tuning", "slot_use", "slot_writes", "predictors", "core_sets"]
+    "name", ["forgetting", "overview", "tuning", "interpolation", "slot_use", "slot_writes", "predictors", "core_sets"]
 )
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -468,18 +483,19 @@ def test_a_new_method_adds_its_own_jobs_and_the_tables(replan):
 def test_a_new_seed_adds_its_own_jobs_and_the_tables(replan):
     outcome = replan(seeds=[0, 1])
     assert all(job.wildcards.endswith("seed=1") for job in jobs_without_tables(outcome))
-    jobs = {"draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3, "trial": 4}
+    jobs = {"draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3, "interpolate": 3, "trial": 4}
     frontier = {rule: number for rule, number in FRONTIER.items() if rule != "frontier_tuning_scores"}
-    assert outcome.counts == {**jobs, **TABLES, **frontier, **SLOT_WRITES}
+    assert outcome.counts == {**jobs, **TABLES, **frontier, **INTERPOLATION, **SLOT_WRITES}
 
 
 @pytest.mark.slow
 def test_another_rate_reruns_the_branches_of_its_method_alone(replan):
     outcome = replan(methods={"lora": {"learning_rate": 0.02}})
-    assert jobs_without_tables(outcome) == branch("lora") | trials("lora--as-configured", 0, 100)
+    between = Job("interpolate", "method=lora, seed=0")
+    assert jobs_without_tables(outcome) == branch("lora") | trials("lora--as-configured", 0, 100) | {between}
     # The sweep's table says which rate is configured.
-    jobs = {"learn": 1, "evaluate": 1, "trial": 1, "tuning_trial": 1, "tuning": 1, "plot_tuning": 1}
-    assert outcome.counts == {**jobs, **TABLES, **FRONTIER}
+    jobs = {"learn": 1, "evaluate": 1, "interpolate": 1, "trial": 1, "tuning_trial": 1, "tuning": 1, "plot_tuning": 1}
+    assert outcome.counts == {**jobs, **TABLES, **FRONTIER, **INTERPOLATION}
 
 
 @pytest.mark.slow
@@ -522,6 +538,12 @@ def test_a_method_of_the_frontier_alone_leaves_the_main_figure_as_it_is(replan):
 
 
 @pytest.mark.slow
+def test_other_shares_ask_finished_runs_and_teach_nothing(replan):
+    outcome = replan(interpolation={"shares": [0.3, 0.5], "methods": ["lora", "full"]})
+    assert outcome.counts == {"interpolate": 2, **INTERPOLATION}
+
+
+@pytest.mark.slow
 def test_a_label_redraws_the_figures_that_show_it_alone(replan):
     redrawn = {"plot_forgetting": 1, "plot_overview": 1}
     assert replan(methods={"full": {"label": "all weights"}}).counts == redrawn
@@ -540,12 +562,14 @@ def test_other_evaluation_settings_train_nothing(replan):
     outcome = replan(evaluation={"wordings_per_fact": 1})
     assert outcome.counts == {
         "evaluate": 3,
+        "interpolate": 3,
         "trial": 4,
         "tuning_trial": 4,
         "evaluate_start": 2,
         **TABLES,
         **SWEEP_TABLES,
         **FRONTIER,
+        **INTERPOLATION,
     }
 
 
@@ -568,6 +592,7 @@ def test_another_headline_evaluates_nothing(replan):
         "plot_tuning",
         "frontier",
         "plot_frontier",
+        "plot_interpolation",
     )
     assert outcome.counts == dict.fromkeys(redrawn, 1)
 
@@ -593,10 +618,10 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
 @pytest.mark.parametrize(
     ("module", "counts"),
     [
-        ("smf/analysis/forgetting/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER}),
-        ("smf/evaluation/harness.py", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
-        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", {**EVALUATIONS, **TABLES, **SWEEP_TABLES, **FRONTIER}),
-        ("smf/methods/lora.py", {"learn": 1, "evaluate": 1, "trial": 1, "tuning_trial": 1, **TABLES, **FRONTIER}),
+        ("smf/analysis/forgetting/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER, **INTERPOLATION}),
+        ("smf/evaluation/harness.py", ASKED_ANEW),
+        ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", ASKED_ANEW),
+        ("smf/methods/lora.py", {**ONE_RUN, "trial": 1, "tuning_trial": 1, **TABLES, **FRONTIER, **INTERPOLATION}),
         ("smf/data/world.py", WHOLE),
     ],
 )

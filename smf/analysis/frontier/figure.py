@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from smf.analysis.frontier.bootstrap import RESAMPLES
-from smf.analysis.frontier.panel import draw_fronts, draw_key, forgetting_scale, is_wide
+from smf.analysis.frontier.panel import draw_fronts, draw_key
 from smf.analysis.frontier.summary import COMPARED, at_level, summary_columns
 from smf.analysis.frontier.table import check_frontier, settings_columns
 from smf.analysis.tuning.rule import RETAINED
@@ -23,6 +23,7 @@ from smf.figures.captions import (
     tuning_rule,
     wrap,
 )
+from smf.figures.learned_forgotten import forgetting_scale, is_wide
 from smf.figures.method_dots import ROW_HEIGHT, Value, draw_dots, draw_names
 from smf.figures.style import add_panel, drawing, method_styles, new_figure
 from smf.scores.columns import require_columns

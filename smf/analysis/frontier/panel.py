@@ -1,61 +1,24 @@
-"""The panel of retained against forgotten at every setting, on a scale that can show both 1 % and 70 % forgotten."""
+"""The panel of retained against forgotten at every setting."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from smf.analysis.frontier.fronts import on_front
 from smf.figures.direct_labels import place_labels
+from smf.figures.learned_forgotten import mark_ideal
 from smf.figures.legend import NAME_WIDTH
-from smf.figures.style import FAINT, GREY, INK, SMALL, Look, MethodStyle
+from smf.figures.style import GREY, INK, SMALL, Look, MethodStyle
 from smf.scores.summary import shorten
 
-WIDE = 15.0
-"""Per cent forgotten beyond which a linear scale would crush the methods that forget little."""
-_LINEAR = 2.0
-"""Per cent around 0 within which the compressed scale is about linear."""
-_STEPS = (1, 2, 5)
 _DOTTED = (0, (1, 2))
 _PIECES = 40
 """Segments of a drawn line between two neighbours on a front."""
 # just small enough for a name beside it, see direct_labels
 _RING: Look = {"marker": "o", "markersize": 10.8, "color": "none", "markeredgecolor": INK, "markeredgewidth": 1.1}
-
-
-def is_wide(values: Iterable[float]) -> bool:
-    """Whether values of forgetting, in per cent, need the compressed scale."""
-    return max(map(abs, values), default=0.0) > WIDE
-
-
-def forgetting_scale(axes: Axes, values: Iterable[float], wide: bool) -> None:
-    """Set a horizontal scale, in per cent, that holds 0 and all values.
-
-    The compressed scale is linear near 0 and logarithmic far from it; its ticks are at 1, 2, 5, 10, 20, 50 … on both
-    sides of 0.
-
-    Args:
-        axes: The panel.
-        values: The values shown, in per cent.
-        wide: Whether to compress.
-    """
-    values = list(values)
-    low, high = min(0.0, *values, 0.0), max(1.0, *values, 1.0)
-    if wide:
-        axes.set_xscale("asinh", linear_width=_LINEAR)
-        forward = axes.xaxis.get_transform()
-        ends = forward.transform([low, high])
-        room = 0.03 * np.ptp(ends)
-        axes.set_xlim(*forward.inverted().transform([ends[0] - room, ends[1] + 1.5 * room]))
-        axes.xaxis.set_major_locator(FixedLocator(_ticks(*axes.get_xlim())))
-        axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        room = 0.03 * (high - low)
-        axes.set_xlim(low - room, high + 1.5 * room)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
 
 
 def draw_key(axes: Axes, width: float, several: bool) -> None:
@@ -111,11 +74,7 @@ def draw_fronts(
         told, (budget, 0), xycoords=axes.get_xaxis_transform(),
         xytext=(-4, 3), textcoords="offset points", ha="right", va="bottom", fontsize=SMALL, color=GREY,
     )  # fmt: skip
-    axes.axvline(0, color=GREY, linewidth=0.9, zorder=1.5)
-    ideal = axes.plot([0], [1], "*", markersize=15, color=FAINT, markeredgecolor=GREY, markeredgewidth=0.8, zorder=2)
-    note = axes.annotate(
-        "ideal", (0, 1), xytext=(11, 4), textcoords="offset points", va="center", fontsize=SMALL, color=GREY, zorder=2
-    )
+    ideal = mark_ideal(axes)
     obstacles = [(0.0, float(height)) for height in np.linspace(0, 1, 41)]
     anchors, rings = {}, []
     for method, style in styles.items():
@@ -141,7 +100,7 @@ def draw_fronts(
     before = len(axes.texts)
     place_labels(
         axes,
-        [*ideal, note, *rings],
+        [*ideal, *rings],
         anchors,
         names,
         {method: style.colour for method, style in styles.items()},
@@ -169,9 +128,3 @@ def _draw_line(axes: Axes, lost: np.ndarray, kept: np.ndarray, colour: str) -> l
     axes.plot(x[:first], y[:first], color=colour, linewidth=0.8, alpha=0.6, linestyle=_DOTTED, zorder=2.4)
     axes.plot(x[_PIECES:], y[_PIECES:], color=colour, linewidth=1.6, alpha=0.85, zorder=2.8)
     return [(float(one), float(other)) for one, other in zip(x[_PIECES::5], y[_PIECES::5], strict=True)]
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    reach = max(abs(low), abs(high))
-    sizes = [step * 10**power for power in range(7) for step in _STEPS if step * 10**power <= reach]
-    return [tick for tick in (*(-size for size in reversed(sizes)), 0, *sizes) if low <= tick <= high]
