@@ -194,10 +194,8 @@ class Experiment:
     @property
     def tuned_by(self) -> str | None:
         """The score of the new facts that tuning weighs; None for unseen wordings, or questions without any."""
-        if (chosen := self.config["tuning"]["learned"]) is not None:
-            return chosen
         learned = self.config["evaluation"]["learned"]
-        return learned if learned == "facts_seen_f1" else None
+        return self.config["tuning"]["learned"] or (learned if learned == "facts_seen_f1" else None)
 
     @property
     def untuned(self) -> list[str]:
@@ -223,9 +221,7 @@ class Experiment:
 
     @property
     def core_sets(self) -> dict:
-        """The settings of core sets, besides the stream and the methods of kind smf; method and seed are filled in.
-
-        A method without a learning rate gets no rate factors.
+        """The settings of core sets, besides stream and methods, with method, seed and, for a rate, its factors filled in.
 
         Raises:
             ConfigError: No method selects slots.

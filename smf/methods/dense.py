@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from smf.methods.kind_settings import GivenSettings, KindSettings
-from smf.methods.method import Footprint, Method, Start, StepReport, language_model_loss
+from smf.methods.loss import language_model_loss
+from smf.methods.method import Footprint, Method, Start, StepReport
 from smf.settings.section import NonNegativeNumber, Number, PositiveNumber
 
 if TYPE_CHECKING:

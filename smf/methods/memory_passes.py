@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from smf.memory import SlotReads, record_slot_reads
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.models.context_cache import context_cache, inputs_of
 from smf.models.frozen_prefix import FrozenPrefix
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from smf.errors import ConfigError
-from smf.methods.method import Method, language_model_loss
+from smf.methods.loss import language_model_loss
+from smf.methods.method import Method
 from smf.settings.section import Number
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from smf.methods.kind_settings import GivenSettings, KindSettings
-from smf.methods.method import Footprint, language_model_loss
+from smf.methods.loss import language_model_loss
+from smf.methods.method import Footprint
 from smf.methods.ordinary_text import ReadsOrdinaryText, ShareOfText, number_beside, odds
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smf.errors import ConfigError
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.streams.batches import IGNORED, collate, encode
 from smf.streams.examples import Example
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from smf.errors import TrainingError
 from smf.files.resume import NO_RESUME, Resume, optimizer_state, random_state, set_optimizer_state, set_random_state
 from smf.logs import progress
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.streams.batches import Batch, LossOn
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from smf.memory import MemoryLayer, SlotReads, record_slot_reads
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.models.memory_model import MemoryForCausalLM
 from smf.streams.batches import Batch
 from smf.training.slot_use import slot_use_rows

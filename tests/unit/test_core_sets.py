@@ -13,7 +13,7 @@ from smf.config.experiment import Experiment
 from smf.errors import ConfigError, DataError
 from smf.files.artifacts import read_table
 from smf.memory import record_slot_reads
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.checkpoint import model_hash, save_checkpoint
 from smf.selection.background import count_background

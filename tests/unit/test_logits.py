@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.models.logits import logits_of
 from smf.streams.fact_batches import facts_batch
 from tests.helpers import (

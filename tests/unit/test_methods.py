@@ -14,7 +14,7 @@ from smf.errors import CheckpointError, ConfigError, TrainingError
 from smf.files.tensors import read_tensors, write_tensors
 from smf.memory import record_slot_reads
 from smf.methods.full import FullFinetuning
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.methods.registry import method_class, method_kinds
 from smf.models.memory_model import MemoryForCausalLM
 from smf.models.retrofit import retrofit
@@ -438,13 +438,25 @@ def test_an_unknown_kind_is_refused_with_the_nearest_known_one(kind, near):
 
 
 def test_helpers_are_not_kinds():
-    for name in ("method", "registry", "dense", "deltas", "kind_settings", "settings", "ordinary_text", "replay", "no"):
+    for name in (
+        "method",
+        "loss",
+        "registry",
+        "dense",
+        "deltas",
+        "kind_settings",
+        "settings",
+        "ordinary_text",
+        "replay",
+        "no",
+    ):
         with pytest.raises(ConfigError, match="unknown method kind"):
             method_class(name)
 
 
 ONE_METHOD = '''
-from smf.methods.method import Method, StepReport, language_model_loss
+from smf.methods.loss import language_model_loss
+from smf.methods.method import Method, StepReport
 
 class Frozen(Method):
     """Learns nothing."""

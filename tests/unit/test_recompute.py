@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.models.base_networks import feed_forward_networks
 from smf.models.recompute import recompute_activations
 from smf.models.retrofit import retrofit

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.models.memory_model import decoder_blocks
 from smf.models.recompute import recompute_activations
 from smf.streams.batches import IGNORED

@@ -13,7 +13,7 @@ from smf.data.questions import question_fact, trivia_pair
 from smf.errors import ConfigError
 from smf.files.model_shape import FAMILIES, BaseShape, MemoryShape
 from smf.memory import product_keys
-from smf.methods.method import language_model_loss
+from smf.methods.loss import language_model_loss
 from smf.methods.registry import method_class
 from smf.plan import main
 from smf.rows.sources import Row

@@ -10,7 +10,8 @@ from smf.config.experiment import Experiment
 from smf.errors import ConfigError, TrainingError
 from smf.memory import RowGradient
 from smf.memory.polyak import LONGEST, StepShares, polyak_rate, polyak_share
-from smf.methods.method import StepReport, language_model_loss
+from smf.methods.loss import language_model_loss
+from smf.methods.method import StepReport
 from smf.selection.names import SELECTORS
 from smf.streams.fact_batches import facts_batch
 from smf.training.learn import StreamSettings, learn_with
