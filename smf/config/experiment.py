@@ -221,7 +221,7 @@ class Experiment:
 
     @property
     def core_sets(self) -> dict:
-        """The settings of core sets, besides stream and methods, with method, seed and, for a rate, its factors filled in.
+        """The settings of core sets, besides stream and methods; fills in method, seed and, for a rate, its factors.
 
         Raises:
             ConfigError: No method selects slots.
