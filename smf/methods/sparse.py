@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from smf.memory import RowGradient
     from smf.memory.changed_rows import ChangedRows
     from smf.memory.polyak import StepShares
-    from smf.selection.background import BackgroundCounts
-    from smf.streams.background_texts import BackgroundTexts
     from smf.streams.batches import Batch
 
 
@@ -81,31 +79,30 @@ class SparseFinetuning(ReadsOrdinaryText):
     starts_from: ClassVar[Start] = "base"
     needs_texts = False  # only selector fisher does, see reads_texts
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: GivenSettings,
-        background: BackgroundCounts | None,
-        seed: int,
-        texts: BackgroundTexts | None = None,
-    ):
+    def begin(self) -> None:
+        """Freeze everything but the value vectors that may train, and make an optimizer for those of each block.
+
+        Raises:
+            ConfigError: Settings do not fit the model.
+            CheckpointError: The model has no value vectors where smf looks.
+        """
         from smf.memory import RowGradient
         from smf.memory.row_optimizers import row_optimizer
         from smf.models.value_vectors import TrainedValues, value_tables
         from smf.seeding import torch_generator
 
-        super().__init__(model, settings, background, seed, texts)
-        tables = value_tables(model)
+        super().begin()
+        tables = value_tables(self.model)
         if wrong := self.settings.misfit(Sizes(num_layers=len(tables), num_units=len(tables[0]))):
             raise ConfigError(wrong)
-        self._values = TrainedValues(model, self.settings.chosen_of(len(tables)))
+        self._values = TrainedValues(self.model, self.settings.chosen_of(len(tables)))
         self._gradients: dict[int, RowGradient] = {block: RowGradient() for block in self._values.tables}
         plain = self.settings.plain()
         self.optimizers = {block: row_optimizer(table_UD, plain) for block, table_UD in self._values.tables.items()}
         self.fisher: dict[int, Tensor] = {}
-        self._generator = torch_generator(seed, "selection of value vectors")
+        self._generator = torch_generator(self.seed, "selection of value vectors")
         self._lesson: _Lesson | None = None
-        self._changed = _changed_values(model)
+        self._changed = _changed_values(self.model)
 
     @classmethod
     def reads_texts(cls, settings: GivenSettings) -> bool:
