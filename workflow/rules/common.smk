@@ -1,5 +1,6 @@
 # Shared by all rules: the checked experiment, the names that wildcards may take, and the paths of a run's inputs.
 
+import json
 import os
 import re
 from pathlib import Path
@@ -183,3 +184,10 @@ MEMORY_PATCHES = [
     f"<results>/runs/{name}/seed-{seed}/learn/position-{EXPERIMENT.positions[-1]}.safetensors"
     for name, seed in MEMORY_RUNS
 ]
+
+
+def command_options():
+    """The options that make `snakemake` read the same config."""
+    given = [min(str(path), os.path.relpath(path), key=len) for path in workflow.overwrite_configfiles]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in OVERRIDES.items()]
+    return [*(["--configfile", *given] if given else []), *(["--config", *overrides] if overrides else [])]

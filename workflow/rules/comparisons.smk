@@ -1,16 +1,7 @@
 # Methods against each other: tests of every pair, the cost of a fact, the rows of the leaderboard, and what predicts
 # forgetting. Made only if asked for; `smf leaderboard` makes a page of the rows of several experiments.
 
-import json
-
 ENDS = [(method, seed) for method in EXPERIMENT.starts for seed in EXPERIMENT.config["seeds"]]
-
-
-def command_options():
-    """The options that make `snakemake` read the same config."""
-    given = [min(str(path), os.path.relpath(path), key=len) for path in workflow.overwrite_configfiles]
-    overrides = [f"{key}={json.dumps(value)}" for key, value in OVERRIDES.items()]
-    return [*(["--configfile", *given] if given else []), *(["--config", *overrides] if overrides else [])]
 
 
 rule pairs:
