@@ -12,6 +12,7 @@ Weights are mixed in float32 at least and stored in their own dtype.
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -93,7 +94,7 @@ class Interpolation:
             return
         own = _logits(self._model)
         try:
-            self._model.merge_adapter()
+            cast("Any", self._model).merge_adapter()
         except (NotImplementedError, ValueError) as error:
             raise ConfigError(f"{self._adapter} cannot be merged into weights ({error}), so {_REMEDY}") from error
         lost, effect = (_logits(self._model) - own).norm(), (own - self._logits).norm()
