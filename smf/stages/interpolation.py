@@ -8,8 +8,7 @@ from smf.analysis.interpolation.figure import interpolation_figure
 from smf.analysis.interpolation.table import interpolation_table
 from smf.figures.style import save_figure
 from smf.files.artifacts import read_json, read_table, write_table
-from smf.scores.metrics import held_out_metric
-from smf.stages.report import read_labels
+from smf.stages.shown import Shown
 
 
 def write_interpolation(
@@ -35,30 +34,17 @@ def write_interpolation(
     write_table(path, interpolation_table([read_json(start_path) for start_path in start_paths], by_share, starts))
 
 
-def draw_interpolation(
-    table_path: str | Path,
-    labels_path: str | Path,
-    methods: Sequence[str],
-    asked: Mapping[str, int | None],
-    headline: Sequence[str],
-    learned: str,
-    kinds: Mapping[str, str],
-    figure_paths: Sequence[str | Path],
-) -> None:
+def draw_interpolation(shown: Shown, learned: str, table_path: str | Path, figure_paths: Sequence[str | Path]) -> None:
     """Draw what each method retains and forgets at each share.
 
     Args:
-        table_path: The table.
-        labels_path: The ``labels.json`` of the data.
-        methods: All methods of the experiment, so that each has the colour that it has in other figures.
-        asked: Number of items asked, for held-out sets that are not asked in full.
-        headline: The held-out metrics; forgetting is measured on the first.
+        shown: All methods of the experiment, and what the figure shows; forgetting is measured on the first metric.
         learned: The metric on the new facts that measures retention.
-        kinds: The held-out sets and lm-eval tasks by name, each with its kind.
+        table_path: The table.
         figure_paths: Where the figure goes, in the formats of the paths' suffixes.
     """
-    metric = held_out_metric(headline[0], kinds)
-    figure = interpolation_figure(read_table(table_path), methods, read_labels(labels_path, asked), metric, learned)
+    methods, metric = list(shown.starts), shown.metrics[0]
+    figure = interpolation_figure(read_table(table_path), methods, shown.labels(), metric, learned)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)

@@ -8,8 +8,8 @@ from smf.analysis.predictors.table import BACKGROUND, CONTRAST, correlations_tab
 from smf.figures.style import save_figure
 from smf.files.artifacts import read_json, read_table, write_table
 from smf.patches.patch import read_patch, require_base
-from smf.scores.metrics import held_out_metric
 from smf.selection.background import BackgroundCounts
+from smf.stages.shown import Shown
 
 
 def write_predictors(
@@ -58,17 +58,15 @@ def write_predictors(
     write_table(correlations_path, correlations_table(table))
 
 
-def draw_predictors(
-    table_path: str | Path,
-    labels_path: str | Path,
-    methods: Sequence[str],
-    headline: Sequence[str],
-    kinds: Mapping[str, str],
-    figure_paths: Sequence[str | Path],
-) -> None:
-    """Draw the runs, in the formats of the paths' suffixes; ``methods`` are all of the experiment."""
-    metrics = [held_out_metric(name, kinds) for name in headline]
-    figure = predictors_figure(read_table(table_path), read_json(labels_path), methods, metrics)
+def draw_predictors(shown: Shown, table_path: str | Path, figure_paths: Sequence[str | Path]) -> None:
+    """Draw what runs forgot over what they wrote.
+
+    Args:
+        shown: All methods of the experiment, and what the figure shows; its metrics are among the outcomes.
+        table_path: The table of runs.
+        figure_paths: Where the figure goes, in the formats of the paths' suffixes.
+    """
+    figure = predictors_figure(read_table(table_path), read_json(shown.labels_path), list(shown.starts), shown.metrics)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)

@@ -12,7 +12,7 @@ from smf.errors import DataError
 from smf.figures.style import save_figure
 from smf.files.artifacts import read_table, write_json
 from smf.scores.metrics import LOCALITY, held_out_metric
-from smf.stages.interpolation import draw_interpolation, write_interpolation
+from smf.stages.interpolation import Shown, draw_interpolation, write_interpolation
 
 KINDS = {"nq": "questions"}
 METRIC = held_out_metric("nq_f1", KINDS)
@@ -123,6 +123,6 @@ def test_the_stages_make_table_and_figure_from_files(tmp_path):
     pd.testing.assert_frame_equal(read_table(tmp_path / "table.csv"), table())
     write_json(tmp_path / "labels.json", LABELS)
     figures = [tmp_path / "figures" / f"interpolation.{ending}" for ending in ("pdf", "png")]
-    options = (list(STARTS), {"nq": 500}, ["nq_f1"], "facts_question_f1", KINDS)
-    draw_interpolation(tmp_path / "table.csv", tmp_path / "labels.json", *options, figures)
+    shown = Shown(tmp_path / "labels.json", STARTS, {"nq": 500}, ["nq_f1"], KINDS)
+    draw_interpolation(shown, "facts_question_f1", tmp_path / "table.csv", figures)
     assert all(path.stat().st_size > 10_000 for path in figures)

@@ -119,7 +119,8 @@ rule plot_predictors:
     conda:
         "../../environment.yml"
     params:
-        methods=list(EXPERIMENT.starts),
+        starts=EXPERIMENT.starts,
+        asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         kinds=EXPERIMENT.kinds,
         code=code_of("plot_predictors.py"),

@@ -94,7 +94,7 @@ rule plot_interpolation:
     conda:
         "../../environment.yml"
     params:
-        methods=list(EXPERIMENT.starts),
+        starts=EXPERIMENT.starts,
         asked=EXPERIMENT.config["evaluation"]["num_items"],
         headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],

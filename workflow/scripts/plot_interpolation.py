@@ -1,16 +1,14 @@
 """Draw learning against forgetting between the start model and what was learned."""
 
 from smf.jobs.job import Job
-from smf.stages.interpolation import draw_interpolation
+from smf.stages.interpolation import Shown, draw_interpolation
 
 with Job(snakemake):
-    draw_interpolation(
-        snakemake.input.table,
+    shown = Shown(
         snakemake.input.labels,
-        snakemake.params.methods,
+        snakemake.params.starts,
         snakemake.params.asked,
         snakemake.params.headline,
-        snakemake.params.learned,
         snakemake.params.kinds,
-        snakemake.output.figures,
     )
+    draw_interpolation(shown, snakemake.params.learned, snakemake.input.table, snakemake.output.figures)

@@ -1,14 +1,14 @@
 """Draw what each run forgot over what it wrote."""
 
 from smf.jobs.job import Job
-from smf.stages.predictors import draw_predictors
+from smf.stages.predictors import Shown, draw_predictors
 
 with Job(snakemake):
-    draw_predictors(
-        snakemake.input.table,
+    shown = Shown(
         snakemake.input.labels,
-        snakemake.params.methods,
+        snakemake.params.starts,
+        snakemake.params.asked,
         snakemake.params.headline,
         snakemake.params.kinds,
-        snakemake.output.figures,
     )
+    draw_predictors(shown, snakemake.input.table, snakemake.output.figures)
