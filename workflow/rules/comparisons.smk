@@ -76,9 +76,8 @@ rule predictors:
     input:
         scores="<results>/tables/scores.csv",
         counts="<results>/background/counts.safetensors",
-        contrast=only_if(
-            EXPERIMENT.config["data"]["contrast"]["num_facts"], "<results>/background/contrast.safetensors"
-        ),
+        # counted for the methods that weigh it
+        contrast=only_if(any(map(weighs_contrast, EXPERIMENT.starts)), "<results>/background/contrast.safetensors"),
         patches=MEMORY_PATCHES,
     output:
         table="<results>/tables/predictors.csv",
