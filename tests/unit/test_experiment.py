@@ -240,7 +240,7 @@ def test_defaults_are_filled_in_everywhere():
     config = tiny()
     del config["tuning"], config["evaluation"]
     experiment = Experiment(config)
-    assert experiment.config["tuning"] == {"num_facts": None, "seeds": [100]}
+    assert experiment.config["tuning"] == {"learned": None, "num_facts": None, "seeds": [100]}
     assert experiment.config["device"] == "cpu"
     assert experiment.config["healing"]["weight_decay"] == 0.0
     assert experiment.config["evaluation"]["wordings_per_fact"] == 2
