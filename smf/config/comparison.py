@@ -54,7 +54,7 @@ class Interpolation(Section):
     seeds: Annotated[Distinct[Natural], Field(min_length=1)] | None = None
     """Some of seeds; null for all of them."""
     methods: Annotated[Distinct[str], Field(min_length=1)] | None = None
-    """Methods of the main figure; null for all of them."""
+    """Methods of the main figure that train weights; null for all of them."""
 
 
 class Tuning(Section):

@@ -175,11 +175,15 @@ def _check_core_sets(config: Config, methods: Mapping[str, Mapping]) -> None:
 
 
 def _check_interpolation(config: Config, methods: Mapping[str, Mapping]) -> None:
-    """Check that methods and seeds are those of the main figure, which are evaluated."""
-    shown = [name for name, method in methods.items() if not method.get("frontier_only")]
+    """Check that methods and seeds are those of the main figure, which are evaluated, and train weights."""
+    shown = [
+        name
+        for name, method in methods.items()
+        if not method.get("frontier_only") and not method_class(method["kind"]).retrieves
+    ]
     for name in config.interpolation.methods or ():
         if name not in shown:
-            refuse("interpolation.methods", name, f"one of the main figure ({', '.join(shown)})")
+            refuse("interpolation.methods", name, f"one of the main figure that trains weights ({', '.join(shown)})")
     for seed in config.interpolation.seeds or ():
         if seed not in config.seeds:
             refuse("interpolation.seeds", seed, f"one of seeds ({', '.join(map(str, config.seeds))})")

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smf.analysis.interpolation.weights import Interpolation
-from smf.errors import CheckpointError
 from smf.evaluation.harness import EvaluationSettings, Evaluator
 from smf.files.artifacts import write_json
 from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.logs import progress
 from smf.methods.registry import method_class
-from smf.models.checkpoint import load_model, load_tokenizer, model_hash
+from smf.models.checkpoint import load_model, load_tokenizer
 from smf.stages.learn import read_delta
 from smf.stages.run import Run
 from smf.streams.facts import read_facts
@@ -43,11 +42,7 @@ def interpolate_run(
         CheckpointError: The delta was learned from another start model.
         ConfigError: The method's adapter cannot be merged into weights (:mod:`smf.analysis.interpolation.weights`).
     """
-    delta, metadata = read_delta(delta_path)
-    if metadata["start_hash"] != model_hash(run.start_folder):
-        raise CheckpointError(
-            f"{delta_path} was learned from another model than {run.start_folder}; learn the stream again"
-        )
+    delta = read_delta(delta_path, run.start_folder)
     tokenizer = load_tokenizer(run.start_folder)
     evaluator = Evaluator(probes, read_facts(run.facts_path), EvaluationSettings(**settings), tokenizer)
     holder = method_class(run.method["kind"]).holder(load_model(run.start_folder, run.device), run.method)

@@ -10,6 +10,7 @@ from smf.errors import CheckpointError
 from smf.files.artifacts import copy_file, write_jsonl
 from smf.files.resume import NO_RESUME, Resume
 from smf.files.tensors import read_tensors, write_tensors
+from smf.models.checkpoint import model_hash
 from smf.patches.patch import KIND as PATCH
 from smf.patches.patch import patch_from, write_patch
 from smf.stages.run import Learning, Run, read_inputs
@@ -79,7 +80,14 @@ def write_snapshot(path: str | Path, snapshot: Snapshot) -> None:
         write_patch(path, snapshot.patch)
 
 
-def read_delta(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Read what :func:`write_snapshot` wrote, as :meth:`smf.methods.deltas.Holder.load` takes it, and its metadata."""
+def read_delta(path: str | Path, start_folder: str | Path) -> dict[str, Tensor]:
+    """Read what :func:`write_snapshot` wrote, as :meth:`smf.methods.deltas.Holder.load` takes it.
+
+    Raises:
+        CheckpointError: It was learned from another model than the one in the folder.
+    """
     tensors, metadata = read_tensors(path)
-    return (patch_from(tensors, metadata, str(path)).delta() if metadata.get("kind") == PATCH else tensors), metadata
+    delta = patch_from(tensors, metadata, str(path)).delta() if metadata.get("kind") == PATCH else tensors
+    if metadata["start_hash"] != model_hash(start_folder):
+        raise CheckpointError(f"{path} was learned from another model than {start_folder}; learn the stream again")
+    return delta

@@ -7,9 +7,9 @@ from smf.analysis.predictors.figure import predictors_figure
 from smf.analysis.predictors.table import BACKGROUND, CONTRAST, correlations_table, predictors_table, written
 from smf.figures.style import save_figure
 from smf.files.artifacts import read_json, read_table, write_table
-from smf.patches.patch import read_patch, require_base
 from smf.selection.background import BackgroundCounts
 from smf.stages.shown import Shown
+from smf.stages.slot_writes import counted_patch
 
 
 def write_predictors(
@@ -43,16 +43,9 @@ def write_predictors(
         kind: {block: layer.accesses_S.numpy() for block, layer in found.layers.items()}
         for kind, found in counts.items()
     }
-    base = str(counts[BACKGROUND].provenance["model_hash"])
-    runs = {}
-    for run, path in patch_paths.items():
-        learned = read_patch(path)
-        require_base(learned, base, path, f"what {counts_path} was counted with")
-        patch = {
-            block: (layer.slots_R.long().numpy(), layer.before_RV.float().numpy(), layer.after_RV.float().numpy())
-            for block, layer in learned.layers.items()
-        }
-        runs[run] = written(patch, reads)
+    runs = {
+        run: written(counted_patch(path, counts[BACKGROUND], counts_path), reads) for run, path in patch_paths.items()
+    }
     table = predictors_table(runs, read_table(scores_path), starts, headline)
     write_table(table_path, table)
     write_table(correlations_path, correlations_table(table))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from smf.analysis.slot_writes.figure import slot_writes_figure
@@ -31,14 +32,24 @@ def write_slot_writes(
     reads = {block: layer.accesses_S.numpy() for block, layer in counts.layers.items()}
     rows: list[dict] = []
     for (method, seed), patch_path in zip(runs, patch_paths, strict=True):
-        learned = read_patch(patch_path)
-        require_base(learned, str(counts.provenance["model_hash"]), patch_path, f"what {counts_path} was counted with")
-        patch = {
-            block: (layer.slots_R.long().numpy(), layer.before_RV.float().numpy(), layer.after_RV.float().numpy())
-            for block, layer in learned.layers.items()
-        }
-        rows += slot_write_rows(method, seed, reads, patch)
+        rows += slot_write_rows(method, seed, reads, counted_patch(patch_path, counts, counts_path))
     write_table(path, pd.DataFrame(rows, columns=list(SLOT_WRITE_COLUMNS)))
+
+
+def counted_patch(
+    path: str | Path, counts: BackgroundCounts, counts_path: str | Path
+) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A patch of the model that was counted: slots, values before and values after, by block.
+
+    Raises:
+        CheckpointError: The file is damaged, or the patch is of another model.
+    """
+    learned = read_patch(path)
+    require_base(learned, str(counts.provenance["model_hash"]), path, f"what {counts_path} was counted with")
+    return {
+        block: (layer.slots_R.long().numpy(), layer.before_RV.float().numpy(), layer.after_RV.float().numpy())
+        for block, layer in learned.layers.items()
+    }
 
 
 def draw_slot_writes(

@@ -511,7 +511,11 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (tiny(frontier={"seeds": [1, 100]}), "seed 100 is in frontier.seeds and in tuning.seeds; "),
         (
             tiny(interpolation={"methods": ["full", "ful"]}),
-            "interpolation.methods is ful, but must be one of the main figure (full, lora, smf_tfidf)",
+            "interpolation.methods is ful, but must be one of the main figure that trains weights (full, ",
+        ),
+        (
+            tiny(interpolation={"methods": ["found"]}, methods={"found": {"kind": "retrieval"}}),
+            "interpolation.methods is found, but must be one of the main figure that trains weights",
         ),
         (tiny(interpolation={"seeds": [100]}), "interpolation.seeds is 100, but must be one of seeds (0)"),
         (tiny(interpolation={"shares": [0.5, 1]}), "interpolation.shares.1 is 1, but must be below 1"),

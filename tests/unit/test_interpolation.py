@@ -9,7 +9,7 @@ import torch
 
 from smf.analysis.interpolation.weights import Interpolation
 from smf.errors import CheckpointError, ConfigError
-from smf.methods.registry import method_class, method_kinds, start_method
+from smf.methods.registry import method_class, start_method
 from smf.stages.evaluate import evaluate_run
 from smf.stages.interpolate import interpolate_run
 from smf.stages.learn import learn
@@ -17,6 +17,7 @@ from smf.streams.fact_batches import facts_batch
 from tests.helpers import (
     FACTS,
     MAX_LENGTH,
+    TRAINED,
     background_counts,
     base_model,
     copy_of_state,
@@ -33,7 +34,7 @@ from tests.unit.test_trial import LEARNING as STREAM_LEARNING
 from tests.unit.test_trial import METHODS as RUNS
 
 NOT_MERGED = ("BEFT", "LILY")
-KINDS = {kind: {"kind": kind, **LEARNING[kind]} for kind in method_kinds()}
+KINDS = {kind: {"kind": kind, **LEARNING[kind]} for kind in TRAINED}
 TYPES = {name: (name, SMALL.get(name, {})) for name in STARTING if name not in NOT_MERGED}
 TYPES |= {name: ("LORA", {"r": 4, **config}) for name, config in OF_LORA.items()}
 TYPES |= {"biases": ("LORA", {"r": 4, "bias": "all"}), "head": ("LORA", {"r": 4, "modules_to_save": ["lm_head"]})}
@@ -186,7 +187,7 @@ def test_a_share_beyond_the_ends_is_refused():
         pytest.fail("it was mixed")
 
 
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("kind", [kind for kind in RUNS if kind in TRAINED])
 def test_at_share_1_a_run_scores_what_its_evaluation_says_and_between_it_something_else(tmp_path, run_of, kind):  # noqa: F811
     run, divergence = run_of(kind), {"kl_facts": {"num_facts": 3, "loss_on": "answer", "max_length": 64}}
     learn(run, STREAM_LEARNING, delta_paths={3: tmp_path / "delta"}, log_path=tmp_path / "facts")

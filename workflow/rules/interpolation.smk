@@ -1,7 +1,10 @@
 # Interpolation with the start model: what is left of learning and of forgetting part of the way back; not part of `all`.
 
+from smf.methods.registry import method_class
+
 INTERPOLATION = EXPERIMENT.config["interpolation"]
-INTERPOLATED = INTERPOLATION["methods"] or list(EXPERIMENT.starts)
+TRAINED = [name for name in EXPERIMENT.starts if not method_class(EXPERIMENT.runs[name]["kind"]).retrieves]
+INTERPOLATED = INTERPOLATION["methods"] or TRAINED
 INTERPOLATED_STARTS = {name: start for name, start in EXPERIMENT.starts.items() if name in INTERPOLATED}
 INTERPOLATED_SEEDS = INTERPOLATION["seeds"] or EXPERIMENT.config["seeds"]
 STREAM_END = EXPERIMENT.positions[-1]

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from smf.analysis.leaderboard.table import COMMAND, COSTS, FIRST_COLUMNS, measures_of
+from smf.analysis.leaderboard.table import COMMAND, FIRST_COLUMNS, measures_of
 from smf.scores.metrics import COST, FACTS_METRICS, LOCALITY, is_cost, is_divergence
 from smf.scores.metrics import higher_is_better as is_better_higher
 
@@ -57,7 +57,7 @@ def leaderboard_page(table: pd.DataFrame) -> str:
 
 
 def measure_words(name: str) -> str:
-    """A column's heading: ``nq_f1_drop`` becomes "NQ f1, loss"."""
+    """A column's heading: ``nq_f1_drop`` becomes "nq f1: drop"."""
     if name in _WORDS or name in _UNITS:
         return {**_WORDS, **_UNITS}[name]
     if is_cost(name):
@@ -75,7 +75,7 @@ def higher_is_better(name: str) -> bool:
 
 def is_percent(name: str) -> bool:
     """Whether a measure is a relative drop or rise, shown in per cent."""
-    return name.endswith("_drop") and name not in COSTS
+    return name.endswith("_drop")
 
 
 def _plain(value: object) -> object:
