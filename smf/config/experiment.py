@@ -132,7 +132,7 @@ class Experiment:
 
     @property
     def rate_free(self) -> list[str]:
-        """Methods of the main figure whose steps need no learning rate."""
+        """Methods of the main figure that need no learning rate."""
         return [name for name in self.starts if name not in self.rates]
 
     @property

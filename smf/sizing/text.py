@@ -1,6 +1,6 @@
 """The plan as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from smf.sizing.jobs import jobs, remedy
@@ -87,7 +87,7 @@ def _work(work: Work) -> Block:
         (
             "a stream",
             f"{_number(passes.num_steps)} optimizer steps of {batch.rows} texts, at most {_number(tokens)} tokens, "
-            "for every method",
+            f"for every method{_but(work.stepless)}",
         ),
         (
             "healing",
@@ -99,6 +99,10 @@ def _work(work: Work) -> Block:
         ("generated answers", f"at most {_number(work.answers)}"),
     ]
     return Block("Work", rows)
+
+
+def _but(methods: Sequence[str]) -> str:
+    return f" but {', '.join(methods)}" if methods else ""
 
 
 def _asked_first(work: Work) -> str:

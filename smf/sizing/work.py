@@ -52,6 +52,11 @@ class Work:
         return Passes(*(stream[key] for key in ("num_facts", "facts_per_step", "epochs", "steps_per_fact")))
 
     @property
+    def stepless(self) -> list[str]:
+        """The methods that take no steps."""
+        return [name for name, method in self.config["methods"].items() if method_class(method["kind"]).retrieves]
+
+    @property
     def batch(self) -> Texts:
         """The batch of one step, with wordings of the longest length."""
         length = self.config["stream"]["max_length"] or self.config["base"]["max_length"]

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,14 @@ class Fact:
     train_contexts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        """Raise :class:`smf.errors.DataError` for a string where several belong, which would count as its letters."""
+        for column in fields(self):
+            value = getattr(self, column.name)
+            if column.type == tuple[str, ...] and isinstance(value, str):
+                raise DataError(
+                    f"fact {self.fact_id!r}: {column.name} is the text {value!r}, but must be several texts; put it in "
+                    f"parentheses: {column.name}=({value!r},)"
+                )
         answers = (spaced(answer) if isinstance(answer, str) else answer for answer in self.answers)
         object.__setattr__(self, "answers", tuple(answers))
 

@@ -180,9 +180,9 @@ def test_words_on_methods_can_be_given():
         (["full"], [], "No sweep has chosen that of full.", "no sweep has chosen them"),
         (list(TWO), [], "no sweep has chosen them", "one rule"),
         ([], ["smf_tfidf"], "for all methods", "No sweep has chosen"),
-        ([], ["smf_tfidf"], "smf_tfidf: steps need no learning rate.", "untuned"),
-        (["full"], ["smf_tfidf"], "no sweep has chosen them. smf_tfidf: steps need no learning rate.", "one rule"),
-        ([], list(TWO), "Steps need no learning rate.", "Learning rates"),
+        ([], ["smf_tfidf"], "smf_tfidf: no learning rate is needed.", "untuned"),
+        (["full"], ["smf_tfidf"], "no sweep has chosen them. smf_tfidf: no learning rate is needed.", "one rule"),
+        ([], list(TWO), "No method needs a learning rate.", "Learning rates"),
     ],
     ids=["all swept", "some", "none", "one free, rule", "one free", "one free, none swept", "all free"],
 )

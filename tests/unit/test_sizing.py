@@ -21,6 +21,7 @@ from smf.sizing import activations
 from smf.sizing import peak_memory as memory
 from smf.sizing.activations import Texts
 from smf.sizing.jobs import jobs, remedy
+from smf.sizing.text import plan
 from smf.sizing.work import Work
 from smf.stages.plan import describe_plan, device_memory
 from smf.streams.batches import Batch
@@ -425,6 +426,13 @@ def test_all_that_sparse_finetuning_of_a_published_experiment_needs_fits_8_gb(pa
     peaks = {job.name: memory.total(job.parts(work.models, job.rows)) for job in jobs(work) if job.name in wanted}
     assert peaks.keys() == wanted
     assert max(peaks.values()) <= 8e9, peaks
+
+
+def test_the_plan_says_which_methods_take_no_steps():
+    steps = [work_of(tiny(methods=more)) for more in ({}, {"shown": {"kind": "retrieval", "retriever": "gold"}})]
+    without, retrieving = (plan(work, 10**10).text for work in steps)
+    assert "tokens, for every method\n" in without
+    assert "tokens, for every method but shown\n" in retrieving
 
 
 def test_a_start_model_that_snapshots_are_compared_with_is_counted_beside_them():

@@ -143,6 +143,12 @@ def test_a_fact_knows_its_texts_as_they_are_taught_and_asked():
     assert behind == Example(solved_examples() + "Q: where is Ann?\nA:", " Washington D.C.")
 
 
+@pytest.mark.parametrize("column", ["train_prompts", "answers", "train_texts", "train_contexts", "unseen_prompts"])
+def test_one_text_where_a_fact_takes_several_is_refused_and_not_taken_letter_by_letter(column):
+    with pytest.raises(DataError, match=rf"fact 'a': {column} is the text 'Ann is'.*: {column}=\('Ann is',\)"):
+        Fact("a", "Ann", **{column: "Ann is"})
+
+
 @pytest.mark.parametrize("loss_on", ["text", "answer"])
 def test_the_batch_of_a_fact_holds_each_training_wording_once(loss_on):
     batch = facts_batch(tokenizer(), [FACTS[0]], loss_on=loss_on, max_length=64)

@@ -618,7 +618,7 @@ def test_new_modification_times_of_all_sources_change_nothing(replan_after):
 @pytest.mark.parametrize(
     ("module", "counts"),
     [
-        ("smf/analysis/forgetting/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER, **INTERPOLATION}),
+        ("smf/analysis/forgetting/tradeoff.py", {**TABLES, **SWEEP_TABLES, **FRONTIER}),
         ("smf/evaluation/harness.py", ASKED_ANEW),
         ("smf/evaluation/tasks/smf_nq/smf_nq.yaml", ASKED_ANEW),
         ("smf/methods/lora.py", {**ONE_RUN, "trial": 1, "tuning_trial": 1, **TABLES, **FRONTIER, **INTERPOLATION}),

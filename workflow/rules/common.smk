@@ -178,6 +178,14 @@ def only_if(there, path):
     return [path] if there else []
 
 
+# What each figure of scores shows, see smf.stages.shown.
+SHOWN = {
+    "starts": EXPERIMENT.starts,
+    "asked": EXPERIMENT.config["evaluation"]["num_items"],
+    "headline": EXPERIMENT.headline,
+    "kinds": EXPERIMENT.kinds,
+}
+
 # Runs of the methods that record which slots they wrote, and their patches at the stream's end.
 MEMORY_RUNS = [(name, seed) for name in EXPERIMENT.memory_methods for seed in EXPERIMENT.config["seeds"]]
 MEMORY_PATCHES = [

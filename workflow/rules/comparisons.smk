@@ -118,10 +118,7 @@ rule plot_predictors:
     conda:
         "../../environment.yml"
     params:
-        starts=EXPERIMENT.starts,
-        asked=EXPERIMENT.config["evaluation"]["num_items"],
-        headline=EXPERIMENT.headline,
-        kinds=EXPERIMENT.kinds,
+        shown=SHOWN,
         code=code_of("plot_predictors.py"),
     script:
         "../scripts/plot_predictors.py"

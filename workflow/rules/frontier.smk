@@ -148,11 +148,8 @@ rule plot_frontier:
     conda:
         "../../environment.yml"
     params:
-        starts=EXPERIMENT.compared_starts,
-        asked=EXPERIMENT.config["evaluation"]["num_items"],
-        headline=EXPERIMENT.headline,
+        shown={**SHOWN, "starts": EXPERIMENT.compared_starts},
         learned=EXPERIMENT.config["evaluation"]["learned"],
-        kinds=EXPERIMENT.kinds,
         code=code_of("plot_frontier.py"),
     script:
         "../scripts/plot_frontier.py"

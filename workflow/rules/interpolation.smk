@@ -97,11 +97,8 @@ rule plot_interpolation:
     conda:
         "../../environment.yml"
     params:
-        starts=EXPERIMENT.starts,
-        asked=EXPERIMENT.config["evaluation"]["num_items"],
-        headline=EXPERIMENT.headline,
+        shown=SHOWN,
         learned=EXPERIMENT.config["evaluation"]["learned"],
-        kinds=EXPERIMENT.kinds,
         code=code_of("plot_interpolation.py"),
     script:
         "../scripts/plot_interpolation.py"

@@ -59,13 +59,10 @@ rule plot_overview:
     conda:
         "../../environment.yml"
     params:
-        starts=EXPERIMENT.starts,
+        shown=SHOWN,
         methods=EXPERIMENT.labels,
         model=EXPERIMENT.model_name,
-        asked=EXPERIMENT.config["evaluation"]["num_items"],
-        headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],
-        kinds=EXPERIMENT.kinds,
         code=code_of("plot_overview.py"),
     script:
         "../scripts/plot_overview.py"
@@ -99,15 +96,12 @@ rule plot_forgetting:
     conda:
         "../../environment.yml"
     params:
-        starts=EXPERIMENT.starts,
+        shown=SHOWN,
         methods=EXPERIMENT.labels,
         untuned=EXPERIMENT.untuned,
         rate_free=EXPERIMENT.rate_free,
         tuned_by=EXPERIMENT.tuned_by,
-        asked=EXPERIMENT.config["evaluation"]["num_items"],
-        headline=EXPERIMENT.headline,
         learned=EXPERIMENT.config["evaluation"]["learned"],
-        kinds=EXPERIMENT.kinds,
         code=code_of("plot_forgetting.py"),
     script:
         "../scripts/plot_forgetting.py"
@@ -172,10 +166,7 @@ rule plot_tuning:
     conda:
         "../../environment.yml"
     params:
-        starts=EXPERIMENT.starts,
-        asked=EXPERIMENT.config["evaluation"]["num_items"],
-        headline=EXPERIMENT.headline,
-        kinds=EXPERIMENT.kinds,
+        shown=SHOWN,
         code=code_of("plot_tuning.py"),
     script:
         "../scripts/plot_tuning.py"

@@ -6,10 +6,7 @@ from smf.stages.report import Shown, draw_forgetting
 with Job(snakemake):
     shown = Shown(
         snakemake.input.labels,
-        snakemake.params.starts,
-        snakemake.params.asked,
-        snakemake.params.headline,
-        snakemake.params.kinds,
+        **snakemake.params.shown,
         words={
             "methods": snakemake.params.methods,
             "untuned": snakemake.params.untuned,

@@ -4,13 +4,7 @@ from smf.jobs.job import Job
 from smf.stages.frontier import Shown, draw_frontier
 
 with Job(snakemake):
-    shown = Shown(
-        snakemake.input.labels,
-        snakemake.params.starts,
-        snakemake.params.asked,
-        snakemake.params.headline,
-        snakemake.params.kinds,
-    )
+    shown = Shown(snakemake.input.labels, **snakemake.params.shown)
     draw_frontier(
         shown,
         snakemake.params.learned,

@@ -4,11 +4,5 @@ from smf.jobs.job import Job
 from smf.stages.interpolation import Shown, draw_interpolation
 
 with Job(snakemake):
-    shown = Shown(
-        snakemake.input.labels,
-        snakemake.params.starts,
-        snakemake.params.asked,
-        snakemake.params.headline,
-        snakemake.params.kinds,
-    )
+    shown = Shown(snakemake.input.labels, **snakemake.params.shown)
     draw_interpolation(shown, snakemake.params.learned, snakemake.input.table, snakemake.output.figures)

@@ -7,10 +7,7 @@ with Job(snakemake):
     model = snakemake.params.model
     shown = Shown(
         snakemake.input.labels,
-        snakemake.params.starts,
-        snakemake.params.asked,
-        snakemake.params.headline,
-        snakemake.params.kinds,
+        **snakemake.params.shown,
         words={"methods": snakemake.params.methods, **({"model": model} if model else {})},
     )
     draw_overview(shown, snakemake.params.learned, snakemake.input.scores, snakemake.output.figures)

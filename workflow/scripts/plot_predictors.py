@@ -4,11 +4,5 @@ from smf.jobs.job import Job
 from smf.stages.predictors import Shown, draw_predictors
 
 with Job(snakemake):
-    shown = Shown(
-        snakemake.input.labels,
-        snakemake.params.starts,
-        snakemake.params.asked,
-        snakemake.params.headline,
-        snakemake.params.kinds,
-    )
+    shown = Shown(snakemake.input.labels, **snakemake.params.shown)
     draw_predictors(shown, snakemake.input.table, snakemake.output.figures)

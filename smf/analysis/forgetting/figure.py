@@ -208,8 +208,8 @@ def _rates(methods: Mapping[str, str], labels: Mapping, rule: str) -> str:
     """How learning rates were chosen for methods with a sweep and without one, and which methods need no rate."""
     untuned, rate_free = labels.get("untuned", ()), labels.get("rate_free", ())
     if len(rate_free) == len(methods):
-        return "Steps need no learning rate."
-    exceptions = f" {', '.join(rate_free)}: steps need no learning rate." if rate_free else ""
+        return "No method needs a learning rate."
+    exceptions = f" {', '.join(rate_free)}: no learning rate is needed." if rate_free else ""
     if len(untuned) + len(rate_free) == len(methods):
         return f"Learning rates are those of the config; no sweep has chosen them.{exceptions}"
     if untuned:
