@@ -101,12 +101,19 @@ def require_contrast(data: Data, runs: Mapping[str, Mapping]) -> None:
         ConfigError: There are none.
     """
     for name, settings in runs.items():
-        if settings.get("contrast") and not data.contrast.num_facts:
-            raise ConfigError(
-                f"contrast is {settings['contrast']} in {name}, but data.contrast.num_facts is 0, so there are no "
-                "contrast texts to count; set it (some 100 facts are enough), or contrast: 0 in the method",
-                ("data", "contrast", "num_facts"),
-            )
+        if data.contrast.num_facts:
+            return
+        if settings.get("contrast"):
+            wanted, instead = f"contrast is {settings['contrast']}", "contrast: 0"
+        elif method_class(settings["kind"]).reads_contrast_texts(settings):
+            wanted, instead = f"anchor_on is {settings['anchor_on']}", "anchor_on: background"
+        else:
+            continue
+        raise ConfigError(
+            f"{wanted} in {name}, but data.contrast.num_facts is 0, so there are no contrast texts; set it (some 100 "
+            f"facts are enough), or {instead} in the method",
+            ("data", "contrast", "num_facts"),
+        )
 
 
 def _check_start(memory: Memory, healing: Healing) -> None:

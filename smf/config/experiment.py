@@ -19,19 +19,9 @@ from smf.selection.names import ALL_ACCESSED
 from smf.settings.check import check
 from smf.settings.declared import places_of_keys
 
-_LEARNING = (
-    "steps_per_fact",
-    "loss_on",
-    "max_length",
-    "micro_batch_size",
-    "facts_per_step",
-    "epochs",
-    "order",
-    "schedule",
-    "warmup_steps",
-    "stop_loss",
-    "max_gradient_norm",
-)
+_STEPS = ("steps_per_fact", "facts_per_step", "epochs", "order", "schedule", "warmup_steps", "stop_loss")
+_TEXTS = ("loss_on", "max_length", "micro_batch_size", "max_gradient_norm", "behind_examples")
+_LEARNING = _STEPS + _TEXTS
 _GENERATION = ("max_new_tokens", "batch_size", "seed")
 
 

@@ -157,6 +157,11 @@ class Method(ABC):
         """Whether a method with these settings reads background text: by default, as its kind does."""
         return cls.needs_texts
 
+    @classmethod
+    def reads_contrast_texts(cls, settings: GivenSettings) -> bool:
+        """Whether a method with these settings reads contrast texts themselves, not only their counts: by default, no."""
+        return False
+
     def micro_batches(self, batch: Batch) -> list[Batch]:
         """Split the batch into parts of ``micro_batch_size`` sequences of similar length; drops parts without labels.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smf.selection.background import BackgroundCounts
     from smf.streams.background_texts import BackgroundTexts
 
-_NOT_KINDS = {"adapter", "deltas", "dense", "kind_settings", "loss", "memory_passes", "method"}
+_NOT_KINDS = {"adapter", "anchor", "deltas", "dense", "kind_settings", "loss", "memory_passes", "method"}
 _NOT_KINDS |= {"ordinary_text", "registry", "replay", "row_steps", "settings"}
 
 

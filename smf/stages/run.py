@@ -18,6 +18,7 @@ from smf.streams.examples import read_corpus
 from smf.streams.facts import Fact, read_facts
 from smf.training.learn import StreamSettings
 from smf.training.stream import Learned, StreamHooks, learn_stream
+from smf.wordings.contexts import contrast_behind_examples
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Run:
         counts_path: Background counts, for methods that need them to learn.
         contrast_path: Counts of contrast texts, for methods that weigh them.
         texts_path: Background text, for methods that read it while they learn.
+        contrast_texts_path: Contrast texts, for methods that read them while they learn.
         seed: The run's seed.
         device: Where to compute.
     """
@@ -41,6 +43,7 @@ class Run:
     counts_path: str | Path | None = None
     contrast_path: str | Path | None = None
     texts_path: str | Path | None = None
+    contrast_texts_path: str | Path | None = None
     seed: int = 0
     device: str = "cpu"
 
@@ -71,7 +74,7 @@ class Inputs:
         facts: The stream.
         settings: How the stream is learned.
         background: Counts of ordinary text, and of contrast texts; None for methods that need none.
-        texts: Background text; None for methods that read none.
+        texts: Background text and contrast texts; None for methods that read none.
     """
 
     model: PreTrainedModel
@@ -113,8 +116,11 @@ def read_inputs(run: Run, learning: Learning, snapshots: Sequence[int]) -> Input
         run.counts_path, run.contrast_path, run.method.get("contrast", 0), model_hash=base_hash
     )
     tokenizer, texts = load_tokenizer(run.start_folder), None
-    if run.texts_path is not None:
-        corpus = read_corpus(run.texts_path)
+    corpus = [] if run.texts_path is None else read_corpus(run.texts_path)
+    if run.contrast_texts_path is not None:
+        contrast = read_corpus(run.contrast_texts_path)
+        corpus += contrast_behind_examples(contrast, learning.stream["behind_examples"], run.seed)
+    if corpus:
         encoded = encode(tokenizer, corpus, loss_on="text", max_length=learning.max_length, long="split")
         texts = BackgroundTexts(encoded, tokenizer.pad_token_id, run.seed)
     stream = learning.stream

@@ -32,6 +32,7 @@ from tests.helpers import (
 from tests.unit.test_sizing import qwen, work_of
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.01}
+ANCHORED = {"self_distillation": SGD, "lora_self_distillation": {**SGD, "rank": 4}}
 REPLAY = {"full_replay": SGD, "lora_replay": {**SGD, "rank": 4}}
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 sizes = pytest.mark.parametrize("micro_batch_size", [None, 1, 2])
@@ -88,17 +89,17 @@ def test_replay_steps_down_the_stated_loss(kind, share, number, micro_batch_size
         assert_stepped_down(method, before, expected)
 
 
-@pytest.mark.parametrize("kind", ["full_replay", "lora_replay", "smf_replay", "self_distillation"])
+@pytest.mark.parametrize("kind", ["full_replay", "lora_replay", "smf_replay", *ANCHORED])
 def test_however_small_the_share_is_a_step_reads_a_text(kind):
-    name = "anchor_share" if kind == "self_distillation" else "replay_share"
+    name = "anchor_share" if kind in ANCHORED else "replay_share"
     method = start_method(kind, learning_rate=1e-3, **{name: 1e-6})
-    reads = 2 if kind == "self_distillation" else 1
+    reads = 2 if kind in ANCHORED else 1
     assert method.step(batch_of()).num_tokens == batch_of().num_tokens + reads * texts().draw(1).num_tokens
 
 
 @pytest.mark.parametrize("kind", ["full_replay", "self_distillation"])
 def test_text_is_read_in_passes_no_larger_than_those_of_facts(kind):
-    name = "anchor_share" if kind == "self_distillation" else "replay_share"
+    name = "anchor_share" if kind in ANCHORED else "replay_share"
     for micro_batch_size, most in ((None, 3), (2, 2)):
         method = start_method(kind, learning_rate=1e-3, **{name: 0.8})
         method.micro_batch_size, rows = micro_batch_size, []
@@ -163,7 +164,7 @@ def test_dropout_acts_on_replayed_text_too_and_is_off_after_the_step():
     assert not any(module.training for module in method.model.modules())
 
 
-@pytest.mark.parametrize("kind", ["full_replay", "lora_replay", "smf_replay", "ewc", "self_distillation"])
+@pytest.mark.parametrize("kind", ["full_replay", "lora_replay", "smf_replay", "ewc", *ANCHORED])
 def test_without_text_a_delta_can_be_loaded_but_nothing_learned(kind):
     method = start_method(kind, learning_rate=1e-3)
     method.texts = None
@@ -264,19 +265,18 @@ def test_weights_that_are_held_strongly_stay_near_their_start():
 
 @sizes
 @pytest.mark.parametrize("positions", [10_000, 5], ids=["whole", "slices"])
-def test_the_anchor_steps_down_the_stated_loss(positions, micro_batch_size, monkeypatch):
+@pytest.mark.parametrize("kind", ANCHORED)
+def test_the_anchor_steps_down_the_stated_loss(kind, positions, micro_batch_size, monkeypatch):
     monkeypatch.setattr("smf.models.logits.positions_at_once", lambda vocab_size: positions)
-    settings = {**SGD, "weight": 0.7, "anchor_share": 0.6}
-    method = start_method("self_distillation", model=base_model().double(), **settings)
+    settings = {**ANCHORED[kind], "weight": 0.7, "anchor_share": 0.6}
+    method = start_method(kind, model=base_model().double(), **settings)
     method.micro_batch_size = micro_batch_size
     start, same = base_model().double(), texts()
     for fact in FACTS:
         before, text = copies(method.model), same.draw(4)  # 3 * 0.6 / 0.4 = 4.5, to even
-        predicting_BT = (text.labels_BT[:, 1:] != -100).flatten()
         logs = [
             model(input_ids=text.input_ids_BT, attention_mask=text.attention_mask_BT)
-            .logits[:, :-1]
-            .flatten(0, 1)[predicting_BT]
+            .logits[text.attention_mask_BT == 1]
             .log_softmax(-1)
             for model in (method.model, start)
         ]

@@ -10,15 +10,18 @@ from smf.config.experiment import Experiment
 from smf.errors import CheckpointError, ConfigError
 from smf.files.artifacts import read_jsonl, write_jsonl
 from smf.methods.smf import SparseMemoryFinetuning
+from smf.models.checkpoint import save_checkpoint
 from smf.selection.background import BackgroundCounts, DocumentCounts, LayerCounts
 from smf.selection.joined import joined, read_background
 from smf.selection.trust_region import TrustRegion
 from smf.stages.contrast import count_contrast, even_batches, write_contrast_counts
 from smf.stages.prepare import prepare_data
+from smf.stages.run import Learning, Run, read_inputs
+from smf.streams.asking import solved_examples
 from smf.streams.contrast import set_aside, swap, texts_beside
 from smf.streams.examples import Example, read_corpus, write_corpus
 from smf.streams.fact_batches import facts_batch
-from smf.streams.facts import Fact, read_facts
+from smf.streams.facts import Fact, read_facts, write_facts
 from smf.streams.other_subjects import OTHER_SUBJECTS, num_nameless, swapped_texts
 from smf.teaching.lessons import BEST_ARM, Lessons, check
 from smf.teaching.teach import teach
@@ -27,6 +30,7 @@ from tests.helpers import (
     FACTS,
     MAX_LENGTH,
     background_counts,
+    base_model,
     encoded_text,
     memory_model,
     same_bytes,
@@ -343,6 +347,39 @@ def test_a_method_with_contrast_needs_contrast_texts():
         Experiment(tiny(sweeps=sweeps))
     people = {"world": {"num_new_people": 4}}
     Experiment(tiny(methods=METHOD, data={**people, "contrast": {"num_facts": 9}}))
+
+
+@pytest.mark.parametrize("anchor_on", ["contrast", "both"])
+def test_an_anchor_on_contrast_texts_needs_some(anchor_on):
+    anchored = {"kept": {"kind": "lora_self_distillation", "learning_rate": 1e-4, "anchor_on": anchor_on}}
+    with pytest.raises(ConfigError, match=f"anchor_on is {anchor_on} in kept, .* or anchor_on: background in the"):
+        Experiment(tiny(methods=anchored))
+    Experiment(tiny(methods={"kept": {**anchored["kept"], "anchor_on": "background"}}))
+    people = {"world": {"num_new_people": 4}}
+    Experiment(tiny(methods=anchored, data={**people, "contrast": {"num_facts": 9}}))
+
+
+def test_an_anchor_on_contrast_texts_reads_them_in_the_form_in_which_facts_are_taught(tmp_path):
+    """Half of the texts stand behind solved examples here, and none is background text."""
+    save_checkpoint(base_model(), tokenizer(), tmp_path / "start")
+    write_facts(tmp_path / "facts.jsonl", FACTS)
+    told = [Example("", f"The town of Nor{letter} lies in") for letter in "abcd"]
+    write_corpus(tmp_path / "contrast.jsonl", told)
+    run = Run(
+        {"kind": "lora_self_distillation", "learning_rate": 1e-4, "anchor_on": "contrast"},
+        tmp_path / "start",
+        tmp_path / "facts.jsonl",
+        contrast_texts_path=tmp_path / "contrast.jsonl",
+    )
+    experiment = Experiment(tiny(stream={"behind_examples": 0.5}, prompt_format="few_shot"))
+    texts = read_inputs(run, Learning(experiment.learning, 512), [3]).texts.draw(4)
+    shown = [
+        tokenizer().decode(ids[mask == 1], skip_special_tokens=True)
+        for ids, mask in zip(texts.input_ids_BT, texts.attention_mask_BT, strict=True)
+    ]
+    alone, behind = [text for text in shown if "Q:" not in text], [text for text in shown if "Q:" in text]
+    assert len(alone) == len(behind) == 2
+    assert {*alone, *(text.removeprefix(solved_examples()) for text in behind)} == {text.completion for text in told}
 
 
 def test_a_stream_and_contrast_texts_must_have_facts_for_both():

@@ -56,6 +56,7 @@ LEARNING = {
     "smf_replay": {"learning_rate": 3.0, "top_t": 6},
     "ewc": {"learning_rate": 0.003, "fisher_sequences": 3},
     "self_distillation": {"learning_rate": 0.003},
+    "lora_self_distillation": {"learning_rate": 0.03, "rank": 4},
     "osf": {"learning_rate": 0.003},
     "memory_dense": {"learning_rate": 0.003},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 6}},
@@ -353,7 +354,8 @@ def test_the_delta_of_smf_is_small_and_holds_only_slots_that_trained():
 
 def keeps(kind):
     """What a delta of this kind holds: replay, penalties and anchors change how a method learns, not what it keeps."""
-    return {"ewc": "full", "self_distillation": "full"}.get(kind, kind.removesuffix("_replay"))
+    plain = kind.removesuffix("_replay").removesuffix("_self_distillation")
+    return {"ewc": "full", "self_distillation": "full"}.get(plain, plain)
 
 
 @pytest.mark.parametrize(

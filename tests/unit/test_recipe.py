@@ -28,6 +28,7 @@ LEARNING = {
     "smf_replay": {"optimizer": "sgd", "learning_rate": 3.0, "top_t": 6},
     "ewc": {"optimizer": "sgd", "learning_rate": 0.01, "strength": 0.01, "fisher_sequences": 3},
     "self_distillation": {"optimizer": "sgd", "learning_rate": 0.01},
+    "lora_self_distillation": {"optimizer": "sgd", "learning_rate": 0.5, "rank": 4},
     "osf": {"optimizer": "sgd", "learning_rate": 0.01},
     "memory_dense": {"optimizer": "sgd", "learning_rate": 0.1},
     "peft": {"optimizer": "sgd", "learning_rate": 0.5, "peft_config": {"r": 4}},

@@ -146,6 +146,7 @@ LEARNING = {
     "smf_replay": {"learning_rate": 3.0, "top_t": 6, "damping": 0.1, "past_weight": 0.1, "past_writes": 1.0},
     "ewc": {"learning_rate": 0.003, "fisher_sequences": 3},
     "self_distillation": {"learning_rate": 0.003},
+    "lora_self_distillation": {"learning_rate": 0.03, "rank": 4},
     "osf": {"learning_rate": 0.003},
     "memory_dense": {"learning_rate": 0.003, "optimizer": "sgd", "momentum": 0.9},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 4, "lora_dropout": 0.3, "use_dora": True}},

@@ -116,6 +116,7 @@ LEARNING = {
     "smf_replay": {"top_t": 6, "optimizer": "adamw"},
     "ewc": {"fisher_sequences": 2},
     "self_distillation": {},
+    "lora_self_distillation": {"rank": 4},
     "osf": {},
     "memory_dense": {},
     "peft": {"peft_config": {"r": 4}},

@@ -16,6 +16,7 @@ from smf.files.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.data.formats import OWN_FORMATS
 from smf.data.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
 from smf.jobs.user_files import UserFiles
+from smf.methods.registry import method_class
 
 update_config(config, OVERRIDES)
 
@@ -131,6 +132,12 @@ def contrast_wordings(wildcards):
 def texts_file(wildcards):
     """Background text, for runs that read it while they learn."""
     return ["<results>/data/background.jsonl"] if EXPERIMENT.needs_texts(wildcards.method) else []
+
+
+def contrast_texts_file(wildcards):
+    """The contrast texts, for runs that read them while they learn."""
+    run = EXPERIMENT.runs[wildcards.method]
+    return only_if(method_class(run["kind"]).reads_contrast_texts(run), "<results>/data/contrast.jsonl")
 
 
 def paraphrases_file(wildcards):

@@ -14,6 +14,7 @@ rule trial:
         counts=counts_file,
         contrast=contrast_file,
         texts=texts_file,
+        contrast_texts=contrast_texts_file,
         stream="<results>/streams/seed-{seed}.jsonl",
         held_out=HELD_OUT_FILES.values(),
     output:

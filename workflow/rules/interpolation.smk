@@ -1,7 +1,5 @@
 # Interpolation with the start model: what is left of learning and of forgetting part of the way back; not part of `all`.
 
-from smf.methods.registry import method_class
-
 INTERPOLATION = EXPERIMENT.config["interpolation"]
 TRAINED = [name for name in EXPERIMENT.starts if not method_class(EXPERIMENT.runs[name]["kind"]).retrieves]
 INTERPOLATED = INTERPOLATION["methods"] or TRAINED

@@ -8,6 +8,7 @@ rule learn:
         contrast=contrast_file,
         stream="<results>/streams/seed-{seed}.jsonl",
         texts=texts_file,
+        contrast_texts=contrast_texts_file,
     output:
         deltas=expand(
             "<results>/runs/{{method}}/seed-{{seed}}/learn/position-{position}.safetensors",

@@ -14,6 +14,7 @@ with Job(snakemake) as job:
             counts_path=next(iter(snakemake.input.counts), None),
             contrast_path=next(iter(snakemake.input.contrast), None),
             texts_path=next(iter(snakemake.input.texts), None),
+            contrast_texts_path=next(iter(snakemake.input.contrast_texts), None),
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
         ),

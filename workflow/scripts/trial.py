@@ -5,8 +5,10 @@ from pathlib import Path
 from smf.jobs.job import Job
 from smf.stages.trial import Learning, Run, learn_and_score
 
+OPTIONAL = ("counts", "contrast", "texts", "contrast_texts")
+
 with Job(snakemake) as job:
-    paths = {f"{name}_path": next(iter(snakemake.input[name]), None) for name in ("counts", "contrast", "texts")}
+    paths = {f"{name}_path": next(iter(snakemake.input[name]), None) for name in OPTIONAL}
     probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
     learn_and_score(
         snakemake.wildcards.method,
