@@ -159,7 +159,7 @@ class Method(ABC):
 
     @classmethod
     def reads_contrast_texts(cls, settings: GivenSettings) -> bool:
-        """Whether a method with these settings reads contrast texts themselves, not only their counts: by default, no."""
+        """Whether a method with these settings reads contrast texts, and not only their counts: by default, no."""
         return False
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
