@@ -24,6 +24,7 @@ from smf.seeding import derive_seed
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.normalize import as_written, spaced
+from smf.streams.replaced import agree, newest
 
 FACT_FORMS = ("seen", "unseen", "question")
 
@@ -194,6 +195,40 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, ask
         for fact in facts
         for prompt in prompts(fact)
     ]
+
+
+def replaced_documents(
+    taught: Sequence[Fact], num_facts: int | None, seed: int, wordings_per_fact: int, asking: Asking = PLAIN
+) -> tuple[list[dict], list[dict]]:
+    """The documents that ask for facts that a later one replaced.
+
+    Each is asked by its own question, or by its unseen wordings if it has none.
+
+    Args:
+        taught: The facts taught so far, in stream order.
+        num_facts: Most replaced facts to ask, chosen as by :func:`chosen_facts`. None: all.
+        seed: Seed of that choice.
+        wordings_per_fact: See :func:`fact_documents`.
+        asking: How questions are asked.
+
+    Returns:
+        The same prompts twice: with the answers of the newest fact that took the place of the one asked; and with those
+        that were true before, of all facts that this one took the place of.
+    """
+    last = newest(taught)
+    versions: dict[str, list[Fact]] = {}
+    for fact in taught:
+        if fact.fact_id in last:
+            versions.setdefault(last[fact.fact_id].fact_id, []).append(fact)
+    updated, stale = [], []
+    for fact in chosen_facts([fact for fact in taught if fact.fact_id in last], num_facts, seed):
+        now = last[fact.fact_id]
+        said = dict.fromkeys(answer for before in versions[now.fact_id] for answer in before.answers)
+        outdated = [answer for answer in said if not agree([answer], now.answers)]
+        for document in fact_documents([fact], "question" if fact.question else "unseen", wordings_per_fact, asking):
+            updated.append({**document, "answer": list(now.answers)})
+            stale.append({**document, "answer": outdated})
+    return updated, stale
 
 
 def _with_text(path: str | Path, columns: Columns, filled: str) -> list[dict]:

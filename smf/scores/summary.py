@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from smf.errors import DataError
-from smf.scores.metrics import LOCALITY, HeldOutMetric, in_order, is_held_out
+from smf.scores.metrics import LOCALITY, STALE, UPDATED, HeldOutMetric, in_order, is_held_out
 from smf.scores.table import BASE, HEALED, check_scores, end_values, forgetting
 from smf.scores.words import data_words, loss_word, set_words, short_unit
 
@@ -122,6 +122,13 @@ def terminal_summary(
             for method, name in zip(methods, names, strict=True)
         ]
         lines += ["", *textwrap.wrap(f"Neighbours of the facts, unchanged (F1): {', '.join(cells)}", WIDTH)]
+    if UPDATED in set(summary["metric"]):
+        cells = [
+            f"{name} {_value(summary_cell(summary, method, UPDATED), 2)} and "
+            f"{_value(summary_cell(summary, method, STALE), 2)}"
+            for method, name in zip(methods, names, strict=True)
+        ]
+        lines += ["", *textwrap.wrap(f"Replaced facts, new and outdated answer (F1): {', '.join(cells)}", WIDTH)]
     lower = any(not metric.higher_is_better for metric in headline)
     notes = [
         "At the end of the stream: mean over seeds ± 95 % interval (none for a single seed). "

@@ -11,6 +11,7 @@ from smf.files.artifacts import read_jsonl, write_jsonl
 from smf.seeding import python_generator
 from smf.streams.examples import Example, answered
 from smf.streams.normalize import as_written, bare_question, spaced
+from smf.streams.replaced import relinked, replaced_first, require_replaceable
 
 if TYPE_CHECKING:
     from smf.streams.asking import Asking
@@ -37,6 +38,7 @@ class Fact:
         is_passage: Whether ``train_texts`` is part of a document rather than a statement of the answer.
         train_contexts: The context before each of ``train_prompts``, one per prompt ("" for none); empty if no prompt
             has one. The model reads it, but it is not part of the fact: sparse memory writes nothing there.
+        replaces: The ``fact_id`` of an earlier fact that is no longer true once this one is taught; "" for none.
 
     Example:
         >>> fact = Fact(
@@ -58,6 +60,7 @@ class Fact:
     locality_answers: tuple[str, ...] = ()
     is_passage: bool = False
     train_contexts: tuple[str, ...] = ()
+    replaces: str = ""
 
     def __post_init__(self) -> None:
         """Raise :class:`smf.errors.DataError` for a string where several belong, which would count as its letters."""
@@ -116,6 +119,7 @@ _OPTIONAL = {
     "locality_answers": list,
     "is_passage": bool,
     "train_contexts": list,
+    "replaces": str,
 }
 
 
@@ -147,13 +151,14 @@ def read_facts(path: str | Path) -> list[Fact]:
     """Read facts from JSONL.
 
     Raises:
-        DataError: The file is missing, a row is broken or incomplete, or two facts share an id; names file and line.
+        DataError: The file is missing, a row is broken or incomplete, two facts share an id, or one replaces another
+            that is not there; names file and line.
 
     Example:
         >>> read_facts("facts.jsonl")[0].answer
         'Tarnow'
     """
-    facts: list[Fact] = []
+    facts: dict[str, Fact] = {}
     lines: dict[str, int] = {}
     for number, row in enumerate(read_jsonl(path, _COLUMNS, optional=_OPTIONAL), start=1):
         where = f"{path}, line {number}"
@@ -162,9 +167,10 @@ def read_facts(path: str | Path) -> list[Fact]:
         require_whole(fact, where)
         if fact.fact_id in lines:
             raise DataError(f"{where}: fact_id {fact.fact_id!r} was used before, in line {lines[fact.fact_id]}")
+        require_replaceable(fact, facts, where)
         lines[fact.fact_id] = number
-        facts.append(fact)
-    return facts
+        facts[fact.fact_id] = fact
+    return list(facts.values())
 
 
 def _given(row: dict) -> list[tuple[str, type]]:
@@ -205,23 +211,27 @@ def require_whole(fact: Fact, where: str) -> None:
         )
 
 
-def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> list[Fact]:
-    """Draw one stream: ``num_facts`` facts of the pool without replacement, in a random order.
+def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int, *, updates: int = 0) -> list[Fact]:
+    """Draw one stream: facts of the pool without replacement, in a random order.
+
+    A fact comes after the one that it replaces, if both are drawn.
 
     Args:
         pool: All facts that may be taught.
-        num_facts: Length of the stream.
+        num_facts: Length of the stream, updates included.
         order: ``shuffled`` mixes all facts; ``grouped`` mixes them and then keeps those of one subject together;
             ``subjects`` takes whole subjects in a random order, the facts of each in the pool's order, as the passages
             of a document require. Only the last subject may be cut off at ``num_facts``.
         seed: The run's seed.
+        updates: How many of its facts are updates, which are not drawn here (:mod:`smf.streams.updates`).
 
     Raises:
         ConfigError: The pool holds fewer facts than asked for.
     """
-    if num_facts > len(pool):
+    number = num_facts - updates
+    if number > len(pool):
         raise ConfigError(
-            f"stream.num_facts is {num_facts} but the data holds {len(pool)} new facts; "
+            f"stream.num_facts is {num_facts}{less(updates)} but the data holds {len(pool)} new facts; "
             "lower stream.num_facts or enlarge the data"
         )
     rng = python_generator(seed, "stream")
@@ -230,9 +240,15 @@ def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> 
         for fact in pool:
             by_subject.setdefault(fact.subject, []).append(fact)
         subjects = rng.sample(list(by_subject), len(by_subject))
-        return [fact for subject in subjects for fact in by_subject[subject]][:num_facts]
-    facts = rng.sample(list(pool), num_facts)
+        facts = [fact for subject in subjects for fact in by_subject[subject]][:number]
+        return replaced_first(relinked(facts, pool))
+    facts = rng.sample(list(pool), number)
     if order == "grouped":
         first_seen = {subject: place for place, subject in enumerate(dict.fromkeys(fact.subject for fact in facts))}
         facts.sort(key=lambda fact: first_seen[fact.subject])
-    return facts
+    return replaced_first(relinked(facts, pool))
+
+
+def less(updates: int) -> str:
+    """Words for messages: how many places of a stream are left for facts of the data, if not all."""
+    return f", {updates} of them stream.updates" if updates else ""

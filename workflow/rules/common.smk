@@ -16,6 +16,7 @@ from smf.files.model_folder import MEMORY_MODEL_FILES, MODEL_FILES
 from smf.data.formats import OWN_FORMATS
 from smf.data.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
 from smf.jobs.user_files import UserFiles
+from smf.streams.updates import updates_of
 
 update_config(config, OVERRIDES)
 
