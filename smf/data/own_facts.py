@@ -15,8 +15,8 @@ from smf.wordings.lesson_wordings import names_subject_nowhere, question_frames,
 
 logger = logging.getLogger(__name__)
 
-_LISTS = ("statements", "prompts", "unseen_prompts", "locality_prompts", "locality_answers")
-_TEXTS = ("fact_id", "subject", "question", "replaces")
+_LISTS = ("statements", "prompts", "unseen_prompts", "locality_prompts", "locality_answers", "two_hop_answers")
+_TEXTS = ("fact_id", "subject", "question", "two_hop_question", "replaces")
 _NEEDED: Columns = {"answers": object}  # types are checked here, where the remedy is known
 _OPTIONAL: Columns = dict.fromkeys((*_LISTS, *_TEXTS), object)
 _COLUMNS = ("answers", *_LISTS, *_TEXTS)
@@ -30,7 +30,8 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
 
     A row has ``answers``, the accepted ones; ``statements``, whole sentences that each contain one of the answers, or
     ``prompts``, texts that the first answer completes, or both; ``question`` or ``unseen_prompts``, which only test;
-    and optionally ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``, and ``replaces``, the
+    and optionally ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``, a
+    ``two_hop_question`` with ``two_hop_answers``, and ``replaces``, the
     ``fact_id`` of an earlier row that is outdated once this fact is taught. A row with a question may
     leave out statements and prompts: frames of the question then teach the fact, as they do for TriviaQA
     (:func:`smf.data.questions.question_fact`). A single text may replace a list of one. Facts that repeat an earlier
@@ -83,7 +84,7 @@ def _others(row: Row) -> Sequence[str]:
 
 def _own_fact(row: Row) -> Fact:
     lists = {column: _texts(row, column) for column in ("answers", *_LISTS)}
-    fact_id, subject, question, replaces = (_text(row, column) for column in _TEXTS)
+    fact_id, subject, question, two_hop, replaces = (_text(row, column) for column in _TEXTS)
     answers = tuple(dict.fromkeys(_without_stop(answer) for answer in lists["answers"]))
     statements, prompts = lists["statements"], lists["prompts"]
     if not answers or not all(answers):
@@ -118,6 +119,8 @@ def _own_fact(row: Row) -> Fact:
         train_texts=tuple(statement for statement, prompt in completed.items() if not prompt),
         locality_prompts=lists["locality_prompts"],
         locality_answers=lists["locality_answers"],
+        two_hop_question=bare_question(spaced(two_hop)),
+        two_hop_answers=lists["two_hop_answers"],
         replaces=replaces,
     )
     require_whole(fact, row.where)

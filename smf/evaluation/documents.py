@@ -26,7 +26,7 @@ from smf.streams.facts import Fact, question_prompt
 from smf.streams.normalize import as_written, spaced
 from smf.streams.replaced import agree, newest
 
-FACT_FORMS = ("seen", "unseen", "question")
+FACT_FORMS = ("seen", "unseen", "question", "two_hop")
 
 
 def read_questions(path: str | Path) -> list[dict]:
@@ -178,7 +178,8 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, ask
 
     Args:
         facts: In stream order.
-        form: ``seen``: wordings that the stream teaches; ``unseen``: wordings that it never shows; ``question``.
+        form: ``seen``: wordings that the stream teaches; ``unseen``: wordings that it never shows; ``question``;
+            ``two_hop``: the question that takes something else to answer, which has answers of its own.
         wordings_per_fact: How many wordings of a fact to ask, its first ones; a fact with fewer is asked in all it has.
         asking: How questions are asked.
 
@@ -189,9 +190,14 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, ask
         "seen": lambda fact: fact.train_prompts[:wordings_per_fact],
         "unseen": lambda fact: fact.unseen_prompts[:wordings_per_fact],
         "question": lambda fact: (asking.prompt(fact.question),) if fact.question else (),
+        "two_hop": lambda fact: (asking.prompt(fact.two_hop_question),) if fact.two_hop_question else (),
     }[form]
     return [
-        {"fact_id": fact.fact_id, "prompt": prompt, "answer": list(fact.answers)}
+        {
+            "fact_id": fact.fact_id,
+            "prompt": prompt,
+            "answer": list(fact.two_hop_answers if form == "two_hop" else fact.answers),
+        }
         for fact in facts
         for prompt in prompts(fact)
     ]

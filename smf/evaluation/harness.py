@@ -29,7 +29,7 @@ from smf.evaluation.named_tasks import named_task, seed_examples, task_scores, w
 from smf.evaluation.retrieved import Retrieved
 from smf.evaluation.settings import EvaluationSettings
 from smf.files.resume import Tape
-from smf.scores.metrics import LOCALITY, MEASURES, STALE, UPDATED
+from smf.scores.metrics import FACTS_METRICS, LOCALITY, MEASURES, STALE, UPDATED
 from smf.streams.asking import Asking, Retrieve
 from smf.streams.facts import Fact
 from smf.streams.replaced import current
@@ -91,7 +91,8 @@ class Evaluator:
         self._forms = [form for form in FACT_FORMS if self._asked(self._facts, form)]
         if self._facts and not self._forms:
             raise DataError(f"none of the {len(self._facts)} facts has a wording or a question that can be asked")
-        if self._facts and (absent := [f"facts_{form}_f1" for form in FACT_FORMS if form not in self._forms]):
+        expected = [form for form in FACT_FORMS if f"facts_{form}_f1" in FACTS_METRICS]  # few facts have other forms
+        if self._facts and (absent := [f"facts_{form}_f1" for form in expected if form not in self._forms]):
             logger.warning("not measured, because no fact of the stream has such a wording: %s", ", ".join(absent))
         self._divergences = Divergences(
             {
@@ -255,7 +256,7 @@ class Evaluator:
             self._taught(position), settings.num_facts, settings.seed, settings.wordings_per_fact, self._asking
         )
         return {
-            metric: prompts_task(metric.split("_")[1], rows, settings.max_new_tokens)
+            metric: prompts_task(metric.removeprefix("facts_").removesuffix("_f1"), rows, settings.max_new_tokens)
             for metric, rows in documents.items()
             if rows
         }

@@ -119,7 +119,7 @@ def _statement(fact: Fact) -> str:
 
 
 def _gold(taught: Sequence[Fact]) -> Retrieve:
-    """The fact that is asked for by its question or by one of its wordings; the newest, if several are.
+    """The fact that is asked for by its questions or by one of its wordings; the newest, if several are.
 
     For a fact that was replaced it is the one that took its place.
     """
@@ -136,6 +136,8 @@ def _gold(taught: Sequence[Fact]) -> Retrieve:
         found |= {question_in(prompt): statement for prompt in (*fact.train_prompts, *fact.unseen_prompts)}
         if fact.question:
             found[bare_question(fact.question)] = statement
+        if fact.two_hop_question:
+            found[bare_question(fact.two_hop_question)] = statement
     return lambda asked: found.get(asked, "")
 
 

@@ -38,6 +38,8 @@ class Fact:
         is_passage: Whether ``train_texts`` is part of a document rather than a statement of the answer.
         train_contexts: The context before each of ``train_prompts``, one per prompt ("" for none); empty if no prompt
             has one. The model reads it, but it is not part of the fact: sparse memory writes nothing there.
+        two_hop_question: A question that takes this fact and something else to answer; never trained. "" for none.
+        two_hop_answers: Its accepted answers.
         replaces: The ``fact_id`` of an earlier fact that is no longer true once this one is taught; "" for none.
 
     Example:
@@ -60,6 +62,8 @@ class Fact:
     locality_answers: tuple[str, ...] = ()
     is_passage: bool = False
     train_contexts: tuple[str, ...] = ()
+    two_hop_question: str = ""
+    two_hop_answers: tuple[str, ...] = ()
     replaces: str = ""
 
     def __post_init__(self) -> None:
@@ -119,8 +123,16 @@ _OPTIONAL = {
     "locality_answers": list,
     "is_passage": bool,
     "train_contexts": list,
+    "two_hop_question": str,
+    "two_hop_answers": list,
     "replaces": str,
 }
+
+
+_FILLED = (
+    *("train_prompts", "unseen_prompts", "answers", "train_texts", "locality_prompts", "locality_answers"),
+    "two_hop_answers",
+)
 
 
 def question_prompt(question: str) -> str:
@@ -182,7 +194,7 @@ def require_whole(fact: Fact, where: str) -> None:
 
     Raises:
         DataError: It has an id that is empty or holds control characters, nothing to train on, an empty text, no answer
-            to its question or prompts, or not one context or locality answer per prompt; the message begins with
+            to its questions or prompts, or not one context or locality answer per prompt; the message begins with
             ``where``.
     """
     if not fact.fact_id.strip() or any(unicodedata.category(sign) in _BREAKS for sign in fact.fact_id):
@@ -190,13 +202,17 @@ def require_whole(fact: Fact, where: str) -> None:
             f"{where}: fact_id {fact.fact_id!r} is empty or holds a line break or another control character, which no "
             "table and no command line can show; rename the fact"
         )
-    for column in ("train_prompts", "unseen_prompts", "answers", "train_texts", "locality_prompts", "locality_answers"):
+    for column in _FILLED:
         if not all(isinstance(text, str) and as_written(text) for text in getattr(fact, column)):
             raise DataError(f"{where}: column {column!r} must hold non-empty texts only")
     if not fact.train_prompts and not fact.train_texts:
         raise DataError(f"{where}: columns 'train_prompts' and 'train_texts' are empty; a fact needs at least one text")
     if not fact.answers and (fact.train_prompts or fact.unseen_prompts or fact.question):
         raise DataError(f"{where}: column 'answers' is empty; what is asked or completed needs at least one")
+    if bool(fact.two_hop_question) != bool(fact.two_hop_answers):
+        raise DataError(
+            f"{where}: of the columns 'two_hop_question' and 'two_hop_answers' one is empty; give both or neither"
+        )
     if not all(isinstance(text, str) for text in fact.train_contexts):
         raise DataError(f"{where}: column 'train_contexts' must hold texts only")
     if len(fact.contexts) != len(fact.train_prompts):

@@ -94,6 +94,7 @@ def with_updates(
             fact_id += "-update"
         taken.add(fact_id)
         update = dataclasses.replace(fact, fact_id=fact_id, answers=given.answers, replaces=fact.fact_id)
+        update = _two_hop_of(update, given)
         first = next(place for place, other in enumerate(stream) if other.fact_id == fact.fact_id) + facts_per_step
         stream.insert(rng.randint(first, len(stream)), update)
     return stream
@@ -102,6 +103,14 @@ def with_updates(
 def _frame(fact: Fact) -> str:
     """What a fact asks, without its subject: equal for facts that ask the same of different subjects."""
     return (fact.question or (*fact.train_prompts, *fact.train_texts)[0]).replace(fact.subject, "")
+
+
+def _two_hop_of(update: Fact, given: Fact) -> Fact:
+    """The update with the two-hop answers that go with its new answer; without the question if nothing tells them."""
+    asked = [each.two_hop_question.replace(each.subject, "") for each in (update, given)]
+    if asked[0] == asked[1]:
+        return dataclasses.replace(update, two_hop_answers=given.two_hop_answers)
+    return dataclasses.replace(update, two_hop_question="", two_hop_answers=())
 
 
 def _other(fact: Fact, candidates: Sequence[Fact], rng: random.Random) -> Fact | None:
