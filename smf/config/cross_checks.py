@@ -160,19 +160,19 @@ def _check_updates(config: Config) -> None:
             f"at most {most}: each of stream.num_facts ({stream.num_facts}) is an update or replaced by one at most, "
             "with a step between the two",
         )
-    source = data.collection.facts if data.source == "collection" else None
-    reasons = {
-        "order is subjects, which keeps documents whole": stream.order == "subjects",
-        "epochs is above 1 and order is shuffled, so that the old answer may be taught last": stream.epochs > 1
-        and stream.order == "shuffled",
-        "paraphrases.source is model, whose texts hold the old answer": stream.paraphrases.source == "model",
-        f"data.collection.facts are {source and source.format}, whole texts that hold the old answer": source
-        is not None
-        and source.format in WHOLE_TEXTS,
-    }
-    if wrong := [reason for reason, holds in reasons.items() if holds]:
+    facts = data.collection.facts if data.source == "collection" else None
+    wrong = ""
+    if stream.order == "subjects":
+        wrong = "order is subjects, which keeps documents whole"
+    elif stream.epochs > 1 and stream.order == "shuffled":
+        wrong = f"epochs is {stream.epochs} and order is shuffled, so that the old answer may be taught last"
+    elif stream.paraphrases.source == "model":
+        wrong = "paraphrases.source is model, whose texts hold the old answer"
+    elif facts is not None and facts.format in WHOLE_TEXTS:
+        wrong = f"data.collection.facts are {facts.format}, whole texts that hold the old answer"
+    if wrong:
         raise ConfigError(
-            f"stream.updates is {updates}, but {wrong[0]}; change that, or set stream.updates 0", ("stream", "updates")
+            f"stream.updates is {updates}, but {wrong}; change that, or set stream.updates 0", ("stream", "updates")
         )
 
 

@@ -30,12 +30,11 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
 
     A row has ``answers``, the accepted ones; ``statements``, whole sentences that each contain one of the answers, or
     ``prompts``, texts that the first answer completes, or both; ``question`` or ``unseen_prompts``, which only test;
-    and optionally ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``, a
-    ``two_hop_question`` with ``two_hop_answers``, and ``replaces``, the
-    ``fact_id`` of an earlier row that is outdated once this fact is taught. A row with a question may
-    leave out statements and prompts: frames of the question then teach the fact, as they do for TriviaQA
-    (:func:`smf.data.questions.question_fact`). A single text may replace a list of one. Facts that repeat an earlier
-    one are left out.
+    and optionally ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``, a ``two_hop_question`` with
+    ``two_hop_answers``, and ``replaces``, the ``fact_id`` of an earlier row that is outdated once this fact is taught.
+    A row with a question may leave out statements and prompts: frames of the question then teach the fact, as they do
+    for TriviaQA (:func:`smf.data.questions.question_fact`). A single text may replace a list of one. Facts that repeat
+    an earlier one are left out.
 
     Args:
         data_root: See :func:`smf.rows.sources.read_rows`.

@@ -25,7 +25,8 @@ def require_replaceable(fact: "Fact", earlier: Mapping[str, "Fact"], where: str)
         where: The file and the line; messages begin with it.
 
     Raises:
-        DataError: There is no such fact before it, another fact replaces that one already, or it has the same answer.
+        DataError: There is no such fact before it, another fact replaces that one already, or it has the same answer or
+            none.
     """
     if not fact.replaces:
         return
@@ -37,6 +38,8 @@ def require_replaceable(fact: "Fact", earlier: Mapping[str, "Fact"], where: str)
         )
     if others := [other for other, found in earlier.items() if found.replaces == fact.replaces]:
         raise DataError(f"{says}, which {others[0]!r} replaces already; let it replace {others[0]!r}")
+    if not fact.answers or not earlier[fact.replaces].answers:
+        raise DataError(f"{says}, but one of the two has no answer; only answers can change: drop 'replaces'")
     if agree(fact.answers, earlier[fact.replaces].answers):
         raise DataError(
             f"{says}, but has the same answer {fact.answer!r}; give the answer that is true now, or drop 'replaces'"

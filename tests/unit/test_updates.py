@@ -215,6 +215,16 @@ def test_what_a_fact_replaces_is_written_and_read(tmp_path):
         ([replace(ROSA, replaces="rosa-varga")], 1, "'rosa-varga' replaces 'rosa-varga', but no fact before it"),
         ([JOEL, replace(MOVED, answers=("tarnow",))], 2, "replaces 'joel-quint', but has the same answer 'tarnow'"),
         (
+            [
+                replace(
+                    ROSA, fact_id="p", question="", train_prompts=(), unseen_prompts=(), answers=(), train_texts=("R.",)
+                ),
+                replace(ROSA, replaces="p"),
+            ],
+            2,
+            "replaces 'p', but one of the two has no answer; only answers can change",
+        ),
+        (
             [JOEL, MOVED, replace(MOVED, fact_id="c", answers=("Ostry",))],
             3,
             "'c' replaces 'joel-quint', which 'joel-moved' replaces already; let it replace 'joel-moved'",
@@ -474,7 +484,7 @@ def test_the_example_is_a_valid_config_with_streams_as_long_as_without_updates()
         ({"updates": 2, "facts_per_step": 2}, r"stream\.updates is 2, but must be at most 1: "),
         ({"updates": -1}, r"stream\.updates is -1, but must be"),
         ({"updates": 1, "order": "subjects"}, r"stream\.updates is 1, but order is subjects, which keeps documents"),
-        ({"updates": 1, "epochs": 2, "snapshots": []}, r"but epochs is above 1 and order is shuffled, so that the old"),
+        ({"updates": 1, "epochs": 2, "snapshots": []}, r"but epochs is 2 and order is shuffled, so that the old"),
         (
             {"updates": 1, "paraphrases": {"source": "model", "model": {"name": "a/b"}}},
             r"but paraphrases\.source is model, whose texts hold the old answer; change that, or set stream\.updates 0",
