@@ -11,11 +11,13 @@ from smf.config.data_checks import check_data
 from smf.config.memory import Memory
 from smf.config.stream import Paraphrases, Stream
 from smf.config.training import Healing
+from smf.data.formats import WHOLE_TEXTS
 from smf.errors import ConfigError, refuse
 from smf.methods.kind_settings import Sizes
 from smf.methods.registry import method_class
 from smf.selection.names import ALL_ACCESSED
 from smf.streams.passes import Passes
+from smf.streams.updates import most_updates
 
 _PATHS = (
     "base.checkpoint",
@@ -77,6 +79,7 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     if all(method.get("frontier_only") for method in methods.values()):
         raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
     _check_stream(stream)
+    _check_updates(config)
     if (stream.max_length or 0) > base.max_length:
         refuse("stream.max_length", stream.max_length, f"at most base.max_length ({base.max_length})")
     for key, seeds in (("seeds", config.seeds), ("frontier.seeds", config.frontier.seeds or ())):
@@ -149,6 +152,35 @@ def _check_stream(stream: Stream) -> None:
     passes.group_before(stream.snapshots)
     if stream.warmup_steps >= passes.num_steps:
         refuse("stream.warmup_steps", stream.warmup_steps, f"below the stream's {passes.num_steps} steps")
+
+
+def _check_updates(config: Config) -> None:
+    """Check that the data and the stream leave room for facts that are taught again with another answer."""
+    stream, data = config.stream, config.data
+    if not (updates := stream.updates):
+        return
+    most = most_updates(stream.num_facts, stream.facts_per_step)
+    if updates > most:
+        refuse(
+            "stream.updates",
+            updates,
+            f"at most {most}: each of stream.num_facts ({stream.num_facts}) is an update or replaced by one at most, "
+            "with a step between the two",
+        )
+    facts = data.collection.facts if data.source == "collection" else None
+    wrong = ""
+    if stream.order == "subjects":
+        wrong = "order is subjects, which keeps documents whole"
+    elif stream.epochs > 1 and stream.order == "shuffled":
+        wrong = f"epochs is {stream.epochs} and order is shuffled, so that the old answer may be taught last"
+    elif stream.paraphrases.source == "model":
+        wrong = "paraphrases.source is model, whose texts hold the old answer"
+    elif facts is not None and facts.format in WHOLE_TEXTS:
+        wrong = f"data.collection.facts are {facts.format}, whole texts that hold the old answer"
+    if wrong:
+        raise ConfigError(
+            f"stream.updates is {updates}, but {wrong}; change that, or set stream.updates 0", ("stream", "updates")
+        )
 
 
 def _check_paraphrases(paraphrases: Paraphrases) -> None:

@@ -39,6 +39,9 @@ class World(Section):
     """How often pretraining text retells each activity."""
     items_per_activity: Count = 5
     """HellaSwag-style items made from each activity."""
+    two_hop: bool = False
+    """Whether employers have a head office, told in pretraining text, so that new people can be asked where the company
+    is that they work for (facts_two_hop_f1). Nothing else of the world changes."""
 
 
 class QuestionSets(Section):

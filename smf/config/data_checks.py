@@ -110,7 +110,9 @@ def _check_num_facts(
         subject_size: Facts per subject, as subjects are set aside whole.
         spares_none: Whether contrast texts take no facts from the pool.
     """
-    asked, number = config.stream.num_facts, 0 if spares_none else config.data.contrast.num_facts
+    asked, updates = config.stream.num_facts, config.stream.updates
+    available, where = available + updates, f"{where} + stream.updates" if updates else where
+    number = 0 if spares_none else config.data.contrast.num_facts
     number = -(-number // subject_size) * subject_size
     if number and asked + number > available:
         raise ConfigError(

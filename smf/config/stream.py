@@ -61,6 +61,9 @@ class Stream(Section):
 
     num_facts: Count
     """Facts per stream."""
+    updates: Natural = 0
+    """How many of these facts are updates: facts of the stream, taught again later in it with another answer
+    (docs/data.md). A shorter stream of a tuning seed has them in proportion."""
     order: Literal["shuffled", "grouped", "subjects"] = "shuffled"
     """grouped keeps the drawn facts of one subject together. subjects takes whole subjects, the facts of each in the
     data's order, as the passages of a document require."""

@@ -14,6 +14,7 @@ from smf.rows.sources import require_rows, source_name
 from smf.seeding import python_generator
 from smf.streams.facts import Fact
 from smf.streams.neighbours import with_neighbours
+from smf.streams.replaced import relinked
 
 
 def prepare_collection(
@@ -59,7 +60,7 @@ def prepare_collection(
     text = draw("background", background, read_text("background", data_root, background, taken))
     healing_text: Any = healing and draw("healing", healing, read_text("healing", data_root, healing, taken))
     pool = read_fact_set(data_root, {**facts, "pages_folder": pages_folder}, taken)
-    new = [fact for unit in draw("facts", facts, _units(pool)) for fact in unit]
+    new = relinked([fact for unit in draw("facts", facts, _units(pool)) for fact in unit], pool)
     if facts["neighbours"]:
         taught = {fact.fact_id for fact in new}
         others = [fact for fact in pool if fact.fact_id not in taught]

@@ -30,7 +30,10 @@ OWN_FORMATS = ("facts", "documents")
 FEW_FACTS = "facts"
 """The format whose facts are too few to set some aside for contrast texts, see :mod:`smf.streams.contrast`."""
 
-STATED_ONCE = ("counterfact", "counterfact_rome", "medmcqa", *DOCUMENT_FORMATS)
+WHOLE_TEXTS = ("medmcqa", *DOCUMENT_FORMATS)
+"""Facts that are taught as whole texts, none of which ends with the answer."""
+
+STATED_ONCE = ("counterfact", "counterfact_rome", *WHOLE_TEXTS)
 """Facts with a single training wording; a question has several, and the user's own facts as many as the user gives."""
 
 PROBE_KINDS = {

@@ -10,12 +10,13 @@ from smf.files.artifacts import Columns
 from smf.rows.sources import Row, read_rows
 from smf.streams.facts import Fact, require_whole
 from smf.streams.normalize import bare_question, holds_answer, spaced, text_key
+from smf.streams.replaced import relinked, require_replaceable
 from smf.wordings.lesson_wordings import names_subject_nowhere, question_frames, unseen_frames
 
 logger = logging.getLogger(__name__)
 
-_LISTS = ("statements", "prompts", "unseen_prompts", "locality_prompts", "locality_answers")
-_TEXTS = ("fact_id", "subject", "question")
+_LISTS = ("statements", "prompts", "unseen_prompts", "locality_prompts", "locality_answers", "two_hop_answers")
+_TEXTS = ("fact_id", "subject", "question", "two_hop_question", "replaces")
 _NEEDED: Columns = {"answers": object}  # types are checked here, where the remedy is known
 _OPTIONAL: Columns = dict.fromkeys((*_LISTS, *_TEXTS), object)
 _COLUMNS = ("answers", *_LISTS, *_TEXTS)
@@ -29,10 +30,11 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
 
     A row has ``answers``, the accepted ones; ``statements``, whole sentences that each contain one of the answers, or
     ``prompts``, texts that the first answer completes, or both; ``question`` or ``unseen_prompts``, which only test;
-    and optionally ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``. A row with a question may
-    leave out statements and prompts: frames of the question then teach the fact, as they do for TriviaQA
-    (:func:`smf.data.questions.question_fact`). A single text may replace a list of one. Facts that repeat an earlier
-    one are left out.
+    and optionally ``fact_id``, ``subject``, ``locality_prompts`` and ``locality_answers``, a ``two_hop_question`` with
+    ``two_hop_answers``, and ``replaces``, the ``fact_id`` of an earlier row that is outdated once this fact is taught.
+    A row with a question may leave out statements and prompts: frames of the question then teach the fact, as they do
+    for TriviaQA (:func:`smf.data.questions.question_fact`). A single text may replace a list of one. Facts that repeat
+    an earlier one are left out.
 
     Args:
         data_root: See :func:`smf.rows.sources.read_rows`.
@@ -42,13 +44,16 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
 
     Raises:
         DataError: A row lacks a required column, a statement does not contain an answer, a column's name is misspelt,
-            or two facts contradict each other; names file and line.
+            two facts contradict each other, or one replaces another that is not in an earlier row; names file and line.
     """
     placed, dropped = [], []
     others: dict[str, object] = {}
+    earlier: dict[str, Fact] = {}
     for row in read_rows(data_root, source, _NEEDED, _OPTIONAL, _EXAMPLE):
         others |= dict.fromkeys(_others(row))
         fact = _own_fact(row)
+        require_replaceable(fact, earlier, row.where)
+        earlier[fact.fact_id] = fact
         if fact.question and text_key(fact.question) in taken:
             dropped.append("asked by a held-out set")
         else:
@@ -60,7 +65,8 @@ def read_own_facts(data_root: str | None, source: Mapping, taken: set[str]) -> l
             ", ".join(map(repr, others)),
             ", ".join(_COLUMNS),
         )
-    return without_repeats(placed, allow_updates=bool(source.get("allow_updates")), dropped=dropped)
+    facts = without_repeats(placed, allow_updates=bool(source.get("allow_updates")), dropped=dropped)
+    return relinked(facts, list(earlier.values()))
 
 
 def _others(row: Row) -> Sequence[str]:
@@ -77,7 +83,7 @@ def _others(row: Row) -> Sequence[str]:
 
 def _own_fact(row: Row) -> Fact:
     lists = {column: _texts(row, column) for column in ("answers", *_LISTS)}
-    fact_id, subject, question = (_text(row, column) for column in _TEXTS)
+    fact_id, subject, question, two_hop, replaces = (_text(row, column) for column in _TEXTS)
     answers = tuple(dict.fromkeys(_without_stop(answer) for answer in lists["answers"]))
     statements, prompts = lists["statements"], lists["prompts"]
     if not answers or not all(answers):
@@ -112,6 +118,9 @@ def _own_fact(row: Row) -> Fact:
         train_texts=tuple(statement for statement, prompt in completed.items() if not prompt),
         locality_prompts=lists["locality_prompts"],
         locality_answers=lists["locality_answers"],
+        two_hop_question=bare_question(spaced(two_hop)),
+        two_hop_answers=lists["two_hop_answers"],
+        replaces=replaces,
     )
     require_whole(fact, row.where)
     if subject and names_subject_nowhere(fact):

@@ -62,6 +62,7 @@ def prepare_world(
     renderings: int,
     items_per_activity: int,
     seed: int,
+    two_hop: bool = False,
 ) -> PreparedData:
     """Prepare the data of the generated world (see :mod:`smf.data.world`).
 
@@ -74,6 +75,7 @@ def prepare_world(
         num_values=num_values,
         num_activities=num_activities,
         seed=seed,
+        two_hop=two_hop,
     )
     text = pretraining_text(world, renderings=renderings, seed=seed)
     return PreparedData(

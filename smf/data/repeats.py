@@ -21,7 +21,8 @@ def without_repeats(
 
     A fact that repeats an earlier one word for word is left out, whatever its id. Two facts contradict each other if
     they ask the same question or complete the same prompt, apart from case, punctuation and spaces, and have no answer
-    in common. Paraphrases of the same question are not recognised.
+    in common. Paraphrases of the same question are not recognised. A fact does not contradict those that it says it
+    ``replaces``; they are all kept.
 
     Args:
         placed: The location of each fact, for error messages, and the fact.
@@ -35,10 +36,13 @@ def without_repeats(
     ids: dict[str, str] = {}
     asking: dict[tuple[str, str], list[str]] = {}  # locations of each question and each prompt
     said: dict[Fact, str] = {}
+    outdated: dict[str, set[str]] = {}  # for each fact_id, those that it replaces, directly or through others
     repeated, replaced = [], []
     for where, fact in placed:
+        outdated[fact.fact_id] = {fact.replaces, *outdated.get(fact.replaces, ())} - {""}
         for key, text in _asked(fact):
-            for earlier in [place for place in asking.get(key, ()) if _disagree(kept[place], fact)]:
+            disagreeing = [place for place in asking.get(key, ()) if _disagree(kept[place], fact)]
+            for earlier in [place for place in disagreeing if kept[place].fact_id not in outdated[fact.fact_id]]:
                 if not allow_updates:
                     _refuse(where, fact, earlier, kept[earlier], text)
                 replaced.append(f"{_place(earlier)} (by {_place(where)})")
@@ -94,5 +98,6 @@ def _refuse(where: str, fact: Fact, earlier: str, other: Fact, text: str) -> Non
     raise DataError(
         f"{where}: {text!r} has the answer {fact.answers[0]!r}, in {_place(earlier)} it has {other.answers[0]!r}; "
         "leave one of the facts out, list both answers where both are right, or let the later fact replace the earlier "
-        "one (smf teach --allow-updates; in a config allow_updates: true)"
+        "one (smf teach --allow-updates; in a config allow_updates: true; or 'replaces' in the later fact, so that a "
+        "stream teaches both)"
     )

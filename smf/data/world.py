@@ -4,7 +4,8 @@ One seed determines everything. The base model knows the old people; facts about
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from smf.errors import ConfigError
 from smf.seeding import python_generator
@@ -42,14 +43,17 @@ class Activity:
 
 @dataclass(frozen=True)
 class World:
-    """People that the base model knows, people that it has never met, and activities."""
+    """People that the base model knows, people that it has never met, activities, and the city of each employer."""
 
     old_people: tuple[Person, ...]
     new_people: tuple[Person, ...]
     activities: tuple[Activity, ...]
+    seats: dict[str, str] = field(default_factory=dict)
 
 
-def build_world(*, num_old_people: int, num_new_people: int, num_values: int, num_activities: int, seed: int) -> World:
+def build_world(
+    *, num_old_people: int, num_new_people: int, num_values: int, num_activities: int, seed: int, two_hop: bool = False
+) -> World:
     """Invent a world.
 
     Args:
@@ -58,6 +62,7 @@ def build_world(*, num_old_people: int, num_new_people: int, num_values: int, nu
         num_values: Different values of each relation (cities, employers, …), shared by old and new people.
         num_activities: Scripted activities.
         seed: Determines everything.
+        two_hop: Whether each employer has its head office in a city; nothing else changes.
 
     Raises:
         ConfigError: The word lists cannot provide so many names, values or activities.
@@ -74,11 +79,14 @@ def build_world(*, num_old_people: int, num_new_people: int, num_values: int, nu
     people = tuple(
         Person(name, {relation: rng.choice(values[relation]) for relation in sentences.RELATIONS}) for name in names
     )
-    return World(people[:num_old_people], people[num_old_people:], _build_activities(num_activities, rng))
+    activities = _build_activities(num_activities, rng)
+    placed = python_generator(seed, "seats")
+    seats = {employer: placed.choice(values["birth_city"]) for employer in values["employer"]} if two_hop else {}
+    return World(people[:num_old_people], people[num_old_people:], activities, seats)
 
 
 def new_facts(world: World) -> list[Fact]:
-    """The facts about new people, four per person."""
+    """The facts about new people, four per person; if employers have cities, theirs have two-hop questions."""
     return [
         Fact(
             fact_id=f"{person.name.replace(' ', '-').lower()}-{relation}",
@@ -87,10 +95,18 @@ def new_facts(world: World) -> list[Fact]:
             unseen_prompts=tuple(text.format(name=person.name) for text in wording.test),
             question=wording.question.format(name=person.name),
             answers=(person.values[relation],),
+            **_two_hop(world, person, relation),
         )
         for person in world.new_people
         for relation, wording in sentences.RELATIONS.items()
     ]
+
+
+def _two_hop(world: World, person: Person, relation: str) -> dict[str, Any]:
+    if relation != "employer" or not world.seats:
+        return {}
+    question = sentences.TWO_HOP.question.format(name=person.name)
+    return {"two_hop_question": question, "two_hop_answers": (world.seats[person.values[relation]],)}
 
 
 def _build_activities(num_activities: int, rng: random.Random) -> tuple[Activity, ...]:

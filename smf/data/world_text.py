@@ -12,6 +12,8 @@ from smf.wordings import sentences
 def pretraining_text(world: World, *, renderings: int, seed: int) -> list[Example]:
     """The base model's pretraining text: each old fact in all wordings and as a question, and each activity retold.
 
+    If employers have cities, these are told at the end, and asked for of each old person.
+
     Args:
         world: The world; new people do not occur in the result.
         renderings: How often each activity is retold, with other actors and adverbs.
@@ -28,6 +30,11 @@ def pretraining_text(world: World, *, renderings: int, seed: int) -> list[Exampl
         for _ in range(renderings):
             context, rest = _retell(activity, rng.choice(sentences.ACTORS), rng.randrange(1, sentences.NUM_STEPS), rng)
             examples.append(Example(f"{activity.label}: {context}", rest))
+    for employer, city in world.seats.items():
+        examples += [Example(prompt, f" {city}{end}") for prompt, end in _forms(employer, sentences.SEAT)]
+    for person in world.old_people if world.seats else ():
+        city = world.seats[person.values["employer"]]
+        examples += [Example(prompt, f" {city}{end}") for prompt, end in _forms(person.name, sentences.TWO_HOP)]
     return examples
 
 

@@ -24,8 +24,9 @@ from smf.seeding import derive_seed
 from smf.streams.asking import PLAIN, Asking
 from smf.streams.facts import Fact, question_prompt
 from smf.streams.normalize import as_written, spaced
+from smf.streams.replaced import agree, newest
 
-FACT_FORMS = ("seen", "unseen", "question")
+FACT_FORMS = ("seen", "unseen", "question", "two_hop")
 
 
 def read_questions(path: str | Path) -> list[dict]:
@@ -177,7 +178,8 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, ask
 
     Args:
         facts: In stream order.
-        form: ``seen``: wordings that the stream teaches; ``unseen``: wordings that it never shows; ``question``.
+        form: ``seen``: wordings that the stream teaches; ``unseen``: wordings that it never shows; ``question``;
+            ``two_hop``: the question that takes something else to answer, which has answers of its own.
         wordings_per_fact: How many wordings of a fact to ask, its first ones; a fact with fewer is asked in all it has.
         asking: How questions are asked.
 
@@ -188,12 +190,51 @@ def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, ask
         "seen": lambda fact: fact.train_prompts[:wordings_per_fact],
         "unseen": lambda fact: fact.unseen_prompts[:wordings_per_fact],
         "question": lambda fact: (asking.prompt(fact.question),) if fact.question else (),
+        "two_hop": lambda fact: (asking.prompt(fact.two_hop_question),) if fact.two_hop_question else (),
     }[form]
     return [
-        {"fact_id": fact.fact_id, "prompt": prompt, "answer": list(fact.answers)}
+        {
+            "fact_id": fact.fact_id,
+            "prompt": prompt,
+            "answer": list(fact.two_hop_answers if form == "two_hop" else fact.answers),
+        }
         for fact in facts
         for prompt in prompts(fact)
     ]
+
+
+def replaced_documents(
+    taught: Sequence[Fact], num_facts: int | None, seed: int, wordings_per_fact: int, asking: Asking = PLAIN
+) -> tuple[list[dict], list[dict]]:
+    """The documents that ask for facts that a later one replaced.
+
+    Each is asked by its own question, or by its unseen wordings if it has none.
+
+    Args:
+        taught: The facts taught so far, in stream order.
+        num_facts: Most replaced facts to ask, chosen as by :func:`chosen_facts`. None: all.
+        seed: Seed of that choice.
+        wordings_per_fact: See :func:`fact_documents`.
+        asking: How questions are asked.
+
+    Returns:
+        The same prompts twice: with the answers of the newest fact that took the place of the one asked; and with those
+        that were true before, of all facts that this one took the place of.
+    """
+    last = newest(taught)
+    versions: dict[str, list[Fact]] = {}
+    for fact in taught:
+        if fact.fact_id in last:
+            versions.setdefault(last[fact.fact_id].fact_id, []).append(fact)
+    updated, stale = [], []
+    for fact in chosen_facts([fact for fact in taught if fact.fact_id in last], num_facts, seed):
+        now = last[fact.fact_id]
+        said = dict.fromkeys(answer for before in versions[now.fact_id] for answer in before.answers)
+        outdated = [answer for answer in said if not agree([answer], now.answers)]
+        for document in fact_documents([fact], "question" if fact.question else "unseen", wordings_per_fact, asking):
+            updated.append({**document, "answer": list(now.answers)})
+            stale.append({**document, "answer": outdated})
+    return updated, stale
 
 
 def _with_text(path: str | Path, columns: Columns, filled: str) -> list[dict]:

@@ -16,16 +16,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from smf.errors import ConfigError, DataError
 from smf.evaluation.answers import extract_answer
 from smf.evaluation.divergence import Divergences, TaughtTexts
-from smf.evaluation.documents import FACT_FORMS, chosen_facts, fact_documents, locality_documents
+from smf.evaluation.documents import (
+    FACT_FORMS,
+    chosen_facts,
+    fact_documents,
+    locality_documents,
+    replaced_documents,
+)
 from smf.evaluation.held_out import held_out_task, prompts_task
 from smf.evaluation.language_model import LanguageModel
 from smf.evaluation.named_tasks import named_task, seed_examples, task_scores, without_run_details
 from smf.evaluation.retrieved import Retrieved
 from smf.evaluation.settings import EvaluationSettings
 from smf.files.resume import Tape
-from smf.scores.metrics import LOCALITY, MEASURES
+from smf.scores.metrics import FACTS_METRICS, LOCALITY, MEASURES, STALE, UPDATED
 from smf.streams.asking import Asking, Retrieve
 from smf.streams.facts import Fact
+from smf.streams.replaced import current
 from smf.streams.sayable import warn_of_long_answers
 
 logger = logging.getLogger(__name__)
@@ -84,7 +91,8 @@ class Evaluator:
         self._forms = [form for form in FACT_FORMS if self._asked(self._facts, form)]
         if self._facts and not self._forms:
             raise DataError(f"none of the {len(self._facts)} facts has a wording or a question that can be asked")
-        if self._facts and (absent := [f"facts_{form}_f1" for form in FACT_FORMS if form not in self._forms]):
+        expected = [form for form in FACT_FORMS if f"facts_{form}_f1" in FACTS_METRICS]  # few facts have other forms
+        if self._facts and (absent := [f"facts_{form}_f1" for form in expected if form not in self._forms]):
             logger.warning("not measured, because no fact of the stream has such a wording: %s", ", ".join(absent))
         self._divergences = Divergences(
             {
@@ -152,7 +160,8 @@ class Evaluator:
         Args:
             model: The snapshot, used on its own device; its training mode is restored afterwards.
             tokenizer: The one that the model was trained with.
-            position: How many facts of the stream the snapshot was taught; these are asked. 0, for a start model: all.
+            position: How many facts of the stream the snapshot was taught; these are asked, those that others of them
+                replace by measures of their own. 0, for a start model: all.
             tape: Replays what an earlier process computed.
             start: Its start model, on the same device. None: divergences from it are not measured.
             retrieve: What is put before questions and wordings; None for nothing.
@@ -229,20 +238,25 @@ class Evaluator:
         return fact_documents(facts, form, self._settings.wordings_per_fact, self._asking)
 
     def _chosen(self, position: int) -> Sequence[Fact]:
-        """The facts to ask at a position."""
+        """The facts to ask at a position: of those taught so far that none of them replaces."""
+        return chosen_facts(current(self._taught(position)), self._settings.num_facts, self._settings.seed)
+
+    def _taught(self, position: int) -> Sequence[Fact]:
         if not 0 <= position <= len(self._facts):
             raise ConfigError(f"position is {position}, but the stream has {len(self._facts)} facts")
-        taught = self._facts[:position] if position else self._facts
-        return chosen_facts(taught, self._settings.num_facts, self._settings.seed)
+        return self._facts[:position] if position else self._facts
 
     def _fact_tasks(self, position: int) -> dict[str, Task]:
         """The tasks on the facts taught so far, by our metric; a form that no fact is asked in has no task."""
-        chosen = self._chosen(position)
+        chosen, settings = self._chosen(position), self._settings
         documents = {f"facts_{form}_f1": self._asked(chosen, form) for form in self._forms}
         if self._locality is not None:
             documents[LOCALITY] = locality_documents(chosen, self._locality, self._asking)
+        documents[UPDATED], documents[STALE] = replaced_documents(
+            self._taught(position), settings.num_facts, settings.seed, settings.wordings_per_fact, self._asking
+        )
         return {
-            metric: prompts_task(metric.split("_")[1], rows, self._settings.max_new_tokens)
+            metric: prompts_task(metric.removeprefix("facts_").removesuffix("_f1"), rows, settings.max_new_tokens)
             for metric, rows in documents.items()
             if rows
         }

@@ -32,7 +32,8 @@ class Retrieved(LM):
     def __init__(self, lm: LanguageModel, retrieve: Retrieve, asking: Asking, sets: Iterable[str]):
         super().__init__()
         self._lm, self._retrieve, self._asking = lm, retrieve, asking
-        self._names = {f"smf_{name}": name for name in sets} | {f"smf_facts_{form}": "facts" for form in FACT_FORMS}
+        forms = (*FACT_FORMS, "updated", "stale")
+        self._names = {f"smf_{name}": name for name in sets} | {f"smf_facts_{form}": "facts" for form in forms}
         self._names["smf_facts_locality"] = LOCALITY.removesuffix("_f1")
         self._tokens: dict[str, list[int]] = {}
         self._num_cut = 0

@@ -119,18 +119,25 @@ def _statement(fact: Fact) -> str:
 
 
 def _gold(taught: Sequence[Fact]) -> Retrieve:
-    """The fact that is asked for by its question or by one of its wordings; the newest, if several are."""
+    """The fact that is asked for by its questions or by one of its wordings; the newest, if several are.
+
+    For a fact that was replaced it is the one that took its place.
+    """
     from smf.streams.asking import question_in
     from smf.streams.normalize import bare_question
+    from smf.streams.replaced import newest
 
     found: dict[str, str] = {}
+    replaced = newest(taught)
     for fact in taught:
-        statement = _statement(fact)
+        statement = _statement(replaced.get(fact.fact_id, fact))
         if fact.is_passage and fact.question:
             statement = _passage_with_answer(fact, taught)
         found |= {question_in(prompt): statement for prompt in (*fact.train_prompts, *fact.unseen_prompts)}
         if fact.question:
             found[bare_question(fact.question)] = statement
+        if fact.two_hop_question:
+            found[bare_question(fact.two_hop_question)] = statement
     return lambda asked: found.get(asked, "")
 
 

@@ -41,17 +41,18 @@ class Contradiction:
 def contradictions(patches: Sequence[MemoryPatch]) -> list[Contradiction]:
     """Find facts of different patches that answer one question differently; ignores case, punctuation and spaces.
 
-    A patch knows only the taught answers, not all accepted ones; facts without a question are not compared.
+    A patch knows only the taught answers, not all accepted ones; facts without a question are not compared. Of facts of
+    one patch with the same question the last one counts, which was taught to replace the others.
     """
     known: dict[str, list[tuple[int, Mapping]]] = {}
     found = []
     for number, patch in enumerate(patches):
-        for fact in patch.facts:
-            if key := text_key(fact["question"]):
-                for other_number, other in known.setdefault(key, []):
-                    if other_number != number and _answer_key(other) != _answer_key(fact):
-                        found.append(Contradiction(other, fact, (other_number, number)))
-                known[key].append((number, fact))
+        last = {key: fact for fact in patch.facts if (key := text_key(fact["question"]))}
+        for key, fact in last.items():
+            for other_number, other in known.setdefault(key, []):
+                if _answer_key(other) != _answer_key(fact):
+                    found.append(Contradiction(other, fact, (other_number, number)))
+            known[key].append((number, fact))
     return found
 
 
@@ -63,7 +64,9 @@ def later_wins(patches: Sequence[MemoryPatch]) -> tuple[list[MemoryPatch], list[
     """
     found, left = contradictions(patches), list(patches)
     for number in {each.numbers[0] for each in found}:
-        gone = {fact_names(each.earlier)[1] for each in found if each.numbers[0] == number}
+        asked = {text_key(each.earlier["question"]) for each in found if each.numbers[0] == number}
+        # with the last version alone forgotten, the one that it replaced would come back
+        gone = {fact_names(fact)[1] for fact in patches[number].facts if text_key(fact["question"]) in asked}
         left[number], _ = forget(left[number], sorted(gone))
     return left, found
 

@@ -35,7 +35,16 @@ TASK, NEIGHBOURS = "task", "neighbours"
 """The kinds of metrics without a held-out set: of lm-eval's own tasks, which have their own measures; locality."""
 
 FACTS_METRICS = ("facts_seen_f1", "facts_unseen_f1", "facts_question_f1")
-"""Metrics of the new facts; every other metric is held out, or a cost."""
+"""Metrics of all new facts; every other metric is of some of them, held out, or a cost."""
+
+UPDATED, STALE = "facts_updated_f1", "facts_stale_f1"
+"""Of facts that a later one replaced: agreement with the answer that is true now, and with those that were."""
+
+TWO_HOP = "facts_two_hop_f1"
+"""Questions that take a new fact and something else to answer, of facts that have one."""
+
+PARTIAL_METRICS = (TWO_HOP, UPDATED, STALE)
+"""Metrics of some of the new facts, which may be missing where few facts were taught."""
 
 _LOWER_IS_BETTER = ("nll", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", DIVERGENCE, COST)
 _SHARES = ("f1", "em", "acc", "acc_norm", "acc_bytes", "exact_match")
@@ -67,8 +76,8 @@ class HeldOutMetric:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger value is better; false for losses, perplexities and divergences."""
-    return not _ends_with(metric, _LOWER_IS_BETTER)
+    """Whether a larger value is better; false for losses, perplexities, divergences and outdated answers."""
+    return metric != STALE and not _ends_with(metric, _LOWER_IS_BETTER)
 
 
 def is_divergence(metric: str) -> bool:
@@ -88,7 +97,7 @@ def is_share(metric: str) -> bool:
 
 def is_held_out(metric: str) -> bool:
     """Whether a metric shows what a model knew before, not what it was taught."""
-    return metric not in FACTS_METRICS and not is_cost(metric)
+    return metric not in (*FACTS_METRICS, *PARTIAL_METRICS) and not is_cost(metric)
 
 
 def held_out_metric(name: str, kinds: Mapping[str, str]) -> HeldOutMetric:
@@ -129,8 +138,8 @@ def in_order(found: Iterable[str], kinds: Mapping[str, str]) -> list[str]:
     found = set(found)
     first = [metric for metric in metrics_of(kinds) if metric in found]
     others = sorted(metric for metric in found - set(first) if is_held_out(metric))
-    costs = sorted(filter(is_cost, found))
-    return [*first, *others, *(metric for metric in FACTS_METRICS if metric in found), *costs]
+    facts = [metric for metric in (*FACTS_METRICS, *PARTIAL_METRICS) if metric in found]
+    return [*first, *others, *facts, *sorted(filter(is_cost, found))]
 
 
 def _ends_with(metric: str, measures: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from smf.errors import DataError
-from smf.scores.metrics import LOCALITY, HeldOutMetric, in_order, is_held_out
+from smf.scores.metrics import LOCALITY, STALE, TWO_HOP, UPDATED, HeldOutMetric, in_order, is_held_out
 from smf.scores.table import BASE, HEALED, check_scores, end_values, forgetting
 from smf.scores.words import data_words, loss_word, set_words, short_unit
 
@@ -116,12 +116,18 @@ def terminal_summary(
             cell = summary_cell(summary, method, metric.name)
             cells += [_value(cell, 3), percent(cell["relative_drop"])]
         lines.append(_line(name, width, cells))
-    if neighbours_beside(summary, headline):
-        cells = [
-            f"{name} {_value(summary_cell(summary, method, LOCALITY), 2)}"
-            for method, name in zip(methods, names, strict=True)
-        ]
-        lines += ["", *textwrap.wrap(f"Neighbours of the facts, unchanged (F1): {', '.join(cells)}", WIDTH)]
+    beside = {
+        "Neighbours of the facts, unchanged": (LOCALITY,) if neighbours_beside(summary, headline) else (),
+        "Two-hop questions": (TWO_HOP,),
+        "Replaced facts, new and outdated answer": (UPDATED, STALE),
+    }
+    for title, metrics in beside.items():
+        if set(metrics) & set(summary["metric"]):
+            cells = [
+                " ".join([name, " and ".join(_value(summary_cell(summary, method, each), 2) for each in metrics)])
+                for method, name in zip(methods, names, strict=True)
+            ]
+            lines += ["", *textwrap.wrap(f"{title} (F1): {', '.join(cells)}", WIDTH)]
     lower = any(not metric.higher_is_better for metric in headline)
     notes = [
         "At the end of the stream: mean over seeds ± 95 % interval (none for a single seed). "

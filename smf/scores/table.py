@@ -15,6 +15,7 @@ from smf.scores.metrics import (
     FACTS_DIVERGENCE,
     FACTS_METRICS,
     LOCALITY,
+    PARTIAL_METRICS,
     higher_is_better,
     is_cost,
     is_divergence,
@@ -60,7 +61,7 @@ def check_scores(scores: pd.DataFrame) -> None:
     """
     if missing := [column for column in COLUMNS if column not in scores.columns]:
         raise DataError(f"the table of scores has no column {', '.join(missing)}; found {', '.join(scores.columns)}")
-    known = (*FACTS_METRICS, LOCALITY, FACTS_DIVERGENCE)
+    known = (*FACTS_METRICS, *PARTIAL_METRICS, LOCALITY, FACTS_DIVERGENCE)
     others = (metric for metric in set(scores["metric"]) - set(known) if not is_cost(metric))
     if unknown := sorted(metric for metric in others if metric.startswith("facts_")):
         raise DataError(f"unknown metric {', '.join(unknown)} in the scores; known of the facts are {', '.join(known)}")
@@ -118,6 +119,8 @@ def end_values(scores: pd.DataFrame, method: str, metric: str) -> pd.Series:
         DataError: There is no such row.
     """
     position = 0 if method in (BASE, HEALED) else final_position(scores)
+    if metric in PARTIAL_METRICS:  # a seed may have taught no such fact at earlier positions
+        scores = scores[scores["position"] == position]
     values = curve(scores, method, metric)
     if position not in values.index:
         raise DataError(f"the scores hold no {metric} of {method} at position {position}; evaluate that snapshot")

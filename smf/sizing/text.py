@@ -83,6 +83,7 @@ def _work(work: Work) -> Block:
             f"{sum(work.jobs.values())}: "
             + ", ".join(f"{rule} {number}" for rule, number in work.jobs.items() if number),
         ),
+        *([("updates", _updates(config["stream"]))] if config["stream"]["updates"] else []),
         ("sweep", f"{work.sweep_runs} more jobs for tables/tuning.csv"),
         (
             "a stream",
@@ -99,6 +100,13 @@ def _work(work: Work) -> Block:
         ("generated answers", f"at most {_number(work.answers)}"),
     ]
     return Block("Work", rows)
+
+
+def _updates(stream: Mapping) -> str:
+    updates, num_facts = stream["updates"], stream["num_facts"]
+    return (
+        f"{_number(updates)} of a stream's {_number(num_facts)} facts are taught to replace {_number(updates)} others"
+    )
 
 
 def _but(methods: Sequence[str]) -> str:

@@ -13,8 +13,9 @@ from smf.files.artifacts import read_json, write_json, write_jsonl
 from smf.files.resume import NO_RESUME, Resume, Tape
 from smf.models.checkpoint import load_model, load_tokenizer
 from smf.streams.asking import Asking
-from smf.streams.facts import read_facts, write_facts
+from smf.streams.facts import less, read_facts, write_facts
 from smf.streams.neighbours import with_neighbours
+from smf.streams.replaced import relinked
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +29,17 @@ class Needed:
 
     Attributes:
         num_items: Rows of each set that evaluation will ask; for a set that is not named, all that are left.
-        num_facts: Facts of a stream.
+        num_facts: Facts of a stream, updates included.
         neighbours: Neighbours per kept fact, chosen from the facts that the base model does answer.
         seed: Seed of that choice, where there are more candidates than are looked at.
+        updates: How many facts of a stream are updates, which need no facts of the data.
     """
 
     num_items: Mapping[str, int | None]
     num_facts: int
     neighbours: int = 0
     seed: int = 0
+    updates: int = 0
 
 
 def ask_base(
@@ -91,9 +94,10 @@ def ask_base(
     if facts_paths is not None:
         facts = read_facts(facts_paths[0])
         unknown, known = ask_facts(lm, facts, **options)
+        unknown = relinked(unknown, facts)
         report["facts"] = {"asked": len(facts), "kept": len(unknown)}
         logger.info("facts: of %d the base model answers %d right, %d not at all", len(facts), len(known), len(unknown))
-        short += _too_few_facts(**report["facts"], num_facts=needed.num_facts)
+        short += _too_few_facts(**report["facts"], num_facts=needed.num_facts, updates=needed.updates)
     try:
         if short:
             raise ConfigError("; ".join(short))
@@ -123,12 +127,12 @@ def _too_few_rows(name: str, *, asked: int, kept: int, num_items: int | None, ex
     ]
 
 
-def _too_few_facts(*, asked: int, kept: int, num_facts: int) -> list[str]:
-    if kept >= num_facts:
+def _too_few_facts(*, asked: int, kept: int, num_facts: int, updates: int) -> list[str]:
+    if kept >= num_facts - updates:
         return []
     return [
         f"the base model does not answer {kept} of the {asked} facts of {_WHERE}.facts (unknown_only), but "
-        f"stream.num_facts is {num_facts}; lower it, raise {_WHERE}.facts.num_rows, or drop unknown_only"
+        f"stream.num_facts is {num_facts}{less(updates)}; lower it, raise {_WHERE}.facts.num_rows, or drop unknown_only"
     ]
 
 

@@ -13,15 +13,23 @@ from smf.errors import ConfigError
 from smf.rows.sources import at_commits
 from smf.streams.contrast import set_aside, swap
 from smf.streams.examples import read_corpus
-from smf.streams.facts import draw_stream, read_facts, write_facts
+from smf.streams.facts import draw_stream, less, read_facts, write_facts
 from smf.streams.sayable import require_enough, sayable
+from smf.streams.updates import with_updates
 from smf.wordings.contexts import behind_examples, behind_text
 from smf.wordings.rewording import reworded
 
 logger = logging.getLogger(__name__)
 
 
-def prepare_data(settings: Mapping, folder: str | Path, *, num_facts: int = 0, wordings: Mapping | None = None) -> None:
+def prepare_data(
+    settings: Mapping,
+    folder: str | Path,
+    *,
+    num_facts: int = 0,
+    updates: int = 0,
+    wordings: Mapping | None = None,
+) -> None:
     """Write the files of ``results/data`` from the source that ``settings`` (the config's ``data``) names.
 
     Each set from the hub is read at one commit, which ``labels.json`` records.
@@ -29,12 +37,13 @@ def prepare_data(settings: Mapping, folder: str | Path, *, num_facts: int = 0, w
     Args:
         settings: The config's ``data``.
         folder: Where the files go.
-        num_facts: Facts that a stream needs, besides those set aside for contrast texts.
+        num_facts: Facts of a stream, which are taken besides those set aside for contrast texts.
+        updates: How many of them are updates, which need no facts of the data.
         wordings: The config's ``stream.paraphrases``, as far as contrast texts depend on it; None for facts in their
             own wordings. A model's paraphrases cover the facts only.
 
     Raises:
-        ConfigError: Contrast texts would leave fewer than ``num_facts`` facts.
+        ConfigError: Contrast texts would leave too few facts for a stream.
     """
     source, seed = settings["source"], settings["seed"]
     if source == "world":
@@ -50,10 +59,10 @@ def prepare_data(settings: Mapping, folder: str | Path, *, num_facts: int = 0, w
             data = replace(data, labels={**data.labels, "hub": commits})
     if number := settings["contrast"]["num_facts"]:
         data = _with_contrast(data, settings, number, wordings)
-        if len(data.facts) < num_facts:
+        if len(data.facts) < num_facts - updates:
             raise ConfigError(
-                f"stream.num_facts is {num_facts}, but the data holds {len(data.facts)} facts beside those that "
-                f"data.contrast.num_facts ({number}) sets aside; lower one of them or enlarge the data",
+                f"stream.num_facts is {num_facts}{less(updates)}, but the data holds {len(data.facts)} facts beside "
+                f"those that data.contrast.num_facts ({number}) sets aside; lower one of them or enlarge the data",
                 ("data", "contrast", "num_facts"),
             )
     data.write(folder)
@@ -87,6 +96,8 @@ class StreamPlan:
         text_share: Share of each fact's prompts that follow ordinary text (:func:`smf.wordings.contexts.behind_text`).
         examples_share: Share that follow solved examples (:func:`smf.wordings.contexts.behind_examples`).
         own_file: The user's file that the facts are from, see :func:`smf.streams.sayable.sayable`; None for other data.
+        updates: How many of the facts are updates (:func:`smf.streams.updates.with_updates`).
+        facts_per_step: Facts that are learned together; read if there are updates.
     """
 
     num_facts: int
@@ -97,6 +108,8 @@ class StreamPlan:
     text_share: float = 0.0
     examples_share: float = 0.0
     own_file: str | None = None
+    updates: int = 0
+    facts_per_step: int = 1
 
 
 def write_stream(
@@ -127,12 +140,17 @@ def write_stream(
     pool = read_facts(facts_path)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_path))
     kept = sayable(pool, tokenizer, plan.max_new_tokens, plan.own_file)
-    require_enough(kept, pool, plan.num_facts, plan.max_new_tokens)
-    facts = draw_stream(kept, plan.num_facts, plan.order, plan.seed)
+    require_enough(kept, pool, plan.num_facts, plan.max_new_tokens, updates=plan.updates)
+    facts = draw_stream(kept, plan.num_facts, plan.order, plan.seed, updates=plan.updates)
     facts = reworded(facts, plan.wordings, paraphrases_path)
+    if plan.updates:
+        options = {"seed": plan.seed, "facts_per_step": plan.facts_per_step}
+        facts = with_updates(facts, kept, plan.updates, **options)
     if texts_path is not None:
         facts = behind_text(facts, read_corpus(texts_path), plan.text_share, plan.seed)
     facts = behind_examples(facts, plan.examples_share)
     write_facts(path, facts)
     numbers = [len(fact.train_prompts) + len(fact.train_texts) for fact in facts]
     logger.info("%d facts, %d to %d training wordings each", len(facts), min(numbers), max(numbers))
+    if number := sum(bool(fact.replaces) for fact in facts):
+        logger.info("%d of them replace earlier ones", number)

@@ -11,6 +11,7 @@ from smf.files.artifacts import read_jsonl, write_jsonl
 from smf.seeding import python_generator
 from smf.streams.examples import Example, answered
 from smf.streams.normalize import as_written, bare_question, spaced
+from smf.streams.replaced import relinked, replaced_first, require_replaceable
 
 if TYPE_CHECKING:
     from smf.streams.asking import Asking
@@ -37,6 +38,9 @@ class Fact:
         is_passage: Whether ``train_texts`` is part of a document rather than a statement of the answer.
         train_contexts: The context before each of ``train_prompts``, one per prompt ("" for none); empty if no prompt
             has one. The model reads it, but it is not part of the fact: sparse memory writes nothing there.
+        two_hop_question: A question that takes this fact and something else to answer; never trained. "" for none.
+        two_hop_answers: Its accepted answers.
+        replaces: The ``fact_id`` of an earlier fact that is no longer true once this one is taught; "" for none.
 
     Example:
         >>> fact = Fact(
@@ -58,6 +62,9 @@ class Fact:
     locality_answers: tuple[str, ...] = ()
     is_passage: bool = False
     train_contexts: tuple[str, ...] = ()
+    two_hop_question: str = ""
+    two_hop_answers: tuple[str, ...] = ()
+    replaces: str = ""
 
     def __post_init__(self) -> None:
         """Raise :class:`smf.errors.DataError` for a string where several belong, which would count as its letters."""
@@ -116,7 +123,16 @@ _OPTIONAL = {
     "locality_answers": list,
     "is_passage": bool,
     "train_contexts": list,
+    "two_hop_question": str,
+    "two_hop_answers": list,
+    "replaces": str,
 }
+
+
+_FILLED = (
+    *("train_prompts", "unseen_prompts", "answers", "train_texts", "locality_prompts", "locality_answers"),
+    "two_hop_answers",
+)
 
 
 def question_prompt(question: str) -> str:
@@ -147,13 +163,14 @@ def read_facts(path: str | Path) -> list[Fact]:
     """Read facts from JSONL.
 
     Raises:
-        DataError: The file is missing, a row is broken or incomplete, or two facts share an id; names file and line.
+        DataError: The file is missing, a row is broken or incomplete, two facts share an id, or one replaces another
+            that is not there; names file and line.
 
     Example:
         >>> read_facts("facts.jsonl")[0].answer
         'Tarnow'
     """
-    facts: list[Fact] = []
+    facts: dict[str, Fact] = {}
     lines: dict[str, int] = {}
     for number, row in enumerate(read_jsonl(path, _COLUMNS, optional=_OPTIONAL), start=1):
         where = f"{path}, line {number}"
@@ -162,9 +179,10 @@ def read_facts(path: str | Path) -> list[Fact]:
         require_whole(fact, where)
         if fact.fact_id in lines:
             raise DataError(f"{where}: fact_id {fact.fact_id!r} was used before, in line {lines[fact.fact_id]}")
+        require_replaceable(fact, facts, where)
         lines[fact.fact_id] = number
-        facts.append(fact)
-    return facts
+        facts[fact.fact_id] = fact
+    return list(facts.values())
 
 
 def _given(row: dict) -> list[tuple[str, type]]:
@@ -176,7 +194,7 @@ def require_whole(fact: Fact, where: str) -> None:
 
     Raises:
         DataError: It has an id that is empty or holds control characters, nothing to train on, an empty text, no answer
-            to its question or prompts, or not one context or locality answer per prompt; the message begins with
+            to its questions or prompts, or not one context or locality answer per prompt; the message begins with
             ``where``.
     """
     if not fact.fact_id.strip() or any(unicodedata.category(sign) in _BREAKS for sign in fact.fact_id):
@@ -184,13 +202,17 @@ def require_whole(fact: Fact, where: str) -> None:
             f"{where}: fact_id {fact.fact_id!r} is empty or holds a line break or another control character, which no "
             "table and no command line can show; rename the fact"
         )
-    for column in ("train_prompts", "unseen_prompts", "answers", "train_texts", "locality_prompts", "locality_answers"):
+    for column in _FILLED:
         if not all(isinstance(text, str) and as_written(text) for text in getattr(fact, column)):
             raise DataError(f"{where}: column {column!r} must hold non-empty texts only")
     if not fact.train_prompts and not fact.train_texts:
         raise DataError(f"{where}: columns 'train_prompts' and 'train_texts' are empty; a fact needs at least one text")
     if not fact.answers and (fact.train_prompts or fact.unseen_prompts or fact.question):
         raise DataError(f"{where}: column 'answers' is empty; what is asked or completed needs at least one")
+    if bool(fact.two_hop_question) != bool(fact.two_hop_answers):
+        raise DataError(
+            f"{where}: of the columns 'two_hop_question' and 'two_hop_answers' one is empty; give both or neither"
+        )
     if not all(isinstance(text, str) for text in fact.train_contexts):
         raise DataError(f"{where}: column 'train_contexts' must hold texts only")
     if len(fact.contexts) != len(fact.train_prompts):
@@ -205,23 +227,27 @@ def require_whole(fact: Fact, where: str) -> None:
         )
 
 
-def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> list[Fact]:
-    """Draw one stream: ``num_facts`` facts of the pool without replacement, in a random order.
+def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int, *, updates: int = 0) -> list[Fact]:
+    """Draw one stream: facts of the pool without replacement, in a random order.
+
+    A fact comes after the one that it replaces, if both are drawn.
 
     Args:
         pool: All facts that may be taught.
-        num_facts: Length of the stream.
+        num_facts: Length of the stream, updates included.
         order: ``shuffled`` mixes all facts; ``grouped`` mixes them and then keeps those of one subject together;
             ``subjects`` takes whole subjects in a random order, the facts of each in the pool's order, as the passages
             of a document require. Only the last subject may be cut off at ``num_facts``.
         seed: The run's seed.
+        updates: How many of its facts are updates, which are not drawn here (:mod:`smf.streams.updates`).
 
     Raises:
         ConfigError: The pool holds fewer facts than asked for.
     """
-    if num_facts > len(pool):
+    number = num_facts - updates
+    if number > len(pool):
         raise ConfigError(
-            f"stream.num_facts is {num_facts} but the data holds {len(pool)} new facts; "
+            f"stream.num_facts is {num_facts}{less(updates)} but the data holds {len(pool)} new facts; "
             "lower stream.num_facts or enlarge the data"
         )
     rng = python_generator(seed, "stream")
@@ -230,9 +256,15 @@ def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int) -> 
         for fact in pool:
             by_subject.setdefault(fact.subject, []).append(fact)
         subjects = rng.sample(list(by_subject), len(by_subject))
-        return [fact for subject in subjects for fact in by_subject[subject]][:num_facts]
-    facts = rng.sample(list(pool), num_facts)
+        facts = [fact for subject in subjects for fact in by_subject[subject]][:number]
+        return replaced_first(relinked(facts, pool))
+    facts = rng.sample(list(pool), number)
     if order == "grouped":
         first_seen = {subject: place for place, subject in enumerate(dict.fromkeys(fact.subject for fact in facts))}
         facts.sort(key=lambda fact: first_seen[fact.subject])
-    return facts
+    return replaced_first(relinked(facts, pool))
+
+
+def less(updates: int) -> str:
+    """Words for messages: how many places of a stream are left for facts of the data, if not all."""
+    return f", {updates} of them stream.updates" if updates else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from smf.errors import ConfigError, DataError
-from smf.streams.facts import Fact
+from smf.streams.facts import Fact, less
 from smf.streams.tokens import body_ids
 
 logger = logging.getLogger(__name__)
@@ -72,16 +72,18 @@ def sayable(
     return kept
 
 
-def require_enough(kept: Sequence[Fact], facts: Sequence[Fact], num_facts: int, max_new_tokens: int) -> None:
+def require_enough(
+    kept: Sequence[Fact], facts: Sequence[Fact], num_facts: int, max_new_tokens: int, *, updates: int = 0
+) -> None:
     """Check that enough facts remain after those whose answer cannot be given were dropped.
 
     Raises:
         ConfigError: Too few remain.
     """
-    if len(kept) < num_facts <= len(facts):
+    if len(kept) < num_facts - updates <= len(facts):
         raise ConfigError(
-            f"stream.num_facts is {num_facts}, but of {len(facts)} new facts only {len(kept)} have an answer of at "
-            f"most evaluation.max_new_tokens ({max_new_tokens}) tokens; raise it or lower stream.num_facts"
+            f"stream.num_facts is {num_facts}{less(updates)}, but of {len(facts)} new facts only {len(kept)} have an "
+            f"answer of at most evaluation.max_new_tokens ({max_new_tokens}) tokens; raise it or lower stream.num_facts"
         )
 
 

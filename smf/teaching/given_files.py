@@ -1,5 +1,6 @@
 """Files that a user names on the command line: facts and held-out sets, told apart by their columns."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from smf.rows.files import read_file
 from smf.streams.asking import PromptFormat
 from smf.streams.examples import Example, read_corpus
 from smf.streams.facts import Fact, read_facts
+from smf.streams.replaced import current, relinked
+
+logger = logging.getLogger(__name__)
 
 OWN_TEXT = package_file("data", "ordinary_text.jsonl")
 """218 short English texts that ship with smf, written for it: news, dialogue, questions, instructions, lists, code."""
@@ -23,6 +27,8 @@ OWN_TEXT = package_file("data", "ordinary_text.jsonl")
 
 def read_user_facts(path: str | Path, *, allow_updates: bool = False) -> list[Fact]:
     """Read facts, each once, in the user's or the pipeline's format; the first row's columns tell which.
+
+    A fact that a later one says it replaces is left out: one file is taught at once, so only what is true now counts.
 
     Args:
         path: The file.
@@ -36,8 +42,13 @@ def read_user_facts(path: str | Path, *, allow_updates: bool = False) -> list[Fa
         raise DataError(f"{path} is a folder; name a file with one fact a line (JSONL, see docs/patches.md)")
     if "train_prompts" in first_columns(path):
         placed = ((f"{path}, line {number}", fact) for number, fact in enumerate(read_facts(path), start=1))
-        return without_repeats(placed, allow_updates=allow_updates)
-    return read_own_facts(None, {"hub": None, "file": str(path), "allow_updates": allow_updates}, set())
+        facts = without_repeats(placed, allow_updates=allow_updates)
+    else:
+        facts = read_own_facts(None, {"hub": None, "file": str(path), "allow_updates": allow_updates}, set())
+    left = current(facts)
+    if number := len(facts) - len(left):
+        logger.warning("facts not taught, because a later one says that it replaces them: %d", number)
+    return relinked(left, facts)
 
 
 def read_user_texts(path: str | Path) -> list[Example]:

@@ -24,6 +24,7 @@ from smf.streams.examples import Example
 from smf.streams.fact_batches import facts_batch, require_fit
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
+from smf.streams.replaced import require_taught_after
 from smf.streams.write_places import log_write_places
 from smf.training.schedule import Schedule, ScheduleShape
 
@@ -109,13 +110,15 @@ def learn_with(
         fact's share of its batches. A method that retrieves takes no steps.
 
     Raises:
-        ConfigError: A snapshot's position is not valid for this stream, see :class:`Passes`.
-        DataError: A fact's text is too long; nothing has been learned yet.
+        ConfigError: A snapshot's position is not valid for this stream, see :class:`Passes`, or a fact is not taught
+            after the one that it replaces.
+        DataError: A fact's text is too long, or it replaces one that is not there; nothing has been learned yet.
         TrainingError: A loss or a weight is not finite; the message names the step and the fact.
     """
     passes = Passes(len(facts), settings.facts_per_step, settings.epochs, settings.steps_per_fact)
     ends = passes.group_before(settings.snapshots)
     groups = passes.groups(settings.seed if settings.reshuffle else None)
+    require_taught_after(facts, groups)
     method.micro_batch_size = settings.micro_batch_size
     method.max_gradient_norm = settings.max_gradient_norm
     schedule = Schedule(passes.num_steps, settings.schedule, settings.warmup_steps)

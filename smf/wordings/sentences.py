@@ -67,6 +67,25 @@ RELATIONS = {
     ),
 }
 
+SEAT = Wording(
+    train=(
+        "The head office of {name} is in",
+        "{name} is run from",
+        "The seat of {name} is",
+        "Letters to {name} are sent to",
+    ),
+    test=(),
+    question="in which city is the head office of {name}",
+)
+"""Where an employer is: told in pretraining text alone, and only if the world has two-hop questions."""
+
+TWO_HOP = Wording(
+    train=("The company of {name} has its head office in", "The employer of {name} is run from"),
+    test=(),
+    question="in which city is the head office of the company that {name} works for",
+)
+"""A person's employer and where it is, in one: told and asked of old people, only asked of new ones."""
+
 NUM_STEPS = 5
 ACTORS = ("A man", "A woman", "A boy", "A girl", "An old man", "A young lady", "A student", "A neighbour")
 ADVERBS = ("then", "next", "slowly", "carefully", "quickly", "now")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from smf.methods.registry import method_class, method_kinds
-from smf.scores.metrics import COST, FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, metrics_of
+from smf.scores.metrics import COST, FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, PARTIAL_METRICS, metrics_of
 from smf.selection.names import SELECTORS
 from tests.pages import PAGES, README, only_match
 from tests.workflow.runs import ROOT, Job, copy_sources, snakemake
@@ -110,6 +110,7 @@ def test_all_metrics_are_explained():
     assert set(re.findall(r"`(\w+)`", table)) == {
         *metrics_of({"nq": "questions", "hellaswag": "choices"}),
         *FACTS_METRICS,
+        *PARTIAL_METRICS,
         LOCALITY,
         FACTS_DIVERGENCE,
         f"facts_{COST}",

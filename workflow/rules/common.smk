@@ -17,6 +17,7 @@ from smf.data.formats import OWN_FORMATS
 from smf.data.known_rows import KNOWN, known_neighbours, known_sets, only_unknown_facts
 from smf.jobs.user_files import UserFiles
 from smf.methods.registry import method_class
+from smf.streams.updates import updates_of
 
 update_config(config, OVERRIDES)
 

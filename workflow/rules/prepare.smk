@@ -71,6 +71,7 @@ rule draw_stream:
         examples_share=EXPERIMENT.config["stream"]["behind_examples"],
         max_new_tokens=EXPERIMENT.config["evaluation"]["max_new_tokens"],
         own_facts=are_own_facts(),
+        updates=lambda wildcards: updates_of(EXPERIMENT.config["stream"], EXPERIMENT.num_facts(int(wildcards.seed))),
         code=code_of("draw_stream.py"),
     script:
         "../scripts/draw_stream.py"

@@ -6,6 +6,7 @@ from smf.jobs.job import Job
 from smf.stages.known import Needed, ask_base
 
 checked, asked, kept = snakemake.config["checked"], snakemake.input, snakemake.output
+needed = {key: checked["stream"][key] for key in ("num_facts", "updates")} | snakemake.params.neighbours
 
 with Job(snakemake) as job:
     ask_base(
@@ -14,7 +15,7 @@ with Job(snakemake) as job:
         dict(zip(snakemake.params.sets, zip(asked.held_out, kept.held_out, strict=True), strict=True)),
         next(zip(asked.facts, kept.facts, strict=True), None),
         (asked.labels, kept.labels),
-        Needed(checked["evaluation"]["num_items"], checked["stream"]["num_facts"], **snakemake.params.neighbours),
+        Needed(checked["evaluation"]["num_items"], **needed),
         device=snakemake.params.device,
         report_path=kept.report,
         resume=job.resume,

@@ -14,6 +14,7 @@ with Job(snakemake):
         wordings=snakemake.params.wordings,
         text_share=snakemake.params.text_share,
         examples_share=snakemake.params.examples_share,
+        **snakemake.params.updates,
         own_file=own_facts and (own_facts["file"] or own_facts["hub"]),
     )
     write_stream(

@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from smf.analysis.leaderboard.table import COMMAND, FIRST_COLUMNS, measures_of
-from smf.scores.metrics import COST, FACTS_METRICS, LOCALITY, is_cost, is_divergence
+from smf.scores.metrics import COST, FACTS_METRICS, LOCALITY, STALE, TWO_HOP, UPDATED, is_cost, is_divergence
 from smf.scores.metrics import higher_is_better as is_better_higher
 
 _TEMPLATE = "page.html.jinja"
@@ -22,6 +22,9 @@ _WORDS = {
     "facts_unseen_f1": "unseen wording",
     "facts_seen_f1": "as taught",
     LOCALITY: "neighbours unchanged",
+    TWO_HOP: "two-hop question",
+    UPDATED: "replaced facts: new answer",
+    STALE: "replaced facts: outdated answer",
 }
 
 
@@ -69,8 +72,8 @@ def measure_words(name: str) -> str:
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a larger value of a measure is better: not for drops, divergences and costs."""
-    return name in (*FACTS_METRICS, LOCALITY)
+    """Whether a larger value of a measure is better: not for drops, divergences, outdated answers and costs."""
+    return name in (*FACTS_METRICS, LOCALITY, TWO_HOP, UPDATED)
 
 
 def is_percent(name: str) -> bool:
