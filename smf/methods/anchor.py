@@ -14,12 +14,11 @@ last token of a sequence counts too: behind a contrast text, which has no answer
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from smf.methods.kind_settings import GivenSettings, KindSettings
-from smf.methods.method import Footprint, StepReport
+from smf.methods.method import Footprint
 from smf.methods.ordinary_text import ReadsOrdinaryText, ShareOfText, number_beside
 from smf.settings.section import NonNegativeNumber
 
@@ -46,12 +45,16 @@ class AnchorSettings(KindSettings):
 class Anchored(ReadsOrdinaryText):
     """Mixin that adds the anchor to a method; list it before the method among the bases of a class.
 
-    The first step keeps a copy of the model. Both models read the texts, so their tokens count twice.
+    It keeps a copy of the start model. Both models read the texts, so their tokens count twice.
     """
 
     settings_class: ClassVar[type[AnchorSettings]]
     settings: AnchorSettings
-    _start: PreTrainedModel | None = None
+
+    def begin(self) -> None:
+        """Copy the start model, before anything trains."""
+        super().begin()
+        self._start: PreTrainedModel = copy.deepcopy(self.model).requires_grad_(False).eval()
 
     @classmethod
     def reads_texts(cls, settings: GivenSettings) -> bool:
@@ -70,16 +73,6 @@ class Anchored(ReadsOrdinaryText):
         share = cls.settings_class.read(settings).anchor_share
         return replace(own, start_copies=base.num_parameters + own.added, text_share=share)
 
-    def step(self, batch: Batch) -> StepReport:
-        """Take one step; before the first, copy the start model."""
-        self._start_model()
-        return super().step(batch)
-
-    def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
-        """Copy the present model as the start model, as the first step would have done; then load."""
-        self._start_model()
-        super().load_state_dict(state, delta)
-
     def add_gradients(self, batch: Batch) -> int:
         """Add the anchor's gradient on newly drawn text."""
         num_tokens, rows = super().add_gradients(batch), len(batch.input_ids_BT)
@@ -89,18 +82,11 @@ class Anchored(ReadsOrdinaryText):
             (self._divergence(part) * (self.settings.weight * share)).backward()
         return num_tokens + 2 * text.num_tokens
 
-    def _start_model(self) -> PreTrainedModel:
-        """The start model; the first call copies it, before anything trains."""
-        if self._start is None:
-            self._start = copy.deepcopy(self.model).requires_grad_(False).eval()
-        return self._start
-
     def _divergence(self, text: Batch) -> Tensor:
         import torch
 
         from smf.models.logits import final_states, mean_divergence
 
-        start = self._start_model()
         tokens_BT = text.attention_mask_BT.bool()
 
         def states_of(model: PreTrainedModel) -> Tensor:
@@ -108,5 +94,5 @@ class Anchored(ReadsOrdinaryText):
             return final_states(model, input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)[tokens_BT]
 
         with torch.no_grad():
-            start_states_XD = states_of(start)
-        return mean_divergence(self.model, states_of(self.model), start, start_states_XD)
+            start_states_XD = states_of(self._start)
+        return mean_divergence(self.model, states_of(self.model), self._start, start_states_XD)

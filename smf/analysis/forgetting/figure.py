@@ -103,7 +103,7 @@ def _draw(
     legend = legend_rows(list(starts), across)
     subtitles = [wrap(panel.data, curve_width) for panel in panels]
     weighed = RETAINED[retained_column(scores, labels.get("tuned_by"))]
-    notes = _notes(starts, labels, headline, weighed, num_facts, num_seeds)
+    notes = _notes(starts, labels, headline, weighed, num_seeds)
     if neighbours_beside(summary, headline):
         notes.insert(1, f"Neighbours: {NEIGHBOURS_DATA}.")
     notes = [line for note in notes for line in wrap(note, right_width)]
@@ -173,7 +173,6 @@ def _notes(
     labels: Mapping,
     headline: Sequence[HeldOutMetric],
     weighed: str,
-    num_facts: int,
     num_seeds: int,
 ) -> list[str]:
     retained, tradeoff = "abc"[len(headline)], "bcd"[len(headline)]
@@ -196,7 +195,7 @@ def _notes(
     return [
         f"Data. {data_words(labels, headline)} New facts: {labels['facts']}.",
         *([f"Methods. {methods}."] if methods else []),
-        f"{spread} Open circles: the models that streams start from; in {retained} asked about all {num_facts} facts "
+        f"{spread} Open circles: the models that streams start from; in {retained} asked about the facts of the stream "
         "before any is taught.",
         f"{chance}{drop}; start = {start}.",
         _rates(starts, labels, tuning_rule(headline[0], weighed)),
