@@ -68,8 +68,9 @@ class MemitSettings(EditorSettings):
     """Longest target vector, as a share of the length of that state; null: no bound."""
     covariance_sequences: Count = 256
     """Sequences of background text that the covariance of keys is measured on, once."""
-    covariance_weight: PositiveNumber = 15000.0
-    """Weight of that covariance against one edited key, for projection none."""
+    covariance_weight: PositiveNumber = 1.0
+    """Weight λ of that covariance against one edited key, divided by the number of hidden units, for projection none.
+    The papers' λ of 15,000 is about 1 here, as GPT-J has 16,384 units."""
     null_space_threshold: PositiveNumber = 0.02
     """Eigenvalue of the covariance below which a direction is free to be edited, for projection null_space."""
     null_space_ridge: PositiveNumber = 10.0
@@ -227,7 +228,7 @@ class Memit(ReadsOrdinaryText):
         if block not in self._ridges:
             given, covariance_UU = self.settings, self.covariances[block]
             self._ridges[block] = (
-                CovarianceRidge(covariance_UU, given.covariance_weight)
+                CovarianceRidge(covariance_UU, given.covariance_weight * len(covariance_UU))
                 if given.projection == "none"
                 else NullSpaceRidge(covariance_UU, given.null_space_threshold, given.null_space_ridge)
             )

@@ -60,7 +60,7 @@ LEARNING = {
     "memory_dense": {"learning_rate": 0.003},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 6}},
     "sparse": {"learning_rate": 0.03, "top_t": 6},
-    "memit": {"learning_rate": 0.1, "blocks": [0, 1], "covariance_sequences": 12, "covariance_weight": 1.0},
+    "memit": {"learning_rate": 0.1, "blocks": [0, 1], "covariance_sequences": 12, "covariance_weight": 0.1},
     "ultraedit": {"learning_rate": 0.001, "blocks": [1, 2]},
     "retrieval": {},
 }
