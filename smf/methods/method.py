@@ -196,6 +196,13 @@ class Method(ABC):
             number += memory.num_values + memory.num_others
         return Footprint(number, 2 * number, number, own_weights=True, kept_inputs="maps")
 
+    def require_facts(self, facts: Sequence[Fact]) -> None:  # noqa: B027 (most methods learn from any text)
+        """Called with the stream before anything is learned.
+
+        Raises:
+            DataError: The method cannot learn one of the facts; names it and the remedy.
+        """
+
     @abstractmethod
     def step(self, batch: Batch) -> StepReport:
         """Take one optimizer step on a batch."""

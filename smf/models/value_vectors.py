@@ -29,6 +29,15 @@ def value_tables(model: PreTrainedModel) -> dict[int, Tensor]:
     return {block: weight.detach().T for block, weight in _weights(model).items()}
 
 
+def value_maps(model: PreTrainedModel) -> dict[int, nn.Linear]:
+    """The last linear map of each block's feed-forward network, by block.
+
+    Raises:
+        CheckpointError: A network has no such map where smf looks.
+    """
+    return {block: _value_map(block, decoder.mlp) for block, decoder in enumerate(decoder_blocks(model))}
+
+
 class TrainedValues:
     """The value vectors that may train, and their gradients. Freezes everything else.
 
@@ -84,7 +93,7 @@ class TrainedValues:
 
 
 def _weights(model: PreTrainedModel) -> dict[int, Tensor]:
-    return {block: _value_map(block, decoder.mlp).weight for block, decoder in enumerate(decoder_blocks(model))}
+    return {block: value_map.weight for block, value_map in value_maps(model).items()}
 
 
 def _value_map(block: int, network: nn.Module) -> nn.Linear:

@@ -35,6 +35,7 @@ class Batch:
             write. None if no sequence has a context.
         context_ids_C: Context shared by all sequences, which then hold only the tokens after it, see
             :mod:`smf.streams.shared_contexts`. None if the sequences are whole.
+        fact_B: The fact that each sequence teaches, counted from 0 in the batch. None if all sequences belong together.
     """
 
     input_ids_BT: Tensor
@@ -43,6 +44,7 @@ class Batch:
     write_mask_BT: Tensor | None = None
     context_mask_BT: Tensor | None = None
     context_ids_C: Tensor | None = None
+    fact_B: Tensor | None = None
 
     @cached_property
     def predicting_positions_P(self) -> Tensor:
@@ -69,6 +71,8 @@ class Batch:
         moved = self._each(lambda tensor: tensor.to(device))
         if self.context_ids_C is not None:
             moved = replace(moved, context_ids_C=self.context_ids_C.to(device))
+        if self.fact_B is not None:
+            moved = replace(moved, fact_B=self.fact_B.to(device))
         known = {name: getattr(self, name) for name in ("num_labels", "num_tokens")}
         known |= {name: getattr(self, name).to(device) for name in ("predicting_positions_P", "predictions_X2")}
         vars(moved).update(known)
@@ -87,7 +91,8 @@ class Batch:
     def rows(self, rows: Tensor) -> "Batch":
         """The sequences with the given row numbers, cut to the longest of them."""
         width = int(self.attention_mask_BT[rows].sum(1).max())
-        return self._each(lambda tensor_BT: tensor_BT[rows, :width])
+        cut = self._each(lambda tensor_BT: tensor_BT[rows, :width])
+        return cut if self.fact_B is None else replace(cut, fact_B=self.fact_B[rows])
 
     def behind(self, number: int) -> "Batch":
         """The same sequences without their first ``number`` tokens, which all share: these become the context."""

@@ -1,9 +1,11 @@
 """Batches of the training wordings of facts, and the check that these fit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from smf.errors import DataError
@@ -24,8 +26,9 @@ def facts_batch(
 ) -> Batch:
     """All training wordings of several facts, in order, as one batch; see :func:`encode_fact`."""
     options: dict[str, Any] = {"loss_on": loss_on, "max_length": max_length, "write_at": write_at, "asking": asking}
-    encoded = [row for fact in facts for row in encode_fact(tokenizer, fact, **options)]
-    return collate(encoded, tokenizer.pad_token_id)
+    encoded = [encode_fact(tokenizer, fact, **options) for fact in facts]
+    batch = collate([row for rows in encoded for row in rows], tokenizer.pad_token_id)
+    return replace(batch, fact_B=torch.tensor([place for place, rows in enumerate(encoded) for _ in rows]))
 
 
 def require_fit(

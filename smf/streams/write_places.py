@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from smf.errors import DataError
 from smf.streams.facts import Fact
 from smf.streams.normalize import text_key
 from smf.streams.places import Span, Word, longest_shared, occurrences, placed_words
@@ -104,6 +105,28 @@ def _is_stand_in(fact: Fact) -> bool:
 def _without(words: Sequence[Word], spans: Sequence[Span]) -> list[Word]:
     """The words, with those in a span masked (key "")."""
     return [word._replace(key="") if any(a <= word.start < stop for a, stop in spans) else word for word in words]
+
+
+def require_subjects(facts: Sequence[Fact], *, shared: bool) -> None:
+    """Refuse facts that cannot be located by their subject, before any is learned.
+
+    Args:
+        facts: The stream.
+        shared: Whether the longest run of words that all texts of a fact share may stand in for its subject.
+
+    Raises:
+        DataError: No training text of a fact holds its subject; names the fact and the remedy.
+    """
+    for fact in facts:
+        found = {place.found_by for place in write_places(fact, "subject")}
+        if "subject" in found or (shared and "shared" in found):
+            continue
+        others = ", nor do they share a run of words" if shared else ""
+        remedy = "" if shared else ", or set without_subject: shared, which takes the words that all its texts share"
+        raise DataError(
+            f"fact {fact.fact_id!r}: none of its training texts holds its subject {fact.subject[:60]!r}{others}; the "
+            f"method edits at the subject's last token: correct the subject, or leave the fact out{remedy}"
+        )
 
 
 def log_write_places(facts: Sequence[Fact], write_at: WriteAt) -> None:

@@ -112,7 +112,8 @@ def learn_with(
     Raises:
         ConfigError: A snapshot's position is not valid for this stream, see :class:`Passes`, or a fact is not taught
             after the one that it replaces.
-        DataError: A fact's text is too long, or it replaces one that is not there; nothing has been learned yet.
+        DataError: A fact's text is too long, it replaces one that is not there, or the method cannot learn it; nothing
+            has been learned yet.
         TrainingError: A loss or a weight is not finite; the message names the step and the fact.
     """
     passes = Passes(len(facts), settings.facts_per_step, settings.epochs, settings.steps_per_fact)
@@ -143,6 +144,7 @@ def learn_with(
         max_wording_length=settings.max_wording_length,
         write_at=method.write_at,
     )
+    method.require_facts(facts)
     log_write_places(facts, method.write_at)
     num_done = 0
     if (found := resume.load("stream")) and all(

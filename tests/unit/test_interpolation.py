@@ -62,9 +62,11 @@ def deltas(case):
     healed = method_class(given["kind"]).starts_from == "healed"
     method = start_method(given, model, background_counts(model) if healed else None, texts(), seed=3)
     found = []
-    for fact in FACTS[:2]:
+    for place, fact in enumerate(FACTS[:2]):
+        batch = facts_batch(tokenizer(), [fact], loss_on="text", max_length=MAX_LENGTH, write_at=method.write_at)
         for _ in range(2):
-            method.step(facts_batch(tokenizer(), [fact], loss_on="text", max_length=MAX_LENGTH))
+            method.step(batch)
+        method.end_lesson((place,))
         found.append(method.delta())
     return found
 
