@@ -5,11 +5,12 @@ several in one batch, changes W in each of the ``blocks``, so that the keys of t
 new values and the keys of ordinary text nearly to the old ones:
 
 1. For each fact Adam finds a vector δ that makes the model say the answer when it is added, at the subject's last
-   token, to what leaves the last of the blocks (:mod:`smf.methods.target_vectors`). Each step of the stream is Adam's.
+   token, to what leaves the last of the blocks (:mod:`smf.methods.editing.target_vectors`). Each step of the stream is
+   Adam's.
 2. When the lesson ends, the weights are written, block by block from the lowest: W changes by Rᵀ X. Row f of R is what
    is missing at the last block, target minus state, divided by the number of blocks still to be written. X spreads the
-   keys (:mod:`smf.methods.key_statistics`): as in MEMIT, by the covariance of ordinary text's keys, or as in AlphaEdit,
-   within its null space. Keys and states are measured anew after each block, as earlier ones move them.
+   keys (:mod:`smf.methods.editing.key_statistics`): as in MEMIT, by the covariance of ordinary text's keys, or as in
+   AlphaEdit, within its null space. Keys and states are measured anew after each block, as earlier ones move them.
 
 With one block this is close to ROME. What differs from the papers, or what these leave open:
 
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from smf.errors import CheckpointError, ConfigError
 from smf.methods.deltas import Load
-from smf.methods.editor_settings import EditorSettings
+from smf.methods.editing.settings import EditorSettings
 from smf.methods.kind_settings import GivenSettings, Sizes
 from smf.methods.method import Footprint, Start, StepReport
 from smf.methods.ordinary_text import ReadsOrdinaryText
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
     from smf.files.model_shape import BaseShape, MemoryShape
-    from smf.methods.key_statistics import KeyRidge
-    from smf.methods.subjects import LocatedPart
-    from smf.methods.target_vectors import TargetVectors
+    from smf.methods.editing.key_statistics import KeyRidge
+    from smf.methods.editing.subjects import LocatedPart
+    from smf.methods.editing.target_vectors import TargetVectors
     from smf.streams.batches import Batch
     from smf.streams.facts import Fact
     from smf.streams.write_places import WriteAt
@@ -114,7 +115,7 @@ class Memit(ReadsOrdinaryText):
             ConfigError: Settings do not fit the model.
             CheckpointError: The model has no such maps where smf looks, or normalizes what they give.
         """
-        from smf.methods.edited_maps import EditedMaps
+        from smf.methods.editing.maps import EditedMaps
         from smf.models.memory_model import decoder_blocks
 
         super().begin()
@@ -190,8 +191,8 @@ class Memit(ReadsOrdinaryText):
             ridge.remember(keys_FU)
 
     def _begun(self, batch: Batch) -> _Lesson:
-        from smf.methods.subjects import located
-        from smf.methods.target_vectors import TargetVectors
+        from smf.methods.editing.subjects import located
+        from smf.methods.editing.target_vectors import TargetVectors
 
         parts = located(self.micro_batches(batch))
         keys_FU, states_FD = self._measure(parts, min(self._maps.maps))
@@ -201,7 +202,7 @@ class Memit(ReadsOrdinaryText):
 
     def _measure(self, parts: Sequence[LocatedPart], block: int) -> tuple[Tensor, Tensor]:
         """The keys (F, U) of a block and the states (F, D), as the weights are now."""
-        from smf.methods.subjects import subject_means
+        from smf.methods.editing.subjects import subject_means
 
         return subject_means(self.model, parts, self._maps.maps[block], self._site)
 
@@ -209,7 +210,7 @@ class Memit(ReadsOrdinaryText):
         """Measure the covariances of keys on background text; returns the number of tokens read."""
         import torch
 
-        from smf.methods.key_statistics import key_products
+        from smf.methods.editing.key_statistics import key_products
 
         sums: dict[int, Tensor] = {}
         num_tokens = 0
@@ -223,7 +224,7 @@ class Memit(ReadsOrdinaryText):
         return num_tokens
 
     def _ridge(self, block: int) -> KeyRidge:
-        from smf.methods.key_statistics import CovarianceRidge, NullSpaceRidge
+        from smf.methods.editing.key_statistics import CovarianceRidge, NullSpaceRidge
 
         if block not in self._ridges:
             given, covariance_UU = self.settings, self.covariances[block]
@@ -267,6 +268,6 @@ class Memit(ReadsOrdinaryText):
     @classmethod
     def loader(cls, model: PreTrainedModel) -> Load:
         """Overwrites the maps that a delta holds, after restoring those of the delta loaded before."""
-        from smf.methods.edited_maps import loader_of_maps
+        from smf.methods.editing.maps import loader_of_maps
 
         return loader_of_maps(model)

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from smf.selection.background import BackgroundCounts
     from smf.streams.background_texts import BackgroundTexts
 
-_NOT_KINDS = {"adapter", "anchor", "deltas", "dense", "edited_maps", "editor_settings", "key_statistics"}
-_NOT_KINDS |= {"kind_settings", "loss", "memory_passes", "method", "ordinary_text", "registry", "replay", "row_steps"}
-_NOT_KINDS |= {"running_statistics", "settings", "subjects", "target_vectors"}
+_NOT_KINDS = {"adapter", "anchor", "deltas", "dense", "editing", "kind_settings", "loss", "memory_passes", "method"}
+_NOT_KINDS |= {"ordinary_text", "registry", "replay", "row_steps", "settings"}
 
 
 def method_kinds() -> list[str]:

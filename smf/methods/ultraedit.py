@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from smf.errors import ConfigError
 from smf.methods.deltas import Load
-from smf.methods.editor_settings import EditorSettings
+from smf.methods.editing.settings import EditorSettings
 from smf.methods.kind_settings import GivenSettings, Sizes
 from smf.methods.method import Footprint, Method, Start, StepReport
 from smf.settings.section import PositiveNumber
@@ -73,8 +73,8 @@ class UltraEdit(Method):
             ConfigError: Settings do not fit the model.
             CheckpointError: The model has no such maps where smf looks.
         """
-        from smf.methods.edited_maps import EditedMaps
-        from smf.methods.running_statistics import RunningStatistics
+        from smf.methods.editing.maps import EditedMaps
+        from smf.methods.editing.running_statistics import RunningStatistics
         from smf.models.memory_model import decoder_blocks
 
         super().begin()
@@ -101,7 +101,7 @@ class UltraEdit(Method):
         """Make one edit."""
         import torch
 
-        from smf.methods.edited_maps import keys_and_gradients
+        from smf.methods.editing.maps import keys_and_gradients
 
         losses, parts = [], []
         for part in self.micro_batches(batch):
@@ -155,6 +155,6 @@ class UltraEdit(Method):
     @classmethod
     def loader(cls, model: PreTrainedModel) -> Load:
         """Overwrites the maps that a delta holds, after restoring those of the delta loaded before."""
-        from smf.methods.edited_maps import loader_of_maps
+        from smf.methods.editing.maps import loader_of_maps
 
         return loader_of_maps(model)

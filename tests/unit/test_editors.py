@@ -11,9 +11,9 @@ import yaml
 
 from smf.config.experiment import Experiment
 from smf.errors import CheckpointError, ConfigError, DataError
+from smf.methods.editing.running_statistics import RunningStatistics
+from smf.methods.editing.subjects import located
 from smf.methods.registry import method_class
-from smf.methods.running_statistics import RunningStatistics
-from smf.methods.subjects import located
 from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact
 from smf.training.learn import StreamSettings, learn_with

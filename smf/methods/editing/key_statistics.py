@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from smf.errors import ConfigError
-from smf.methods.edited_maps import recorded_keys
+from smf.methods.editing.maps import recorded_keys
 from smf.models.context_cache import inputs_of
 from smf.models.logits import final_states
 from smf.streams.batches import Batch

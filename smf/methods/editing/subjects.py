@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from smf.errors import DataError
-from smf.methods.edited_maps import recorded_keys
+from smf.methods.editing.maps import recorded_keys
 from smf.models.context_cache import context_cache, inputs_of
 from smf.models.logits import final_states
 from smf.selection.select import writing_tokens

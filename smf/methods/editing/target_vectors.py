@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
+from smf.methods.editing.subjects import LocatedPart
 from smf.methods.loss import language_model_loss
-from smf.methods.subjects import LocatedPart
 
 
 class TargetVectors:
