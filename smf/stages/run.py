@@ -47,6 +47,14 @@ class Run:
     seed: int = 0
     device: str = "cpu"
 
+    @staticmethod
+    def optional(files: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
+        """The paths that only some runs have, as arguments, from lists that hold a run's path or nothing."""
+        return {f"{name}_path": next(iter(files[name]), None) for name in _OPTIONAL}
+
+
+_OPTIONAL = ("counts", "contrast", "texts", "contrast_texts")
+
 
 @dataclass(frozen=True)
 class Learning:

@@ -5,10 +5,7 @@ from pathlib import Path
 from smf.jobs.job import Job
 from smf.stages.trial import Learning, Run, learn_and_score
 
-OPTIONAL = ("counts", "contrast", "texts", "contrast_texts")
-
 with Job(snakemake) as job:
-    paths = {f"{name}_path": next(iter(snakemake.input[name]), None) for name in OPTIONAL}
     probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
     learn_and_score(
         snakemake.wildcards.method,
@@ -16,7 +13,7 @@ with Job(snakemake) as job:
             method=snakemake.params.method,
             start_folder=Path(snakemake.input.start[0]).parent,
             facts_path=snakemake.input.stream,
-            **paths,
+            **Run.optional(snakemake.input),
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
         ),
