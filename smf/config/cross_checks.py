@@ -103,9 +103,9 @@ def require_contrast(data: Data, runs: Mapping[str, Mapping]) -> None:
     Raises:
         ConfigError: There are none.
     """
+    if data.contrast.num_facts:
+        return
     for name, settings in runs.items():
-        if data.contrast.num_facts:
-            return
         if settings.get("contrast"):
             wanted, instead = f"contrast is {settings['contrast']}", "contrast: 0"
         elif method_class(settings["kind"]).reads_contrast_texts(settings):

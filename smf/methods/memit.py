@@ -31,19 +31,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from smf.errors import CheckpointError, ConfigError
-from smf.methods.deltas import Load
+from smf.errors import CheckpointError
+from smf.methods.editing.editor import Editor
 from smf.methods.editing.settings import EditorSettings
-from smf.methods.kind_settings import GivenSettings, Sizes
-from smf.methods.method import Footprint, Start, StepReport
+from smf.methods.kind_settings import GivenSettings
+from smf.methods.method import Footprint, StepReport
 from smf.methods.ordinary_text import ReadsOrdinaryText
 from smf.settings.section import Count, NonNegativeNumber, PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import Cache, PreTrainedModel
+    from transformers import Cache
 
     from smf.files.model_shape import BaseShape, MemoryShape
     from smf.methods.editing.key_statistics import KeyRidge
@@ -93,7 +93,7 @@ class _Lesson:
     targets: TargetVectors
 
 
-class Memit(ReadsOrdinaryText):
+class Memit(Editor, ReadsOrdinaryText):
     """Writes a batch of facts into feed-forward networks, in closed form (MEMIT, AlphaEdit).
 
     The first step measures the covariance of keys, and adds the tokens that it reads for this to its report. The first
@@ -105,26 +105,19 @@ class Memit(ReadsOrdinaryText):
 
     settings_class = MemitSettings
     settings: MemitSettings
-    starts_from: ClassVar[Start] = "base"
     write_at: WriteAt = "subject"
 
     def begin(self) -> None:
-        """Freeze the model, and find the maps to edit.
+        """Find where the target vectors are added.
 
         Raises:
-            ConfigError: Settings do not fit the model.
-            CheckpointError: The model has no such maps where smf looks, or normalizes what they give.
+            CheckpointError: The model normalizes what its maps give, and several blocks are to be edited.
         """
-        from smf.methods.editing.maps import EditedMaps
         from smf.models.memory_model import decoder_blocks
 
         super().begin()
-        blocks = decoder_blocks(self.model)
-        if wrong := self.settings.misfit(Sizes(num_layers=len(blocks))):
-            raise ConfigError(wrong)
-        chosen = self.settings.chosen_of(len(blocks))
-        self._maps = EditedMaps(self.model, chosen)
-        last = blocks[chosen[-1]]
+        chosen = list(self._maps.maps)
+        last = decoder_blocks(self.model)[chosen[-1]]
         # What a map gives is added to the residual stream as it is, so that any of the blocks can give what is missing
         # there. Gemma 2 and 3 normalize it first: there the target belongs to one map, and to no other block's.
         self._site = last
@@ -236,38 +229,21 @@ class Memit(ReadsOrdinaryText):
         return self._ridges[block]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Adds the covariances, the keys of earlier edits, and float32 copies of lower precision."""
+        """Adds the covariances and the keys of earlier edits."""
         covariances = {f"covariance.{block}": tensor.clone() for block, tensor in self.covariances.items()}
         earlier = {
             f"earlier.{block}": ridge.earlier_MU.clone()
             for block, ridge in self._ridges.items()
             if ridge.earlier_MU is not None
         }
-        return {**super().state_dict(), **self._maps.state_dict(), **covariances, **earlier}
+        return {**super().state_dict(), **covariances, **earlier}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Restore them too."""
         super().load_state_dict(state, delta)
-        self._maps.load_state_dict(state)
         device = self.model.device
         for block in self._maps.maps:
             if f"covariance.{block}" in state:
                 self.covariances[block] = state[f"covariance.{block}"].to(device)
             if f"earlier.{block}" in state:
                 self._ridge(block).earlier_MU = state[f"earlier.{block}"].to(device)
-
-    def delta(self) -> dict[str, Tensor]:
-        """The whole maps of the edited blocks."""
-        return self._maps.delta()
-
-    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Overwrite maps, see :meth:`loader`."""
-        super().load_delta(delta)
-        self._maps.read()
-
-    @classmethod
-    def loader(cls, model: PreTrainedModel) -> Load:
-        """Overwrites the maps that a delta holds, after restoring those of the delta loaded before."""
-        from smf.methods.editing.maps import loader_of_maps
-
-        return loader_of_maps(model)

@@ -29,18 +29,16 @@ Shapes: X token that predicts a label, U hidden unit, D model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from smf.errors import ConfigError
-from smf.methods.deltas import Load
+from smf.methods.editing.editor import Editor
 from smf.methods.editing.settings import EditorSettings
-from smf.methods.kind_settings import GivenSettings, Sizes
-from smf.methods.method import Footprint, Method, Start, StepReport
+from smf.methods.kind_settings import GivenSettings
+from smf.methods.method import Footprint, StepReport
 from smf.settings.section import PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
 
     from smf.files.model_shape import BaseShape, MemoryShape
     from smf.streams.batches import Batch
@@ -59,29 +57,17 @@ class UltraEditSettings(EditorSettings):
     """Weight of the shift's own size in the regression."""
 
 
-class UltraEdit(Method):
+class UltraEdit(Editor):
     """Shifts feed-forward networks by a ridge regression from keys to normalized gradients (UltraEdit)."""
 
     settings_class = UltraEditSettings
     settings: UltraEditSettings
-    starts_from: ClassVar[Start] = "base"
 
     def begin(self) -> None:
-        """Freeze the model, and find the maps to edit.
-
-        Raises:
-            ConfigError: Settings do not fit the model.
-            CheckpointError: The model has no such maps where smf looks.
-        """
-        from smf.methods.editing.maps import EditedMaps
+        """Make running statistics for each map."""
         from smf.methods.editing.running_statistics import RunningStatistics
-        from smf.models.memory_model import decoder_blocks
 
         super().begin()
-        num_layers = len(decoder_blocks(self.model))
-        if wrong := self.settings.misfit(Sizes(num_layers=num_layers)):
-            raise ConfigError(wrong)
-        self._maps = EditedMaps(self.model, self.settings.chosen_of(num_layers))
         self._statistics = {
             block: RunningStatistics(sum(value_map.weight.shape), _EPSILON, value_map.weight.device)
             for block, value_map in self._maps.maps.items()
@@ -128,33 +114,16 @@ class UltraEdit(Method):
         return torch.linalg.solve(inner_XX, values_XD).T @ keys_XU
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The statistics, and float32 copies of lower precision."""
+        """Adds the statistics."""
         statistics = {
             f"{block}.{name}": tensor
             for block, statistics in self._statistics.items()
             for name, tensor in statistics.state_dict().items()
         }
-        return {**super().state_dict(), **self._maps.state_dict(), **statistics}
+        return {**super().state_dict(), **statistics}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
-        """Restore them."""
+        """Restore them too."""
         super().load_state_dict(state, delta)
-        self._maps.load_state_dict(state)
         for block, statistics in self._statistics.items():
             statistics.load_state_dict({name: state[f"{block}.{name}"] for name in ("number", "mean", "squares")})
-
-    def delta(self) -> dict[str, Tensor]:
-        """The whole maps of the edited blocks."""
-        return self._maps.delta()
-
-    def load_delta(self, delta: Mapping[str, Tensor]) -> None:
-        """Overwrite maps, see :meth:`loader`."""
-        super().load_delta(delta)
-        self._maps.read()
-
-    @classmethod
-    def loader(cls, model: PreTrainedModel) -> Load:
-        """Overwrites the maps that a delta holds, after restoring those of the delta loaded before."""
-        from smf.methods.editing.maps import loader_of_maps
-
-        return loader_of_maps(model)

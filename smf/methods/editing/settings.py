@@ -22,7 +22,7 @@ class EditorSettings(KindSettings):
         """The blocks, ascending."""
         if self.blocks is not None:
             return sorted(self.blocks)
-        first, last = (self.default_blocks[0], self.default_blocks[1])
+        first, last = self.default_blocks
         lowest = int(first * num_layers)
         stop = lowest + last if isinstance(last, int) else int(last * num_layers)
         return list(range(lowest, min(max(stop, lowest + 1), num_layers)))
