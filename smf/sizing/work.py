@@ -172,12 +172,10 @@ class Work:
         Questions that the base model is asked first are counted too, as far as the config tells their number.
         """
         questions = sum(number or 0 for probe, number in self.asked.items() if self.probes[probe] == "questions")
-        data, evaluation, runs = (
-            self.config["data"],
-            self.config["evaluation"],
-            len(self.config["seeds"]) * len(self.methods),
-        )
-        forms = 2 * evaluation["wordings_per_fact"] + 1 + (data["source"] == "world" and data["world"]["two_hop"])
+        data, evaluation = self.config["data"], self.config["evaluation"]
+        runs = len(self.config["seeds"]) * len(self.methods)
+        two_hop = data["source"] == "world" and data["world"]["two_hop"]
+        forms = 2 * evaluation["wordings_per_fact"] + 1 + two_hop
         asked = [min(position, evaluation["num_facts"] or position) for position in self.positions]
         facts = runs * sum(asked) + 2 * len(self.config["seeds"]) * asked[-1]
         snapshots = runs * len(self.positions)
