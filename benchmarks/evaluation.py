@@ -14,6 +14,11 @@ A real model and real items take the place of the first model, from building req
 
 FILE holds rows of the HellaSwag schema. Without ``--limit`` all of them are asked, by each side as often as
 ``--repeats`` says.
+
+An experiment's start model with its memory, asked as the experiment asks a snapshot of it: questions that the base
+answers, behind solved examples, HellaSwag, and the facts of the stream of seed 0:
+
+    python benchmarks/evaluation.py --out … --results results/smollm2_cpu --limit 100
 """
 
 import argparse
@@ -31,15 +36,20 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 import smf.models  # noqa: F401 (registers the memory model)
 from benchmarks.measuring import line, paired_times, ratio, row
 from benchmarks.stream_cells import QWEN
 from smf.evaluation.documents import read_choices
+from smf.evaluation.harness import Evaluator
 from smf.evaluation.held_out import held_out_task
 from smf.evaluation.language_model import LanguageModel
+from smf.evaluation.settings import EvaluationSettings
+from smf.models.checkpoint import load_model, load_tokenizer
+from smf.streams.asking import PLAIN, Asking
 from smf.streams.examples import Example
+from smf.streams.facts import read_facts
 from smf.training.pretrain import train_tokenizer
 
 SMALL = {
@@ -62,14 +72,19 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="transformers folder")
     parser.add_argument("--tokenizer", type=Path, help="its tokenizer, if it is in another folder")
     parser.add_argument("--hellaswag", type=Path, help="items, JSONL in the HellaSwag schema")
+    parser.add_argument("--results", type=Path, help="folder of an experiment's results, of a real model's preset")
     parser.add_argument("--limit", type=int, help="items asked, a seeded choice; all without it")
     parser.add_argument("--repeats", type=int, default=1, help="how often each side asks them")
     arguments = parser.parse_args()
     if (arguments.model is None) != (arguments.hellaswag is None):
         parser.error("--model and --hellaswag belong together")
+    if arguments.results is not None and arguments.model is not None:
+        parser.error("--results brings a model of its own; leave --model out")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    if arguments.model is not None:
+    if arguments.results is not None:
+        rows = compare_snapshot(arguments.results, arguments.limit, arguments.repeats)
+    elif arguments.model is not None:
         rows = compare_files(
             arguments.model,
             arguments.tokenizer or arguments.model,
@@ -143,11 +158,37 @@ def compare_files(folder: Path, tokenizer_folder: Path, items: Path, limit: int 
     return rows
 
 
-def sides(model: Qwen2ForCausalLM, tokenizer) -> tuple[LanguageModel, HFLM]:
+def compare_snapshot(results: Path, limit: int | None, repeats: int) -> list[dict]:
+    """What a snapshot of an experiment is asked, from building requests to scores.
+
+    ``limit`` is the number of questions, half of them of each set, and of HellaSwag's items.
+    """
+    model, tokenizer = load_model(results / "healed", "cpu").eval(), load_tokenizer(results / "healed")
+    probes = {
+        "nq": ("questions", results / "known" / "nq.jsonl"),
+        "triviaqa": ("questions", results / "known" / "triviaqa.jsonl"),
+        "hellaswag": ("choices", results / "data" / "held_out" / "hellaswag.jsonl"),
+    }
+    limits = {} if limit is None else {"nq": limit // 2, "triviaqa": limit - limit // 2, "hellaswag": limit}
+    settings = EvaluationSettings(num_items=limits, max_new_tokens=12, prompt_format="few_shot")
+    facts = read_facts(results / "streams" / "seed-0.jsonl")
+    evaluator = Evaluator(probes, facts, settings, tokenizer)
+    scores: dict[LM, list[float]] = {}
+
+    def score(lm: HFLM) -> list[float]:
+        scores[lm] = [found["value"] for found in evaluator.score(lm, 0)["scores"]]
+        return scores[lm]
+
+    name = f"{results.name}, {2 * limit if limit else 'all'} held-out items, {len(facts)} facts"
+    ours, theirs = sides(model, tokenizer, Asking("few_shot"))
+    return _paired(f"{name}, whole snapshot", score, ours, theirs, repeats, target=">= 3", absolute=True)
+
+
+def sides(model: PreTrainedModel, tokenizer, asking: Asking = PLAIN) -> tuple[LanguageModel, HFLM]:
     """The same model seen by our bridge and by lm-eval's own class."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    ours = LanguageModel(model, tokenizer, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, window=WINDOW)
+    ours = LanguageModel(model, tokenizer, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, window=WINDOW, asking=asking)
     theirs = _Windowed(
         pretrained=model,
         tokenizer=tokenizer,
@@ -170,7 +211,10 @@ class _Windowed(HFLM):
             self._max_length = MAX_LENGTH
 
 
-def _paired(name: str, call, ours: LanguageModel, theirs: HFLM, repeats: int) -> list[dict]:
+def _paired(
+    name: str, call, ours: LanguageModel, theirs: HFLM, repeats: int, target: str = ">= 2", *, absolute: bool = False
+) -> list[dict]:
+    """Compare times, and the values that ``call`` returns: relative to HFLM's, or, as they may be 0, ``absolute``."""
     found = {}
 
     def run(side: str, lm: HFLM) -> None:
@@ -180,14 +224,14 @@ def _paired(name: str, call, ours: LanguageModel, theirs: HFLM, repeats: int) ->
         {"ours": lambda: run("ours", ours), "hflm": lambda: run("hflm", theirs)}, repeats, warm_up=int(repeats > 1)
     )
     if repeats > 1:
-        faster = row(f"{name}: times faster than HFLM", target=">= 2", **ratio(times["hflm"], times["ours"]))
+        faster = row(f"{name}: times faster than HFLM", target=target, **ratio(times["hflm"], times["ours"]))
     else:
-        faster = row(f"{name}: times faster than HFLM", times["hflm"][0] / times["ours"][0], ">= 2")
+        faster = row(f"{name}: times faster than HFLM", times["hflm"][0] / times["ours"][0], target)
     pairs = list(zip(found["ours"], found["hflm"], strict=True))
     if isinstance(pairs[0][0], str):
         return [faster, row(f"{name}: answers that differ", sum(a != b for a, b in pairs), "<= 0")]
-    difference = max(abs(a - b) / abs(b) for a, b in pairs)
-    return [faster, row(f"{name}: largest relative difference", difference, "<= 1e-6")]
+    difference = max(abs(a - b) / (1 if absolute else abs(b)) for a, b in pairs)
+    return [faster, row(f"{name}: largest {'' if absolute else 'relative '}difference", difference, "<= 1e-6")]
 
 
 if __name__ == "__main__":
