@@ -114,7 +114,12 @@ def test_a_killed_stream_goes_on_bit_for_bit(tmp_path, kind, dtype):
 
 @pytest.mark.parametrize("kind", DENSE)
 def test_a_footprint_counts_one_value_of_state_for_matrices_and_two_for_the_rest(kind):
-    sized = {"lora": {"rank": 4}, "lora_replay": {"rank": 4}, "peft": {"peft_config": {"r": 4}}}.get(kind, {})
+    sized = {
+        "lora": {"rank": 4},
+        "lora_replay": {"rank": 4},
+        "surprise_replay": {"slow_decay": 0.5},
+        "peft": {"peft_config": {"r": 4}},
+    }.get(kind, {})
     if kind == "ewc":
         sized = {"fisher_sequences": 2}
     method = start_method(kind, optimizer="muon", learning_rate=0.001, **sized)
@@ -131,7 +136,8 @@ def test_a_footprint_counts_one_value_of_state_for_matrices_and_two_for_the_rest
         for name, tensor in method.state_dict().items()
         if name.startswith("fisher.") or name.endswith(("momentum_buffer", "exp_avg", "exp_avg_sq"))
     )
-    assert kept == footprint.state
+    slow = sum(tensor.numel() for name, tensor in method.state_dict().items() if name.startswith("fast."))
+    assert kept + slow == footprint.state
 
 
 def test_the_example_of_the_page_is_a_method():
