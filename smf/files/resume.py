@@ -169,21 +169,21 @@ def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["random.cuda"], device)
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """A torch optimizer's state for each parameter, by the parameter's index. References, not copies."""
+def optimizer_state(optimizer: torch.optim.Optimizer, name: str = "optimizer") -> dict[str, Tensor]:
+    """A torch optimizer's state for each parameter, by ``name`` and the parameter's index. References, not copies."""
     return {
-        f"optimizer.{place}.{name}": torch.as_tensor(value)
+        f"{name}.{place}.{key}": torch.as_tensor(value)
         for place, entries in optimizer.state_dict()["state"].items()
-        for name, value in entries.items()
+        for key, value in entries.items()
         if value is not None
     }
 
 
-def set_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+def set_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], name: str = "optimizer") -> None:
     """Restore what :func:`optimizer_state` returned, into an optimizer of the same parameters."""
     entries: dict[int, dict[str, Tensor]] = {}
     for full_name, value in state.items():
-        if full_name.startswith("optimizer."):
-            _, place, name = full_name.split(".", 2)
-            entries.setdefault(int(place), {})[name] = value
+        if full_name.startswith(f"{name}."):
+            place, key = full_name.removeprefix(f"{name}.").split(".", 1)
+            entries.setdefault(int(place), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})

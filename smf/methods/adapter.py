@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from smf.errors import CheckpointError
 from smf.methods.deltas import Load, shapes
-from smf.methods.dense import DenseMethod, DenseSettings, num_moments
+from smf.methods.dense import DenseMethod, DenseSettings
 from smf.methods.kind_settings import GivenSettings
 from smf.methods.method import Footprint, StepReport
+from smf.methods.optimizers import optimizer_values
 
 if TYPE_CHECKING:
     import peft
@@ -127,7 +128,7 @@ def low_rank_footprint(base: BaseShape, settings: DenseSettings, rank: int, targ
     """
     chosen = base.linear_maps if isinstance(targets, str) else [name for name in base.linear_maps if name in targets]
     number = base.num_layers * sum(rank * sum(base.linear_maps[name]) for name in chosen)
-    return Footprint(number, num_moments(settings) * number, number, added=number, kept_inputs="adapters")
+    return Footprint(number, optimizer_values(settings, number), number, added=number, kept_inputs="adapters")
 
 
 @contextmanager

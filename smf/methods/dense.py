@@ -1,4 +1,4 @@
-"""Base of the methods that train ordinary parameters with a torch optimizer: settings, optimizer, step.
+"""Base of the methods that train ordinary parameters with torch's optimizers: settings and step.
 
 Weights of lower precision than float32 train through a float32 copy. A typical step changes a bfloat16 weight by less
 than the distance to the next bfloat16 number, so without the copy most steps would change nothing.
@@ -6,8 +6,9 @@ than the distance to the next bfloat16 number, so without the copy most steps wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from pydantic import Field
 from smf.methods.kind_settings import GivenSettings, KindSettings
 from smf.methods.loss import language_model_loss
 from smf.methods.method import Footprint, Method, Start, StepReport
+from smf.methods.optimizers import make_optimizers, optimizer_values
 from smf.settings.section import NonNegativeNumber, Number, PositiveNumber
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 class DenseSettings(KindSettings):
     """Settings of the optimizer."""
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW (betas 0.9 and 0.999) or SGD."""
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    """AdamW (betas 0.9 and 0.999), SGD, or Muon (momentum 0.95) for the matrices of hidden layers and
+    AdamW for the rest."""
     learning_rate: PositiveNumber
     """Highest step size, see stream.schedule; chosen by the sweep in results/tables/tuning.csv."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
@@ -50,22 +53,23 @@ class DenseMethod(Method):
         super().begin()
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._masters: list[Tensor] = []
-        self._optimizer: torch.optim.Optimizer | None = None  # made by the first step; evaluation needs none
+        self._optimizers: list[torch.optim.Optimizer] = []  # made by the first step; evaluation needs none
 
     @classmethod
     def footprint(cls, settings: GivenSettings, base: BaseShape, memory: MemoryShape, **stream: int) -> Footprint:
         """All weights, with the state of the optimizer."""
         settings = cls.settings_class.read(settings)
         every = super().footprint(settings, base, memory, **stream)
-        return replace(every, state=num_moments(settings) * every.gradients)
+        matrices = base.num_layers * sum(prod(sides) for sides in base.linear_maps.values())
+        return replace(every, state=optimizer_values(settings, matrices, every.gradients - matrices))
 
     def step(self, batch: Batch) -> StepReport:
         """One step on all trained parameters."""
-        if self._optimizer is None:
-            self._optimizer = self._prepare()
+        if not self._optimizers:
+            self._prepare()
         loss = add_batch_gradients(self, batch)
         more_tokens = self.add_gradients(batch)
-        self._update(self._optimizer)
+        self._update()
         return StepReport(loss, num_tokens=batch.num_tokens + more_tokens)
 
     def add_penalty(self, trained: Sequence[Tensor]) -> None:
@@ -82,11 +86,12 @@ class DenseMethod(Method):
         """The optimizer's state, and float32 copies of weights of lower precision."""
         from smf.files.resume import optimizer_state
 
-        if self._optimizer is None:
+        if not self._optimizers:
             return {}
         pairs = enumerate(zip(self._masters, self._trained, strict=True))
         copies = {f"master.{place}": master.detach().clone() for place, (master, own) in pairs if master is not own}
-        return {**copies, **optimizer_state(self._optimizer)}
+        kept = [optimizer_state(optimizer, name) for name, optimizer in self._named_optimizers()]
+        return {name: tensor for part in (copies, *kept) for name, tensor in part.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> None:
         """Restore the optimizer's state and the float32 copies."""
@@ -95,17 +100,22 @@ class DenseMethod(Method):
         super().load_state_dict(state, delta)
         if not any(name.startswith("optimizer.") for name in state) and self.settings.optimizer != "sgd":
             return  # no step was taken
-        self._optimizer = self._prepare()
+        self._prepare()
         for place, (master, own) in enumerate(zip(self._masters, self._trained, strict=True)):
             if master is not own:
                 master.data.copy_(state[f"master.{place}"])
-        set_optimizer_state(self._optimizer, state)
+        for name, optimizer in self._named_optimizers():
+            set_optimizer_state(optimizer, state, name)
 
-    def _prepare(self) -> torch.optim.Optimizer:
+    def _prepare(self) -> None:
         self._masters = [_master(parameter) for parameter in self._trained]
-        return make_optimizer(self._masters, self.settings)
+        self._optimizers = make_optimizers(self.model, self._trained, self._masters, self.settings)
 
-    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+    def _named_optimizers(self) -> list[tuple[str, torch.optim.Optimizer]]:
+        """The optimizers, each with the first part of the names of its state."""
+        return [(f"optimizer.{number}", optimizer) for number, optimizer in enumerate(self._optimizers)]
+
+    def _update(self) -> None:
         import torch
 
         copies = [pair for pair in zip(self._masters, self._trained, strict=True) if pair[0] is not pair[1]]
@@ -115,10 +125,11 @@ class DenseMethod(Method):
         self.add_penalty(self._masters)
         if self.max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._masters, self.max_gradient_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self.rate_share
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate * self.rate_share
+            optimizer.step()
+            optimizer.zero_grad()
         for master, parameter in copies:
             parameter.data.copy_(master)
 
@@ -143,18 +154,3 @@ def _master(parameter: nn.Parameter) -> Tensor:
     if parameter.dtype == precise:
         return parameter
     return parameter.detach().to(precise).requires_grad_()
-
-
-def num_moments(settings: DenseSettings) -> int:
-    """Values that the optimizer keeps for each parameter value."""
-    return 2 if settings.optimizer == "adamw" else int(settings.momentum > 0)
-
-
-def make_optimizer(parameters: Iterable[Tensor], settings: DenseSettings) -> torch.optim.Optimizer:
-    """The torch optimizer that the settings name."""
-    import torch
-
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=settings.momentum)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)

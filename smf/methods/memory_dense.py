@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from smf.methods.deltas import Load, overwrite
-from smf.methods.dense import DenseMethod, num_moments
+from smf.methods.dense import DenseMethod
 from smf.methods.kind_settings import GivenSettings
 from smf.methods.method import Footprint, Start
+from smf.methods.optimizers import optimizer_values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +43,11 @@ class DenseMemory(DenseMethod):
         """All parameters of the memory layers, with the state of the optimizer."""
         settings = cls.settings_class.read(settings)
         number = memory.num_values + memory.num_others
+        widths = memory.num_heads * memory.key_dim + 2 * memory.value_dim  # of queries, gate and output
+        matrices = len(memory.layers) * memory.hidden_size * widths
         return Footprint(
             number,
-            num_moments(settings) * number,
+            optimizer_values(settings, matrices, number - matrices),
             number,
             first_block=min(memory.layers) + 1,
             memory_weights=True,

@@ -203,6 +203,13 @@ class Method(ABC):
             DataError: The method cannot learn one of the facts; names it and the remedy.
         """
 
+    def begin_lesson(self, places: tuple[int, ...]) -> None:  # noqa: B027 (most methods treat all facts alike)
+        """Called before the first step on a batch of facts.
+
+        Args:
+            places: Positions of the facts in the stream.
+        """
+
     @abstractmethod
     def step(self, batch: Batch) -> StepReport:
         """Take one optimizer step on a batch."""

@@ -30,9 +30,10 @@ from pydantic import Field
 
 from smf.errors import ConfigError
 from smf.methods.deltas import Load, overwrite
-from smf.methods.dense import DenseMethod, DenseSettings, num_moments
+from smf.methods.dense import DenseMethod, DenseSettings
 from smf.methods.kind_settings import GivenSettings, TargetModules
 from smf.methods.method import Footprint
+from smf.methods.optimizers import optimizer_values
 from smf.settings.section import Count, Number, one_of_several
 
 if TYPE_CHECKING:
@@ -109,12 +110,13 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
         """Trained factors, their initial values, and the kept directions; unknown module names are ignored."""
         settings = cls.settings_class.read(settings)
         rank, targets = settings.effective_rank, settings.target_modules
-        trained = kept = products = width = 0
+        trained = values = kept = products = width = 0
         for name, sides in base.linear_maps.items():
             if targets == "all-linear" or name in targets:
                 high = min(int(min(sides) * rank) if rank < 1 else int(rank), min(sides))
                 low = min(sides) - high
                 trained += low * (sum(sides) + 1)
+                values += low
                 # peft stores the kept directions of the larger side, which the trained factors' initial values do not
                 # determine.
                 kept += max(sides) * high if sides[0] != sides[1] else 0
@@ -123,7 +125,7 @@ class OrthogonalSubspaceFinetuning(DenseMethod):
         number = base.num_layers * trained
         return Footprint(
             number,
-            num_moments(settings) * number,
+            optimizer_values(settings, number - base.num_layers * values, base.num_layers * values),
             2 * number,
             added=2 * number + base.num_layers * kept,
             kept_inputs="adapters",

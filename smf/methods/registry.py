@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smf.streams.background_texts import BackgroundTexts
 
 _NOT_KINDS = {"adapter", "anchor", "deltas", "dense", "editing", "kind_settings", "loss", "memory_passes", "method"}
-_NOT_KINDS |= {"ordinary_text", "registry", "replay", "row_steps", "settings"}
+_NOT_KINDS |= {"optimizers", "ordinary_text", "registry", "replay", "row_steps", "settings", "surprise_buffer"}
 
 
 def method_kinds() -> list[str]:

@@ -10,7 +10,7 @@ gives its cost. The passes are in :mod:`smf.methods.memory_passes`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from smf.errors import CheckpointError, ConfigError
@@ -21,6 +21,7 @@ from smf.methods.row_steps import row_rate, row_steps
 from smf.selection.names import ALL_ACCESSED
 from smf.selection.options import SelectionSettings, selection_disagreement
 from smf.selection.step_options import StepSettings, slot_step_disagreement
+from smf.streams.replaced import replaced_places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from smf.memory import RowGradient, SlotReads
     from smf.memory.polyak import StepShares
     from smf.memory.row_optimizers import RowOptimizer
-    from smf.methods.memory_passes import Lesson
+    from smf.methods.memory_passes import Lesson, MemoryPasses
     from smf.models.memory_model import MemoryForCausalLM
     from smf.selection.select import Pass, SelectedSlots
     from smf.selection.trust_region import TrustRegions
     from smf.streams.batches import Batch
+    from smf.streams.facts import Fact
 
 
 class SparseSettings(StepSettings, SelectionSettings, KindSettings):
@@ -102,6 +104,7 @@ class SparseMemoryFinetuning(Method):
             self.optimizers[block] = row_optimizer(layer.values_SV, settings.plain())
         self._regions = None if settings.damping is None else self._trust_regions(settings.damping)
         self._lesson: Lesson | None = None
+        self._places: tuple[int, ...] = ()
         self._changed = ChangedSlots(self._layers)
 
     @classmethod
@@ -121,6 +124,16 @@ class SparseMemoryFinetuning(Method):
         room = moments * min(2 * changed, memory.num_slots + 1)
         first = min(memory.layers) + 1
         return Footprint(rows * width, room * width, changed * width, first_block=first, history=changed * width)
+
+    def require_facts(self, facts: Sequence[Fact]) -> None:
+        """Learn which facts are going to be replaced: from then on they are no past that is protected."""
+        super().require_facts(facts)
+        if self._regions is not None:
+            self._regions.expect_updates(replaced_places(facts))
+
+    def begin_lesson(self, places: tuple[int, ...]) -> None:
+        """Remember which facts the next batch teaches."""
+        self._places = places
 
     def step(self, batch: Batch) -> StepReport:
         """Take one step on the slots that the selector picks for this batch."""
@@ -168,7 +181,8 @@ class SparseMemoryFinetuning(Method):
         from smf.methods.memory_passes import Lesson, MemoryPasses
 
         if self._regions is not None:
-            self._regions.begin_batch()
+            self._regions.begin_batch(self._places)
+            self._places = ()
         self._past_writes.begin_batch()
         for block in self._layers:
             self._changed.of(block)
@@ -181,7 +195,7 @@ class SparseMemoryFinetuning(Method):
             loss, reads = lesson.passes.loss(part)
             losses.append(lesson.share_of_loss(loss, part.batch))
             seen.append(self._counted(reads, part.batch))
-        selected = self._select(*seen)
+        selected = self._select(lesson.passes, *seen)
         for part, loss in zip(lesson.passes.parts, losses, strict=True):
             self._backward(loss, part.batch)
         first, *others = (loss.detach() for loss in losses)
@@ -192,7 +206,7 @@ class SparseMemoryFinetuning(Method):
         import torch
 
         passes = lesson.passes
-        selected = self._select(*(self._counted(passes.reads(part), part.batch) for part in passes.parts))
+        selected = self._select(passes, *(self._counted(passes.reads(part), part.batch) for part in passes.parts))
         losses = []
         for part in passes.parts:
             loss = lesson.share_of_loss(passes.loss(part)[0], part.batch)
@@ -221,12 +235,13 @@ class SparseMemoryFinetuning(Method):
             self._background, damping=damping, disturbance=chosen.disturbance, past_weight=chosen.past_weight
         )
 
-    def _select(self, *passes: Pass) -> dict[int, SelectedSlots]:
+    def _select(self, passes: MemoryPasses, *seen: Pass) -> dict[int, SelectedSlots]:
         from smf.selection.select import count_reads, select_slots
 
         if self._regions is not None:
-            self._regions.see(passes)
-        counts = count_reads(passes, self.settings.count_by)
+            facts = [part.batch.fact_B for part in passes.parts]
+            self._regions.see(seen, tuple(fact_B for fact_B in facts if fact_B is not None))
+        counts = count_reads(seen, self.settings.count_by)
         selected = select_slots(counts, self._past_writes.background, self._selection, self._generator)
         self._past_writes.see(counts, selected)
         for block, gradient in self._gradients.items():

@@ -19,10 +19,11 @@ def write_predictors(
     patch_paths: Mapping[tuple[str, int], str | Path],
     starts: Mapping[str, str],
     headline: Sequence[str],
+    others: Sequence[tuple[str, int]],
     table_path: str | Path,
     correlations_path: str | Path,
 ) -> None:
-    """Write what each run of sparse memory changed beside what it forgot, and the correlations.
+    """Write what each run changed beside what it forgot, and the correlations.
 
     Args:
         counts_path: Background counts.
@@ -31,6 +32,7 @@ def write_predictors(
         patch_paths: The patch of each method and seed.
         starts: For each method the model that it starts from.
         headline: Held-out metrics whose relative drop (or rise) is an outcome.
+        others: Methods and seeds of runs that have no slots.
         table_path: Where the runs go (:func:`smf.analysis.predictors.table.predictors_table`).
         correlations_path: Where the correlations go (:func:`smf.analysis.predictors.table.correlations_table`).
 
@@ -46,7 +48,7 @@ def write_predictors(
     runs = {
         run: written(counted_patch(path, counts[BACKGROUND], counts_path), reads) for run, path in patch_paths.items()
     }
-    table = predictors_table(runs, read_table(scores_path), starts, headline)
+    table = predictors_table(runs, read_table(scores_path), starts, headline, others)
     write_table(table_path, table)
     write_table(correlations_path, correlations_table(table))
 

@@ -102,6 +102,12 @@ def newest(taught: Sequence["Fact"]) -> dict[str, "Fact"]:
     return found
 
 
+def replaced_places(facts: Sequence["Fact"]) -> dict[int, int]:
+    """For the place in a stream of each fact that replaces an earlier one of it, that one's place."""
+    places = {fact.fact_id: place for place, fact in enumerate(facts)}
+    return {place: places[fact.replaces] for place, fact in enumerate(facts) if fact.replaces}
+
+
 def current(taught: Sequence["Fact"]) -> Sequence["Fact"]:
     """The facts that no later one replaces, in order."""
     replaced = newest(taught)

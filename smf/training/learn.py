@@ -156,6 +156,7 @@ def learn_with(
     for number, places in enumerate(bar, start=num_done):
         group = [facts[place] for place in places]
         steps = range(number * settings.steps_per_fact, (number + 1) * settings.steps_per_fact)
+        method.begin_lesson(tuple(places))
         outcome = _learn(method, tokenizer, group, rows[places[0]], [schedule.share(step) for step in steps], settings)
         method.end_lesson(tuple(places))
         retrieve = method.retriever(method.settings, method.delta(), facts) if method.retrieves else None

@@ -61,6 +61,7 @@ LEARNING = {
     "memory_dense": {"learning_rate": 0.003},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 6}},
     "sparse": {"learning_rate": 0.03, "top_t": 6},
+    "surprise_replay": {"learning_rate": 0.03, "rank": 4},
     "memit": {"learning_rate": 0.1, "blocks": [0, 1], "covariance_sequences": 12, "covariance_weight": 0.1},
     "ultraedit": {"learning_rate": 0.001, "blocks": [1, 2]},
     "retrieval": {},
@@ -365,7 +366,7 @@ def test_the_delta_of_smf_is_small_and_holds_only_slots_that_trained():
 def keeps(kind):
     """What a delta of this kind holds: replay, penalties and anchors change how a method learns, not what it keeps."""
     plain = kind.removesuffix("_replay").removesuffix("_self_distillation")
-    return {"ewc": "full", "self_distillation": "full", "ultraedit": "memit"}.get(plain, plain)
+    return {"ewc": "full", "self_distillation": "full", "surprise": "lora", "ultraedit": "memit"}.get(plain, plain)
 
 
 @pytest.mark.parametrize(

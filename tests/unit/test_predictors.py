@@ -83,6 +83,57 @@ def test_correlations_are_spearmans_and_within_methods_only_seeds_count():
     assert found.loc["slots_written"].isna()["spearman"].all()  # it does not vary
 
 
+KL = {"smf": [0.02, 0.01, 0.04], "full": [0.3, 0.1, 0.2], "lora": [0.9, 0.5, 0.7]}
+
+
+def with_divergence():
+    """Runs of smf have slots, those of full finetuning and LoRA a divergence alone."""
+    rows = [
+        {"method": method, "seed": seed, "position": 10, "metric": "facts_kl", "value": value, "stderr": None}
+        for method, values in KL.items()
+        for seed, value in enumerate(values)
+    ]
+    slots = {run: row for run, row in runs().items() if run[0] == "smf"}
+    others = [(method, seed) for method in ("full", "lora") for seed in range(3)]
+    measured = pd.concat([scores(), pd.DataFrame(rows)], ignore_index=True)
+    return predictors_table(slots, measured, STARTS, ["nq_f1"], others)
+
+
+def test_the_divergence_predicts_over_the_runs_of_all_methods_and_slots_over_those_that_have_any():
+    made = with_divergence()
+    assert len(made) == 9
+    assert made["change"].isna().sum() == 6
+    found = correlations_table(made).set_index(["predictor", "outcome"])
+    row = found.loc[("facts_kl", "nq_f1_drop")]
+    lost = [(0.8 - KEPT[method][seed]) / 0.8 for method in KL for seed in range(3)]
+    every = [value for values in KL.values() for value in values]
+    assert row["num_runs"] == 9
+    assert row["spearman"] == pytest.approx(stats.spearmanr(every, lost).statistic)
+    alone = found.loc[("change", "nq_f1_drop")]
+    assert alone["num_runs"] == 3
+    assert alone["spearman"] == pytest.approx(1.0)  # twice the drop
+
+
+def test_runs_without_slots_are_left_out_where_no_divergence_was_measured():
+    with_others = predictors_table(runs(), scores(), STARTS, ["nq_f1"], [("lora", seed) for seed in range(3)])
+    pd.testing.assert_frame_equal(with_others, table())
+
+
+def test_the_figure_says_which_methods_have_points_under_the_divergence_alone():
+    headline = [held_out_metric("nq_f1", {"nq": "questions"})]
+    text = words(predictors_figure(with_divergence(), {}, list(STARTS), headline))
+    assert "full and lora have no slots, and points under KL alone." in text
+    assert "9 runs of 3 methods" in text
+
+
+def test_panels_of_a_row_have_one_scale_though_some_have_fewer_points():
+    figure = predictors_figure(with_divergence(), {}, list(STARTS), [held_out_metric("nq_f1", {"nq": "questions"})])
+    panels = [axes for axes in figure.axes if axes.get_lines() and axes.get_xlim() != (0, 1) and axes.axison]
+    limits = [axes.get_ylim() for axes in panels[:3]]
+    assert limits[0] == limits[1] == limits[2]
+    assert [sum(np.isfinite(line.get_xdata()).sum() for line in axes.get_lines()) for axes in panels[:3]] == [3, 3, 9]
+
+
 def test_no_run_of_sparse_memory_is_told():
     with pytest.raises(DataError, match="a method of kind smf must learn a stream"):
         predictors_table({}, scores(), STARTS, ["nq_f1"])

@@ -33,6 +33,7 @@ LEARNING = {
     "memory_dense": {"optimizer": "sgd", "learning_rate": 0.1},
     "peft": {"optimizer": "sgd", "learning_rate": 0.5, "peft_config": {"r": 4}},
     "sparse": {"optimizer": "sgd", "learning_rate": 0.1, "top_t": 6},
+    "surprise_replay": {"optimizer": "sgd", "learning_rate": 0.5, "rank": 4},
     "memit": {"learning_rate": 0.01, "blocks": [0, 1], "covariance_sequences": 12, "covariance_weight": 0.1},
     "ultraedit": {"learning_rate": 0.001, "blocks": [1, 2]},
 }

@@ -151,6 +151,7 @@ LEARNING = {
     "memory_dense": {"learning_rate": 0.003, "optimizer": "sgd", "momentum": 0.9},
     "peft": {"learning_rate": 0.03, "peft_config": {"r": 4, "lora_dropout": 0.3, "use_dora": True}},
     "sparse": {"learning_rate": 0.01, "top_t": 6, "selector": "random", "optimizer": "adamw"},
+    "surprise_replay": {"learning_rate": 0.03, "rank": 4, "dropout": 0.3, "buffer_size": 5, "slow_decay": 0.5},
     "memit": {"blocks": [0, 1], "covariance_sequences": 12, "projection": "null_space", "null_space_threshold": 0.5},
     "ultraedit": {"learning_rate": 0.001, "blocks": [1, 2]},
     "retrieval": {},

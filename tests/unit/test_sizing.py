@@ -121,6 +121,7 @@ LEARNING = {
     "memory_dense": {},
     "peft": {"peft_config": {"r": 4}},
     "sparse": {"top_t": 6, "optimizer": "adamw", "selector": "fisher", "fisher_sequences": 2},
+    "surprise_replay": {"rank": 4},
     "memit": {"blocks": [0, 1], "covariance_sequences": 12},
     "ultraedit": {"blocks": [1, 2]},
 }

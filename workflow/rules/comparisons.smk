@@ -90,6 +90,12 @@ rule predictors:
         "../../environment.yml"
     params:
         runs=MEMORY_RUNS,
+        others=[
+            (name, seed)
+            for name in EXPERIMENT.starts
+            for seed in EXPERIMENT.config["seeds"]
+            if (name, seed) not in MEMORY_RUNS
+        ],
         starts=EXPERIMENT.starts,
         headline=EXPERIMENT.headline,
         code=code_of("predictors.py"),

@@ -12,6 +12,7 @@ with Job(snakemake):
         dict(zip(runs, snakemake.input.patches, strict=True)),
         snakemake.params.starts,
         snakemake.params.headline,
+        [tuple(run) for run in snakemake.params.others],
         snakemake.output.table,
         snakemake.output.correlations,
     )

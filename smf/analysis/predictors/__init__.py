@@ -1,1 +1,1 @@
-"""What predicts how much a run of sparse memory forgets: properties of the slots that it wrote, and the divergence."""
+"""What predicts how much a run forgets: properties of the slots that it wrote, and, for all methods, the divergence."""

@@ -68,14 +68,14 @@ def _draw(table: pd.DataFrame, labels: Mapping, methods: Sequence[str], headline
     across = len(predictors) * (_WIDTH + _GAP) - _GAP
     legend = legend_rows(shown, across)
     top = _TOP + len(legend) * _LEGEND_ROW + 0.6
-    notes = [line for note in _notes(labels) for line in wrap(note, _LEFT + across - 0.4)]
+    notes = [line for note in _notes(table, labels) for line in wrap(note, _LEFT + across - 0.4)]
     notes_top = top + len(outcomes) * (_HEIGHT + _ROW_GAP) + 0.1
     figure = new_figure(_LEFT + across + _RIGHT, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     figure_title(
         figure,
         0.4,
         "What predicts how much a run forgets?",
-        f"{count(len(table), 'run')} of {count(len(shown), 'method')}: what a run wrote, against what it forgot",
+        f"{count(len(table), 'run')} of {count(len(shown), 'method')}: what a run changed, against what it forgot",
     )
     draw_legend(add_panel(figure, _LEFT, _TOP - 0.05, across, len(legend) * _LEGEND_ROW), legend, styles, across)
     lost = {f"{metric.name}_drop": lost_words(metric) for metric in headline} | {LOCALITY_LOSS: "Neighbours changed"}
@@ -112,6 +112,9 @@ def _points(
             markeredgecolor="white", markeredgewidth=0.5,
         )  # fmt: skip
     axes.margins(0.12)
+    least, most = table[outcome].min(), table[outcome].max()
+    if least < most:  # one scale for a row of panels, though some have fewer points
+        axes.set_ylim(least - 0.12 * (most - least), most + 0.12 * (most - least))
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %".replace("-", "−")))
@@ -125,12 +128,15 @@ def _told(correlation: pd.Series) -> str:
     return f"ρ {overall}, within {within}"
 
 
-def _notes(labels: Mapping) -> list[str]:
+def _notes(table: pd.DataFrame, labels: Mapping) -> list[str]:
+    without = table["method"][table[SLOTS_WRITTEN].isna()].unique()
+    slots = f"{' and '.join(without)} have no slots, and points under KL alone." if len(without) else ""
     return [
-        "ρ: Spearman's rank correlation over all runs; within: the same with ranks among the runs of each method, so "
-        "that methods that merely differ from each other do not count. Runs of one method share everything but the "
-        "stream, so there is less evidence than points.",
+        "ρ: Spearman's rank correlation over all runs that have points in a panel; within: the same with ranks among "
+        "the runs of each method, so that methods that merely differ from each other do not count. Runs of one method "
+        "share everything but the stream, so there is less evidence than points.",
         "Change is the Euclidean norm of the change of a slot's value. Contrast texts: wordings of facts that are "
         "never taught, in the form in which facts are.",
+        *([slots] if slots else []),
         *labels.get("notes", ()),
     ]

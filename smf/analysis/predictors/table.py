@@ -68,6 +68,7 @@ def predictors_table(
     scores: pd.DataFrame,
     starts: Mapping[str, str],
     headline: Sequence[str],
+    others: Sequence[tuple[str, int]] = (),
 ) -> pd.DataFrame:
     """Put what each run changed beside what it forgot.
 
@@ -76,10 +77,12 @@ def predictors_table(
         scores: The tidy table (see :mod:`smf.scores.table`).
         starts: For each method the model that it starts from.
         headline: Held-out metrics whose relative drop (or rise) is an outcome.
+        others: Methods and seeds of runs that have no slots. Where KL(start‖now) was measured, which any method has,
+            they get a row too.
 
     Returns:
-        A row for each run: method, seed, the predictors (KL(start‖now) too, where it was measured) and the outcomes
-        (:func:`outcomes_of`).
+        A row for each run: method, seed, the predictors (KL(start‖now) too, where it was measured; NaN for what a run
+        does not have) and the outcomes (:func:`outcomes_of`).
 
     Raises:
         DataError: A run was not evaluated, or there is none.
@@ -89,7 +92,7 @@ def predictors_table(
     check_scores(scores)
     divergences = [name for name in dict.fromkeys(scores["metric"]) if is_divergence(name)]
     rows = []
-    for (method, seed), predictors in runs.items():
+    for (method, seed), predictors in {**runs, **{run: {} for run in others if divergences}}.items():
         measured = {name: end_values(scores, method, name)[seed] for name in divergences}
         lost = {f"{name}_drop": forgetting(scores, method, name, starts)[seed] for name in headline}
         if LOCALITY in set(scores["metric"]):
@@ -105,15 +108,16 @@ def correlations_table(table: pd.DataFrame) -> pd.DataFrame:
         table: Rows of runs (:func:`predictors_table`).
 
     Returns:
-        The columns of ``CORRELATION_COLUMNS``: Spearman's over all runs; and the same with ranks taken among the runs
-        of each method, so that a difference between methods does not count. NaN where a column does not vary.
+        The columns of ``CORRELATION_COLUMNS``: Spearman's over all runs that have the predictor, of which ``num_runs``
+        is the number; and the same with ranks taken among the runs of each method, so that a difference between methods
+        does not count. NaN where a column does not vary.
     """
     rows = []
     for predictor in predictors_of(table):
         for outcome in outcomes_of(table):
-            values = table[[predictor, outcome]].round(DECIMALS)
-            among_all, within = values.rank(), values.groupby(table["method"]).rank()
-            rows.append((predictor, outcome, len(table), _correlation(among_all), _correlation(within)))
+            values = table.loc[table[predictor].notna(), [predictor, outcome]].round(DECIMALS)
+            among_all, within = values.rank(), values.groupby(table["method"].loc[values.index]).rank()
+            rows.append((predictor, outcome, len(values), _correlation(among_all), _correlation(within)))
     return pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
 
 
