@@ -4,6 +4,7 @@ from smf.jobs.fork_server import AVAILABLE, start
 
 # What the rules that train and ask models import, and Snakemake's own preamble of a script.
 PRELOADED = [
+    "snakemake.io",
     "snakemake.iocontainers",
     "snakemake.logging",
     "smf.jobs.job",
