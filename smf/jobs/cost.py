@@ -12,8 +12,9 @@ def cost() -> dict[str, float]:
     """CPU seconds of this process and of those that it has waited for, and the most memory that it held, in MB.
 
     Snakemake's benchmarks sample the processes below the one that it started, which a job that is a copy of
-    :mod:`smf.jobs.fork_server` is not. A copy's time begins at the fork; its memory counts the packages that all copies
-    share, as if it had imported them itself. Empty where there are no copies: there Snakemake measures what it should.
+    :mod:`smf.jobs.fork_server` is not. A copy's time begins at the fork. Its memory counts what it shares
+    with the others: the data of the packages, and of their files what it used itself, so it is less than that of a
+    process that has imported them. Empty where there are no copies: there Snakemake measures what it should.
     """
     if not _STATUS.is_file():
         return {}
