@@ -70,7 +70,8 @@ def start(modules: Sequence[str]) -> subprocess.Popen:
             start_new_session=True,  # Ctrl-C reaches a job once, by way of the process that waits for it
         )
     os.environ[SERVER] = address
-    atexit.register(server.communicate)  # closes its standard input and waits
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # a server that was killed leaves it
+    atexit.register(server.communicate)  # goes first: closes its standard input and waits
     return server
 
 
