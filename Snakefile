@@ -39,6 +39,7 @@ include: "workflow/rules/interpolation.smk"
 include: "workflow/rules/core_sets.smk"
 include: "workflow/rules/page.smk"
 include: "workflow/rules/start.smk"
+include: "workflow/rules/preload.smk"
 
 
 rule all:
@@ -52,3 +53,4 @@ rule all:
 onstart:
     if not workflow.touch:
         refuse_damaged()
+        preload()

@@ -1,4 +1,4 @@
-"""The cost of a run: time and memory of its jobs, by rule and method, from Snakemake's benchmark files."""
+"""The cost of a run: time and memory of its jobs, by rule and method, in the terms of Snakemake's benchmarks."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,7 +14,7 @@ def compute_table(jobs: Iterable[tuple[str, str, Mapping]]) -> pd.DataFrame:
     """One row per rule and method: number of jobs, their total time, and the highest peak memory.
 
     Args:
-        jobs: The rule, the job's name (``<method>.seed-<seed>`` where it has a method) and what Snakemake measured:
+        jobs: The rule, the job's name (``<method>.seed-<seed>`` where it has a method) and what was measured:
             ``s`` (wall clock), ``cpu_time``, both in seconds, and ``max_rss`` in MB. A missing measurement, as of a job
             that was too short, counts as 0.
 

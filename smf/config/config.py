@@ -33,6 +33,9 @@ class Config(Section):
     resume_interval: Natural = 300
     """Seconds between saves of a long job's resume state, below <results>/resume; longer where saving would take more
     than 2 % of the time. Changing it reruns nothing."""
+    preload: bool = True
+    """Whether jobs on this machine start as copies of one process that has imported torch and transformers, which saves
+    each of them seconds (docs/snakemake.md). Only on Linux; never on a cluster. Changing it reruns nothing."""
     prompt_format: Literal["plain", "few_shot", "chat"] = "plain"
     """How questions are asked: those of held-out sets, of facts and of their neighbours; wordings that the answer
     completes stay as they are. plain: "Q: ...?" and "A:" on the next line, as in the text that a base model is

@@ -20,7 +20,9 @@ LEFT_OUT = {
     "files/seals": "accepts or refuses files as they are",
     "jobs/code_digest": "finds out what ran",
     "jobs/code_meaning": "finds out what ran",
+    "jobs/cost": "counts a job's time and memory",
     "jobs/gpus": "which of several like GPUs a job takes",
+    "jobs/hand_over": "which process runs a script",
     "jobs/job": "what is done around the work: log, seals, state",
     "logs": "where messages go, and progress bars, which hand on what they are given",
 }

@@ -4,6 +4,10 @@ with Job(snakemake) as job:
 work(..., resume=job.resume)
 """
 
+import smf.jobs.hand_over  # noqa: F401 - before the slow imports: on import, another process may take the job over
+
+# isort: split
+
 import hashlib
 import json
 import os
@@ -21,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from smf.files.artifacts import write_json
 from smf.files.seals import is_below, kept_path, makers_job, seal, verified
+from smf.jobs.cost import cost
 from smf.jobs.gpus import take_gpu
 from smf.logs import configure_logging, quiet_interrupts
 
@@ -156,7 +161,7 @@ class Job:
             self._tell("failed", f"{type(error).__name__}: {error}")
 
     def _tell(self, state: str, why: str = "") -> None:
-        """Write the job's state, for ``smf status``."""
+        """Write the job's state, for ``smf status``, and what it has cost, for ``compute``."""
         write_json(
             kept_path(self._results, self._log, self._kept).with_suffix(STATE_SUFFIX),
             {
@@ -168,6 +173,7 @@ class Job:
                 "pid": os.getpid(),
                 "started": self._started,
                 "changed": time.time(),
+                **cost(),
             },
         )
 

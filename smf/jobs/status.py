@@ -15,6 +15,7 @@ from pathlib import Path
 
 from smf.errors import DataError
 from smf.files.artifacts import Columns, read_json, require_columns
+from smf.jobs.cost import COUNTED
 from smf.jobs.job import STATE_SUFFIX
 from smf.logs import PROGRESS
 
@@ -58,6 +59,21 @@ def job_states(results: str | Path) -> list[dict]:
         end = {"running": time.time(), "killed": known["heard"]}.get(known["state"], known["changed"])
         states.append({**known, "log": str(log), "seconds": end - known["started"], "progress": _progress(log)})
     return sorted(states, key=lambda state: (_ORDER.index(state["state"]), state["rule"], state["log"]))
+
+
+def costs(logs: str | Path) -> dict[tuple[str, str], dict[str, float]]:
+    """What finished jobs counted themselves, by rule and job, see :func:`smf.jobs.cost.cost`.
+
+    Args:
+        logs: Folder of the jobs' logs, ``<rule>/<job>.log``, and of the states beside them.
+    """
+    found = {}
+    for path in sorted(Path(logs).glob(f"*/*{STATE_SUFFIX}")):
+        state = _read_state(path)
+        if state["state"] == "done":
+            counted = {name: state[name] for name in COUNTED if name in state}
+            found[path.parent.name, path.name.removesuffix(STATE_SUFFIX)] = counted
+    return found
 
 
 def _read_state(path: Path) -> dict:

@@ -30,18 +30,24 @@ def write_summary(
     write_table(path, summary_table(read_table(scores_path), starts, kinds))
 
 
-def write_compute(folder: str | Path, path: str | Path) -> None:
+def write_compute(folder: str | Path, counted: Mapping[tuple[str, str], Mapping], path: str | Path) -> None:
     """Write time and memory of all jobs that ran, by rule and method.
 
     Args:
         folder: Folder of Snakemake's benchmarks, ``<rule>/<job>.jsonl``.
+        counted: By rule and job, what jobs counted themselves, in place of what Snakemake sampled.
         path: Where the table goes.
 
     Raises:
         DataError: There are none, or one is broken.
     """
     found = sorted(Path(folder).glob("*/*.jsonl"))
-    jobs = ((file.parent.name, file.stem, row) for file in found for row in read_jsonl(file, {}))
+    names = [(file.parent.name, file.stem) for file in found]
+    jobs = (
+        (*name, {**row, **counted.get(name, {})})
+        for name, file in zip(names, found, strict=True)
+        for row in read_jsonl(file, {})
+    )
     write_table(path, compute_table(jobs))
 
 

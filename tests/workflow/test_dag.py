@@ -113,6 +113,7 @@ def finished(sources, tmp_path_factory):
     outcome = snakemake(sources, folder, *EVERYTHING, config=tiny_config(folder / "tiny.yaml"))
     assert outcome.code == 0, outcome.text
     assert outcome.counts == WHOLE
+    assert "imports its packages itself" not in outcome.text  # each job was a copy, where there are copies
     # Apart from the rest: any change of the config makes another plan, leaderboard and page.
     assert snakemake(sources, folder, "results/plan.txt", config=folder / "tiny.yaml").counts == {"plan": 1}
     rows = snakemake(sources, folder, "results/tables/leaderboard.csv", config=folder / "tiny.yaml")

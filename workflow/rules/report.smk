@@ -236,6 +236,7 @@ rule compute:
         "../../environment.yml"
     params:
         benchmarks=f"{KEPT}/benchmarks",
+        logs=f"{KEPT}/logs",
         code=code_of("compute.py"),
     script:
         "../scripts/compute.py"
