@@ -51,7 +51,7 @@ def main() -> None:
         pair = ratio(seconds, bounds[SMALL][name])
         rows.append(row(f"{name} alone, {LARGE} over {SMALL}", pair.pop("value"), "", **pair))
     for each in rows:
-        print(line(each))
+        print(line(each), flush=True)
     print(f"CPU milliseconds of each part{'':<31}{SMALL!s:>14}{LARGE!s:>14}")
     for part in parts[SMALL]:
         print(f"    {part:<54}" + "".join(f"{1000 * parts[sizes][part]:>14.2f}" for sizes in (SMALL, LARGE)))
