@@ -4,9 +4,9 @@ Run from the repository's root, on Linux:
 
     python benchmarks/large_tables.py --out results/benchmarks/large_tables.json
 
-One CPU thread, two minutes, 3 GB. Both tables start at zero (:mod:`smf.memory.tables`). The times are those of a step on a
-batch that was not seen before, whose rows' pages the kernel has yet to map, and of a second step on it. Bounds say what
-growth is possible at all: the products of queries with the sub-keys alone, and finding the highest of these alone.
+One CPU thread, a minute, 1 GB. Both tables start at zero (:mod:`smf.memory.tables`). The times are those of a step on a
+batch that was not seen before, the pages of whose rows the kernel has yet to map, and of a second step on it. Bounds
+say what growth is possible at all: the products of queries with the sub-keys alone, and finding the highest of these.
 """
 
 import argparse
