@@ -26,6 +26,7 @@ class Sizes:
     key_dim: int = 256
     top_t: int = 512
     num_tokens: int = 512
+    zero_values: bool = False
 
     @property
     def num_slots(self) -> int:
@@ -48,6 +49,7 @@ class SelectedRowStep:
             key_dim=sizes.key_dim,
             value_dim=sizes.value_dim,
             zero_output=False,
+            zero_values=sizes.zero_values,
         ).requires_grad_(False)
         self.layer.row_gradient = RowGradient()
         self.table_SV = self.layer.values_SV

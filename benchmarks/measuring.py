@@ -55,6 +55,11 @@ def peak_memory() -> int:
     return _status("VmHWM")
 
 
+def page_table_memory() -> int:
+    """Bytes of the kernel's tables of this process's pages, which the peak of its memory does not count."""
+    return _status("VmPTE")
+
+
 def _status(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):

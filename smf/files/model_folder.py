@@ -12,9 +12,11 @@ CODE_FILES = (
     "smf_memory_product_keys.py",
     "smf_memory_ranking.py",
     "smf_memory_row_sparse.py",
+    "smf_memory_tables.py",
     "smf_memory_triton_bags.py",
     "smf_models_config.py",
     "smf_models_memory_model.py",
+    "smf_models_packed_tables.py",
 )
 """The code beside a memory model, for use without smf, see :mod:`smf.models.remote_code`."""
 

@@ -4,8 +4,8 @@ Shapes: B batch, T token, D hidden size, H head, N keys per half, S slot, K top_
 key_dim.
 """
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from transformers import initialization as init
 
 from smf.memory.product_keys import top_slots_by_key
 from smf.memory.row_sparse import RowGradient, read_slots
+from smf.memory.tables import copy_differing_rows, zero_table
 
 QueryNorm = Literal["none", "rms"]
 ValueType = Literal["float32", "bfloat16"]
@@ -40,7 +41,7 @@ class MemoryLayer(nn.Module):
         zero_output: Start with a zero output projection, so that the layer adds exactly nothing. Until the projection
             has moved, no gradient reaches the values.
         zero_values: Start with a zero value table, so that the layer adds exactly nothing, and the first gradient step
-            reaches the values.
+            reaches the values. On a CPU the table takes memory only where it is written (:mod:`smf.memory.tables`).
         output_gate: ``scalar`` multiplies the output by a learned scalar (Gupta et al., 2026); ``none`` does not.
         output_gate_init: Initial value of that scalar.
     """
@@ -67,7 +68,8 @@ class MemoryLayer(nn.Module):
         self.output_gate_init = output_gate_init
         self.query = nn.Linear(hidden_size, num_heads * key_dim)
         self.keys_H2NC = nn.Parameter(torch.empty(num_heads, 2, num_keys, key_dim // 2))
-        self.values_SV = nn.Parameter(torch.empty(num_keys**2, value_dim, dtype=value_dtype))
+        # Zeros replace the empty table below; memory for them may not be asked for here, there may be too little.
+        self.values_SV = nn.Parameter(torch.empty(0 if zero_values else num_keys**2, value_dim, dtype=value_dtype))
         self.gate = nn.Linear(hidden_size, value_dim, bias=False)
         self.output = nn.Linear(value_dim, hidden_size, bias=False)
         self.output_gate = nn.Parameter(torch.empty(1)) if output_gate == "scalar" else None
@@ -91,7 +93,9 @@ class MemoryLayer(nn.Module):
         bound = self.key_dim**-0.5
         init.uniform_(self.keys_H2NC, -bound, bound)
         if self.zero_values:
-            init.zeros_(self.values_SV)
+            old_SV = self.values_SV
+            if not getattr(old_SV, "_is_hf_initialized", False):  # set by transformers, as its own functions heed it
+                old_SV.data = zero_table(self.num_slots, old_SV.shape[1], old_SV.dtype, old_SV.device)
         else:
             init.normal_(self.values_SV, std=self.values_SV.shape[1] ** -0.5)
         init.xavier_uniform_(self.query.weight)
@@ -109,6 +113,17 @@ class MemoryLayer(nn.Module):
         for parameter in self.parameters():
             dtype = parameter.dtype if parameter is self.values_SV else weight.dtype
             parameter.data = parameter.data.to(weight.device, dtype)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *more: Any) -> None:
+        """As of any module, but rows of a table that started at zero are written only where they differ."""
+        name, own_SV = f"{prefix}values_SV", self.values_SV
+        given_SV = state_dict.get(name)
+        replaces = more[0].get("assign_to_params_buffers", False)  # torch's metadata: its own `assign`
+        if self.zero_values and not replaces and given_SV is not None and _are_alike(own_SV, given_SV):
+            with torch.no_grad():
+                copy_differing_rows(own_SV, given_SV)
+            state_dict = {**state_dict, name: own_SV}  # copied to itself: torch does nothing then
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Read the memory for each token: (B, T, D) to (B, T, D)."""
@@ -135,3 +150,7 @@ class MemoryLayer(nn.Module):
         queries_XH2C = queries_XHQ.unflatten(-1, (2, -1))
         slot_indices_XHK, scores_XHK = top_slots_by_key(queries_XH2C, self.keys_H2NC, self.top_k)
         return slot_indices_XHK, scores_XHK.softmax(dim=-1), F.silu(self.gate(hidden_XD))
+
+
+def _are_alike(first: Tensor, second: Tensor) -> bool:
+    return (first.shape, first.dtype) == (second.shape, second.dtype) and not (first.is_meta or second.is_meta)

@@ -1,7 +1,7 @@
 """The configuration of a language model with memory layers, in the form that transformers saves and loads."""
 
 from dataclasses import field
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -42,8 +42,18 @@ class MemoryConfig(PreTrainedConfig):
     output_gate_init: float | int = 0.0
     start: Start = "output"
     smf_format: int = FORMAT_VERSION
+    written_slots: dict[str, int] = field(default_factory=dict)
+    """Of a folder: blocks whose table it holds as its written slots alone, and their number
+    (:mod:`smf.models.packed_tables`). Tables of other blocks are stored whole. Empty once a model is loaded."""
 
     @property
     def num_slots(self) -> int:
         """Slots of one layer."""
         return self.num_keys**2
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of any configuration; without ``written_slots`` if all tables are whole, as before there was the key."""
+        settings = super().to_dict()
+        if not self.written_slots:
+            settings.pop("written_slots", None)
+        return settings

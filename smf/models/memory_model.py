@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, Cache, GenerationConfig, Generati
 from smf.errors import CheckpointError
 from smf.memory import MemoryLayer, OutputGate, QueryNorm, ValueType
 from smf.models.config import FORMAT_VERSION, MemoryConfig, Mode, Start
+from smf.models.packed_tables import expect_written_slots, pack_table, unpack_table
 
 
 class MemoryBlock(nn.Module):
@@ -77,7 +78,28 @@ class MemoryForCausalLM(PreTrainedModel, GenerationMixin):
                 f"{where} has smf format {model.config.smf_format}, this version reads {FORMAT_VERSION}; heal it again"
             )
         require_all_weights(where, info)
+        for layer in model.memory_layers().values():
+            unpack_table(where, layer)
+        model.config.written_slots = {}
         return (model, info) if output_loading_info else model
+
+    def save_pretrained(self, *args: Any, **options: Any) -> None:
+        """Save as any transformers model does, but of a table that started at zero only the written slots.
+
+        A table that takes less space whole is stored whole, and so are those that started with drawn values.
+        """
+        given = options.get("state_dict")
+        tensors = dict(self.state_dict() if given is None else given)
+        names = {id(module): name for name, module in self.named_modules()}
+        written: dict[str, int] = {}
+        for block, layer in self.memory_layers().items() if self.config.start == "values" else ():
+            number = pack_table(tensors, f"{names[id(layer)]}.")
+            written |= {} if number is None else {str(block): number}
+        self.config.written_slots = written
+        try:
+            super().save_pretrained(*args, **{**options, "state_dict": tensors})
+        finally:
+            self.config.written_slots = {}
 
     def memory_layers(self) -> dict[int, MemoryLayer]:
         """The memory layers by block number, lowest first."""
@@ -219,13 +241,15 @@ def install_memory(language_model: PreTrainedModel, config: MemoryConfig) -> Non
     Raises:
         CheckpointError: The architecture is not supported, or a chosen block does not exist.
     """
-    for block in chosen_blocks(language_model, config.layers).values():
+    for number, block in chosen_blocks(language_model, config.layers).items():
         memory = memory_layer(config, config.get_text_config().hidden_size)
         # The layer has initialized its weights; without the flag transformers would do it again by the base's rules.
         modules: Iterator[Any] = memory.modules()
         for module in modules:
             module._is_hf_initialized = True
         memory.follow(next(block.mlp.parameters()))
+        if memory.values_SV.is_meta and str(number) in config.written_slots:  # about to be loaded
+            expect_written_slots(memory, config.written_slots[str(number)])
         block.mlp = MemoryBlock(block.mlp if config.mode == "additive" else None, memory)
 
 

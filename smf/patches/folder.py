@@ -1,4 +1,4 @@
-"""Patches on model folders: their rows are written into a copy of the weights, so that no other byte changes.
+"""Patches on model folders: their rows are written into a copy of the weights, so that no other weight changes.
 
 A folder with patches is a model folder like any other. Besides the weights it has its patches, in ``patches/``, and
 their order, the hash of the base and its own hash, in ``patches.json``; with these every patch can be reverted.
@@ -21,6 +21,7 @@ from smf.patches.contradictions import warn_of_contradictions
 from smf.patches.held import LIST, VERSION, held_by
 from smf.patches.patch import MemoryPatch, read_patch, require_base
 from smf.patches.stack import stack
+from smf.patches.stored_rows import overwrite_stored_rows
 
 _TYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
@@ -137,7 +138,9 @@ def _rows(before: Sequence[MemoryPatch], after: MemoryPatch | None) -> Mapping[i
 
 
 def _overwrite(folder: Path, block: int, slots_R: Tensor, held_RV: Tensor, values_RV: Tensor) -> None:
-    """Write rows of a value table into its file, in place, after checking that the file holds ``held_RV``."""
+    """Write rows of a value table into its file, after checking that the file holds ``held_RV``."""
+    if overwrite_stored_rows(folder, block, slots_R, held_RV, values_RV):
+        return
     suffix = f"layers.{block}.mlp.memory.values_SV"
     for path in weight_files(folder):
         with open(path, "rb+") as file:

@@ -94,7 +94,7 @@ def remedy(job: Job, models: Models, limit: int) -> str:
         if rows := _most_rows(job, changed, limit):
             fewer = f"{job.setting}: {rows}" if rows < job.rows else ""
             return "set " + " and ".join(filter(None, (change, fewer)))
-    table = models.memory.num_values * models.value
+    table = 0 if models.tables_are_mapped else models.memory.num_values * models.value
     if table > limit // 4 and job.name != "base_model":
         return f"the tables alone take {table / 1e9:.1f} GB: lower memory.num_keys, or take a larger device"
     length = "stream.max_length" if job.name.startswith("learn") else "base.max_length"

@@ -20,6 +20,9 @@ _HEAP_GAPS = {
     "maps": 0.7,
     "adapters": 1.5,
 }  # measured: memory lost to gaps, as a share of the size of such activations
+_PAGE = 4096  # bytes; a row that is written takes all pages that it lies on
+_COUNTS = 7 * 8  # bytes a slot: counts of ordinary text, and sums made with them
+_SLOT_USE = 4 * 8  # bytes a slot and head: counts while healing measures slot use
 _SEARCHED_AT_ONCE = 128  # tokens, on a CPU: smf.memory.product_keys
 
 
@@ -34,6 +37,8 @@ class Models:
         value: Bytes per number of a table.
         on_cpu: Whether jobs compute on the CPU.
         checkpointing: ``base.gradient_checkpointing``.
+        zero_tables: Tables start at zero and healing does not train them: files, and the memory of a CPU, hold what is
+            written in them.
     """
 
     base: BaseShape
@@ -42,6 +47,7 @@ class Models:
     value: int
     on_cpu: bool
     checkpointing: bool = False
+    zero_tables: bool = False
 
     def bytes_of(self, start: str) -> int:
         """Bytes of the weights of ``base`` or ``healed``."""
@@ -51,6 +57,25 @@ class Models:
         if self.memory.mode == "replace":
             number -= len(self.memory.layers) * self.base.num_feed_forward_parameters
         return number * self.weight + self.bytes_of_memory
+
+    def bytes_in_use(self, start: str, written: int = 0) -> int:
+        """Bytes of the weights of ``base`` or ``healed`` in the device's memory.
+
+        Args:
+            start: Which.
+            written: Values of tables that are written; it counts where only those take memory.
+        """
+        if start == "base" or not self.tables_are_mapped:
+            return self.bytes_of(start)
+        tables = self.memory.num_values * self.value
+        rows = -(-written // self.memory.value_dim)
+        pages = rows * (self.memory.value_dim * self.value + _PAGE)
+        return self.bytes_of(start) - tables + min(tables, pages)
+
+    @property
+    def tables_are_mapped(self) -> bool:
+        """Whether tables take only the memory of what is written (:mod:`smf.memory.tables`)."""
+        return self.zero_tables and self.on_cpu
 
     @property
     def bytes_of_memory(self) -> int:
@@ -76,7 +101,9 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
     base, memory, weight = models.base, models.memory, models.weight
     texts = Texts(min(micro_batch_size or batch.rows, batch.rows), batch.tokens, batch.predicting)
     parts = {
-        "weights": models.bytes_of(start) + footprint.added * FLOAT32 + footprint.start_copies * weight,
+        "weights": models.bytes_in_use(start, footprint.delta)
+        + footprint.added * FLOAT32
+        + footprint.start_copies * weight,
         "gradients": footprint.gradients * (weight if footprint.own_weights else FLOAT32),
         "optimizer": footprint.state * FLOAT32,
         "activations": activations.kept_by_blocks(base, footprint, texts, weight, models.checkpointing),
@@ -98,6 +125,7 @@ def learning(models: Models, start: str, footprint: Footprint, batch: Texts, mic
         at_once = _SEARCHED_AT_ONCE if models.on_cpu else None
         parts["momentary"] += activations.search(memory, texts, at_once) + activations.selection(memory, batch)
         parts["frozen prefix"] = activations.frozen_prefix(base, memory, batch, weight)
+        parts["counts"] = _counts(models)
     return _with_device(parts, models, texts, _HEAP_GAPS[footprint.kept_inputs])
 
 
@@ -112,7 +140,7 @@ def healing(models: Models, texts: Texts, *, trains: bool = True) -> dict:
     trained = memory.num_values * models.value + memory.num_others * models.weight
     footprint = Footprint(0, 0, 0, first_block=min(memory.layers) + 1)
     parts = {
-        "weights": models.bytes_of("healed") + replaced * models.weight,
+        "weights": models.bytes_in_use("healed") + replaced * models.weight,
         "gradients": trained,
         "optimizer": 2 * trained,
         "activations": activations.kept_by_blocks(base, footprint, texts, models.weight, models.checkpointing)
@@ -123,13 +151,16 @@ def healing(models: Models, texts: Texts, *, trains: bool = True) -> dict:
     }
     if not trains:
         parts = {name: size for name, size in parts.items() if name in ("weights", "logits", "momentary")}
+        if models.on_cpu:  # beside an accelerator the host has room for them
+            parts["slot use"] = len(memory.layers) * memory.num_heads * memory.num_slots * _SLOT_USE
     return _with_device(parts, models, texts)
 
 
 def counting(models: Models, batch: Texts) -> dict:
     """Parts of the peak of the background counts, in bytes: passes without gradients up to the last memory layer."""
     parts = {
-        "weights": models.bytes_of("healed"),
+        "weights": models.bytes_in_use("healed"),
+        "counts": _counts(models) if models.on_cpu else 0,
         "momentary": activations.momentary(models.base, Footprint(0, 0, 0), batch, models.weight)
         + activations.search(models.memory, batch, _SEARCHED_AT_ONCE if models.on_cpu else None)
         + activations.selection(models.memory, batch),
@@ -148,7 +179,8 @@ def evaluating(
     base, weight = models.base, models.weight
     a_position = activations.logits(base, Texts(1, 1, 1))
     parts = {
-        "weights": models.bytes_of(start) + (footprint.added * FLOAT32 if footprint else 0),
+        "weights": models.bytes_in_use(start, footprint.delta if footprint else 0)
+        + (footprint.added * FLOAT32 if footprint else 0),
         "cache": batch.num_tokens * base.num_layers * 2 * base.key_value_width * weight,
         "logits": max(activations.logits(base, batch), batch.rows * a_position),  # generating needs one per row
         "momentary": activations.momentary(base, Footprint(0, 0, 0), batch, weight),
@@ -156,7 +188,7 @@ def evaluating(
     if start == "healed":
         parts["momentary"] += activations.search(models.memory, batch, _SEARCHED_AT_ONCE if models.on_cpu else None)
     if compared:
-        parts["start model"] = models.bytes_of(start)
+        parts["start model"] = models.bytes_in_use(start)
         parts["logits"] = max(parts["logits"], activations.divergence(base, batch, weight))
     if footprint and models.on_cpu:
         parts["delta"] = footprint.delta * (weight if footprint.own_weights else FLOAT32)
@@ -169,6 +201,10 @@ def pretraining(models: Models, texts: Texts) -> dict:
     footprint = Footprint(number, 2 * number, number, own_weights=True, kept_inputs="maps")
     in_float32 = Models(models.base, models.memory, FLOAT32, FLOAT32, models.on_cpu)
     return learning(in_float32, "base", footprint, texts, None)
+
+
+def _counts(models: Models) -> int:
+    return len(models.memory.layers) * models.memory.num_slots * _COUNTS
 
 
 def _with_device(parts: dict, models: Models, texts: Texts, heap_gaps: float = _HEAP_GAPS["none"]) -> dict:

@@ -65,7 +65,8 @@ def _models(work: Work) -> Block:
         (
             "tables",
             f"{_number(shape.num_slots)} slots of {shape.value_dim} a layer, "
-            f"{_megabytes(shape.num_values * models.value)} in all",
+            f"{_megabytes(shape.num_values * models.value)} in all"
+            + (", in memory only what is written" if models.tables_are_mapped else ""),
         ),
     ]
     return Block("Models", rows)

@@ -43,6 +43,7 @@ class Work:
             value=BYTES[memory["value_dtype"]],
             on_cpu=self.config["device"] == "cpu",
             checkpointing=base["gradient_checkpointing"],
+            zero_tables=memory["start"] == "values" and self.config["healing"]["num_steps"] == 0,
         )
 
     @property
@@ -199,10 +200,11 @@ class Work:
         """Bytes below ``results`` by content, without the data."""
         models, snapshots = self.models, len(self.config["seeds"]) * len(self.positions)
         slots = len(models.memory.layers) * models.memory.num_slots
+        not_stored = models.memory.num_values * models.value if models.zero_tables else 0
         return {
             "base model": models.bytes_of("base"),
-            "healed model": models.bytes_of("healed"),
-            "background counts": 2 * _INDEX * slots,
+            "healed model": models.bytes_of("healed") - not_stored,
+            "background counts": 4 * _INDEX * slots,
             **{f"snapshots of {name}": snapshots * self.delta_bytes(name) for name in self.methods},
             "scores": self.evaluations * _SCORES,
         }

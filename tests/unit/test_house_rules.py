@@ -44,8 +44,10 @@ UNSEEN = {"atomic_path", "new_folder", "TemporaryDirectory"}
 IN_UNSEEN_FOLDERS = {
     "smf/adapters/peft_config.py": "where peft has just written the weights, as it does for all its methods",
     "smf/evaluation/own_tasks.py": "into its caller's temporary folder",
+    "smf/models/memory_model.py": "save_pretrained is transformers' own, into the temporary folder of save_checkpoint",
     "smf/models/remote_code.py": "into the temporary folder of save_checkpoint",
     "smf/patches/folder.py": "_overwrite changes a copy in a new folder",
+    "smf/patches/stored_rows.py": "overwrite_stored_rows changes a copy in a new folder",
 }
 
 

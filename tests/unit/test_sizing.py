@@ -1,6 +1,7 @@
 """Sizing: counts against models that are built, bytes against tensors that autograd keeps, advice that helps."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -456,6 +457,26 @@ def test_a_start_model_that_snapshots_are_compared_with_is_counted_beside_them()
         assert beside["start model"] == plain.models.bytes_of(start) == without["weights"]
         assert "start model" not in without
         assert beside["logits"] > without["logits"]  # of both models
+
+
+def test_a_table_that_starts_at_zero_is_planned_with_what_is_written_in_it():
+    """2^24 slots of 896 float32 numbers are 60 GB; a stream of 4 steps writes 4 x 32 rows, on two pages each."""
+    large = {"num_keys": 4096, "value_dim": 896, "layers": [1]}
+    zero, healed = (
+        work_of(tiny(memory={**large, **start}, healing={"num_steps": number}))
+        for start, number in (({"start": "values"}, 0), ({}, 4))
+    )
+    table = 4 * 896 * 2**24
+    assert healed.disk["healed model"] - zero.disk["healed model"] == table
+    models = zero.models
+    assert healed.models.bytes_in_use("healed", 10**6) - models.bytes_in_use("healed") == table
+    assert models.bytes_in_use("healed", 128 * 896) - models.bytes_in_use("healed") == 128 * (4 * 896 + 4096)
+    assert models.bytes_in_use("healed", 2**24 * 896) == models.bytes_of("healed")  # written all over
+    assert replace(models, on_cpu=False).bytes_in_use("healed") == models.bytes_of("healed")
+    peaks = {job.name: memory.total(job.parts(models, job.rows)) for job in jobs(zero)}
+    assert peaks["heal"] < 4e9
+    assert peaks["count_background"] < 2e9
+    assert "60,129.5 MB in all, in memory only what is written" in plan(zero, 24 * 10**9).text
 
 
 def test_a_hub_model_whose_sizes_are_not_declared_cannot_be_sized():

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from smf.evaluation.recall import recall
+from smf.memory.tables import copy_of_table
 from smf.methods.smf import SparseMemoryFinetuning
 from smf.models.memory_model import MemoryForCausalLM
 from smf.selection.background import BackgroundCounts
@@ -92,7 +93,7 @@ class Alone:
         # Whole tables, because later steps may select slots that the first did not; on the CPU, because device memory
         # is scarce. A method's load_delta cannot undo its steps: it restores only what an earlier delta overwrote.
         layers = model.memory_layers()
-        self._originals = {block: layer.values_SV.detach().to("cpu", copy=True) for block, layer in layers.items()}
+        self._originals = {block: copy_of_table(layer.values_SV) for block, layer in layers.items()}
 
     def selected(self, method: Mapping, fact: Fact) -> dict[int, Tensor]:
         """The slots that the first step on a fact trains, by block.
