@@ -162,7 +162,6 @@ class Server:
         else:
             self._jobs[process] = job
             self._selector.register(job, selectors.EVENT_READ, process)
-            _tell(job, ANSWER.pack(BEGAN, process))
         return None
 
     def _difference(self, request: Mapping) -> str:
@@ -192,6 +191,7 @@ class Server:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:
             os._exit(1)
+        _tell(job, ANSWER.pack(BEGAN, os.getpid()))  # by the copy, so that none begins of which nobody knows
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()

@@ -53,6 +53,8 @@ def hand_over() -> None:
             said, refusal = REFUSED, f"the process that has them cannot be reached ({error})"
         if said == BEGAN:
             _end_as(_wait(server))
+        elif said == ENDED:  # killed before it could begin
+            _end_as(number)
     for name, handler in before.items():
         signal.signal(getattr(signal, name), handler)
     for number in got:

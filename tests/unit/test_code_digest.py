@@ -203,5 +203,7 @@ def test_no_module_imports_in_a_way_that_the_digest_does_not_see(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     dynamic = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "import_module"]
-    # the rules add the files of the first; nothing that a digest covers imports through the second
-    assert not dynamic or path in (ROOT / "smf/methods/registry.py", ROOT / "smf/__init__.py")
+    # The rules add the files of the first; nothing that a digest covers imports through the second; what the third
+    # imports early, scripts import by name.
+    known = ("smf/methods/registry.py", "smf/__init__.py", "smf/jobs/fork_server.py")
+    assert not dynamic or path.relative_to(ROOT).as_posix() in known

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,12 @@ class Jobs:
         del self.plain[SERVER]
         self.server = start(["slow_to_import"])
         self.handed_over = {**self.plain, SERVER: os.environ[SERVER]}
+        self._begun: list[subprocess.Popen] = []
 
     def begin(self, text: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
         script = self.folder / "script.py"
         script.write_text(HEAD + text)
-        return subprocess.Popen(
+        job = subprocess.Popen(
             [sys.executable, "script.py", "an argument"],
             cwd=self.folder,
             env=self.handed_over if environment is None else environment,
@@ -52,6 +54,20 @@ class Jobs:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._begun.append(job)
+        return job
+
+    def end(self) -> None:
+        """Leave neither a process nor an open pipe behind, also of a test that failed."""
+        for job in self._begun:
+            job.kill()
+            job.wait(timeout=PATIENCE)
+            for pipe in (job.stdin, job.stdout, job.stderr):
+                with suppress(BrokenPipeError):  # what was not written yet
+                    pipe.close()
+        self.server.stdin.close()
+        self.server.stdin = None  # at the end of the process it is only waited for
+        self.server.wait(timeout=PATIENCE)
 
     def run(self, text: str, environment: dict[str, str] | None = None) -> tuple[int, str, str]:
         job = self.begin(text, environment)
@@ -63,7 +79,7 @@ class Jobs:
 def jobs(tmp_path, monkeypatch):
     jobs = Jobs(tmp_path, monkeypatch)
     yield jobs
-    jobs.server.communicate(timeout=PATIENCE)
+    jobs.end()
 
 
 def wait_for(true):
@@ -187,9 +203,8 @@ def test_a_job_stops_and_goes_on_with_the_process_that_waits_for_it(jobs):
 
 
 ENDLESS = """
-import atexit
-print(os.getpid(), flush=True)
 signal.signal(signal.SIGTERM, lambda *_: (open("interrupted", "w").close(), sys.exit(4)))
+print(os.getpid(), flush=True)
 while True: time.sleep(0.01)
 """
 
@@ -230,7 +245,6 @@ def test_the_server_interrupts_its_jobs_and_ends_with_the_main_process(jobs):
     assert job.wait(timeout=PATIENCE) == 4
     assert (jobs.folder / "interrupted").exists()
     assert not Path(os.environ[SERVER]).parent.exists()
-    jobs.server.stdin = None
 
 
 def test_the_server_ends_when_the_main_process_is_killed(jobs):
