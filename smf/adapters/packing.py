@@ -8,21 +8,18 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smf.errors import CheckpointError
-from smf.memory.tables import are_rows_of_a_table, are_smaller, written_slots, zero_table
+from smf.memory.tables import are_rows_of_a_table, packed_rows, table_of_rows
 
 _TABLE, _SLOTS, _ROWS = "values_SV", "values_SV.slots", "values_SV.rows"
 
 
 def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors with each value table as its slots that are not zero, and their rows, where that is smaller."""
-    smaller = {}
+    smaller: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        slots_R = written_slots(tensor) if name.endswith(_TABLE) else None
-        if slots_R is None or not are_smaller(len(slots_R), tensor):
-            smaller[name] = tensor
-        else:
-            prefix = name.removesuffix(_TABLE)
-            smaller |= {prefix + _SLOTS: slots_R, prefix + _ROWS: tensor.detach()[slots_R]}
+        rows = packed_rows(tensor) if name.endswith(_TABLE) else None
+        prefix = name.removesuffix(_TABLE)
+        smaller |= {name: tensor} if rows is None else {prefix + _SLOTS: rows[0], prefix + _ROWS: rows[1]}
     return smaller
 
 
@@ -44,6 +41,5 @@ def unpacked(where: object, tensors: Mapping[str, Tensor], num_slots: int) -> di
             raise CheckpointError(
                 f"{where}: the slots of {prefix}{_TABLE} contradict its rows; get a new copy of the memory"
             )
-        whole[prefix + _TABLE] = zero_table(num_slots, rows_RV.shape[1], rows_RV.dtype, rows_RV.device)
-        whole[prefix + _TABLE][slots_R] = rows_RV
+        whole[prefix + _TABLE] = table_of_rows(slots_R, rows_RV, num_slots)
     return whole

@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import selectors
 import shutil
 import signal
@@ -24,7 +25,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 from smf.jobs.hand_over import ANSWER, BEGAN, ENDED, LENGTH, REFUSED, SERVER
 
@@ -97,9 +97,7 @@ class Script:
         tempfile.tempdir = None  # TMPDIR may be another
         sys.argv[:] = self.arguments
         sys.path[0] = self.path
-        main = sys.modules["__main__"] = ModuleType("__main__")
-        main.__file__ = os.path.abspath(self.arguments[0])
-        exec(compile(Path(main.__file__).read_bytes(), main.__file__, "exec"), vars(main))
+        runpy.run_path(self.arguments[0], run_name="__main__")
 
 
 class Server:

@@ -91,11 +91,19 @@ def are_rows_of_a_table(slots_R: Tensor, rows_RV: Tensor, num_slots: int) -> boo
     )
 
 
-def are_smaller(num_rows: int, table_SV: Tensor) -> bool:
-    """Whether so many rows and the indices of their slots take less space than the table."""
-    num_slots, value_dim = table_SV.shape
-    row_bytes = value_dim * table_SV.element_size()
-    return num_rows * (row_bytes + torch.long.itemsize) < num_slots * row_bytes
+def packed_rows(table_SV: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The written slots (R) of a table and their rows (R, V); None if these take no less space than the table."""
+    slots_R, row_bytes = written_slots(table_SV), table_SV.shape[1] * table_SV.element_size()
+    if len(slots_R) * (row_bytes + slots_R.itemsize) >= len(table_SV) * row_bytes:
+        return None
+    return slots_R, table_SV.detach()[slots_R]
+
+
+def table_of_rows(slots_R: Tensor, rows_RV: Tensor, num_slots: int) -> Tensor:
+    """The table (S, V) that :func:`packed_rows` was given; check :func:`are_rows_of_a_table` first."""
+    table_SV = zero_table(num_slots, rows_RV.shape[1], rows_RV.dtype, rows_RV.device)
+    table_SV[slots_R] = rows_RV
+    return table_SV
 
 
 def _bits(table_SV: Tensor, rows_R: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from smf.errors import CheckpointError
 from smf.memory import MemoryLayer
-from smf.memory.tables import are_rows_of_a_table, are_smaller, written_slots, zero_table
+from smf.memory.tables import are_rows_of_a_table, packed_rows, table_of_rows
 
 TABLE, SLOTS, ROWS = "values_SV", "written_slots_R", "written_rows_RV"
 
@@ -32,12 +32,12 @@ def pack_table(tensors: dict[str, Any], prefix: str) -> int | None:
     table_SV = tensors.get(prefix + TABLE)
     if table_SV is None or table_SV.is_meta:
         return None
-    slots_R = written_slots(table_SV)
-    if not are_smaller(len(slots_R), table_SV):
+    rows = packed_rows(table_SV)
+    if rows is None:
         return None
     del tensors[prefix + TABLE]
-    tensors |= stored_rows(prefix, slots_R, table_SV.detach()[slots_R])
-    return len(slots_R)
+    tensors |= stored_rows(prefix, *rows)
+    return len(rows[0])
 
 
 def stored_rows(prefix: str, slots_R: Tensor, rows_RV: Tensor) -> dict[str, Tensor]:
@@ -74,6 +74,4 @@ def unpack_table(where: object, layer: MemoryLayer) -> None:
         )
     delattr(layer, SLOTS)
     delattr(layer, ROWS)
-    table_SV = zero_table(layer.num_slots, rows_RV.shape[1], rows_RV.dtype, rows_RV.device)
-    table_SV[slots_R] = rows_RV
-    layer.values_SV = nn.Parameter(table_SV)
+    layer.values_SV = nn.Parameter(table_of_rows(slots_R, rows_RV, layer.num_slots))

@@ -46,7 +46,7 @@ class Jobs:
         script = self.folder / "script.py"
         script.write_text(HEAD + text)
         job = subprocess.Popen(
-            [sys.executable, "script.py", "an argument"],
+            [sys.executable, str(script), "an argument"],  # by its whole path, as Snakemake does
             cwd=self.folder,
             env=self.handed_over if environment is None else environment,
             stdin=subprocess.PIPE,
