@@ -163,20 +163,8 @@ class Method(ABC):
         return False
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        """Split the batch into parts of ``micro_batch_size`` sequences of similar length; drops parts without labels.
-
-        Sequences that share a context get parts of their own, which compute it once, if that gives the same result.
-        """
-        from smf.models.context_cache import gives_the_same
-        from smf.streams.shared_contexts import behind_contexts
-
-        if batch.context_mask_BT is not None and gives_the_same(self.model, batch.input_ids_BT.shape[1]):
-            parts = behind_contexts(batch, self.micro_batch_size)
-            if parts is not None:
-                return [part for part in parts if part.num_labels]
-        if self.micro_batch_size is None or len(batch.input_ids_BT) <= self.micro_batch_size:
-            return [batch]
-        return [part for part in batch.split_by_length(self.micro_batch_size) if part.num_labels]
+        """Split the batch into parts of ``micro_batch_size`` sequences, see :func:`micro_batches`."""
+        return micro_batches(self.model, batch, self.micro_batch_size)
 
     @classmethod
     def footprint(
@@ -288,3 +276,20 @@ class Method(ABC):
     @abstractmethod
     def loader(cls, model: PreTrainedModel) -> Load:
         """The function that loads deltas into an :meth:`extended` model."""
+
+
+def micro_batches(model: PreTrainedModel, batch: Batch, size: int | None) -> list[Batch]:
+    """Split a batch into parts of ``size`` sequences of similar length, None for one part; drops parts without labels.
+
+    Sequences that share a context get parts of their own, which compute it once, if that gives the same result.
+    """
+    from smf.models.context_cache import gives_the_same
+    from smf.streams.shared_contexts import behind_contexts
+
+    if batch.context_mask_BT is not None and gives_the_same(model, batch.input_ids_BT.shape[1]):
+        parts = behind_contexts(batch, size)
+        if parts is not None:
+            return [part for part in parts if part.num_labels]
+    if size is None or len(batch.input_ids_BT) <= size:
+        return [batch]
+    return [part for part in batch.split_by_length(size) if part.num_labels]

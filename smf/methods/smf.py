@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from smf.methods.memory_passes import Lesson, MemoryPasses
     from smf.models.memory_model import MemoryForCausalLM
     from smf.selection.select import Pass, SelectedSlots
-    from smf.selection.trust_region import TrustRegions
     from smf.streams.batches import Batch
     from smf.streams.facts import Fact
 
@@ -79,9 +78,9 @@ class SparseMemoryFinetuning(Method):
         from smf.memory.changed_slots import ChangedSlots
         from smf.memory.row_optimizers import row_optimizer
         from smf.models.memory_model import require_memory
-        from smf.seeding import torch_generator
         from smf.selection.past_writes import PastWrites
-        from smf.selection.select import Selection
+        from smf.selection.select import Selection, selection_generator
+        from smf.selection.trust_region import TrustRegions
 
         super().begin()
         settings, device = self.settings, self.model.device
@@ -91,10 +90,8 @@ class SparseMemoryFinetuning(Method):
         self.write_at = settings.write_at
         self._background = self.background.in_documents(settings.document).to(device)
         self._past_writes = PastWrites(self._background, settings.past_writes)
-        self._selection = Selection(
-            settings.selector, settings.top_t, settings.pooled, settings.kl_background, settings.score_share
-        )
-        self._generator = torch_generator(self.seed, "slot selection", device=device)
+        self._selection = Selection.of(settings)
+        self._generator = selection_generator(self.seed, device)
         self.model.requires_grad_(False)
         self._layers = self.model.memory_layers()
         self._gradients: dict[int, RowGradient] = {}
@@ -102,7 +99,7 @@ class SparseMemoryFinetuning(Method):
         for block, layer in self._layers.items():
             layer.row_gradient = self._gradients[block] = RowGradient()
             self.optimizers[block] = row_optimizer(layer.values_SV, settings.plain())
-        self._regions = None if settings.damping is None else self._trust_regions(settings.damping)
+        self._regions = TrustRegions.of(self._background, settings)
         self._lesson: Lesson | None = None
         self._places: tuple[int, ...] = ()
         self._changed = ChangedSlots(self._layers)
@@ -226,14 +223,6 @@ class SparseMemoryFinetuning(Method):
         loss.backward()
         for gradient in self._gradients.values():
             gradient.writing_BT = None  # all tokens of replayed text contribute
-
-    def _trust_regions(self, damping: float) -> TrustRegions:
-        from smf.selection.trust_region import TrustRegions
-
-        chosen = self.settings
-        return TrustRegions(
-            self._background, damping=damping, disturbance=chosen.disturbance, past_weight=chosen.past_weight
-        )
 
     def _select(self, passes: MemoryPasses, *seen: Pass) -> dict[int, SelectedSlots]:
         from smf.selection.select import count_reads, select_slots

@@ -8,15 +8,17 @@ Shapes: L lookup, U slot that the batch reads (unique, ascending), R selected sl
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from smf.errors import DataError
 from smf.memory import SlotReads, sizes_are_free
+from smf.seeding import torch_generator
 from smf.selection.background import BackgroundCounts
 from smf.selection.names import ALL_ACCESSED
+from smf.selection.options import SelectionSettings
 from smf.selection.scores import SCORES, BatchCounts, CountBy, KLBackground, ScoreInputs
 from smf.streams.batches import Batch
 from smf.streams.write_places import WriteAt
@@ -44,6 +46,16 @@ class Selection:
     pooled: bool = False
     kl_background: KLBackground = "accesses"
     score_share: float | None = None
+
+    @classmethod
+    def of(cls, settings: SelectionSettings) -> Self:
+        """How a method with these settings selects."""
+        return cls(settings.selector, settings.top_t, settings.pooled, settings.kl_background, settings.score_share)
+
+
+def selection_generator(seed: int, device: torch.device | str) -> torch.Generator:
+    """The source of random scores of a run with this seed, at the start of its stream."""
+    return torch_generator(seed, "slot selection", device=device)
 
 
 class SelectedSlots(NamedTuple):

@@ -14,7 +14,7 @@ Shapes: X real token, L lookup (heads times top_k), S slot, R selected slot, U s
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from smf.errors import CheckpointError
 from smf.memory import SlotReads
 from smf.selection.background import BackgroundCounts, LayerCounts, squared_read_weights
 from smf.selection.select import Pass
+from smf.selection.step_options import TrustRegionSettings
 
 Disturbance = Literal["squared_weights", "accesses"]
 PartOfPast = dict[int, tuple[Tensor, Tensor]]
@@ -111,6 +112,14 @@ class TrustRegions:
         self._places: tuple[int, ...] = ()
         self._replaced: Mapping[int, int] = {}
         self._parts: dict[int, PartOfPast] = {}
+
+    @classmethod
+    def of(cls, background: BackgroundCounts, settings: TrustRegionSettings) -> Self | None:
+        """The trust regions of a method with these settings; None if its slots take whole steps."""
+        if settings.damping is None:
+            return None
+        disturbance, past_weight = settings.disturbance, settings.past_weight
+        return cls(background, damping=settings.damping, disturbance=disturbance, past_weight=past_weight)
 
     def expect_updates(self, replaced: Mapping[int, int]) -> None:
         """Say which facts of the stream will be replaced; their parts of the past are kept until then.

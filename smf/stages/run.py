@@ -131,11 +131,41 @@ def read_inputs(run: Run, learning: Learning, snapshots: Sequence[int]) -> Input
     if corpus:
         encoded = encode(tokenizer, corpus, loss_on="text", max_length=learning.max_length, long="split")
         texts = BackgroundTexts(encoded, tokenizer.pad_token_id, run.seed)
+    name = f"seed {run.seed} {sha256(run.facts_path)[:8]}"
+    settings = stream_settings(
+        learning, tokenizer, run.start_folder, seed=run.seed, snapshots=tuple(snapshots), name=name
+    )
+    facts = read_facts(run.facts_path)[: max(snapshots)]
+    model = load_model(run.start_folder, run.device)
+    if learning.gradient_checkpointing:
+        recompute_activations(model)
+    return Inputs(model, tokenizer, base_hash, facts, settings, background, texts)
+
+
+def stream_settings(
+    learning: Learning,
+    tokenizer: PreTrainedTokenizerBase,
+    start_folder: str | Path,
+    *,
+    seed: int,
+    snapshots: tuple[int, ...] = (),
+    name: str = "stream",
+) -> StreamSettings:
+    """How a stream is learned, of the config's ``stream``.
+
+    Args:
+        learning: How a run learns.
+        tokenizer: The start model's tokenizer.
+        start_folder: The start model, for error messages.
+        seed: The run's seed.
+        snapshots: Positions at which snapshots are taken.
+        name: What patches call the stream.
+    """
     stream = learning.stream
-    settings = StreamSettings(
+    return StreamSettings(
         steps_per_fact=stream["steps_per_fact"],
         loss_on=stream["loss_on"],
-        snapshots=tuple(snapshots),
+        snapshots=snapshots,
         max_length=learning.max_length,
         max_wording_length=stream["max_length"],
         micro_batch_size=stream["micro_batch_size"],
@@ -146,12 +176,7 @@ def read_inputs(run: Run, learning: Learning, snapshots: Sequence[int]) -> Input
         warmup_steps=stream["warmup_steps"],
         stop_loss=stream["stop_loss"],
         max_gradient_norm=stream["max_gradient_norm"],
-        seed=run.seed,
-        asking=Asking(stream["prompt_format"], tokenizer, model=run.start_folder),
-        name=f"seed {run.seed} {sha256(run.facts_path)[:8]}",
+        seed=seed,
+        asking=Asking(stream["prompt_format"], tokenizer, model=start_folder),
+        name=name,
     )
-    facts = read_facts(run.facts_path)[: max(snapshots)]
-    model = load_model(run.start_folder, run.device)
-    if learning.gradient_checkpointing:
-        recompute_activations(model)
-    return Inputs(model, tokenizer, base_hash, facts, settings, background, texts)
