@@ -9,7 +9,7 @@ from smf.config.config import Config
 from smf.config.cross_checks import check_agreement, require_contrast
 from smf.config.data_checks import check_evaluation
 from smf.config.mappings import sorted_by_key, unshared
-from smf.config.methods import check_method, method_settings
+from smf.config.methods import check_method, method_settings, selects_slots
 from smf.config.sweeps import Trial, check_sweeps, trials
 from smf.data.formats import probe_kind
 from smf.errors import ConfigError
@@ -208,6 +208,13 @@ class Experiment:
     def memory_methods(self) -> dict[str, dict]:
         """Settings of the main figure's methods of kind smf, by name."""
         return {name: self.runs[name] for name in self.starts if self.methods[name]["kind"] == "smf"}
+
+    @property
+    def selecting(self) -> dict[str, tuple[str, str]]:
+        """Method and setting, in words, of the runs that select slots: those of the frontier, and methods it omits."""
+        named = {run: (trial.method, trial.setting) for run, trial in self.trials.items()}
+        named |= {name: (name, Trial(name, name, {}).setting) for name in self.methods if name not in self.compared}
+        return {run: name for run, name in named.items() if selects_slots(self.runs[run])}
 
     @property
     def core_sets(self) -> dict:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from smf.errors import ConfigError, Key
 from smf.methods.kind_settings import MethodEntry
 from smf.methods.registry import method_class
+from smf.selection.options import SelectionSettings
 from smf.settings.check import check
 from smf.settings.section import name
 
@@ -23,6 +24,11 @@ _COMMON = tuple(MethodEntry.model_fields)
 def method_settings(method: Mapping) -> dict:
     """The settings that the method itself gets: a new label or sweep must not make finished runs stale."""
     return {key: value for key, value in method.items() if key == "kind" or key not in _COMMON}
+
+
+def selects_slots(method: Mapping) -> bool:
+    """Whether a method's kind selects slots of a memory."""
+    return issubclass(method_class(method["kind"]).settings_class, SelectionSettings)
 
 
 def check_method(where: str, settings: dict, places: Mapping[str, list[str]] | None = None) -> list[Key]:

@@ -499,7 +499,7 @@ def test_figures_import_no_torch_and_no_pyplot():
     code = (
         "import sys, smf.analysis.core_sets.figure, smf.analysis.forgetting.figure, smf.analysis.overview.figure, "
         "smf.analysis.interpolation.figure, smf.analysis.slot_use.figure, smf.analysis.slot_writes.figure, "
-        "smf.analysis.tuning.figure\n"
+        "smf.analysis.tuning.figure, smf.analysis.read_overlap.figure\n"
         "unwanted = ('torch', 'lm_eval', 'matplotlib.pyplot', 'smf.files.artifacts')\n"
         "print([name for name in unwanted if name in sys.modules])"
     )

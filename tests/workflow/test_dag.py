@@ -53,6 +53,7 @@ EVERYTHING = (
             "slot_writes",
             "predictors",
             "core_sets",
+            "read_overlap",
         )
     ),
     "results/tables/pairs.csv",
@@ -66,6 +67,7 @@ INTERPOLATION = {"interpolation": 1, "plot_interpolation": 1}
 SLOT_WRITES = {"slot_writes": 1, "plot_slot_writes": 1}
 SLOT_USE = {"slot_use": 1, "plot_slot_use": 1, **SLOT_WRITES}
 CORE_SETS = {"core_sets": 1, "plot_core_sets": 1}
+READ_OVERLAP = {"read_overlap": 1, "plot_read_overlap": 1}
 EVALUATIONS = {
     "evaluate_held_out": 2,
     "evaluate_start": 2,
@@ -95,6 +97,7 @@ WHOLE = {
     **INTERPOLATION,
     **SLOT_USE,
     **CORE_SETS,
+    **READ_OVERLAP,
 }
 METRICS = (*metrics_of({"nq": "questions", "hellaswag": "choices"}), *FACTS_METRICS)
 OTHER = {"kind": "smf", "selector": "random", "top_t": 4, "learning_rate": 1.0}
@@ -176,7 +179,7 @@ def trials(run, *seeds):
 
 
 def jobs_without_tables(outcome):
-    tables = {*TABLES, *SWEEP_TABLES, *FRONTIER, *INTERPOLATION, *SLOT_USE, *CORE_SETS}
+    tables = {*TABLES, *SWEEP_TABLES, *FRONTIER, *INTERPOLATION, *SLOT_USE, *CORE_SETS, *READ_OVERLAP}
     return {job for job in outcome.jobs if job.rule not in tables}
 
 
@@ -263,9 +266,30 @@ def test_a_base_is_asked_what_it_knows_before_anything_is_taught_and_only_if_it_
 def test_the_default_target_leaves_out_what_is_asked_for_by_name(sources, tmp_path):
     outcome = snakemake(sources, tmp_path, "--dry-run", config=tiny_config(tmp_path / "tiny.yaml"))
     left_out = {"plot_overview", "pairs", "trial", "tuning_trial", "interpolate", *PREDICTORS}
-    left_out |= {*SWEEP_TABLES, *FRONTIER, *INTERPOLATION, *SLOT_USE, *CORE_SETS}
+    left_out |= {*SWEEP_TABLES, *FRONTIER, *INTERPOLATION, *SLOT_USE, *CORE_SETS, *READ_OVERLAP}
     without = {rule: number for rule, number in WHOLE.items() if rule not in left_out}
     assert outcome.counts == {**without, "draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3}
+
+
+def test_what_a_choice_of_slots_reaches_needs_the_memory_model_counts_and_streams_and_no_run(sources, tmp_path):
+    target = "results/figures/read_overlap.pdf"
+    config = tiny_config(tmp_path / "tiny.yaml", seeds=[0, 1])
+    needed = {"prepare_data": 1, "base_model": 1, "heal": 1, "count_background": 1, "draw_stream": 2, **READ_OVERLAP}
+    assert snakemake(sources, tmp_path, "--dry-run", target, config=config).counts == needed
+    methods = {"smf_tfidf": None, "smf_contrast": {**OTHER, "contrast": 1, "frontier_only": True}}
+    config = tiny_config(
+        tmp_path / "tiny.yaml",
+        seeds=[0, 1],
+        methods=methods,
+        data={"contrast": {"num_facts": 1}},
+        stream={"num_facts": 3},
+    )
+    weighed = snakemake(sources, tmp_path, "--dry-run", target, config=config)
+    assert weighed.counts == {**needed, "count_contrast": 1}, weighed.text
+    config = tiny_config(tmp_path / "tiny.yaml", methods={"smf_tfidf": None})
+    refused = snakemake(sources, tmp_path, "--dry-run", target, config=config)
+    assert refused.code != 0
+    assert "read_overlap needs a method of kind smf or smf_replay; add one under methods" in refused.text
 
 
 def test_config_yaml_is_the_default_and_plans_all_its_methods_and_seeds(tmp_path):
@@ -399,7 +423,8 @@ def test_every_metric_of_every_snapshot_is_in_the_table(finished):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["forgetting", "overview", "tuning", "interpolation", "slot_use", "slot_writes", "predictors", "core_sets"]
+    "name",
+    "forgetting overview tuning interpolation slot_use slot_writes predictors core_sets read_overlap".split(),
 )
 def test_figures_are_pdf_and_png(finished, name):
     assert (finished / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")

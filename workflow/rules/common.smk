@@ -164,6 +164,14 @@ def core_set_settings(wildcards):
         return EXPERIMENT.core_sets
 
 
+def overlap_runs(wildcards):
+    """Method, setting in words and settings of each choice of slots; refused only if asked for, as there may be none."""
+    if not EXPERIMENT.selecting:
+        with refused_config():
+            raise ConfigError("read_overlap needs a method of kind smf or smf_replay; add one under methods")
+    return [(method, setting, EXPERIMENT.runs[run]) for run, (method, setting) in EXPERIMENT.selecting.items()]
+
+
 def core_set_stream(wildcards):
     """The stream whose facts have their core sets taken."""
     return f"<results>/streams/seed-{core_set_settings(wildcards)['seed']}.jsonl"
