@@ -511,7 +511,7 @@ def test_a_new_seed_adds_its_own_jobs_and_the_tables(replan):
     assert all(job.wildcards.endswith("seed=1") for job in jobs_without_tables(outcome))
     jobs = {"draw_stream": 1, "evaluate_start": 1, "learn": 3, "evaluate": 3, "interpolate": 3, "trial": 4}
     frontier = {rule: number for rule, number in FRONTIER.items() if rule != "frontier_tuning_scores"}
-    assert outcome.counts == {**jobs, **TABLES, **frontier, **INTERPOLATION, **SLOT_WRITES}
+    assert outcome.counts == {**jobs, **TABLES, **frontier, **INTERPOLATION, **SLOT_WRITES, **READ_OVERLAP}
 
 
 @pytest.mark.slow
@@ -528,7 +528,7 @@ def test_another_rate_reruns_the_branches_of_its_method_alone(replan):
 def test_another_swept_rate_runs_that_rate_alone(replan):
     outcome = replan(methods={"smf_tfidf": {"sweep": [1.0, 10.0, 100.0]}})
     assert jobs_without_tables(outcome) == trials("smf_tfidf--lr-100", 0, 100)
-    assert outcome.counts == {"trial": 1, "tuning_trial": 1, **SWEEP_TABLES, **FRONTIER}
+    assert outcome.counts == {"trial": 1, "tuning_trial": 1, **SWEEP_TABLES, **FRONTIER, **READ_OVERLAP}
 
 
 @pytest.mark.slow
@@ -560,7 +560,7 @@ def test_another_setting_in_a_sweep_runs_that_setting_alone(replan):
 def test_a_method_of_the_frontier_alone_leaves_the_main_figure_as_it_is(replan):
     outcome = replan(methods={"smf_random": {**OTHER, "frontier_only": True}})
     assert jobs_without_tables(outcome) == trials("smf_random--as-configured", 0, 100)
-    assert outcome.counts == {"trial": 1, "tuning_trial": 1, **FRONTIER}
+    assert outcome.counts == {"trial": 1, "tuning_trial": 1, **FRONTIER, **READ_OVERLAP}
 
 
 @pytest.mark.slow
