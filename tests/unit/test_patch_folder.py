@@ -504,16 +504,26 @@ def test_mistakes_end_with_one_message_and_status_1(results, patches, capsys, ar
     assert not (results / "x").exists()
 
 
-ARMS = [path for path in (ROOT / "config.yaml", *ROOT.glob("presets/*.yaml")) if "smf_trust:" in path.read_text()]
+def arms(name):
+    """The experiments that have this method, with its settings and whether they have contrast texts."""
+    for path in (ROOT / "config.yaml", *sorted(ROOT.glob("presets/*.yaml"))):
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if arm := config["methods"].get(name):
+            settings = {"contrast": 0, **{k: value for k, value in arm.items() if k not in ("label", "frontier_only")}}
+            yield pytest.param(settings, config["data"].get("contrast", {}).get("num_facts", 0), id=path.stem)
 
 
-@pytest.mark.parametrize("path", ARMS, ids=lambda path: path.stem)
-def test_one_config_of_our_method_serves_every_experiment_and_smf_teach(path):
+@pytest.mark.parametrize(("arm", "contrast"), arms("tfidf_trust"))
+def test_one_config_of_our_method_serves_invented_and_real_facts_and_smf_teach(arm, contrast):
+    assert arm == {**BEST_ARM, "contrast": int(contrast > 0)}
+
+
+@pytest.mark.parametrize(("arm", "contrast"), arms("smf_trust"))
+def test_the_same_trust_region_without_a_choice_of_slots_is_in_every_experiment(arm, contrast):
     """Contrast texts are weighed wherever an experiment has them."""
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    arm = {name: value for name, value in config["methods"]["smf_trust"].items() if name != "label"}
-    contrast = config["data"].get("contrast", {}).get("num_facts", 0)
-    assert {"contrast": 0, **arm} == {**BEST_ARM, "contrast": int(contrast > 0)}
+    without_choice = {"selector": "none", "contrast": int(contrast > 0)}
+    shared = {key: value for key, value in BEST_ARM.items() if key not in ("top_t", "past_writes")}
+    assert arm == {**shared, **without_choice}
 
 
 @pytest.mark.parametrize(
