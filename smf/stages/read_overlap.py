@@ -18,8 +18,8 @@ from smf.models.recompute import recompute_activations
 from smf.selection.background import BackgroundCounts
 from smf.selection.joined import read_background
 from smf.stages.run import Learning, stream_settings
-from smf.streams.fact_batches import require_fit
 from smf.streams.facts import read_facts
+from smf.training.learn import require_lessons
 
 logger = logging.getLogger(__name__)
 
@@ -66,15 +66,7 @@ def write_read_overlap(
     for seed, stream_path in stream_paths.items():
         facts, stream = read_facts(stream_path), stream_settings(learning, tokenizer, healed_folder, seed=seed)
         for write_at in sorted({one.write_at for one in settings}):
-            require_fit(
-                tokenizer,
-                facts,
-                loss_on=stream.loss_on,
-                max_length=stream.max_length,
-                max_wording_length=stream.max_wording_length,
-                write_at=write_at,
-                source=stream_path,
-            )
+            require_lessons(tokenizer, facts, stream, write_at, source=stream_path)
         found = stream_overlap(model, tokenizer, facts, stream, choices, disturbance)
         for (method, setting, _), key in zip(runs, keys, strict=True):
             for block, numbers in found[key].items():

@@ -28,6 +28,7 @@ from smf.streams.tokens import body_ids
 from smf.teaching.ask import MOST_NEW_TOKENS, require_new_tokens, require_short_answers
 from smf.teaching.given_files import probes_evaluator, read_user_facts
 from smf.teaching.model_asking import ChosenFormat, model_asking
+from smf.training.learn import StreamSettings
 from smf.wordings.contexts import contrast_behind_examples
 from smf.wordings.lesson_wordings import BEHIND_EXAMPLES, lesson_fact
 
@@ -43,7 +44,7 @@ BEST_ARM = {
     "contrast": 1.0,
 }
 """``tfidf_trust`` of the presets of real models, with contrast texts: no number in it is tuned to a model."""
-MOST_STEPS = 40
+MOST_STEPS = StreamSettings().steps_per_fact
 """Most steps per fact; a fact that is not known after them stays unknown."""
 
 

@@ -4,7 +4,8 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import torch
 from pydantic import BeforeValidator, InstanceOf
@@ -19,13 +20,13 @@ from smf.methods.method import Method
 from smf.settings.check import Arguments
 from smf.settings.section import Count, Natural, PositiveNumber, Whole, as_tuple
 from smf.streams.asking import PLAIN, Asking, Retrieve
-from smf.streams.batches import LossOn
+from smf.streams.batches import Batch, LossOn
 from smf.streams.examples import Example
 from smf.streams.fact_batches import facts_batch, require_fit
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
 from smf.streams.replaced import require_taught_after
-from smf.streams.write_places import log_write_places
+from smf.streams.write_places import WriteAt, log_write_places
 from smf.training.schedule import Schedule, ScheduleShape
 
 
@@ -43,7 +44,7 @@ class StreamSettings(Arguments):
         smf.errors.ConfigError: StreamSettings: unknown key 'steps_per_fcat'; did you mean 'steps_per_fact'? known: ...
     """
 
-    steps_per_fact: Count = 30
+    steps_per_fact: Count = 40
     """Optimizer steps on each batch of training wordings, in each epoch."""
     loss_on: LossOn = "answer"
     """``text`` trains on whole statements, ``answer`` on the answers only."""
@@ -136,14 +137,7 @@ def learn_with(
         }
         for position, fact in enumerate(facts, start=1)
     ]
-    require_fit(
-        tokenizer,
-        facts,
-        loss_on=settings.loss_on,
-        max_length=settings.max_length,
-        max_wording_length=settings.max_wording_length,
-        write_at=method.write_at,
-    )
+    require_lessons(tokenizer, facts, settings, method.write_at)
     method.require_facts(facts)
     log_write_places(facts, method.write_at)
     num_done = 0
@@ -177,6 +171,39 @@ def learn_with(
     return rows
 
 
+def lesson_batch(
+    tokenizer: PreTrainedTokenizerBase, facts: Sequence[Fact], settings: StreamSettings, write_at: WriteAt
+) -> Batch:
+    """The batch that teaches these facts together."""
+    return facts_batch(
+        tokenizer,
+        facts,
+        loss_on=settings.loss_on,
+        max_length=settings.max_wording_length or settings.max_length,
+        write_at=write_at,
+        asking=settings.asking,
+    )
+
+
+def require_lessons(
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Fact],
+    settings: StreamSettings,
+    write_at: WriteAt,
+    source: str | Path | None = None,
+) -> None:
+    """Check that every fact fits into such a batch, see :func:`smf.streams.fact_batches.require_fit`."""
+    require_fit(
+        tokenizer,
+        facts,
+        loss_on=settings.loss_on,
+        max_length=settings.max_length,
+        max_wording_length=settings.max_wording_length,
+        write_at=write_at,
+        source=source,
+    )
+
+
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -191,10 +218,7 @@ def _learn(
 ) -> dict:
     """Take the steps on one batch; returns its part of the facts' rows."""
     started = time.perf_counter()
-    max_length = settings.max_wording_length or settings.max_length
-    options: dict[str, Any] = {"loss_on": settings.loss_on, "max_length": max_length, "write_at": method.write_at}
-    options["asking"] = settings.asking
-    batch = facts_batch(tokenizer, group, **options)
+    batch = lesson_batch(tokenizer, group, settings, method.write_at)
     batch = batch.to(method.model.device)
     reports = []
     for share in () if method.retrieves else shares:

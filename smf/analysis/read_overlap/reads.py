@@ -8,7 +8,7 @@ Shapes: F fact, S slot.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,10 @@ from smf.selection.select import Pass, count_reads, writing_tokens
 from smf.streams.asking import Asking, solved_examples
 from smf.streams.batches import collate, encode
 from smf.streams.examples import Example, answered
-from smf.streams.fact_batches import facts_batch
 from smf.streams.facts import Fact
 from smf.streams.passes import Passes
 from smf.streams.write_places import WriteAt
-from smf.training.learn import StreamSettings
+from smf.training.learn import StreamSettings, lesson_batch
 
 Weights = dict[int, tuple[np.ndarray, np.ndarray]]
 """By block, the slots that a text reads, ascending, and the sum over its tokens and heads of the softmax weights with
@@ -70,11 +69,9 @@ def read_taught(
     Raises:
         DataError: A wording is too long, or no token of it may write.
     """
-    max_length = settings.max_wording_length or settings.max_length
-    options: dict[str, Any] = {"loss_on": settings.loss_on, "max_length": max_length, "write_at": write_at}
     for places in Passes(len(facts), settings.facts_per_step).groups(None):
         group = [facts[place] for place in places]
-        batch = facts_batch(tokenizer, group, asking=settings.asking, **options).to(model.device)
+        batch = lesson_batch(tokenizer, group, settings, write_at).to(model.device)
         passes = MemoryPasses(model, micro_batches(model, batch, settings.micro_batch_size))
         passes.begin_step()
         seen = [(passes.reads(part), writing_tokens(part.batch, write_at)) for part in passes.parts]
