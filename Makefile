@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure schema test quick lint docs audit
+.PHONY: figure readme-figure performance schema test quick lint docs audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -19,6 +19,19 @@ readme-figure:
 	@size=$$(wc -c < "$(PICTURE)"); [ $$size -le $(LARGEST_PICTURE) ] || { \
 	  echo "$(PICTURE) has $$size bytes; a picture that the repository keeps has at most $(LARGEST_PICTURE)"; exit 1; }
 	@mkdir -p docs/figures && cp "$(PICTURE)" "$(KEPT_PICTURE)" && echo "$(KEPT_PICTURE)"
+
+# README's table of ratios. Benchmarks that have left a result are not run again: delete it for a new one.
+BENCHMARKS = results/benchmarks
+
+performance: $(BENCHMARKS)/memory.json $(BENCHMARKS)/large_tables.json $(BENCHMARKS)/evaluation.json
+	@.venv/bin/python benchmarks/performance.py "$(RESULTS)" --benchmarks $(BENCHMARKS)
+
+$(BENCHMARKS)/memory.json $(BENCHMARKS)/large_tables.json: $(BENCHMARKS)/%.json: | .venv/installed
+	.venv/bin/python benchmarks/$*.py --out $@
+
+$(BENCHMARKS)/evaluation.json: | .venv/installed
+	@[ -n "$(RESULTS)" ] || { echo "Name a folder of results: make performance RESULTS=results/smollm2_cpu"; exit 1; }
+	.venv/bin/python benchmarks/evaluation.py --out $@ --results "$(RESULTS)" --limit 100
 
 # What editors read of the config's keys, and people; from smf/config, where each key is declared.
 schema: .venv/installed

@@ -26,6 +26,9 @@ import json
 import os
 import random
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
@@ -36,6 +39,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 import smf.models  # noqa: F401 (registers the memory model)
@@ -173,15 +177,43 @@ def compare_snapshot(results: Path, limit: int | None, repeats: int) -> list[dic
     settings = EvaluationSettings(num_items=limits, max_new_tokens=12, prompt_format="few_shot")
     facts = read_facts(results / "streams" / "seed-0.jsonl")
     evaluator = Evaluator(probes, facts, settings, tokenizer)
-    scores: dict[LM, list[float]] = {}
+    ours, theirs = sides(model, tokenizer, Asking("few_shot"))
+    read: dict[LM, Counter[str]] = {
+        ours: Counter(),
+        theirs: Counter(),
+    }  # tokens that pass through the model, in all runs
 
     def score(lm: HFLM) -> list[float]:
-        scores[lm] = [found["value"] for found in evaluator.score(lm, 0)["scores"]]
-        return scores[lm]
+        def generate(requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+            with _counted(model, read[lm], "generated answers"):
+                return type(lm).generate_until(lm, requests, disable_tqdm=disable_tqdm)
+
+        lm.generate_until = generate
+        with _counted(model, read[lm], "all"):
+            return [found["value"] for found in evaluator.score(lm, 0)["scores"]]
 
     name = f"{results.name}, {2 * limit if limit else 'all'} held-out items, {len(facts)} facts"
-    ours, theirs = sides(model, tokenizer, Asking("few_shot"))
-    return _paired(f"{name}, whole snapshot", score, ours, theirs, repeats, target=">= 3", absolute=True)
+    rows = _paired(f"{name}, whole snapshot", score, ours, theirs, repeats, target=">= 3", absolute=True)
+    for tokens in read.values():
+        tokens[ENDING_ITEMS] = tokens["all"] - tokens["generated answers"]
+    return rows + [
+        row(f"{name}: tokens through the model, HFLM's over ours, {kind}", read[theirs][kind] / read[ours][kind])
+        for kind in ("all", "generated answers", ENDING_ITEMS)
+    ]
+
+
+@contextmanager
+def _counted(model: PreTrainedModel, read: Counter[str], kind: str) -> Iterator[None]:
+    """Count the tokens, padding included, that pass through the model meanwhile."""
+
+    def count(_: object, inputs: tuple[Tensor, ...]) -> None:
+        read[kind] += inputs[0].numel()
+
+    hook = model.get_input_embeddings().register_forward_pre_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def sides(model: PreTrainedModel, tokenizer, asking: Asking = PLAIN) -> tuple[LanguageModel, HFLM]:

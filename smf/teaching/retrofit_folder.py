@@ -44,8 +44,9 @@ class Retrofit:
         text: Ordinary text.
         layers: Blocks that get a memory, counted from 0; None for one low block.
         num_keys: Sub-keys per half; a layer has ``num_keys ** 2`` slots.
-        dtype: Type of the base's weights in the new folder. The memory's values are always float32. A CPU is about
-            thirty times slower in bfloat16, so a model to be taught on a CPU should be float32, however it was saved.
+        dtype: Type of the base's weights in the new folder. The memory's values are always float32. Many CPUs are
+            some thirty times slower in bfloat16, so a model to be taught on a CPU should be float32, however it was
+            saved.
         device: Where to compute.
     """
 
