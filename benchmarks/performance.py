@@ -19,14 +19,14 @@ from smf.jobs.status import costs
 
 MEASURED = {
     "memory.json": (
-        "step, 2^14 × 256: times faster than dense gradient, mask, AdamW",
-        "step, 2^20 × 256: times faster than dense gradient, mask, AdamW",
-        "step, 2^20 × 256: times faster than sparse gradient, SparseAdam",
-        "peak memory, 2^20 × 256: of that of dense gradient, mask, AdamW",
-        "whole step, 2^14 × 256 to 2^20 × 256: growth",
+        "step, 2^14 x 256: times faster than dense gradient, mask, AdamW",
+        "step, 2^20 x 256: times faster than dense gradient, mask, AdamW",
+        "step, 2^20 x 256: times faster than sparse gradient, SparseAdam",
+        "peak memory, 2^20 x 256: of that of dense gradient, mask, AdamW",
+        "whole step, 2^14 x 256 to 2^20 × 256: growth",
         "counting pass: of a plain forward pass",
     ),
-    "large_tables.json": ("peak memory of a process", "step on 2^24 × 896 over 2^20 × 896, second"),
+    "large_tables.json": ("peak memory of a process", "step on 2^24 x 896 over 2^20 × 896, second"),
     "evaluation.json": (": times faster than HFLM", ": largest difference", "HFLM's over ours, all"),
 }
 """Rows by the file that holds them; a part of a row's name is enough if no other row has it."""
@@ -91,7 +91,8 @@ def markdown(result: Mapping) -> str:
     spread = f" ({result['low']:.3g} to {result['high']:.3g})" if "low" in result else ""
     verdict = {True: "holds", False: "**missed**", None: ""}[result["holds"]]
     target = (result["target"] or "").replace("<=", "≤").replace(">=", "≥")
-    return f"| {result['name']} | {result['value']:.3g}{spread} | {target} | {verdict} |"
+    name = result["name"].replace(" x ", " × ")
+    return f"| {name} | {result['value']:.3g}{spread} | {target} | {verdict} |"
 
 
 if __name__ == "__main__":

@@ -51,6 +51,6 @@ def test_every_row_is_found_by_its_name_and_a_missing_file_says_what_makes_it(tm
 
 
 def test_a_row_shows_quartiles_target_and_verdict():
-    missed = row("step", 1.234, "<= 1", low=1.2, high=1.3)
-    assert markdown(missed) == "| step | 1.23 (1.2 to 1.3) | ≤ 1 | **missed** |"
+    missed = row("step, 2^20 x 896", 1.234, "<= 1", low=1.2, high=1.3)
+    assert markdown(missed) == "| step, 2^20 × 896 | 1.23 (1.2 to 1.3) | ≤ 1 | **missed** |"
     assert markdown(row("more", 4)) == "| more | 4 |  |  |"
