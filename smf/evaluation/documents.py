@@ -159,18 +159,17 @@ def first_facts(facts: Sequence[Fact], number: int, seed: int) -> list[Fact]:
 
 
 def locality_documents(facts: Sequence[Fact], answers: Mapping[str, str], asking: Asking = PLAIN) -> list[dict]:
-    """The documents that ask about neighbours of ``facts``, which teaching must not change.
+    """The documents that ask about neighbours of ``facts``, which teaching must not change, each neighbour once.
+
+    Few questions are near to many facts; counted for each of them, a single one could decide the measure.
 
     Args:
         facts: In stream order.
         answers: The start model's answer to each locality prompt.
         asking: The format of those prompts that are questions.
     """
-    return [
-        {"fact_id": fact.fact_id, "prompt": asking.reworded(prompt), "answer": [answers[prompt]]}
-        for fact in facts
-        for prompt in fact.locality_prompts
-    ]
+    prompts = dict.fromkeys(prompt for fact in facts for prompt in fact.locality_prompts)
+    return [{"prompt": asking.reworded(prompt), "answer": [answers[prompt]]} for prompt in prompts]
 
 
 def fact_documents(facts: Sequence[Fact], form: str, wordings_per_fact: int, asking: Asking = PLAIN) -> list[dict]:

@@ -247,6 +247,18 @@ def test_locality_asks_for_neighbours_of_the_facts_that_are_asked():
         assert result["lm_eval"]["n-samples"]["smf_facts_locality"]["effective"] == number
 
 
+def test_a_neighbour_of_several_facts_counts_once():
+    shared, own = "Karl Stone was born in", "In her letters the town of"
+    facts = [neighbour("Ina", (shared,)), neighbour("Joel", (shared, own)), neighbour("Rosa", (shared,))]
+    evaluator = Evaluator({}, facts, EvaluationSettings(max_new_tokens=6))
+    first, other = base_model(seed=0), base_model(seed=1)
+    evaluator.remember(first, tokenizer())
+    expected = [token_f1(said(other, prompt), [said(first, prompt)]) for prompt in (shared, own)]
+    result = evaluator.evaluate(other, tokenizer(), 0)
+    assert metrics(result)["facts_locality_f1"] == pytest.approx(statistics.mean(expected))
+    assert result["lm_eval"]["n-samples"]["smf_facts_locality"]["effective"] == 2
+
+
 def metrics(result):
     return {score["metric"]: score["value"] for score in result["scores"]}
 
