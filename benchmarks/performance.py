@@ -23,10 +23,10 @@ MEASURED = {
         "step, 2^20 x 256: times faster than dense gradient, mask, AdamW",
         "step, 2^20 x 256: times faster than sparse gradient, SparseAdam",
         "peak memory, 2^20 x 256: of that of dense gradient, mask, AdamW",
-        "whole step, 2^14 x 256 to 2^20 × 256: growth",
+        "whole step, 2^14 x 256 to 2^20 x 256: growth",
         "counting pass: of a plain forward pass",
     ),
-    "large_tables.json": ("peak memory of a process", "step on 2^24 x 896 over 2^20 × 896, second"),
+    "large_tables.json": ("peak memory of a process", "step on 2^24 x 896 over 2^20 x 896, second"),
     "evaluation.json": (": times faster than HFLM", ": largest difference", "HFLM's over ours, all"),
 }
 """Rows by the file that holds them; a part of a row's name is enough if no other row has it."""
