@@ -68,9 +68,10 @@ def learning(experiment: Path, ours: str, peers: list[str]) -> Iterator[dict]:
     """CPU seconds of our ``learn`` jobs over those of each peer, on the same streams.
 
     Raises:
-        SystemExit: They have no stream in common.
+        SystemExit: They have no stream in common whose jobs counted their time.
     """
-    spent = {job: counted["cpu_time"] for (rule, job), counted in costs(experiment / "logs").items() if rule == "learn"}
+    jobs = costs(experiment / "logs").items()
+    spent = {job: counted["cpu_time"] for (rule, job), counted in jobs if rule == "learn" and "cpu_time" in counted}
     for peer in peers:
         seeds = sorted(
             job.removeprefix(f"{ours}.") for job in spent if job.startswith(f"{ours}.seed-") and _as(peer, job) in spent

@@ -13,7 +13,8 @@ def finished(folder, job, seconds):
     path.parent.mkdir(parents=True, exist_ok=True)
     method, _, seed = job.partition(".seed-")
     state = {"rule": "learn", "wildcards": {"method": method, "seed": seed}, "host": "here", "pid": 1, "why": ""}
-    path.write_text(json.dumps({**state, "state": "done", "started": 0.0, "changed": 1.0, "cpu_time": seconds}))
+    counted = {} if seconds is None else {"cpu_time": seconds}
+    path.write_text(json.dumps({**state, "state": "done", "started": 0.0, "changed": 1.0, **counted}))
 
 
 def test_learning_is_compared_over_the_streams_that_both_methods_learned(tmp_path):
@@ -26,6 +27,7 @@ def test_learning_is_compared_over_the_streams_that_both_methods_learned(tmp_pat
     }.items():
         finished(tmp_path, job, seconds)
     finished(tmp_path, "lora--lr-0.1.seed-2", 1)  # a trial at another rate is no run of the method
+    finished(tmp_path, "lora.seed-2", None)  # a job that did not count its time
     (found,) = learning(tmp_path, "smf", ["lora"])
     assert (found["value"], found["holds"]) == (30 / 120, True)
     assert "2 streams" in found["name"]
