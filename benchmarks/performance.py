@@ -24,6 +24,8 @@ MEASURED = {
         "step, 2^20 x 256: times faster than sparse gradient, SparseAdam",
         "peak memory, 2^20 x 256: of that of dense gradient, mask, AdamW",
         "whole step, 2^14 x 256 to 2^20 x 256: growth",
+        "stream step: of LoRA's",
+        "stream step: of full finetuning's",
         "counting pass: of a plain forward pass",
     ),
     "large_tables.json": ("peak memory of a process", "step on 2^24 x 896 over 2^20 x 896, second"),
