@@ -81,7 +81,8 @@ def learning(experiment: Path, ours: str, peers: list[str]) -> Iterator[dict]:
         if not seeds:
             sys.exit(f"{experiment} has no stream that both {ours} and {peer} have learned; run it first")
         both = [sum(spent[f"{method}.{seed}"] for seed in seeds) for method in (ours, peer)]
-        name = f"learning, {experiment.name}, {len(seeds)} streams: CPU time of {ours}, of {peer}'s"
+        same = ", ".join(seed.removeprefix("seed-") for seed in seeds)
+        name = f"learning, {experiment.name}, seeds {same}: CPU time of {ours}, of {peer}'s"
         yield row(name, both[0] / both[1], TARGETS.get(peer, ""))
 
 

@@ -30,7 +30,7 @@ def test_learning_is_compared_over_the_streams_that_both_methods_learned(tmp_pat
     finished(tmp_path, "lora.seed-2", None)  # a job that did not count its time
     (found,) = learning(tmp_path, "smf", ["lora"])
     assert (found["value"], found["holds"]) == (30 / 120, True)
-    assert "2 streams" in found["name"]
+    assert "seeds 0, 1:" in found["name"]
 
 
 def test_methods_without_a_common_stream_are_named(tmp_path):
