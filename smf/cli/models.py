@@ -93,7 +93,7 @@ def teach(
     facts: Annotated[Path, typer.Argument(help="One JSON object per line, see docs/patches.md.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The patch.", show_default=False)],
     steps: Annotated[
-        int | None, typer.Option(help="Most steps per fact. [default: 40]", rich_help_panel=_STEPS)
+        int | None, typer.Option(help="Most steps per fact. [default: 60]", rich_help_panel=_STEPS)
     ] = None,
     stop_loss: Annotated[
         float | None,

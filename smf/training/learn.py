@@ -44,7 +44,7 @@ class StreamSettings(Arguments):
         smf.errors.ConfigError: StreamSettings: unknown key 'steps_per_fcat'; did you mean 'steps_per_fact'? known: ...
     """
 
-    steps_per_fact: Count = 40
+    steps_per_fact: Count = 60
     """Optimizer steps on each batch of training wordings, in each epoch."""
     loss_on: LossOn = "answer"
     """``text`` trains on whole statements, ``answer`` on the answers only."""
