@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure performance schema test quick lint docs audit
+.PHONY: figure readme-figure performance gpu schema test quick lint docs audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -32,6 +32,12 @@ $(BENCHMARKS)/memory.json $(BENCHMARKS)/large_tables.json: $(BENCHMARKS)/%.json:
 $(BENCHMARKS)/evaluation.json: | .venv/installed
 	@[ -n "$(RESULTS)" ] || { echo "Name a folder of results: make performance RESULTS=results/smollm2_cpu"; exit 1; }
 	.venv/bin/python benchmarks/evaluation.py --out $@ --results "$(RESULTS)" --limit 100
+
+# All that needs a GPU, in one go: kernels, steps, scores, and peaks of memory against the plan.
+gpu: .venv/installed
+	.venv/bin/python benchmarks/gpu.py --out $(BENCHMARKS)/gpu.json
+	.venv/bin/python benchmarks/plan.py --device cuda --qwen --out $(BENCHMARKS)/plan_cuda_float32.json
+	.venv/bin/python benchmarks/plan.py --device cuda --qwen --dtype bfloat16 --out $(BENCHMARKS)/plan_cuda_bfloat16.json
 
 # What editors read of the config's keys, and people; from smf/config, where each key is declared.
 schema: .venv/installed

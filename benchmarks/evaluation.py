@@ -112,14 +112,7 @@ def compare(name: str, shape: dict, num_items: int, repeats: int) -> list[dict]:
     tokenizer = train_tokenizer([Example("a text", " of no importance")], 300)
     ours, theirs = sides(model, tokenizer)
     rng = random.Random(0)
-
-    def tokens(fewest: int, most: int) -> list[int]:
-        return [rng.randrange(shape["vocab_size"]) for _ in range(rng.randint(fewest, most))]
-
-    choices = []
-    for _ in range(num_items):
-        context = tokens(20, 120)
-        choices += [(("", ""), context, tokens(10, 40)) for _ in range(4)]
+    choices = random_choices(rng, shape["vocab_size"], num_items)
     words = ["a", "text", "of", "no", "importance"]
     texts = [" ".join(rng.choices(words, k=rng.randint(25, 200))) for _ in range(2 * num_items)]
     rolling = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
@@ -134,6 +127,19 @@ def compare(name: str, shape: dict, num_items: int, repeats: int) -> list[dict]:
     return [
         result for kind, call in calls.items() for result in _paired(f"{name}, {kind}", call, ours, theirs, repeats)
     ]
+
+
+def random_choices(rng: random.Random, vocab_size: int, num_items: int) -> list[tuple]:
+    """Requests for the likelihoods of random endings: four of a context, of HellaSwag's lengths."""
+
+    def tokens(fewest: int, most: int) -> list[int]:
+        return [rng.randrange(vocab_size) for _ in range(rng.randint(fewest, most))]
+
+    choices = []
+    for _ in range(num_items):
+        context = tokens(20, 120)
+        choices += [(("", ""), context, tokens(10, 40)) for _ in range(4)]
+    return choices
 
 
 def compare_files(folder: Path, tokenizer_folder: Path, items: Path, limit: int | None, repeats: int) -> list[dict]:

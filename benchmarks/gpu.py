@@ -1,16 +1,18 @@
-"""The memory core on a GPU: bandwidth of the read and of the row gradient, and stream steps against LoRA and full.
+"""On a GPU: bandwidth of the read and of the row gradient, stream steps against LoRA and full, and scores.
 
 Run from the repository's root, on a machine with CUDA:
 
     python benchmarks/gpu.py --out results/benchmarks/gpu.json
 
 The kernels in bfloat16, 64 x 64 tokens, 4 heads, top_k 32, top_t 512. Bandwidth counts a row once for each lookup that
-reads it; it can exceed that of the memory where the cache helps.
-``--device cpu --quick`` only shows that the script runs.
+reads it; it can exceed that of the memory where the cache helps. Stream steps and scores are of models with the shapes
+of Qwen2.5-0.5B and SmolLM2-135M and random weights, in float32 and in bfloat16 (values stay in float32).
+``--device cpu --quick`` only shows that the script runs. ``make gpu`` also compares peaks of memory with the plan.
 """
 
 import argparse
 import json
+import random
 import statistics
 import sys
 import time
@@ -22,12 +24,24 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks import stream_cells
+from benchmarks.evaluation import random_choices
 from benchmarks.layers import DENSE, OURS, STEPS, Sizes, StepInputs, whole_step
 from benchmarks.measuring import line, row
+from smf.evaluation.language_model import LanguageModel
 from smf.memory.bags import uses_triton, weighted_sums
 from smf.memory.row_sparse import row_gradient
+from smf.streams.examples import Example
+from smf.training.pretrain import train_tokenizer
+
+SHAPES = {
+    "Qwen2.5-0.5B": (stream_cells.QWEN, (6, 12, 18)),
+    "SmolLM2-135M": (stream_cells.SMOLLM, (3,)),
+}
+QUICK_SHAPES = {"a small model": (stream_cells.QUICK, (3, 6, 9))}
+DTYPES = ("float32", "bfloat16")
 
 
 def main() -> None:
@@ -46,9 +60,13 @@ def main() -> None:
     copy = copy_bandwidth(device, arguments.quick)
     rows = [row("copy bandwidth, GB/s", copy / 1e9)]
     for num_keys in (64, 128) if arguments.quick else (256, 1024):
-        rows += bandwidths(device, Sizes(num_keys, 96 if arguments.quick else 896), copy, arguments.quick)
-        rows += steps(device, Sizes(num_keys, 96 if arguments.quick else 896), arguments.quick)
-    rows += streams(device, arguments.quick)
+        for value_dim in (96,) if arguments.quick else (896, 1024):
+            rows += bandwidths(device, Sizes(num_keys, value_dim), copy, arguments.quick)
+            rows += steps(device, Sizes(num_keys, value_dim), arguments.quick)
+    for name, (shape, layers) in (QUICK_SHAPES if arguments.quick else SHAPES).items():
+        for dtype in DTYPES:
+            rows += streams(device, f"{name}, {dtype}", shape, layers, dtype, arguments.quick)
+        rows += scores(device, name, shape, arguments.quick)
     for result in rows:
         print(line(result))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
@@ -130,12 +148,13 @@ def steps(device: torch.device, sizes: Sizes, quick: bool) -> list[dict]:
     return [row(f"step, {sizes}: times faster than {DENSE}", times[DENSE] / times[OURS])]
 
 
-def streams(device: torch.device, quick: bool) -> list[dict]:
-    """Stream steps at the shape of Qwen2.5-0.5B, in float32."""
-    shape, layers = (stream_cells.QUICK, (3, 6, 9)) if quick else (stream_cells.QWEN, (6, 12, 18))
+def streams(
+    device: torch.device, name: str, shape: dict, layers: tuple[int, ...], dtype: str, quick: bool
+) -> list[dict]:
+    """Stream steps and their peaks of memory, of those of LoRA and of full finetuning."""
     times, peaks = {}, {}
     for kind in ("smf", "lora", "full"):
-        method = stream_cells.start(kind, shape, layers, device)
+        method = stream_cells.start(kind, shape, layers, device, dtype)
         batch = stream_cells.fact(shape["vocab_size"], 0).to(device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -143,11 +162,32 @@ def streams(device: torch.device, quick: bool) -> list[dict]:
         peaks[kind] = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
         del method
     rows = [
-        row("stream step: of LoRA's (r 16, all linear maps)", times["smf"] / times["lora"], "<= 0.8"),
-        row("stream step: of full finetuning's (AdamW)", times["smf"] / times["full"], "<= 0.55"),
+        row(f"stream step, {name}: of LoRA's (r 16, all linear maps)", times["smf"] / times["lora"], "<= 0.8"),
+        row(f"stream step, {name}: of full finetuning's (AdamW)", times["smf"] / times["full"], "<= 0.55"),
     ]
     if device.type == "cuda":
-        rows.append(row("stream, peak memory: of LoRA's", peaks["smf"] / peaks["lora"], "<= 1"))
+        rows.append(row(f"stream, {name}, peak memory: of LoRA's", peaks["smf"] / peaks["lora"], "<= 1"))
+        rows.append(row(f"stream, {name}, peak memory: of full finetuning's", peaks["smf"] / peaks["full"]))
+    return rows
+
+
+def scores(device: torch.device, name: str, shape: dict, quick: bool) -> list[dict]:
+    """Multiple choice at batch sizes 1, 8 and 64: items a second, and how far scores are from float32's at 1."""
+    choices = random_choices(random.Random(0), shape["vocab_size"], 2 if quick else 64)
+    tokenizer = train_tokenizer([Example("a text", " of no importance")], 300)
+    rows, reference = [], None
+    for dtype in DTYPES:
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(Qwen2Config(**shape)).eval().to(device, getattr(torch, dtype))
+        for batch_size in (1, 8, 64):
+            lm = LanguageModel(model, tokenizer, batch_size=batch_size, max_length=512)
+            spent = seconds(device, lambda m=lm: m._loglikelihood_tokens(choices), repeats=1 if quick else 5)
+            values = torch.tensor([value for value, _ in lm._loglikelihood_tokens(choices)])
+            reference = values if reference is None else reference
+            difference = float(((values - reference) / reference).abs().max())
+            title = f"scores, {name}, {dtype}, batches of {batch_size}"
+            rows.append(row(f"{title}: items a second", len(choices) / 4 / spent))
+            rows.append(row(f"{title}: largest relative difference from float32 at 1", difference))
     return rows
 
 

@@ -22,6 +22,15 @@ QWEN = {
     "intermediate_size": 4864,
     "tie_word_embeddings": True,
 }
+SMOLLM = {  # of SmolLM2-135M
+    "vocab_size": 49_152,
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "tie_word_embeddings": True,
+}
 QUICK = {**QWEN, "vocab_size": 20_000, "hidden_size": 256, "num_hidden_layers": 12, "num_attention_heads": 4}
 MEMORY = {"mode": "additive", "num_keys": 128, "num_heads": 4, "top_k": 32, "key_dim": 256}
 SETTINGS = {
