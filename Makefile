@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure performance gpu schema test quick lint docs audit
+.PHONY: figure readme-figure performance named-results gpu schema test quick lint docs audit
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf
@@ -23,14 +23,17 @@ readme-figure:
 # README's table of ratios. Benchmarks that have left a result are not run again: delete it for a new one.
 BENCHMARKS = results/benchmarks
 
-performance: $(BENCHMARKS)/memory.json $(BENCHMARKS)/large_tables.json $(BENCHMARKS)/evaluation.json
+performance: named-results $(BENCHMARKS)/evaluation.json $(BENCHMARKS)/large_tables.json $(BENCHMARKS)/memory.json
 	@.venv/bin/python benchmarks/performance.py "$(RESULTS)" --benchmarks $(BENCHMARKS)
+
+named-results:
+	@[ -d "$(RESULTS)" ] || { \
+	  echo "Name a folder of results that is there: make performance RESULTS=results/smollm2_cpu"; exit 1; }
 
 $(BENCHMARKS)/memory.json $(BENCHMARKS)/large_tables.json: $(BENCHMARKS)/%.json: | .venv/installed
 	.venv/bin/python benchmarks/$*.py --out $@
 
-$(BENCHMARKS)/evaluation.json: | .venv/installed
-	@[ -n "$(RESULTS)" ] || { echo "Name a folder of results: make performance RESULTS=results/smollm2_cpu"; exit 1; }
+$(BENCHMARKS)/evaluation.json: | named-results .venv/installed
 	.venv/bin/python benchmarks/evaluation.py --out $@ --results "$(RESULTS)" --limit 100
 
 # All that needs a GPU, in one go: kernels, steps, scores, and peaks of memory against the plan.

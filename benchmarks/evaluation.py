@@ -184,10 +184,8 @@ def compare_snapshot(results: Path, limit: int | None, repeats: int) -> list[dic
     facts = read_facts(results / "streams" / "seed-0.jsonl")
     evaluator = Evaluator(probes, facts, settings, tokenizer)
     ours, theirs = sides(model, tokenizer, Asking("few_shot"))
-    read: dict[LM, Counter[str]] = {
-        ours: Counter(),
-        theirs: Counter(),
-    }  # tokens that pass through the model, in all runs
+    # Tokens that pass through the model, in all runs.
+    read: dict[LM, Counter[str]] = {ours: Counter(), theirs: Counter()}
 
     def score(lm: HFLM) -> list[float]:
         def generate(requests: list[Instance], disable_tqdm: bool = False) -> list[str]:

@@ -16,7 +16,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -57,21 +57,29 @@ def main() -> None:
             "benchmarks/gpu.py needs a CUDA device, and torch sees none; --device cpu --quick tries it out"
         )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    copy = copy_bandwidth(device, arguments.quick)
-    rows = [row("copy bandwidth, GB/s", copy / 1e9)]
-    for num_keys in (64, 128) if arguments.quick else (256, 1024):
-        for value_dim in (96,) if arguments.quick else (896, 1024):
-            rows += bandwidths(device, Sizes(num_keys, value_dim), copy, arguments.quick)
-            rows += steps(device, Sizes(num_keys, value_dim), arguments.quick)
-    for name, (shape, layers) in (QUICK_SHAPES if arguments.quick else SHAPES).items():
-        for dtype in DTYPES:
-            rows += streams(device, f"{name}, {dtype}", shape, layers, dtype, arguments.quick)
-        rows += scores(device, name, shape, arguments.quick)
-    for result in rows:
-        print(line(result))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     setting = {"device": name, "torch": torch.__version__, "triton": uses_triton(torch.empty(0, device=device))}
-    arguments.out.write_text(json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
+    rows = []
+    for found in measurements(device, arguments.quick):
+        rows += found
+        for result in found:
+            print(line(result), flush=True)
+        # after each, so that a run that ends early leaves what it has
+        arguments.out.write_text(json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
+
+
+def measurements(device: torch.device, quick: bool) -> Iterator[list[dict]]:
+    """All measurements, one after the other."""
+    copy = copy_bandwidth(device, quick)
+    yield [row("copy bandwidth, GB/s", copy / 1e9)]
+    for num_keys in (64, 128) if quick else (256, 1024):
+        for value_dim in (96,) if quick else (896, 1024):
+            yield bandwidths(device, Sizes(num_keys, value_dim), copy, quick)
+            yield steps(device, Sizes(num_keys, value_dim), quick)
+    for name, (shape, layers) in (QUICK_SHAPES if quick else SHAPES).items():
+        for dtype in DTYPES:
+            yield streams(device, f"{name}, {dtype}", shape, layers, dtype, quick)
+        yield scores(device, name, shape, quick)
 
 
 def seconds(device: torch.device, call: Callable[[], object], repeats: int = 30) -> float:

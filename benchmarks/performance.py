@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -44,21 +45,25 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=["lora", "full"], help="the methods to compare it with")
     arguments = parser.parse_args()
     print("| | measured (quartiles) | target | |\n|---|---|---|---|")
-    for result in (*measured(arguments.benchmarks), *learning(arguments.experiment, arguments.ours, arguments.peers)):
-        print(markdown(result))
+    learned = learning(arguments.experiment, arguments.ours, arguments.peers)
+    for result in chain(measured(arguments.benchmarks), learned):
+        print(markdown(result), flush=True)
 
 
 def measured(folder: Path) -> Iterator[dict]:
     """The chosen rows of the other benchmarks.
 
     Raises:
-        SystemExit: A file is missing, or not one of its rows has the name.
+        SystemExit: A file is missing or damaged, or not one of its rows has the name.
     """
     for name, parts in MEASURED.items():
         path = folder / name
         if not path.is_file():
             sys.exit(f"there is no {path}; make performance makes it")
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        except (json.JSONDecodeError, KeyError):
+            sys.exit(f"{path} is not what a benchmark writes; delete it, and make performance again")
         for part in parts:
             found = [result for result in rows if part in result["name"]]
             if len(found) != 1:

@@ -47,6 +47,9 @@ def test_every_row_is_found_by_its_name_and_a_missing_file_says_what_makes_it(tm
     (tmp_path / "memory.json").write_text(json.dumps({"rows": []}))
     with pytest.raises(SystemExit, match="has 0 rows named"):
         list(measured(tmp_path))
+    (tmp_path / "memory.json").write_text('{"rows": [')
+    with pytest.raises(SystemExit, match="is not what a benchmark writes; delete it"):
+        list(measured(tmp_path))
     (tmp_path / "memory.json").unlink()
     with pytest.raises(SystemExit, match="make performance"):
         list(measured(tmp_path))
