@@ -53,7 +53,7 @@ def summary_table(scores: pd.DataFrame, starts: Mapping[str, str], kinds: Mappin
     Returns:
         The columns of ``SUMMARY_COLUMNS``: the start models first, then the methods in the order of ``starts``.
         ``relative_drop`` is forgetting, averaged over seeds (a relative rise where lower is better); NaN for the new
-        facts, for the base, and where a start model scored 0.
+        facts, for the base, and where a start model scored 0 or below.
 
     Raises:
         DataError: A method was not evaluated or is not in ``starts``, or a start model lacks a seed.
