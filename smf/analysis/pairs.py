@@ -39,7 +39,8 @@ def pairs_table(scores: pd.DataFrame, starts: Mapping[str, str], headline: Seque
         A row for each measure and pair, with the columns of ``PAIRS_COLUMNS``. ``difference`` is the first method's
         value less the second's, averaged over seeds, with its 95 % Student t interval; ``effect_size`` and the p
         values are those of :mod:`smf.scores.paired`. ``p_holm`` corrects the t test for all pairs of a measure. What is
-        not defined is NaN: tests with one seed, drops of what the start model scores 0 on.
+        not defined is NaN: tests with one seed, drops of what the start model scores 0 or below on, the t test of a
+        difference that is the same on all seeds and not 0.
 
     Raises:
         DataError: A method was not evaluated, or two methods differ in their seeds.

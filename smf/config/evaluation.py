@@ -22,7 +22,8 @@ class Task(Section):
     num_fewshot: Natural | None = absent(null=True)
     """Solved examples (few-shot); null or absent: as the task defines it."""
     metrics: Annotated[Distinct[str], Field(min_length=1)] | None = absent()
-    """lm-eval's metrics that are reported; absent: all."""
+    """lm-eval's metrics that are reported; absent: all. Leave out what is named like a share but is in per cent, as
+    squadv2's f1 is: evaluation refuses it."""
 
 
 class Divergence(Section):

@@ -14,7 +14,7 @@ from lm_eval.tasks._index import Kind  # private; the only place that tells task
 
 from smf.errors import ConfigError, did_you_mean
 from smf.rows.hub_failures import explained_for_task
-from smf.scores.metrics import higher_is_better
+from smf.scores.metrics import higher_is_better, is_share
 from smf.seeding import derive_seed, python_generator
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def task_scores(name: str, results: Mapping, directions: Mapping[str, bool], wan
 
     Raises:
         ConfigError: The task does not measure a wanted metric, or reports a value that is not a number, or a metric
-            whose direction contradicts its name.
+            whose direction or range contradicts its name.
     """
     found = [key.split(",") for key in results if "," in key and "_stderr," not in key]
     if unknown := sorted(set(wanted or ()) - {metric for metric, _ in found}):
@@ -122,6 +122,11 @@ def task_scores(name: str, results: Mapping, directions: Mapping[str, bool], wan
             raise ConfigError(
                 f"the task {name} says that a {better} {metric} is better, but tables and figures go by its name and "
                 f"would reverse it; {remedy}, without this one"
+            )
+        if is_share(ours) and not 0 <= value <= 1:  # squadv2's f1 is in per cent
+            raise ConfigError(
+                f"the task {name} reports {metric} {value}, but tables and figures take a metric of this name for a "
+                f"share in [0, 1]; {remedy}, without this one"
             )
         scores.append({"metric": ours, "value": float(value), "stderr": None if stderr == "N/A" else float(stderr)})
     return scores

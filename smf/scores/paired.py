@@ -22,12 +22,13 @@ def p_values(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:
         differences: One method's value less the other's, one per seed.
 
     Returns:
-        Both are NaN for fewer than two seeds; the t test's is also NaN if all differences are the same.
+        Both are NaN for fewer than two seeds or an undefined difference, and both are 1 if all differences are 0. The t
+        test's is NaN if all are the same but not 0: without spread there is no such test.
     """
     differences = np.round(differences, DECIMALS)
     if len(differences) < 2 or np.isnan(differences).any():
         return math.nan, math.nan
-    by_t = math.nan
+    by_t = math.nan if differences.any() else 1.0
     if np.ptp(differences) > 0:
         by_t = float(stats.ttest_rel(differences, np.zeros_like(differences)).pvalue)
     # paired with zeros, the differences permute by flipping their signs
@@ -59,11 +60,12 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     result is at most α keeps the probability of any false rejection at α or below, whatever the dependence.
 
     Args:
-        p_values: One per comparison. NaN (no test was possible) stays NaN and does not count.
+        p_values: One per comparison. NaN (no test was possible) stays NaN, but counts in m as if it were the largest:
+            how far the others are corrected must not depend on how the seeds came out.
     """
     given = np.asarray(p_values, dtype=float)
     tested = np.flatnonzero(~np.isnan(given))
     order = tested[np.argsort(given[tested], kind="stable")]
     corrected = np.full_like(given, math.nan)
-    corrected[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1.0)
+    corrected[order] = np.minimum(np.maximum.accumulate(given[order] * (len(given) - np.arange(len(order)))), 1.0)
     return corrected

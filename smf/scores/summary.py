@@ -14,7 +14,7 @@ from smf.scores.metrics import LOCALITY, STALE, TWO_HOP, UPDATED, HeldOutMetric,
 from smf.scores.table import BASE, HEALED, check_scores, end_values, forgetting
 from smf.scores.words import data_words, loss_word, set_words, short_unit
 
-SUMMARY_COLUMNS = ("method", "metric", "mean", "ci95_low", "ci95_high", "relative_drop")
+SUMMARY_COLUMNS = ("method", "metric", "mean", "ci95_low", "ci95_high", "relative_drop", "num_seeds")
 WIDTH = 100
 """Terminal width that the text fits, in columns."""
 _NAME_WIDTH = 20
@@ -53,7 +53,8 @@ def summary_table(scores: pd.DataFrame, starts: Mapping[str, str], kinds: Mappin
     Returns:
         The columns of ``SUMMARY_COLUMNS``: the start models first, then the methods in the order of ``starts``.
         ``relative_drop`` is forgetting, averaged over seeds (a relative rise where lower is better); NaN for the new
-        facts, for the base, and where a start model scored 0.
+        facts, for the base, and where a start model scored 0 or below. ``num_seeds`` is how many seeds the mean is of:
+        those that taught no fact for one of ``PARTIAL_METRICS`` (:mod:`smf.scores.metrics`) have no such score.
 
     Raises:
         DataError: A method was not evaluated or is not in ``starts``, or a start model lacks a seed.
@@ -71,12 +72,13 @@ def summary_table(scores: pd.DataFrame, starts: Mapping[str, str], kinds: Mappin
             drop = math.nan
             if is_held_out(metric) and method != BASE:
                 drop = mean_interval(forgetting(scores, method, metric, starts)).mean
-            rows.append((method, metric, *mean_interval(end_values(scores, method, metric)), drop))
+            values = end_values(scores, method, metric)
+            rows.append((method, metric, *mean_interval(values), drop, len(values)))
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
 def summary_cell(summary: pd.DataFrame, method: str, metric: str) -> pd.Series:
-    """One row of the summary: mean, ends of the interval and relative drop; all NaN if it was not measured."""
+    """One row of the summary: mean, ends of the interval, relative drop, seeds; all NaN if it was not measured."""
     rows = summary[(summary["method"] == method) & (summary["metric"] == metric)]
     columns = list(SUMMARY_COLUMNS[2:])
     return rows.iloc[0][columns].astype(float) if len(rows) else pd.Series(math.nan, index=columns)
@@ -125,6 +127,7 @@ def terminal_summary(
         if set(metrics) & set(summary["metric"]):
             cells = [
                 " ".join([name, " and ".join(_value(summary_cell(summary, method, each), 2) for each in metrics)])
+                + _fewer_seeds(summary, method, metrics)
                 for method, name in zip(methods, names, strict=True)
             ]
             lines += ["", *textwrap.wrap(f"{title} (F1): {', '.join(cells)}", WIDTH)]
@@ -157,6 +160,13 @@ def _value(cell: pd.Series, decimals: int) -> str:
     text = rounded(cell["mean"], decimals)
     half = cell["ci95_high"] - cell["mean"]
     return text if math.isnan(half) else f"{text} ±{half:.{decimals}f}"
+
+
+def _fewer_seeds(summary: pd.DataFrame, method: str, metrics: Sequence[str]) -> str:
+    """How many of a method's seeds have some metrics, if not all; metrics shown together have the same seeds."""
+    rows = summary[summary["method"] == method]
+    have, seeds = rows.loc[rows["metric"].isin(metrics), "num_seeds"].min(), rows["num_seeds"].max()
+    return f" ({have:.0f} of {seeds} seeds)" if have < seeds else ""
 
 
 def _line(name: str, width: int, cells: Iterable[str]) -> str:

@@ -183,10 +183,10 @@ def start_values(scores: pd.DataFrame, method: str, metric: str, starts: Mapping
 def relative_loss(metric: str, start: float, end: float) -> float:
     """How much worse a score became, as a share of its start: (start - end) / start where higher is better.
 
-    Where lower is better it is the relative rise, (end - start) / start. Negative if the score improved; NaN if the
-    start is 0.
+    Where lower is better it is the relative rise, (end - start) / start. Negative if the score improved. NaN if the
+    start is 0 or below, as a correlation can be: nothing was there to lose a share of.
     """
-    if not start:
+    if not start > 0:
         return math.nan
     return (start - end if higher_is_better(metric) else end - start) / start
 

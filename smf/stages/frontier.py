@@ -66,7 +66,8 @@ def write_frontier(
     write_table(table_path, frontier)
     write_table(settings_path, settings)
     write_table(summary_path, summary(frontier, compared.reference))
-    write_table(tests_path, paired_tests(frontier, compared.reference))
+    chosen = settings[settings["chosen"]].set_index("method")["setting"].to_dict()
+    write_table(tests_path, paired_tests(frontier, chosen, compared.reference))
 
 
 def draw_frontier(

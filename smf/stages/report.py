@@ -11,7 +11,8 @@ from smf.analysis.tuning.figure import tuning_figure
 from smf.analysis.tuning.rule import tuning_table
 from smf.figures.style import save_figure
 from smf.files.artifacts import read_json, read_jsonl, read_table, write_table, write_text
-from smf.scores.summary import summary_table, terminal_summary
+from smf.scores.columns import require_columns
+from smf.scores.summary import SUMMARY_COLUMNS, summary_table, terminal_summary
 from smf.scores.table import scores_table
 from smf.stages.shown import Shown
 
@@ -83,8 +84,12 @@ def draw_forgetting(
         summary_path: The summary table.
         figure_paths: Where the figure goes, in the formats of the paths' suffixes.
         text_path: Where the text goes.
+
+    Raises:
+        DataError: The summary table lacks a column, as one of an older version does.
     """
     summary, labels = read_table(summary_path), shown.labels()
+    require_columns("summary table", summary, SUMMARY_COLUMNS)
     figure = forgetting_figure(read_table(scores_path), summary, shown.starts, labels, shown.metrics, learned)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,11 @@ def frontier_of(**values):
     return pd.DataFrame(rows, columns=list(FRONTIER_COLUMNS))
 
 
+def pairs_of(frontier, reference=0.2):
+    """The pairs, each method at its first setting."""
+    return paired_tests(frontier, dict.fromkeys(frontier["method"], "setting 0"), reference)
+
+
 def random_frontier(num_methods=3, num_settings=4, num_seeds=5):
     random = np.random.default_rng(0)
     return frontier_of(
@@ -120,7 +125,7 @@ def test_runs_without_costs_or_on_other_seeds_or_from_a_start_that_knows_nothing
         frontier_table(scores_of(fewer), POINTS, STARTS, HEADLINE, LEARNED, COSTS)
     scores = scores_of(ENDS)
     scores.loc[(scores["method"] == "healed") & (scores["metric"] == "nq_f1"), "value"] = 0.0
-    with pytest.raises(DataError, match="the healed model has nq_f1 0 for seed 0, .* smf has no front"):
+    with pytest.raises(DataError, match="the healed model has nq_f1 0 or below for seed 0, .* smf has no front"):
         frontier_table(scores, POINTS, STARTS, HEADLINE, LEARNED, COSTS)
 
 
@@ -230,7 +235,7 @@ def test_bootstrap_equals_a_plain_loop_over_the_same_resamples(monkeypatch):
         for name, values in (("hypervolume", areas), ("forgetting_at_0.5", costs)):
             found = table.loc[method, [f"{name}_ci95_low", f"{name}_ci95_high"]].to_list()
             assert found == pytest.approx(percentile_interval(values), nan_ok=True)
-    pair = paired_tests(frontier, 0.2).iloc[0]
+    pair = pairs_of(frontier).iloc[0]
     ends = percentile_interval(resampled["method0"] - resampled["method1"])
     found = (pair["hypervolume_difference_ci95_low"], pair["hypervolume_difference_ci95_high"])
     assert found == pytest.approx(ends)
@@ -250,25 +255,30 @@ def test_one_seed_has_a_front_and_no_interval_and_no_test():
     assert table["hypervolume"].tolist() == pytest.approx([0.4, 0.2])
     assert table["forgetting_at_0.5"].iloc[0] == pytest.approx(0.0625)
     assert table.filter(like="ci95").isna().all(axis=None)
-    pair = paired_tests(frontier, 0.2).iloc[0]
+    pair = pairs_of(frontier).iloc[0]
     assert pair["hypervolume_difference"] == pytest.approx(0.2)
     assert pair.filter(like="p_").isna().all()
     assert pair.filter(like="ci95").isna().all()
 
 
-def test_pairs_are_tested_by_hypervolumes_of_the_same_seeds():
+def test_pairs_are_tested_by_the_hypervolumes_of_their_chosen_settings_on_the_same_seeds():
     frontier = random_frontier()
-    table = paired_tests(frontier, 0.2)
+    chosen = {"method0": "setting 2", "method1": "setting 0", "method2": "setting 3"}
+    table = paired_tests(frontier.sample(frac=1, random_state=0).sort_values("method"), chosen, 0.2)
     assert tuple(table.columns) == pair_columns()
     assert list(zip(table["method_a"], table["method_b"], strict=True)) == [
         ("method0", "method1"), ("method0", "method2"), ("method1", "method2"),
     ]  # fmt: skip
-    areas = {
-        method: [float(hypervolume(rows["retained"], rows["forgetting"], 0.2)) for _, rows in part.groupby("seed")]
-        for method, part in frontier.groupby("method")
-    }
+    # of one setting alone: what it retains, for the share of the budgets up to 0.2 that it fits into
+    area = (frontier["retained"] * (1 - frontier["forgetting"].clip(0, 0.2) / 0.2)).groupby(
+        [frontier["method"], frontier["setting"], frontier["seed"]]
+    )
+    areas = {method: area.first()[method, setting].to_numpy() for method, setting in chosen.items()}
     pair = table.iloc[0]
-    differences = np.subtract(areas["method0"], areas["method1"])
+    differences = areas["method0"] - areas["method1"]
+    assert pair["chosen_difference"] == pytest.approx(differences.mean())
+    ends = stats.t.interval(0.95, 4, loc=differences.mean(), scale=stats.sem(differences))
+    assert pair[["chosen_difference_ci95_low", "chosen_difference_ci95_high"]].tolist() == pytest.approx(ends)
     assert pair["p_t_test"] == pytest.approx(stats.ttest_rel(areas["method0"], areas["method1"]).pvalue)
     flips = np.array(np.meshgrid(*[[-1, 1]] * 5)).reshape(5, -1).T @ differences
     tails = [(flips <= differences.sum() + 1e-9).mean(), (flips >= differences.sum() - 1e-9).mean()]
@@ -278,27 +288,51 @@ def test_pairs_are_tested_by_hypervolumes_of_the_same_seeds():
     assert pair["hypervolume_difference"] == pytest.approx(expected)
 
 
+def test_a_method_is_not_called_better_for_having_more_settings(monkeypatch):
+    """Two methods, all of whose settings are equally good; one has two of them, the other seven."""
+    monkeypatch.setattr(front_summary, "resampled_seeds", lambda num_seeds: resampled_seeds(num_seeds, 10))
+    random, p_values, by_own_fronts = np.random.default_rng(0), [], []
+    for _ in range(100):
+        methods = {
+            name: np.stack([random.normal(0.7, 0.06, (number, 5)), random.normal(0.1, 0.03, (number, 5))], axis=-1)
+            for name, number in (("few", 2), ("many", 7))
+        }
+        chosen = {"few": f"setting {random.integers(2)}", "many": f"setting {random.integers(7)}"}
+        p_values.append(paired_tests(frontier_of(**methods), chosen, 0.2)["p_t_test"].item())
+        own = [hypervolume(values[..., 0].T, values[..., 1].T, 0.2) for values in methods.values()]
+        by_own_fronts.append(stats.ttest_rel(*own).pvalue)
+    assert np.mean(np.array(p_values) <= 0.05) < 0.1
+    assert np.mean(np.array(by_own_fronts) <= 0.05) > 0.3
+
+
+def test_a_method_without_a_run_at_its_chosen_setting_is_named():
+    frontier = random_frontier(2, 2, 3)
+    with pytest.raises(DataError, match="method1 has no run at its chosen setting 'setting 5'"):
+        paired_tests(frontier, {"method0": "setting 0", "method1": "setting 5"}, 0.2)
+    with pytest.raises(DataError, match="method0 has no run at its chosen setting None"):
+        paired_tests(frontier, {"method1": "setting 0"}, 0.2)
+
+
 def test_five_seeds_that_all_agree_have_a_sign_flip_p_of_one_sixteenth():
     better, worse = ([(base + 0.01 * seed**2, 0.05) for seed in range(5)] for base in (0.8, 0.5))
     worse[0] = (0.45, 0.05)
-    pair = paired_tests(frontier_of(smf=[better], full=[worse]), 0.2).iloc[0]
+    pair = pairs_of(frontier_of(smf=[better], full=[worse])).iloc[0]
     assert pair["p_sign_flip"] == pytest.approx(0.0625)
     assert pair["p_t_test"] < 1e-4
     assert pair["hypervolume_difference_ci95_low"] > 0
 
 
-def test_methods_that_are_the_same_differ_by_nothing_and_the_t_test_says_nothing():
+def test_methods_that_are_the_same_differ_by_nothing_and_both_tests_say_so():
     pairs = [[(0.5 + 0.1 * seed, 0.1) for seed in range(3)]]
-    pair = paired_tests(frontier_of(smf=pairs, full=pairs), 0.2).iloc[0]
+    pair = pairs_of(frontier_of(smf=pairs, full=pairs)).iloc[0]
     assert pair["hypervolume_difference"] == pair["hypervolume_difference_ci95_high"] == 0
-    assert pair["p_sign_flip"] == 1
-    assert math.isnan(pair["p_t_test"])
+    assert pair["p_sign_flip"] == pair["p_t_test"] == pair["p_holm"] == 1
 
 
 def test_a_level_that_one_of_a_pair_never_reaches_has_no_difference():
-    pair = paired_tests(frontier_of(smf=[[(0.9, 0.1)] * 3], full=[[(0.4, 0.1)] * 3]), 0.2).iloc[0]
+    pair = pairs_of(frontier_of(smf=[[(0.9, 0.1)] * 3], full=[[(0.4, 0.1)] * 3])).iloc[0]
     assert pair.filter(like="forgetting").isna().all()
-    assert len(paired_tests(frontier_of(smf=[[(0.9, 0.1)] * 3]), 0.2)) == 0
+    assert len(pairs_of(frontier_of(smf=[[(0.9, 0.1)] * 3]))) == 0
 
 
 @pytest.mark.parametrize(
@@ -315,13 +349,13 @@ def test_a_level_that_one_of_a_pair_never_reaches_has_no_difference():
 )
 def test_a_frontier_that_is_incomplete_is_refused(spoil, message):
     table = spoil(random_frontier(2, 2, 3))
-    for made in (summary, paired_tests):
+    for made in (summary, pairs_of):
         with pytest.raises(DataError, match=message):
             made(table, 0.2)
 
 
 def test_a_reference_that_is_no_budget_is_refused():
-    for made in (summary, paired_tests):
+    for made in (summary, pairs_of):
         with pytest.raises(DataError, match="the reference forgetting is 0"):
             made(random_frontier(1, 1, 2), 0)
 

@@ -355,3 +355,15 @@ def test_results_of_a_task_are_named_after_it_and_checked():
         task_scores("t", {"brier_score,none": 0.2}, {"brier_score": False}, None)
     with pytest.raises(ConfigError, match="the task measures no 'f1'; known: acc, bleu"):
         task_scores("t", results, {}, ["f1"])
+
+
+@pytest.mark.parametrize("value", [37.5, -0.1, math.nan])
+def test_a_tasks_metric_that_is_named_like_a_share_but_is_none_is_refused_before_anything_is_compared(value):
+    results = {"exact,none": 30.0, "HasAns_f1,none": value, "acc,none": 1.0}
+    directions = dict.fromkeys(("exact", "HasAns_f1", "acc"), True)
+    with pytest.raises(
+        ConfigError,
+        match=r"the task t reports HasAns_f1 .*a share in \[0, 1\]; name the .* in evaluation.tasks.t.metrics, without",
+    ):
+        task_scores("t", results, directions, None)
+    assert [score["value"] for score in task_scores("t", results, directions, ["exact", "acc"])] == [30.0, 1.0]

@@ -53,10 +53,21 @@ def test_holm_rejects_what_the_textbook_procedure_rejects():
         assert set(np.flatnonzero(holm(given) <= 0.05)) == rejected
 
 
-def test_what_could_not_be_tested_counts_as_no_comparison():
-    corrected = holm([math.nan, 0.02, 0.03])
+def test_a_pair_that_could_not_be_tested_stays_untested_and_counts_in_the_correction():
+    corrected = holm([math.nan, 0.02, 0.03])  # three comparisons: 3 * 0.02, 2 * 0.03
     assert math.isnan(corrected[0])
-    assert corrected[1:] == pytest.approx([0.04, 0.04])
+    assert corrected[1:] == pytest.approx([0.06, 0.06])
+    assert np.isnan(holm([math.nan, math.nan])).all()
+
+
+def test_methods_that_agree_on_every_seed_do_not_differ_and_a_constant_difference_has_no_t_test():
+    assert p_values([0.0, 0.0, 0.0]) == (1.0, 1.0)
+    assert p_values([0.3 - 0.1 * 3, 0.0, 0.0]) == (1.0, 1.0)  # the first differs from 0 in its last bits
+    by_t, by_flip = p_values([0.2, 0.2, 0.2])
+    assert math.isnan(by_t)
+    assert by_flip == pytest.approx(2 / 2**3)
+    assert all(map(math.isnan, p_values([0.0, math.nan])))
+    assert all(map(math.isnan, p_values([0.0])))
 
 
 def test_effect_size_is_the_mean_difference_in_its_own_deviations():
@@ -91,8 +102,17 @@ def test_p_values_are_corrected_within_a_measure():
     table = pairs_table(scores(), STARTS, ["nq_f1"], "facts_question_f1")
     for _, part in table.groupby("measure"):
         assert part["p_holm"].tolist() == pytest.approx(holm(part["p_t_test"]), nan_ok=True)
-    same = table[table["measure"] == "facts_locality_f1"]  # 0.5 everywhere: no test is possible
-    assert same["p_holm"].isna().all()
+    same = table[table["measure"] == "facts_locality_f1"]  # 0.5 everywhere
+    assert same["p_holm"].eq(1).all()
+
+
+def test_a_pair_that_agrees_does_not_ease_the_correction_of_the_others():
+    """Three methods, so three pairs; full and lora learn the same on every seed."""
+    table = pairs_table(scores(LEARNED | {"lora": LEARNED["full"]}), STARTS, ["nq_f1"], "facts_question_f1")
+    by_t = stats.ttest_rel(LEARNED["full"], LEARNED["smf"]).pvalue
+    for other in (("full", "smf"), ("smf", "lora")):
+        assert pair(table, "facts_question_f1", *other)["p_holm"] == pytest.approx(min(1.0, 3 * by_t))
+    assert pair(table, "facts_question_f1", "full", "lora")["p_holm"] == 1
 
 
 def test_one_seed_has_differences_but_no_tests():

@@ -75,6 +75,15 @@ def test_a_rise_is_a_negative_drop_and_a_start_at_zero_has_none():
     assert math.isnan(relative_loss("nq_f1", 0.0, 0.3))
 
 
+@pytest.mark.parametrize("end", [-0.10, -0.02, 0.0, 0.3])
+def test_of_a_score_below_zero_no_share_is_lost_or_won(end):
+    """A correlation can start there: from -0.02 to -0.10 it fell, but (start - end) / start is -4."""
+    assert math.isnan(relative_loss("cola_mcc", -0.02, end))
+    assert math.isnan(relative_loss("cola_mcc", math.nan, end))
+    table = scores_table([evaluation("base", 0, 0, cola_mcc=-0.02), evaluation("full", 0, 10, cola_mcc=end)])
+    assert forgetting(table, "full", "cola_mcc", STARTS).isna().all()
+
+
 @pytest.mark.parametrize("metric", ["stories_nll", "wikitext_perplexity", "wikitext_word_perplexity"])
 def test_of_a_loss_the_relative_rise_is_forgotten(metric):
     assert relative_loss(metric, 2.0, 2.5) == pytest.approx(0.25)

@@ -7,9 +7,12 @@ import pytest
 from scipy import stats
 
 from smf.errors import DataError
+from smf.files.artifacts import write_json, write_table
 from smf.scores.metrics import FACTS_METRICS, held_out_metric, metrics_of
 from smf.scores.summary import SUMMARY_COLUMNS, WIDTH, mean_interval, rounded, summary_table, terminal_summary
 from smf.scores.table import scores_table
+from smf.stages.report import draw_forgetting
+from smf.stages.shown import Shown
 
 KINDS = {"nq": "questions", "hellaswag": "choices"}
 HEADLINE = [held_out_metric(name, KINDS) for name in ("nq_f1", "hellaswag_acc_norm")]
@@ -98,6 +101,17 @@ def test_a_method_that_was_not_evaluated_or_not_declared_is_named():
         summary_table(table(), {"smf": "healed", "full": "base", "lora": "base"}, KINDS)
     with pytest.raises(DataError, match="no start model is given for full"):
         summary_table(table(), {"smf": "healed"}, KINDS)
+
+
+def test_a_summary_of_an_older_version_is_refused_by_the_column_that_it_lacks(tmp_path):
+    starts = {"smf": "healed", "full": "base"}
+    write_table(tmp_path / "summary.csv", summary_table(table(), starts, KINDS).drop(columns="num_seeds"))
+    write_json(tmp_path / "labels.json", LABELS)
+    shown = Shown(tmp_path / "labels.json", starts, {}, ["nq_f1"], KINDS)
+    with pytest.raises(DataError, match="the summary table has no column num_seeds; make it again"):
+        draw_forgetting(
+            shown, "facts_question_f1", tmp_path / "scores.csv", tmp_path / "summary.csv", [], tmp_path / "t"
+        )
 
 
 def test_terminal_summary_fits_100_columns_whatever_the_names_and_says_which_data():

@@ -424,6 +424,25 @@ def test_tables_have_the_two_measures_and_a_seed_without_updates_at_a_snapshot_i
     assert "Replaced facts" not in terminal_summary(only, {"full": "base"}, labels, [])
 
 
+def test_a_mean_over_fewer_seeds_than_the_method_has_says_so():
+    """Of three seeds one teaches no fact that replaces another, and two no fact with a two-hop question."""
+    updates = {"facts_updated_f1": 0.5, "facts_stale_f1": 0.25}
+    held = [{**updates, "facts_two_hop_f1": 1.0}, updates, {}]
+    results = []
+    for seed, some in enumerate(held):
+        results.append(rows("base", seed, 0, nq_f1=1.0, facts_question_f1=0.0, **updates))
+        results.append(rows("full", seed, 4, nq_f1=0.5, facts_question_f1=1.0, **some))
+    summary = summary_table(scores_table(results), {"full": "base"}, {"nq": "questions"})
+    full = summary[summary["method"] == "full"].set_index("metric")["num_seeds"]
+    assert full.to_dict() == {
+        "nq_f1": 3, "facts_question_f1": 3, "facts_two_hop_f1": 1, "facts_updated_f1": 2, "facts_stale_f1": 2,
+    }  # fmt: skip
+    assert summary.loc[summary["method"] == "base", "num_seeds"].eq(3).all()
+    text = " ".join(terminal_summary(summary, {"full": "base"}, {"held_out": {}, "facts": "people"}, []).split())
+    assert "Two-hop questions (F1): base –, full 1.00 (1 of 3 seeds)" in text
+    assert "base 0.50 ±0.00 and 0.25 ±0.00, full 0.50 ±0.00 and 0.25 ±0.00 (2 of 3 seeds)" in text
+
+
 def test_an_outdated_answer_is_better_not_given_and_neither_measure_is_held_out():
     assert higher_is_better("facts_updated_f1")
     assert not higher_is_better("facts_stale_f1")

@@ -25,8 +25,8 @@ def draw_tradeoff(
 ) -> None:
     """Draw a point for every method: ``learned`` new facts against the forgetting of a held-out metric, per cent.
 
-    Means are those of the summary; the small points are single seeds. A method whose start model scored 0 has no drop:
-    it is named in the panel instead.
+    Means are those of the summary; the small points are single seeds. A method whose start model scored 0 or below has
+    no drop: it is named in the panel instead.
     """
     drops = {method: 100 * forgetting(scores, method, metric, starts) for method in starts}
     retention = {method: retained(scores, method, learned) for method in starts}

@@ -203,9 +203,9 @@ def _forgotten(scores: pd.DataFrame, run: str, method: str, starts: Mapping[str,
     lost = forgetting(scores, run, metric, {run: starts[method]})
     if lost.isna().any():
         raise DataError(
-            f"the {starts[method]} model has {metric} 0 for seed {lost.isna().idxmax()}, so nothing can be forgotten "
-            f"and {method} has no front; train the base until it answers held-out questions, or put another metric "
-            "first in evaluation.headline"
+            f"the {starts[method]} model has {metric} 0 or below for seed {lost.isna().idxmax()}, so nothing can be "
+            f"forgotten and {method} has no front; train the base until it answers held-out questions, or put another "
+            "metric first in evaluation.headline"
         )
     return lost
 

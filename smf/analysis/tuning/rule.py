@@ -74,7 +74,7 @@ def tuning_score(scores: pd.DataFrame, run: str, method: str, start: str, metric
     if drop.isna().any():
         seed = drop.isna().idxmax()
         raise DataError(
-            f"the {start} model has {metric} 0 for seed {seed}, so nothing can be forgotten and {method} "
+            f"the {start} model has {metric} 0 or below for seed {seed}, so nothing can be forgotten and {method} "
             "cannot be tuned; train the base until it answers held-out questions, or put another metric first in "
             "evaluation.headline"
         )
