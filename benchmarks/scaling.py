@@ -23,6 +23,7 @@ from smf.analysis.scaling.figure import scaling_figure
 from smf.analysis.scaling.table import scaling_table
 from smf.figures.style import save_figure
 from smf.files.artifacts import read_json, write_table
+from smf.scores.metrics import held_out_metric
 from smf.scores.table import scores_table
 
 ROOT = Path(__file__).parents[1]
@@ -44,10 +45,11 @@ def main() -> None:
     for name, (keys, layers) in CELLS.items():
         snakemake(cores, score_files(name), cell(name, keys, layers))
         evaluations[keys, len(layers)] = scores_table([read_json(path) for path in score_files(name)])
-    table = scaling_table(evaluations, dict.fromkeys(METHODS, "healed"), "facts_question_f1", "nq_f1")
+    learned, metric = "facts_question_f1", held_out_metric("nq_f1", {"nq": "questions"})
+    table = scaling_table(evaluations, dict.fromkeys(METHODS, "healed"), learned, metric.name)
     write_table("results/scaling/tables/scaling.csv", table)
     labels = read_json("results/scaling/data/labels.json")
-    figure = scaling_figure(table, labels, "nq")
+    figure = scaling_figure(table, labels, learned, metric)
     for suffix in ("pdf", "png"):
         save_figure(figure, f"results/scaling/figures/scaling.{suffix}")
 

@@ -65,8 +65,7 @@ class Evaluation(Section):
     (questions); acc, acc_norm (choices); nll, perplexity (texts); nll, acc (completions); facts_locality_f1."""
     learned: Literal["facts_question_f1", "facts_unseen_f1", "facts_seen_f1"] = "facts_question_f1"
     """What the forgetting figure calls learned: facts answered when asked by the question, in wordings that are never
-    taught, or as taught. Tables hold all three. Learning rates are chosen by wordings that are never taught, or by
-    those that are, if learned says so."""
+    taught, or as taught. Tables hold all three. tuning.learned says which of them chooses learning rates."""
     max_new_tokens: Count = 16
     """Longest generated answer, in tokens. Facts with a longer answer are left out of the streams; your own are
     refused."""

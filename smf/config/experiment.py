@@ -189,7 +189,7 @@ class Experiment:
 
     @property
     def untuned(self) -> list[str]:
-        """Methods of the main figure that have a learning rate which no sweep has chosen."""
+        """Methods of the main figure that have a learning rate and no sweep to check it by."""
         return [name for name in self.rates if not self.methods[name].get("sweep")]
 
     @property

@@ -75,9 +75,9 @@ def draw_dots(
             end = high if math.isfinite(high) else right
             axes.plot([max(low, left), end], [row, row], color=style.colour, linewidth=1.4, zorder=2.8, clip_on=True)
             if math.isinf(low):
-                axes.plot([left], [row], "<", color=style.colour, markersize=4.5, clip_on=False, zorder=2.9)
+                draw_arrow(axes, (left, row), "<", style.colour)
             if not math.isfinite(high):
-                axes.plot([right], [row], ">", color=style.colour, markersize=4.5, clip_on=False, zorder=2.9)
+                draw_arrow(axes, (right, row), ">", style.colour)
         axes.plot(
             [value], [row], style.marker, color=style.colour, markersize=6.8, markeredgecolor="white",
             markeredgewidth=0.6, zorder=3, clip_on=False,
@@ -87,3 +87,8 @@ def draw_dots(
             ha="right", va="center", fontsize=size, color=colour, annotation_clip=False,
         )  # fmt: skip
     axes.axhline(len(methods) - 0.5, color=FAINT, linewidth=0.8, zorder=0.6)
+
+
+def draw_arrow(axes: Axes, place: tuple[float, float], marker: str, colour: str) -> None:
+    """Mark an interval that leaves the panel, where it meets the edge; ``marker`` is ``<``, ``>``, ``v`` or ``^``."""
+    axes.plot([place[0]], [place[1]], marker, color=colour, markersize=4.5, clip_on=False, zorder=2.9)

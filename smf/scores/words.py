@@ -42,9 +42,14 @@ def asked_by(metric: str) -> str:
     return _LEARNED[metric][1]
 
 
+def retained_words(metric: str) -> str:
+    """Retained facts in words: ``retained new facts, unseen question (F1)``."""
+    return f"retained new facts, {_LEARNED[metric][0]} (F1)"
+
+
 def retained_axis(metric: str) -> str:
-    """The label of an axis of retained facts."""
-    return f"retained new facts, {_LEARNED[metric][0]} (F1)      better →"
+    """The label of an axis of retained facts, with its better end."""
+    return f"{retained_words(metric)}      better →"
 
 
 def set_words(metric: HeldOutMetric, headline: Sequence[HeldOutMetric]) -> str:

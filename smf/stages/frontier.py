@@ -81,7 +81,8 @@ def draw_frontier(
     """Draw what each method retains against what it forgets, from the tables of :func:`write_frontier`.
 
     Args:
-        shown: What the figure shows; forgetting is measured on the first held-out metric.
+        shown: What the figure shows; forgetting is measured on the first held-out metric. The word ``tuned_by`` is the
+            metric on the new facts that the tuning rule weighs; None for the rule's own choice.
         learned: The metric on the new facts that measures retention.
         table_path: The table of runs.
         settings_path: The table of settings.

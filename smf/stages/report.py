@@ -76,8 +76,8 @@ def draw_forgetting(
     """Draw the forgetting figure, and write the same results as text, which the terminal shows too.
 
     Args:
-        shown: What the figure shows. Its words name ``untuned`` methods, whose learning rate no sweep has chosen (the
-            figure must not claim that one has), ``rate_free`` ones, and ``tuned_by``, the metric of the new facts that
+        shown: What the figure shows. Its words name ``untuned`` methods, whose learning rate the config has no sweep
+            for (the figure must not claim one), ``rate_free`` ones, and ``tuned_by``, the metric of the new facts that
             the tuning rule weighs; None for the rule's own choice.
         learned: The metric of the new facts that is shown.
         scores_path: The tidy table.
@@ -107,9 +107,9 @@ def draw_overview(shown: Shown, learned: str, scores_path: str | Path, figure_pa
         save_figure(figure, path, small=True)
 
 
-def draw_tuning(shown: Shown, tuning_path: str | Path, figure_paths: Sequence[str | Path]) -> None:
-    """Draw the sweep of every method, see :func:`draw_forgetting`."""
-    figure = tuning_figure(read_table(tuning_path), shown.starts, shown.labels(), shown.metrics)
+def draw_tuning(shown: Shown, learned: str, tuning_path: str | Path, figure_paths: Sequence[str | Path]) -> None:
+    """Draw the sweep of every method, see :func:`draw_forgetting`; of the words only ``tuned_by`` is used."""
+    figure = tuning_figure(read_table(tuning_path), shown.starts, shown.labels(), shown.metrics, learned)
     for path in figure_paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)

@@ -24,11 +24,13 @@ from smf.figures.style import drawing, method_styles, new_figure, save_figure
 from smf.scores.metrics import FACTS_METRICS, LOCALITY, held_out_metric, metrics_of
 from smf.scores.summary import summary_table, terminal_summary
 from smf.scores.table import scores_table
+from smf.scores.words import asked_by
 from smf.training.slot_use import slot_use_rows
 
 KINDS = {"nq": "questions", "hellaswag": "choices"}
 HEADLINE = [held_out_metric(name, KINDS) for name in ("nq_f1", "hellaswag_acc_norm")]
 METRICS = (*metrics_of(KINDS), *FACTS_METRICS)
+QUESTION = "facts_question_f1"
 LABELS = {
     "held_out": {
         "nq": "NaturalQuestions-style questions (generated world)",
@@ -163,10 +165,7 @@ def test_figure_says_its_data_seeds_facts_and_rule():
     assert "100 new facts" in text
     assert "2 methods, 3 seeds each" in text
     assert "95 % Student t intervals over 3 seeds" in text
-    assert (
-        "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all methods"
-        in text
-    )
+    assert "Learning rates are those of the config. They can be checked by the sweep in tables/tuning.csv" in text
 
 
 def test_words_on_methods_can_be_given():
@@ -176,12 +175,12 @@ def test_words_on_methods_can_be_given():
 @pytest.mark.parametrize(
     ("untuned", "rate_free", "said", "unsaid"),
     [
-        ([], [], "by one rule for all methods", "No sweep has chosen"),
-        (["full"], [], "No sweep has chosen that of full.", "no sweep has chosen them"),
-        (list(TWO), [], "no sweep has chosen them", "one rule"),
-        ([], ["smf_tfidf"], "for all methods", "No sweep has chosen"),
+        ([], [], "one rule for all methods", "no sweep"),
+        (["full"], [], "full: no sweep in the config.", "has no sweep"),
+        (list(TWO), [], "the config, which has no sweep to check them by.", "one rule"),
+        ([], ["smf_tfidf"], "for all methods", "no sweep"),
         ([], ["smf_tfidf"], "smf_tfidf: no learning rate is needed.", "untuned"),
-        (["full"], ["smf_tfidf"], "no sweep has chosen them. smf_tfidf: no learning rate is needed.", "one rule"),
+        (["full"], ["smf_tfidf"], "to check them by. smf_tfidf: no learning rate is needed.", "one rule"),
         ([], list(TWO), "No method needs a learning rate.", "Learning rates"),
     ],
     ids=["all swept", "some", "none", "one free, rule", "one free", "one free, none swept", "all free"],
@@ -192,9 +191,39 @@ def test_the_figure_does_not_claim_a_sweep_that_was_not_there(untuned, rate_free
     assert unsaid not in text
 
 
+def test_the_figure_does_not_claim_that_the_sweep_was_run():
+    """A key in the config is no table of results: only asking for the table makes it."""
+    assert "checks them" not in caption()
+    assert "can be checked by" in caption()
+
+
 def test_the_figure_says_by_which_wordings_rates_were_chosen():
     assert "highest retained F1, asked by untrained wordings, minus" in caption()
     assert "asked by the wordings that were taught, minus" in caption(tuned_by="facts_seen_f1")
+
+
+def test_an_interval_that_leaves_the_panel_ends_in_an_arrow_there():
+    """Two seeds that lose 0 and 60 % of 0.9, and retain 0.1 and 0.9: intervals of ± 12.7 standard errors."""
+    results = []
+    for seed, (nq, facts) in enumerate([(0.9, 0.1), (0.36, 0.9)]):
+        results += [evaluation("base", seed, 0, 0.9, 1.0, 0.0), evaluation("full", seed, 10, nq, 1.0, facts)]
+    scores, starts = scores_table(results), {"full": "base"}
+    figure = forgetting_figure(scores, summary_table(scores, starts, KINDS), starts, LABELS, HEADLINE)
+    panel = next(axes for axes in figure.axes if "relative drop" in axes.get_xlabel())
+    (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+    marks = {line.get_marker(): line for line in panel.lines if line.get_marker() in ("<", ">", "v", "^")}
+    places = {marker: (line.get_xdata()[0], line.get_ydata()[0]) for marker, line in marks.items()}
+    assert places == {
+        "<": pytest.approx((left, 0.5)), ">": pytest.approx((right, 0.5)),
+        "v": pytest.approx((30, bottom)), "^": pytest.approx((30, top)),
+    }  # fmt: skip
+    assert {line.get_color() for line in marks.values()} == {method_styles(["full"])["full"].colour}
+    assert "an arrow where one leaves the panel" in words(figure)
+
+
+def test_intervals_within_the_panel_have_no_arrow():
+    panel = next(axes for axes in draw(TWO).axes if "relative drop" in axes.get_xlabel())
+    assert not {"<", ">", "v", "^"} & {line.get_marker() for line in panel.lines}
 
 
 def test_numbers_in_the_figure_are_those_of_the_summary():
@@ -270,7 +299,7 @@ def test_a_figure_that_could_not_name_its_data_is_not_drawn():
 
 def test_tuning_figure_shows_tuned_methods_in_their_own_colours(tmp_path):
     table, starts = small_tuning()
-    figure = tuning_figure(table, starts, LABELS, HEADLINE)
+    figure = tuning_figure(table, starts, LABELS, HEADLINE, QUESTION)
     text = words(figure)
     assert "chosen learning rate 1e-05" in text
     assert "chosen learning rate 1" in text
@@ -278,34 +307,51 @@ def test_tuning_figure_shows_tuned_methods_in_their_own_colours(tmp_path):
     colours = {line.get_color() for axes in figure.axes for line in axes.lines}
     assert {method_styles(list(starts))[method].colour for method in ("full", "smf")} <= colours
     for name in ("first.pdf", "second.pdf"):
-        save_figure(tuning_figure(table, starts, LABELS, HEADLINE), tmp_path / name)
+        save_figure(tuning_figure(table, starts, LABELS, HEADLINE, QUESTION), tmp_path / name)
     assert (tmp_path / "first.pdf").read_bytes() == (tmp_path / "second.pdf").read_bytes()
 
 
 def test_tuning_figure_says_by_which_way_of_asking_rates_were_chosen():
     table, starts = small_tuning()
-    usual = words(tuning_figure(table, starts, LABELS, HEADLINE))
-    assert "in wordings that were never trained" in usual
-    assert "are not used here" in usual
+    usual = words(tuning_figure(table, starts, LABELS, HEADLINE, QUESTION))
+    assert "at the end of the stream, asked by untrained wordings." in usual
+    assert "compare methods on new facts asked by an untrained question; the rule does not use that score." in usual
+    taught = table.rename(columns={"retained_unseen_f1": "retained_seen_f1"})
+    text = words(tuning_figure(taught, starts, LABELS | {"tuned_by": "facts_seen_f1"}, HEADLINE, "facts_seen_f1"))
+    assert "at the end of the stream, asked by the wordings that were taught." in text
+    assert "The results compare methods by this retained F1 too." in text
+
+
+def test_tuning_figure_says_that_facts_lack_untrained_wordings_only_if_the_config_did_not_choose_the_question():
+    table, starts = small_tuning()
     asked = table.drop(columns="facts_question_f1").rename(columns={"retained_unseen_f1": "retained_question_f1"})
-    other = words(tuning_figure(asked, starts, LABELS, HEADLINE))
-    assert "asked by their questions" in other
-    assert "so the questions of the results are used here too" in other
-    taught = words(
-        tuning_figure(table.rename(columns={"retained_unseen_f1": "retained_seen_f1"}), starts, LABELS, HEADLINE)
-    )
-    assert "in the wordings that were taught" in taught
+    chosen = words(tuning_figure(asked, starts, LABELS | {"tuned_by": QUESTION}, HEADLINE, QUESTION))
+    assert "at the end of the stream, asked by an untrained question." in chosen
+    assert "The results compare methods by this retained F1 too." in chosen
+    assert "No fact has a wording that is never trained" not in chosen
+    forced = words(tuning_figure(asked, starts, LABELS | {"tuned_by": None}, HEADLINE, QUESTION))
+    assert "No fact has a wording that is never trained, so the rule weighs the question. The results" in forced
+
+
+@pytest.mark.parametrize("learned", ["facts_seen_f1", "facts_unseen_f1"])
+def test_tuning_figure_says_so_if_results_and_rule_ask_differently(learned):
+    table, starts = small_tuning()
+    column = "retained_unseen_f1" if learned == "facts_seen_f1" else "retained_seen_f1"
+    weighed = table.rename(columns={"retained_unseen_f1": column})
+    tuned_by = {"tuned_by": column.replace("retained", "facts")}
+    text = words(tuning_figure(weighed, starts, LABELS | tuned_by, HEADLINE, learned))
+    assert f"asked by {asked_by(learned)}; the rule does not use that score." in text
 
 
 def test_tuning_figure_of_one_rate_and_bad_tables():
     table, starts = small_tuning()
-    assert "chosen learning rate 1e-05" in words(tuning_figure(table.iloc[:1], starts, LABELS, HEADLINE))
+    assert "chosen learning rate 1e-05" in words(tuning_figure(table.iloc[:1], starts, LABELS, HEADLINE, QUESTION))
     with pytest.raises(DataError, match="unknown method smf"):
-        tuning_figure(table, {"full": "base"}, LABELS, HEADLINE)
+        tuning_figure(table, {"full": "base"}, LABELS, HEADLINE, QUESTION)
     with pytest.raises(DataError, match="empty"):
-        tuning_figure(table.iloc[:0], starts, LABELS, HEADLINE)
+        tuning_figure(table.iloc[:0], starts, LABELS, HEADLINE, QUESTION)
     with pytest.raises(DataError, match="no column best"):
-        tuning_figure(table.drop(columns="best"), starts, LABELS, HEADLINE)
+        tuning_figure(table.drop(columns="best"), starts, LABELS, HEADLINE, QUESTION)
 
 
 def slot_uses(layers=(1, 3), num_heads=2, stages=("installed", "calibrated", "healed"), num_slots=100):

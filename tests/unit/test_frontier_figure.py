@@ -17,6 +17,7 @@ from smf.figures.style import drawing, method_styles, new_figure, save_figure
 from smf.files.artifacts import write_json, write_table
 from smf.scores.metrics import held_out_metric
 from smf.scores.summary import mean_interval
+from smf.scores.words import asked_by
 from smf.stages.frontier import draw_frontier
 from smf.stages.shown import Shown
 
@@ -82,7 +83,11 @@ def test_the_rule_is_told_by_the_wordings_that_it_weighed():
     asked = settings.assign(retained_unseen_f1=np.nan)
     text = words(frontier_figure(frontier, asked, fronts, STARTS, LABELS, METRIC, "facts_question_f1"))
     assert "highest retained F1, asked by an untrained question, minus" in text
-    assert "asked by the wordings that were taught, minus" in words(draw(TWO, STARTS, learned="facts_seen_f1"))
+    for learned in ("facts_question_f1", "facts_seen_f1"):  # what is shown as learned does not matter
+        for tuned_by in ("facts_question_f1", "facts_unseen_f1", "facts_seen_f1"):
+            text = words(draw(TWO, STARTS, labels=LABELS | {"tuned_by": tuned_by}, learned=learned))
+            assert f"highest retained F1, asked by {asked_by(tuned_by)}, minus" in text
+        assert "highest retained F1, asked by untrained wordings, minus" in words(draw(TWO, STARTS, learned=learned))
 
 
 def test_methods_have_their_own_colours_and_chosen_settings_a_ring():

@@ -22,7 +22,6 @@ def test_bins_and_sums_equal_plain_loops():
     after[::4] = before[::4]  # held by the patch, but not changed
     rows = slot_writes(reads, slots, before, after)
     assert [row["reads_from"] for row in rows] == [0, 1, 3, 10, 30, 100, 300, 1000]
-    scale = sum(sum(value**2 for value in row) ** 0.5 for row in before) / 80
     for row, end in zip(rows, [1, 3, 10, 30, 100, 300, 1000, 10**9], strict=True):
         inside = [slot for slot in range(500) if row["reads_from"] <= reads[slot] < end]
         changed = {
@@ -35,7 +34,14 @@ def test_bins_and_sums_equal_plain_loops():
         assert row["reads"] == sum(reads[slot] for slot in inside)
         assert row["slots_written"] == len(written)
         assert row["reads_of_written"] == sum(reads[slot] for slot in written)
-        assert row["change"] == pytest.approx(sum(changed[slot] for slot in written) / scale)
+        assert row["change"] == pytest.approx(sum(changed[slot] for slot in written))
+
+
+@pytest.mark.parametrize("before", [np.zeros((2, 2)), np.array([[0, 0], [1e-9, 0]]), np.ones((2, 2))])
+def test_a_change_counts_the_same_whatever_the_values_were_before(before):
+    """(3, 4) has norm 5, (0, 1) has norm 1; values near zero are no unit to measure them in."""
+    rows = slot_writes(np.array([0, 7, 0]), np.array([0, 1]), before, before + np.array([[3, 4], [0, 1]]))
+    assert [row["change"] for row in rows] == pytest.approx([5, 0, 1])
 
 
 @pytest.mark.parametrize(("largest", "starts"), [(0, [0]), (1, [0, 1]), (3, [0, 1, 3]), (99, [0, 1, 3, 10, 30])])
@@ -83,7 +89,7 @@ def test_the_table_is_made_of_patches_and_counts_on_disk(tmp_path):
     table = pd.read_csv(tmp_path / "t.csv")
     assert tuple(table.columns) == SLOT_WRITE_COLUMNS
     assert table["slots_written"].tolist() == [0, 0, 0, 0, 1]  # slot 1 holds what it held
-    assert table["change"].tolist() == [0, 0, 0, 0, 2.0]
+    assert table["change"].tolist() == [0, 0, 0, 0, 4.0]  # four values from 1 to 3
     assert set(table["seed"]) == {5}
     write_patch(tmp_path / "patch.safetensors", patch_of(delta, history, "n", [FACT], [[0]]))
     with pytest.raises(CheckpointError, match=r"patch\.safetensors was learned from another model than what .*counts"):

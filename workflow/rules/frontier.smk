@@ -150,6 +150,7 @@ rule plot_frontier:
         "../../environment.yml"
     params:
         shown={**SHOWN, "starts": EXPERIMENT.compared_starts},
+        tuned_by=EXPERIMENT.tuned_by,
         learned=EXPERIMENT.config["evaluation"]["learned"],
         code=code_of("plot_frontier.py"),
     script:

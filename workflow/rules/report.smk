@@ -167,6 +167,8 @@ rule plot_tuning:
         "../../environment.yml"
     params:
         shown=SHOWN,
+        tuned_by=EXPERIMENT.tuned_by,
+        learned=EXPERIMENT.config["evaluation"]["learned"],
         code=code_of("plot_tuning.py"),
     script:
         "../scripts/plot_tuning.py"

@@ -4,7 +4,8 @@ from smf.jobs.job import Job
 from smf.stages.frontier import Shown, draw_frontier
 
 with Job(snakemake):
-    shown = Shown(snakemake.input.labels, **snakemake.params.shown)
+    words = {"tuned_by": snakemake.params.tuned_by}
+    shown = Shown(snakemake.input.labels, **snakemake.params.shown, words=words)
     draw_frontier(
         shown,
         snakemake.params.learned,

@@ -68,8 +68,9 @@ def forgetting_figure(
         starts: For each method, in the order that fixes the colours, the model that it starts from.
         labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list),
             ``chance`` (for sets of choices the accuracy of guessing), ``methods`` (for each method a few words on what
-            it is), ``untuned`` (methods whose learning rate no sweep has chosen) and ``rate_free`` (methods that have
-            none).
+            it is), ``untuned`` (methods whose learning rate the config has no sweep for), ``rate_free`` (methods that
+            have none) and ``tuned_by`` (the metric of the new facts by which rates are compared, if the config names
+            it).
         headline: The held-out metrics that have a panel, one or two; forgetting is that of the first.
         learned: The metric of the new facts that has a panel and is plotted against forgetting.
 
@@ -179,7 +180,8 @@ def _notes(
     used = {start_model(method, starts) for method in starts}
     start = f"the {used.pop()} model" if len(used) == 1 else "the healed model for methods with memory, else the base"
     spread = (
-        f"Bars and ±: 95 % Student t intervals over {num_seeds} seeds; the small points in {tradeoff} are single seeds."
+        f"Bars and ±: 95 % Student t intervals over {num_seeds} seeds; in {tradeoff} an arrow where one leaves the "
+        "panel, and small points for single seeds."
         if num_seeds > 1
         else "One seed: no intervals."
     )
@@ -204,16 +206,19 @@ def _notes(
 
 
 def _rates(methods: Mapping[str, str], labels: Mapping, rule: str) -> str:
-    """How learning rates were chosen for methods with a sweep and without one, and which methods need no rate."""
+    """By which rule a sweep compares learning rates, which methods have no sweep, and which need no rate.
+
+    Whether the sweep was run, and whether its choice is what the config has, is not known here.
+    """
     untuned, rate_free = labels.get("untuned", ()), labels.get("rate_free", ())
     if len(rate_free) == len(methods):
         return "No method needs a learning rate."
     exceptions = f" {', '.join(rate_free)}: no learning rate is needed." if rate_free else ""
     if len(untuned) + len(rate_free) == len(methods):
-        return f"Learning rates are those of the config; no sweep has chosen them.{exceptions}"
+        return f"Learning rates are those of the config, which has no sweep to check them by.{exceptions}"
     if untuned:
-        exceptions = f" No sweep has chosen that of {', '.join(untuned)}.{exceptions}"
+        exceptions = f" {', '.join(untuned)}: no sweep in the config.{exceptions}"
     return (
-        "Learning rates are set in the config; the sweep in tables/tuning.csv checks them by one rule for all methods: "
-        f"{rule}.{exceptions}"
+        "Learning rates are those of the config. They can be checked by the sweep in tables/tuning.csv, which has one "
+        f"rule for all methods: {rule}.{exceptions}"
     )

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from smf.figures.direct_labels import place_labels
 from smf.figures.legend import NAME_WIDTH
+from smf.figures.method_dots import draw_arrow
 from smf.figures.style import FAINT, GREY, SMALL, MethodStyle
 from smf.scores.summary import Interval, mean_interval, shorten, summary_cell
 from smf.scores.table import forgetting, retained
@@ -25,8 +26,8 @@ def draw_tradeoff(
 ) -> None:
     """Draw a point for every method: ``learned`` new facts against the forgetting of a held-out metric, per cent.
 
-    Means are those of the summary; the small points are single seeds. A method whose start model scored 0 or below has
-    no drop: it is named in the panel instead.
+    Means are those of the summary; the small points are single seeds. An interval that leaves the panel ends in an
+    arrow at its edge. A method whose start model scored 0 or below has no drop: it is named in the panel instead.
     """
     drops = {method: 100 * forgetting(scores, method, metric, starts) for method in starts}
     retention = {method: retained(scores, method, learned) for method in starts}
@@ -54,6 +55,7 @@ def draw_tradeoff(
             fmt=style.marker, color=style.colour, markersize=8.5, markeredgecolor="white", markeredgewidth=0.8,
             elinewidth=1.2, zorder=3,
         )  # fmt: skip
+        _mark_cuts(axes, sideways, upward, style.colour)
     if absent := [method for method in starts if method not in shown]:
         note = "not shown, its start model answers nothing: " + ", ".join(absent)
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", fontsize=SMALL, color=GREY, wrap=True)
@@ -78,6 +80,19 @@ def _limits(axes: Axes, drops: list[pd.Series]) -> None:
     room = 0.05 * (high - low)
     axes.set_xlim(low - room, high + 1.5 * room)
     axes.set_ylim(-0.04, 1.14)  # above 1, where no method can be, is room for the note at the ideal point
+
+
+def _mark_cuts(axes: Axes, sideways: Interval, upward: Interval, colour: str) -> None:
+    """Draw an arrow for each end of an interval that the limits cut off; a single seed has no ends."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    if sideways.low < left:
+        draw_arrow(axes, (left, upward.mean), "<", colour)
+    if sideways.high > right:
+        draw_arrow(axes, (right, upward.mean), ">", colour)
+    if upward.low < bottom:
+        draw_arrow(axes, (sideways.mean, bottom), "v", colour)
+    if upward.high > top:
+        draw_arrow(axes, (sideways.mean, top), "^", colour)
 
 
 def _mark_ideal(axes: Axes) -> list[Artist]:

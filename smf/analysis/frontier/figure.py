@@ -51,7 +51,8 @@ def frontier_figure(
         settings: The table of settings of the same runs.
         summary: The summary of the same runs (:func:`smf.analysis.frontier.summary.summary`).
         starts: All methods of the experiment, in the order that fixes the colours; those without a run are left out.
-        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list).
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if wanted, ``notes`` (a list) and,
+            if the config names the metric of the new facts that the tuning rule weighs, ``tuned_by``.
         metric: The held-out metric whose forgetting the tables hold.
         learned: The metric of the new facts that says what is retained.
 
@@ -200,7 +201,7 @@ def _notes(
         f"a. A symbol is a method at one setting, such as a learning rate: the mean over seeds; {points}. Lines: each "
         "method's front, the settings that none of its others dominates, where an improvement counts as zero "
         "forgetting; dominated settings are pale. Dotted: from doing nothing, which retains and forgets nothing. "
-        f"Ring: the setting chosen by one rule for all methods ({tuning_rule(metric, _weighed(settings, learned))}); "
+        f"Ring: the setting chosen by one rule for all methods ({tuning_rule(metric, _weighed(settings, labels))}); "
         "no rule chose the others.",
         "b. Retained F1 of the best setting within a forgetting budget, averaged over all budgets from 0 "
         f"to {budget} (shaded in a): the normalised area below the front's staircase. 0: nothing "
@@ -212,10 +213,10 @@ def _notes(
     ]
 
 
-def _weighed(settings: pd.DataFrame, learned: str) -> str:
-    """The metric of the new facts that the tuning rule weighed."""
-    if learned == RETAINED["retained_seen_f1"]:
-        return learned
+def _weighed(settings: pd.DataFrame, labels: Mapping) -> str:
+    """The metric of the new facts that the tuning rule weighed; without a given one as in ``retained_column``."""
+    if labels.get("tuned_by") is not None:
+        return labels["tuned_by"]
     unseen = settings["retained_unseen_f1"].notna().any()
     return RETAINED["retained_unseen_f1" if unseen else "retained_question_f1"]
 

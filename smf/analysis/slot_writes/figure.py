@@ -61,7 +61,7 @@ def _draw(table: pd.DataFrame, labels: Mapping, methods: Sequence[str]) -> Figur
             if column == 0:
                 axes.set_ylabel("slots", fontsize=SMALL)
         axes = add_panel(figure, left, changes_top, _PANEL_WIDTH, _CHANGE_HEIGHT)
-        panel_title(axes, "", f"How far, block {layer}", ("mean change of a written slot, relative to the value norm",))
+        panel_title(axes, "", f"How far, block {layer}", ("mean norm of the change of a written slot's value",))
         for method in shown:
             _changes(axes, changes.loc[(method, layer)], styles[method], method)
         _bins(axes, means.loc[(shown[0], layer)].index)
@@ -123,8 +123,8 @@ def _notes(num_seeds: int, labels: Mapping) -> list[str]:
     return [
         "Bars: slots of the memory by how often the background text reads them; grey all, coloured those whose value "
         f"the stream changed; mean of {count(num_seeds, 'stream')}. The scale is logarithmic.",
-        "Below: the norm of the change of a slot's value, mean over the written slots of a bin, relative to the mean "
-        "norm of these values before. A method that spares the slots of ordinary text writes few at the right, or "
-        "moves them little.",
+        "Below: the norm of the change of a slot's value, mean over the written slots of a bin. It is absolute, as "
+        "a memory may start with values of zero. A method that spares the slots of ordinary text writes few at the "
+        "right, or moves them little.",
         *labels.get("notes", ()),
     ]

@@ -31,14 +31,12 @@ def slot_writes(
     Returns:
         A row for each bin, the slots that background text never read (``reads_from`` 0) first, then from 1, 3, 10, 30,
         … reads to below the next: ``slots`` in it, their ``reads``, ``slots_written`` among them, the
-        ``reads_of_written``, and the ``change``: the sum over written slots of the norm of the value's change, as a
-        multiple of the mean norm of the values before.
+        ``reads_of_written``, and the ``change``: the sum over written slots of the norm of the value's change. It
+        is absolute, so that it is the same measure for all runs, and for memories whose values start at zero.
     """
     starts = bin_starts(int(reads_S.max(initial=0)))
     bins_S = np.searchsorted(starts, reads_S, side="right") - 1
     changes_R = np.linalg.norm(after_RV.astype(np.float64) - before_RV, axis=1)
-    lengths_R = np.linalg.norm(before_RV.astype(np.float64), axis=1)
-    scale = lengths_R.mean() if len(lengths_R) and lengths_R.any() else 1.0
     written_R = changes_R > 0
     written_bins = bins_S[slots_R[written_R]]
     count = {"minlength": len(starts)}
@@ -48,7 +46,7 @@ def slot_writes(
         "reads": np.bincount(bins_S, weights=reads_S, **count),
         "slots_written": np.bincount(written_bins, **count),
         "reads_of_written": np.bincount(written_bins, weights=reads_S[slots_R[written_R]], **count),
-        "change": np.bincount(written_bins, weights=changes_R[written_R] / scale, **count),
+        "change": np.bincount(written_bins, weights=changes_R[written_R], **count),
     }
     return [{name: column[place].item() for name, column in columns.items()} for place in range(len(starts))]
 

@@ -16,7 +16,7 @@ from smf.figures.style import GREY, INK, NORMAL, Look, MethodStyle, add_panel, d
 from smf.scores.columns import require_columns
 from smf.scores.metrics import HeldOutMetric
 from smf.scores.summary import shorten
-from smf.scores.words import data_words, forgotten, loss_word
+from smf.scores.words import asked_by, data_words, forgotten, loss_word
 
 _LEFT, _RIGHT, _ACROSS_GAP, _DOWN_GAP = 0.65, 0.3, 0.3, 1.0
 _PANEL_WIDTH, _PANEL_HEIGHT, _MOST_COLUMNS = 2.45, 1.95, 4
@@ -25,34 +25,20 @@ _FARTHEST = 2.0
 """Scores and rises beyond it are off the scale."""
 _RETAINED, _DROP = (0, ()), (0, (3, 2))
 """Line styles of the two terms of the score."""
-_ASKED = {
-    "retained_unseen_f1": (
-        "in wordings that were never trained",
-        "The questions by which the results compare methods on new facts are not used here.",
-    ),
-    "retained_question_f1": (
-        "asked by their questions",
-        "No fact has a wording that is never trained, so the questions of the results are used here too.",
-    ),
-    "retained_seen_f1": (
-        "in the wordings that were taught",
-        "The results compare methods by these wordings too: in this experiment's config a fact is learned if it is "
-        "answered as taught.",
-    ),
-}
-"""How facts were asked, and how that relates to the results."""
 
 
 def tuning_figure(
-    tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, headline: Sequence[HeldOutMetric]
+    tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, headline: Sequence[HeldOutMetric], learned: str
 ) -> Figure:
     """Draw the tuning score and its two terms against the learning rate, a panel for each method.
 
     Args:
         tuning: The tuning table (see :mod:`smf.analysis.tuning.rule`).
         starts: All methods of the experiment, in the order that fixes the colours; those not tuned get no panel.
-        labels: Data descriptions: ``held_out`` (a text for each set) and ``facts``.
+        labels: Data descriptions: ``held_out`` (a text for each set), ``facts`` and, if the config names the metric of
+            the new facts that the rule weighs, ``tuned_by``.
         headline: The held-out metrics of the table; the rule weighs the first.
+        learned: The metric of the new facts by which the results compare methods.
 
     Raises:
         DataError: A column or a label is missing, or the table is empty or holds an unknown method.
@@ -66,11 +52,16 @@ def tuning_figure(
     if tuning.empty:
         raise DataError("the tuning table is empty; sweep at least one method")
     with drawing():
-        return _draw(tuning, starts, labels, headline[0], given)
+        return _draw(tuning, starts, labels, headline[0], given, learned)
 
 
 def _draw(
-    tuning: pd.DataFrame, starts: Mapping[str, str], labels: Mapping, weighed: HeldOutMetric, retained: str
+    tuning: pd.DataFrame,
+    starts: Mapping[str, str],
+    labels: Mapping,
+    weighed: HeldOutMetric,
+    retained: str,
+    learned: str,
 ) -> Figure:
     methods = [method for method in starts if method in set(tuning["method"])]
     styles = method_styles(list(starts))
@@ -78,7 +69,11 @@ def _draw(
     rows = math.ceil(len(methods) / columns)
     # the words need some width, however few the panels are
     width = max(7.6, _LEFT + columns * (_PANEL_WIDTH + _ACROSS_GAP) - _ACROSS_GAP + _RIGHT)
-    notes = [line for note in _notes(labels, weighed, retained) for line in wrap(note, width - _LEFT - _RIGHT)]
+    notes = [
+        line
+        for note in _notes(labels, weighed, RETAINED[retained], learned)
+        for line in wrap(note, width - _LEFT - _RIGHT)
+    ]
     notes_top = _TOP + rows * (_PANEL_HEIGHT + _DOWN_GAP) - 0.15
     figure = new_figure(width, notes_top + len(notes) * LINE_HEIGHT + 0.2)
     seeds = count(int(tuning["num_seeds"].max()), "tuning seed")
@@ -155,14 +150,20 @@ def _legend(axes: Axes, width: float, loss: str) -> None:
         left += 0.38 + 0.075 * len(name) + 0.15
 
 
-def _notes(labels: Mapping, weighed: HeldOutMetric, retained: str) -> list[str]:
+def _notes(labels: Mapping, weighed: HeldOutMetric, retained: str, learned: str) -> list[str]:
     loss = loss_word(weighed)
-    asked, questions = _ASKED[retained]
+    results = (
+        "The results compare methods by this retained F1 too."
+        if learned == retained
+        else f"The results compare methods on new facts asked by {asked_by(learned)}; the rule does not use that score."
+    )
+    if retained == RETAINED["retained_question_f1"] and labels.get("tuned_by") is None:
+        results = f"No fact has a wording that is never trained, so the rule weighs the question. {results}"
     return [
         f"Tuning score = retained F1 − max(0, relative {loss}), mean over tuning seeds. The highest is chosen, and of "
         "a tie the smaller rate; improvement on held-out data earns nothing.",
-        f"Retained F1: all new facts ({labels['facts']}) at the end of the stream, {asked}. "
+        f"Retained F1: all new facts ({labels['facts']}) at the end of the stream, asked by {asked_by(retained)}. "
         f"Relative {loss}: {forgotten(weighed).split(' of ', 1)[1]} against the model that the stream started "
         f"from. {data_words(labels, [weighed])}",
-        questions,
+        results,
     ]
