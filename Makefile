@@ -1,9 +1,11 @@
-# Set-up and shortcuts. `make figure` and `make test` need git, make and Python 3.11 or newer; afterwards everything in
+# Set-up and shortcuts. `make install`, `figure` and `test` need git, make and Python 3.11 or newer; afterwards everything in
 # .venv/bin can be used directly. With another interpreter: make figure PYTHON=python3.12 (rm -rf .venv to change later).
 
 PYTHON ?= python3
 
-.PHONY: figure readme-figure performance named-results gpu schema test quick lint docs audit
+.PHONY: install figure readme-figure performance named-results gpu schema test quick lint docs audit
+
+install: .venv/installed
 
 figure: .venv/installed
 	.venv/bin/snakemake --cores 1 results/figures/forgetting.pdf

@@ -20,7 +20,7 @@ NOT_KNOWN = 2
 RETROFIT_EXAMPLES = """
 Examples:
 
-- `smf retrofit SmolLM2-135M-Instruct -o mine`
+- `smf retrofit HuggingFaceTB/SmolLM2-135M-Instruct -o mine`
 - `smf retrofit owner/name -o mine --layers 1 3 5 --device cuda`
 """
 TEACH_EXAMPLES = """
@@ -209,7 +209,7 @@ def ask(
     model: Annotated[Path, typer.Argument(help="A model's folder.")],
     words: Annotated[
         list[str],
-        typer.Argument(help="Patches to put on the model, if any, and the question as one word, in quotes."),
+        typer.Argument(help="Patches to put on the model, if any, and the question, in quotes."),
     ],
     prompt_format: options.PromptFormat = "auto",
     max_new_tokens: options.MaxNewTokens = None,

@@ -18,7 +18,7 @@ class MethodEntry(Section):
     kind: str
     """A file in smf/methods: full, lora, smf, a baseline, or one of your own."""
     label: str | None = absent()
-    """Name of the method in the figure's note."""
+    """Display name of the method in figures."""
     frontier_only: bool | None = absent()
     """Whether the method is compared in results/figures/frontier.pdf alone; false if absent."""
     sweep: Distinct[PositiveNumber] | None = absent()

@@ -13,7 +13,7 @@ from smf.streams.batches import encode
 from smf.streams.examples import Example
 from smf.streams.fact_batches import facts_batch
 from tests.helpers import FACTS, MAX_LENGTH, base_model, logits, same_bytes, tokenizer
-from tests.pages import example
+from tests.pages import example, only_match
 
 SMALL = {
     "C3A": {"block_size": 8, "init_weights": True},
@@ -72,6 +72,11 @@ def test_an_adapter_starts_at_the_base_learns_and_comes_back_bit_for_bit(peft_ty
     holder = method_class("peft").holder(base_model(), given)
     holder.load(read_tensors(tmp_path / "delta.safetensors")[0])
     assert same_bytes(logits(holder.model), logits(method.model))
+
+
+def test_the_pages_count_the_types_that_start_at_the_base():
+    assert int(only_match(r"an adapter of any of (\d+) types")) == len(STARTING)
+    assert int(only_match(r"LoRA and (\d+) other adapter types")) == len(STARTING) - 1
 
 
 def test_the_methods_that_the_docs_show_learn():

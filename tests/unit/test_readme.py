@@ -1,5 +1,6 @@
 """README and docs say what is there: files, rules, metrics, and commands that Snakemake accepts."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -8,13 +9,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from smf.cli.models import RETROFIT_EXAMPLES
+from smf.config.experiment import Experiment
 from smf.methods.registry import method_class, method_kinds
-from smf.scores.metrics import COST, FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, PARTIAL_METRICS, metrics_of
+from smf.scores.metrics import COST, FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, MEASURES, PARTIAL_METRICS, metrics_of
 from smf.selection.names import SELECTORS
+from smf.teaching.given_files import kind_of
 from tests.pages import PAGES, README, only_match
 from tests.workflow.runs import ROOT, Job, copy_sources, snakemake
 
 MOST_LINES = 180
+TABLES = {
+    "smollm2_cpu": ("docs/results.md", "| method | new facts, question | as taught |"),
+    "nq_cpu": ("docs/reproduction.md", "| method | rate | facts, unseen question |"),
+}
+"""For each preset whose table has other methods than its main figure, the page and how the table begins."""
 COMMANDS = sorted(
     {
         " ".join(command.split())
@@ -96,6 +105,45 @@ def test_the_docs_name_every_kind_of_method_its_start_model_and_every_selector()
         method_class(kind).starts_from for kind in table_of("`kind`")
     ]
     assert table_of("`selector`") == list(SELECTORS)
+
+
+@pytest.mark.parametrize("preset", TABLES)
+def test_the_command_that_is_printed_for_a_table_makes_its_rows(preset):
+    page, heading = TABLES[preset]
+    rows = re.search(rf"^{re.escape(heading)}.*\n\|---.*\n((?:\|.*\n)+)", PAGES[page], re.MULTILINE)[1].splitlines()
+    shown = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    command = rf"results/{preset}/tables/summary\.txt --configfile presets/{preset}\.yaml --config 'methods=(.*)'"
+    config = yaml.safe_load((ROOT / f"presets/{preset}.yaml").read_text(encoding="utf-8"))
+    for name, changes in yaml.safe_load(only_match(command)).items():
+        config["methods"][name] |= changes
+    assert set(Experiment(config).starts) == shown - {"base", "healed"}
+
+
+def test_the_first_command_retrofits_the_model_of_the_experiment_by_its_name_on_the_hub():
+    preset = yaml.safe_load((ROOT / "presets/smollm2_cpu.yaml").read_text(encoding="utf-8"))
+    named = [re.search(r"smf retrofit (\S+) -o mine", text)[1] for text in (README, RETROFIT_EXAMPLES)]
+    assert named == [preset["base"]["name"]] * 2
+
+
+def test_make_install_does_what_readme_and_the_page_on_installation_say(tmp_path):
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+    command = ["make", "--dry-run", "-f", ROOT / "Makefile", "install"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pip install" in done.stdout
+    assert "snakemake" not in done.stdout
+    for page in ("README.md", "docs/installation.md"):
+        assert re.search(r"^    make install\b", PAGES[page], re.MULTILINE)
+
+
+def test_the_columns_of_held_out_sets_on_the_page_tell_their_kinds(tmp_path):
+    table = only_match(r"^\| columns \| kind \| score \|\n\|---.*\n((?:\|.*\n)+)").splitlines()
+    for row, kind in zip(table, ("questions", "choices", "texts", "completions"), strict=True):
+        columns = re.findall(r"`(\w+)`", row.split("|")[1])
+        (tmp_path / "set.jsonl").write_text(json.dumps(dict.fromkeys(columns, "")) + "\n", encoding="utf-8")
+        assert kind_of(tmp_path / "set.jsonl") == kind
+        assert f"`<file>_{MEASURES[kind][0]}`" in row
 
 
 def test_the_stages_are_the_rules_of_the_workflow():
