@@ -234,8 +234,9 @@ class Experiment:
 
     @property
     def base(self) -> dict:
-        """The settings that the base model's folder depends on; gradient checkpointing only matters later."""
-        return {key: value for key, value in self.config["base"].items() if key != "gradient_checkpointing"}
+        """The settings that the base model's folder depends on; the others matter later, or only accept or refuse."""
+        others = ("gradient_checkpointing", "min_recall")
+        return {key: value for key, value in self.config["base"].items() if key not in others}
 
     @property
     def frontier_seeds(self) -> list[int]:

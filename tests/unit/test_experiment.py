@@ -853,9 +853,9 @@ def test_a_pretrained_model_has_an_end_of_text_token_of_its_own():
     assert message.endswith("drop it")
 
 
-def test_how_activations_are_kept_does_not_make_the_base_model_stale():
-    kept, recomputed = (tiny(base={"gradient_checkpointing": value}) for value in (False, True))
-    assert Experiment(kept).base == Experiment(recomputed).base
+@pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"min_recall": 0.9}], ids=str)
+def test_how_activations_are_kept_and_what_is_accepted_do_not_make_the_base_model_stale(changes):
+    assert Experiment(tiny(base=changes)).base == Experiment(tiny()).base
 
 
 def test_a_sweep_of_a_kind_without_a_rate_is_refused(monkeypatch):

@@ -760,7 +760,7 @@ def test_the_documented_kind_is_added_by_one_file(copy_of_finished, tmp_path):
 @pytest.mark.slow
 def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(sources, copy_of_finished, tmp_path):
     """Nor is the model of the earlier run left in its place."""
-    config = tiny_config(tmp_path / "tiny.yaml", healing={"max_loss_rise": -100.0})
+    config = tiny_config(tmp_path / "tiny.yaml", healing={"max_loss_rise": -100.0, "num_steps": 11})
     outcome = snakemake(sources, copy_of_finished, config=config)
     results = copy_of_finished / "results"
     assert outcome.code == 1
@@ -770,6 +770,30 @@ def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(so
     assert {job.rule for job in outcome.jobs} == {"heal"}
     assert not (results / "healed/model.safetensors").exists()
     assert "loss_after" in (results / "logs/heal/report.json").read_text()
+
+
+@pytest.mark.slow
+def test_another_limit_finishes_from_what_was_trained_and_leaves_a_finished_model_alone(sources, tmp_path):
+    """The base model and its memory train until the end, and only then are their limits compared."""
+    model, limits = "results/healed/model.safetensors", {"max_loss_rise": -100.0}
+    (tmp_path / "folder").mkdir()
+
+    def made(base, healing):
+        config = tiny_config(tmp_path / "tiny.yaml", base=base, healing=healing)
+        return snakemake(sources, tmp_path / "folder", model, config=config)
+
+    refused = made({"min_recall": 1.0, "pretraining": {"num_steps": 20}}, limits)
+    assert refused.code == 1
+    assert "base.min_recall is 1.0" in refused.text
+    refused = made({"min_recall": 0.0, "pretraining": {"num_steps": 20}}, limits)
+    assert refused.code == 1
+    assert refused.counts == {"base_model": 1, "heal": 1}
+    assert "healing.max_loss_rise allows -100.0" in refused.text
+    accepted = made({"min_recall": 0.0, "pretraining": {"num_steps": 20}}, {"max_loss_rise": 100.0})
+    assert accepted.counts == {"heal": 1}, accepted.text
+    for rule in ("base_model", "heal"):
+        assert "resuming from" in (tmp_path / f"folder/results/logs/{rule}/{rule}.log").read_text()
+    assert made({"min_recall": 1.0, "pretraining": {"num_steps": 20}}, limits).nothing_to_do
 
 
 @pytest.mark.slow

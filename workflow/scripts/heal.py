@@ -16,5 +16,6 @@ with Job(snakemake) as job:
         device=snakemake.params.device,
         folder=Path(snakemake.output.report).parent,
         report_path=snakemake.log.report,
+        max_loss_rise=snakemake.config["checked"]["healing"]["max_loss_rise"],
         resume=job.resume,
     )
