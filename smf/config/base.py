@@ -89,7 +89,8 @@ class Base(Section):
     Pretraining itself is in float32."""
     gradient_checkpointing: bool = False
     """Keep only the blocks' inputs for the backward pass, in healing and in streams: less memory, a third more time,
-    the same results."""
+    the same results. Changing it reruns nothing, but for streams with contexts (stream.behind_text, behind_examples),
+    which then change by rounding."""
     pretraining: Training = Field(default_factory=Training)
     """How a pretrained base model is trained."""
 

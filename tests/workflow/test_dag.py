@@ -570,6 +570,11 @@ def test_other_shares_ask_finished_runs_and_teach_nothing(replan):
 
 
 @pytest.mark.slow
+def test_recomputed_activations_learn_nothing_again(replan):
+    assert replan(base={"gradient_checkpointing": True}).nothing_to_do
+
+
+@pytest.mark.slow
 def test_a_label_redraws_the_figures_that_show_it_alone(replan):
     redrawn = {"plot_forgetting": 1, "plot_overview": 1}
     assert replan(methods={"full": {"label": "all weights"}}).counts == redrawn
@@ -773,8 +778,8 @@ def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(so
 
 
 @pytest.mark.slow
-def test_another_limit_finishes_from_what_was_trained_and_leaves_a_finished_model_alone(sources, tmp_path):
-    """The base model and its memory train until the end, and only then are their limits compared."""
+def test_what_changes_no_bit_of_a_model_resumes_an_unfinished_one_and_leaves_a_finished_one_alone(sources, tmp_path):
+    """Limits are compared when training has ended, and recomputed activations have the same bits."""
     model, limits = "results/healed/model.safetensors", {"max_loss_rise": -100.0}
     (tmp_path / "folder").mkdir()
 
@@ -793,7 +798,8 @@ def test_another_limit_finishes_from_what_was_trained_and_leaves_a_finished_mode
     assert accepted.counts == {"heal": 1}, accepted.text
     for rule in ("base_model", "heal"):
         assert "resuming from" in (tmp_path / f"folder/results/logs/{rule}/{rule}.log").read_text()
-    assert made({"min_recall": 1.0, "pretraining": {"num_steps": 20}}, limits).nothing_to_do
+    recomputed = {"min_recall": 1.0, "gradient_checkpointing": True, "pretraining": {"num_steps": 20}}
+    assert made(recomputed, limits).nothing_to_do
 
 
 @pytest.mark.slow

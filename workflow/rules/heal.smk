@@ -23,7 +23,6 @@ rule heal:
         memory=EXPERIMENT.config["memory"],
         healing={key: value for key, value in EXPERIMENT.config["healing"].items() if key != "max_loss_rise"},
         max_length=EXPERIMENT.config["base"]["max_length"],
-        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
         device=EXPERIMENT.config["device"],
         code=code_of("heal.py"),
     script:

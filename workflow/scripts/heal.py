@@ -12,7 +12,7 @@ with Job(snakemake) as job:
         Path(snakemake.input.base[0]).parent,
         snakemake.input.healing,
         max_length=snakemake.params.max_length,
-        gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        gradient_checkpointing=snakemake.config["checked"]["base"]["gradient_checkpointing"],
         device=snakemake.params.device,
         folder=Path(snakemake.output.report).parent,
         report_path=snakemake.log.report,
