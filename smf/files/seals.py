@@ -8,7 +8,8 @@ files finds their seals beside the originals.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from smf.errors import CheckpointError, DataError
@@ -55,20 +56,23 @@ def seal(
         write_json(sealed_at, {**known, "checksum": _checksum(known)})
 
 
-def verified(results: Path, inputs: Iterable[Path], kept: Path | None = None) -> dict[str, str]:
+def verified(
+    results: Path, inputs: Iterable[Path], kept: Path | None = None, options: Sequence[str] = ()
+) -> dict[str, str]:
     """Check files against their seals; return the SHA-256 of each, by the path where it is kept.
 
     Args:
         results: The results folder.
         inputs: Files, some of them below it.
         kept: The results folder that the inputs were copied from, if it is not ``results``.
+        options: Options of ``snakemake`` that give the config, for the message.
 
     Raises:
         CheckpointError: A file is missing, truncated, changed, swapped, of another format version or without a seal;
             the message names it and the command that makes it again.
     """
     below = {kept_path(results, path, kept): path for path in inputs if is_below(path, results)}
-    return {str(name): _verified(kept or results, name, path) for name, path in below.items()}
+    return {str(name): _verified(kept or results, name, path, options) for name, path in below.items()}
 
 
 def damaged(results: Path, paths: Iterable[Path], digest_of: Callable[[Path], str] = sha256) -> dict[Path, str]:
@@ -81,6 +85,16 @@ def damaged(results: Path, paths: Iterable[Path], digest_of: Callable[[Path], st
     """
     faults = {path: _compared(results, path, path, digest_of)[0] for path in paths if is_below(path, results)}
     return {path: fault for path, fault in faults.items() if fault}
+
+
+def repair(paths: Iterable[Path], options: Sequence[str]) -> str:
+    """The command that makes these files again, and nothing else, as the same bytes make nothing else stale.
+
+    Args:
+        paths: The files.
+        options: Options of ``snakemake`` that give the config; they come last, as they take every word that follows.
+    """
+    return shlex.join(["snakemake", "--cores", "1", "--force", *map(str, paths), *options])
 
 
 def makers_job(results: Path, path: Path) -> str:
@@ -109,10 +123,10 @@ def _checksum(known: Mapping) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _verified(results: Path, name: Path, path: Path) -> str:
+def _verified(results: Path, name: Path, path: Path, options: Sequence[str]) -> str:
     fault, found = _compared(results, name, path, sha256)
     if fault:
-        raise CheckpointError(f"{fault}; make it again: snakemake --cores 1 --forcerun {name}")
+        raise CheckpointError(f"{fault}; make it again: {repair([name], options)}")
     return found
 
 

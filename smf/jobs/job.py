@@ -60,8 +60,9 @@ class Job:
 
     Args:
         call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``, and ``config["kept"]`` is
-            the permanent results folder. The job's own results folder is the same one unless Snakemake gives each job
-            copies of its files; seals, resume state and job states, which jobs share, are always in the permanent one.
+            the permanent results folder; ``config["command_options"]`` are the options of ``snakemake`` that give the
+            config, for messages. The job's own results folder is the same one unless Snakemake gives each job copies of
+            its files; seals, resume state and job states, which jobs share, are always in the permanent one.
 
     Raises:
         CheckpointError: An input has changed since its job wrote it.
@@ -85,7 +86,8 @@ class Job:
         with self._told():
             if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
                 take_gpu()
-            self._hashes = verified(self._results, self._files(self._call.input), self._kept)
+            options = self._call.config.get("command_options", ())
+            self._hashes = verified(self._results, self._files(self._call.input), self._kept, options)
             self._clear_state_of_makers()
         return self
 

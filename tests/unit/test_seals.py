@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import shutil
 import signal
 from types import SimpleNamespace
@@ -131,7 +132,7 @@ def test_every_one_of_two_hundred_corrupted_artifacts_is_refused_with_path_and_r
     with pytest.raises(CheckpointError) as refused:
         verified(results, [path])
     assert str(path) in str(refused.value)
-    assert f"make it again: snakemake --cores 1 --forcerun {path}" in str(refused.value)
+    assert f"make it again: snakemake --cores 1 --force {path}" in str(refused.value)
 
 
 def test_whole_artifacts_are_accepted_and_files_elsewhere_are_the_users(sealed, tmp_path):
@@ -188,6 +189,19 @@ def test_a_job_seals_what_it_made_with_what_it_was_made_from(sealed, tmp_path, q
     assert state(results)["state"] == "done"
 
 
+def test_the_command_that_makes_an_input_again_has_the_options_of_the_config(sealed, tmp_path, quiet):
+    results = tmp_path / "results"
+    shutil.copytree(sealed, results)
+    source = results / "data/facts.jsonl"
+    source.write_bytes(b"")
+    asked = call(results, inputs=[source])
+    asked.config["command_options"] = ["--configfile", "my presets/a.yaml", "--config", 'methods={"lora": {"rank": 2}}']
+    with pytest.raises(CheckpointError) as refused, Job(asked):
+        pytest.fail("it works")
+    told = shlex.split(str(refused.value).rpartition("make it again: ")[2])
+    assert told == ["snakemake", "--cores", "1", "--force", str(source), *asked.config["command_options"]]
+
+
 @pytest.fixture
 def copies(sealed, tmp_path):
     """A results folder with what a storage copies to a job: its input; and the one that results are kept in."""
@@ -221,9 +235,7 @@ def test_a_job_on_copies_leaves_seal_and_state_where_its_output_will_be_kept(cop
 def test_a_damaged_copy_is_refused_by_the_name_of_what_it_is_a_copy_of(copies, quiet):
     results, kept = copies
     lengthened(results, results / "data/facts.jsonl", None)
-    refused = pytest.raises(
-        CheckpointError, match=f"^{kept}/data/facts.jsonl has .* --forcerun {kept}/data/facts.jsonl$"
-    )
+    refused = pytest.raises(CheckpointError, match=f"^{kept}/data/facts.jsonl has .* --force {kept}/data/facts.jsonl$")
     with refused, Job(call(results, inputs=[results / "data/facts.jsonl"], kept=kept)):
         raise AssertionError("it does no work")
 

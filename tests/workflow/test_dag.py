@@ -810,7 +810,7 @@ def test_damaged_inputs_are_all_named_before_anything_is_deleted(sources, copy_o
     stream.write_bytes(content[:-1])
     background.write_bytes(background.read_bytes() + b" ")
     before = digests(results)
-    refused = snakemake(sources, copy_of_finished, config=config)
+    refused = snakemake(sources, copy_of_finished, "--config", "resume_interval=17", config=config)
     assert refused.code == 1
     assert "seed-0.jsonl has" in refused.text
     assert "counts.safetensors has" in refused.text
@@ -818,6 +818,7 @@ def test_damaged_inputs_are_all_named_before_anything_is_deleted(sources, copy_o
     assert "Traceback" not in refused.text
     assert digests(results) == before
     (remedy,) = re.findall(r"^    snakemake (--cores 1 --force .*)$", refused.text, re.MULTILINE)
+    assert "--configfile tiny.yaml --config resume_interval=17" in remedy
     assert snakemake(sources, copy_of_finished, *shlex.split(remedy)).counts == {
         "draw_stream": 1,
         "count_background": 1,

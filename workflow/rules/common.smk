@@ -221,3 +221,6 @@ def command_options():
     given = [min(str(path), os.path.relpath(path), key=len) for path in workflow.overwrite_configfiles]
     overrides = [f"{key}={json.dumps(value)}" for key, value in OVERRIDES.items()]
     return [*(["--configfile", *given] if given else []), *(["--config", *overrides] if overrides else [])]
+
+
+config["command_options"] = command_options()  # for jobs whose inputs are damaged
