@@ -72,10 +72,8 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     if memory.output_gate == "none" and memory.output_gate_init:
         refuse("memory.output_gate_init", memory.output_gate_init, "0 where memory.output_gate is none")
     _check_start(memory, config.healing)
-    sizes = Sizes(num_layers, known_size(base, "intermediate_size")[0], num_slots)
     for name, method in methods.items():
-        if wrong := method_class(method["kind"]).settings_class.read(method).misfit(sizes):
-            raise ConfigError(f"methods.{name}.{wrong}")
+        check_fit(f"methods.{name}", method, config)
     if all(method.get("frontier_only") for method in methods.values()):
         raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
     _check_stream(stream)
@@ -91,6 +89,23 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     _check_core_sets(config, methods)
     _check_interpolation(config, methods)
     check_data(config)
+
+
+def check_fit(where: str, method: Mapping, config: Config) -> None:
+    """Check that a method's settings fit the sizes of the models.
+
+    Args:
+        where: The key in the config that gives the settings: a method's, or that of its sweep.
+        method: The settings.
+        config: The config.
+
+    Raises:
+        ConfigError: They do not, such as more slots than a layer has.
+    """
+    num_layers, num_units = (known_size(config.base, key)[0] for key in ("num_layers", "intermediate_size"))
+    sizes = Sizes(num_layers, num_units, config.memory.num_keys**2)
+    if wrong := method_class(method["kind"]).settings_class.read(method).misfit(sizes):
+        raise ConfigError(f"{where}.{wrong}")
 
 
 def require_contrast(data: Data, runs: Mapping[str, Mapping]) -> None:

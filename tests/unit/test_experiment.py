@@ -533,6 +533,14 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "methods.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
         ),
         (
+            tiny(sweeps={"smf_tfidf": {"top_t": [32, 257]}}),
+            "sweeps.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
+        ),
+        (
+            tiny(methods={"memit": {"kind": "memit", "learning_rate": 0.5}}, sweeps={"memit": {"blocks": [[1], [7]]}}),
+            "sweeps.memit.blocks names block 7, but the model has blocks 0 to 1; choose other blocks",
+        ),
+        (
             tiny(methods={"smf_tfidf": {"score_share": 0.5, "selector": "random"}}),
             "methods.smf_tfidf: score_share is 0.5, but selector random has no meaningful scores; use tfidf, ",
         ),
