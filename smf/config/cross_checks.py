@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import attrgetter
 
 from smf.config.base_checks import check_base, known_size
@@ -9,7 +10,7 @@ from smf.config.config import Config
 from smf.config.data import Data
 from smf.config.data_checks import check_data
 from smf.config.memory import Memory
-from smf.config.stream import Paraphrases, Stream
+from smf.config.stream import Paraphrases
 from smf.config.training import Healing
 from smf.data.formats import WHOLE_TEXTS
 from smf.errors import ConfigError, refuse
@@ -76,7 +77,7 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
         check_fit(f"methods.{name}", method, config)
     if all(method.get("frontier_only") for method in methods.values()):
         raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
-    _check_stream(stream)
+    _check_stream(config)
     _check_updates(config)
     if (stream.max_length or 0) > base.max_length:
         refuse("stream.max_length", stream.max_length, f"at most base.max_length ({base.max_length})")
@@ -161,12 +162,21 @@ def _check_paths(config: Config) -> None:
             refuse(key, path, "a full path: only a shell expands ~ and $HOME")
 
 
-def _check_stream(stream: Stream) -> None:
-    """Check that snapshots lie within the stream, and that the warm-up ends before the stream does."""
+def _check_stream(config: Config) -> None:
+    """Check that snapshots lie within the stream, and that the warm-up ends before the shortest stream does."""
+    stream = config.stream
     passes = Passes(stream.num_facts, stream.facts_per_step, stream.epochs, stream.steps_per_fact)
     passes.group_before(stream.snapshots)
     if stream.warmup_steps >= passes.num_steps:
         refuse("stream.warmup_steps", stream.warmup_steps, f"below the stream's {passes.num_steps} steps")
+    for key, num_facts in (("tuning", config.tuning.num_facts), ("frontier", config.frontier.num_facts)):
+        steps = replace(passes, num_facts=num_facts or stream.num_facts).num_steps
+        if stream.warmup_steps >= steps:
+            refuse(
+                "stream.warmup_steps",
+                stream.warmup_steps,
+                f"below the {steps} steps of streams of {num_facts} facts ({key}.num_facts)",
+            )
 
 
 def _check_updates(config: Config) -> None:

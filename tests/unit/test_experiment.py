@@ -591,6 +591,14 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             tiny(stream={"warmup_steps": 12, "steps_per_fact": 3}),
             "stream.warmup_steps is 12, but must be below the stream's 12",
         ),
+        (
+            tiny(stream={"warmup_steps": 9, "steps_per_fact": 3}),
+            "stream.warmup_steps is 9, but must be below the 9 steps of streams of 3 facts (tuning.num_facts)",
+        ),
+        (
+            tiny(stream={"warmup_steps": 6, "steps_per_fact": 3}, frontier={"num_facts": 2}),
+            "stream.warmup_steps is 6, but must be below the 6 steps of streams of 2 facts (frontier.num_facts)",
+        ),
         (tiny(seeds=[0, 7], tuning={"seeds": [7]}), "seed 7 is in seeds and in tuning.seeds; rates must be chosen on"),
         (tiny(stream={"num_facts": 9}), "stream.num_facts is 9, but must be at most 8 (4 * data.world.num_new_people)"),
         (
