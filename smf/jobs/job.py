@@ -27,6 +27,7 @@ from smf.files.artifacts import write_json
 from smf.files.seals import is_below, kept_path, makers_job, seal, verified
 from smf.jobs.cost import cost
 from smf.jobs.gpus import take_gpu
+from smf.jobs.process import process_start
 from smf.logs import configure_logging, quiet_interrupts
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class Job:
                 "why": why,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
+                "process_start": process_start(os.getpid()),
                 "started": self._started,
                 "changed": time.time(),
                 **cost(),

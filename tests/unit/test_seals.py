@@ -1,6 +1,7 @@
 """Artifacts that were damaged, swapped or put there by hand are refused with their path and the remedy."""
 
 import json
+import os
 import random
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from smf.files.atomic import atomic_path
 from smf.files.seals import damaged, seal, seal_path, verified
 from smf.files.tensors import write_tensors
 from smf.jobs.job import Job
+from smf.jobs.process import process_start
 
 RULES = {
     "data/facts.jsonl": ("prepare_data", {}),
@@ -181,6 +183,7 @@ def test_a_job_seals_what_it_made_with_what_it_was_made_from(sealed, tmp_path, q
     source, made = results / "data/facts.jsonl", results / "runs/x.json"
     with Job(call(results, inputs=[source], outputs=[made])):
         assert state(results)["state"] == "running"
+        assert state(results)["process_start"] == process_start(os.getpid())
         write_json(made, {})
     written = json.loads(seal_path(results, made).read_text())
     assert written["made_from"] == verified(results, [source])
