@@ -1,8 +1,8 @@
 """Seals: a record of each results file, so that jobs refuse files that were damaged, swapped or placed by hand.
 
 The seal of ``results/a/b.json`` is ``results/.seals/a/b.json.json``. It holds the format version, the file's path, size
-and SHA-256, the rule, wildcards and seed that made it, and the SHA-256 of every input. A job that works on copies of
-files finds their seals beside the originals.
+and SHA-256, the rule, wildcards and seed that made it, the versions of the libraries that did, and the SHA-256 of every
+input. A job that works on copies of files finds their seals beside the originals.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ def seal(
     rule: str,
     job: str,
     wildcards: Mapping[str, str],
+    versions: Mapping[str, str] | None = None,
     kept: Path | None = None,
 ) -> None:
     """Seal the outputs of a job.
@@ -37,6 +38,7 @@ def seal(
         rule: The rule's name.
         job: The job's name: the path of its log below ``logs``, without the suffix.
         wildcards: The job's wildcards; its seed is among them if it has one.
+        versions: Versions of the libraries that made the outputs; they are recorded and never compared.
         kept: The results folder that the outputs are copied to when the job is done, if it is not ``results``.
     """
     for path in outputs:
@@ -50,6 +52,7 @@ def seal(
             "job": job,
             "wildcards": dict(wildcards),
             "seed": wildcards.get("seed"),
+            "versions": dict(versions or {}),
             "made_from": dict(made_from),
         }
         sealed_at = seal_path(kept or results, name)

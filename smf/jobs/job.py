@@ -28,6 +28,7 @@ from smf.files.seals import is_below, kept_path, makers_job, seal, verified
 from smf.jobs.cost import cost
 from smf.jobs.gpus import take_gpu
 from smf.jobs.process import process_start
+from smf.jobs.versions import library_versions
 from smf.logs import configure_logging, quiet_interrupts
 
 if TYPE_CHECKING:
@@ -108,25 +109,31 @@ class Job:
                 rule=self._call.rule,
                 job=f"{self._log.parent.name}/{self._log.stem}",
                 wildcards=wildcards,
+                versions=library_versions(),
                 kept=self._kept,
             )
         self._tell("done")
 
     @cached_property
     def resume(self) -> "Resume":
-        """The :class:`~smf.files.resume.Resume` of this job, for inputs, settings and code as they are now."""
+        """The :class:`~smf.files.resume.Resume` of this job, for inputs, settings, code and libraries as they are."""
         from smf.files.resume import Resume  # imports torch, which many jobs do not need
 
         return Resume(self._folder, self.key, float(self._call.resources.get("resume_interval", 0)))
 
     @property
     def key(self) -> str:
-        """Everything that the job depends on: its rule, wildcards, settings, code, and the contents of its inputs."""
+        """Everything that the job's state depends on: rule, wildcards, settings, code, contents of inputs, libraries.
+
+        A finished job does not depend on the versions of libraries, which are no params: an upgrade reruns nothing. But
+        a run that began with one version does not go on with another.
+        """
         made_of = {
             "rule": self._call.rule,
             "wildcards": dict(self._call.wildcards.items()),
             "params": dict(self._call.params.items()),
             "inputs": self._hashes,
+            "versions": library_versions(),
         }
         return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 

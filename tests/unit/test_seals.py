@@ -8,9 +8,12 @@ import shutil
 import signal
 from types import SimpleNamespace
 
+import lm_eval
 import pandas as pd
+import peft
 import pytest
 import torch
+import transformers
 
 from smf.errors import CheckpointError, ConfigError
 from smf.files.artifacts import read_json, write_json, write_jsonl, write_table, write_text
@@ -188,6 +191,12 @@ def test_a_job_seals_what_it_made_with_what_it_was_made_from(sealed, tmp_path, q
     written = json.loads(seal_path(results, made).read_text())
     assert written["made_from"] == verified(results, [source])
     assert (written["rule"], written["seed"]) == ("learn", "3")
+    assert written["versions"] == {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+        "lm-eval": lm_eval.__version__,
+    }
     assert verified(results, [made])
     assert state(results)["state"] == "done"
 
@@ -329,6 +338,17 @@ def test_the_same_job_finds_its_state_whatever_the_interval_is_now(tmp_path, qui
     fail(results, {"a": 1}, interval=5)
     with Job(call(results, params={"a": 1}, interval=7)) as job:
         assert job.resume.load("x")[1] == {"n": 1}
+
+
+def test_a_state_of_other_versions_of_libraries_is_not_resumed_and_the_log_says_so(
+    tmp_path, quiet, monkeypatch, caplog
+):
+    results = tmp_path / "results"
+    fail(results, {"a": 1})
+    monkeypatch.setattr("smf.jobs.job.library_versions", lambda: {"torch": "0"})
+    with caplog.at_level("INFO"), Job(call(results, params={"a": 1})) as job:
+        assert job.resume.load("x") is None
+    assert "versions of torch, transformers, peft or lm-eval; this one starts from scratch" in caplog.text
 
 
 @pytest.mark.parametrize(("number", "why"), [(signal.SIGINT, "by Ctrl-C"), (signal.SIGTERM, "by SIGTERM")])
