@@ -3,7 +3,8 @@
 State lies outside the rule's outputs, because Snakemake deletes those before it reruns a job. Its folder is named after
 the job's key: its inputs, settings, code and versions of libraries. State under another key is never loaded, and is
 deleted when the job saves its first state under the new key. All state is deleted once another job reads this job's
-outputs (:class:`smf.jobs.job.Job`): until Snakemake has recorded a job as done, it may still rerun it.
+outputs (:class:`smf.jobs.job.Job`): until Snakemake has recorded a job as done, it may still rerun it. That of a
+trial, of which there are many, is deleted when its outputs are sealed.
 """
 
 import hashlib

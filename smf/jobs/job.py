@@ -65,13 +65,15 @@ class Job:
             the permanent results folder; ``config["command_options"]`` are the options of ``snakemake`` that give the
             config, for messages. The job's own results folder is the same one unless Snakemake gives each job copies of
             its files; seals, resume state and job states, which jobs share, are always in the permanent one.
+        keep_state: Whether the resume state stays until another job reads the outputs. False for jobs so many that
+            their states would fill a disk: if Snakemake is killed before it records such a job, it is computed again.
 
     Raises:
         CheckpointError: An input has changed since its job wrote it.
     """
 
-    def __init__(self, call: Call):
-        self._call = call
+    def __init__(self, call: Call, *, keep_state: bool = True):
+        self._call, self._keep_state = call, keep_state
         self._log = Path(call.log[0])
         self._results = self._log.parents[2]
         self._kept = Path(call.config["kept"])
@@ -113,6 +115,8 @@ class Job:
                 kept=self._kept,
             )
         self._tell("done")
+        if not self._keep_state:
+            self._clear(self._folder)
 
     @cached_property
     def resume(self) -> "Resume":
@@ -147,10 +151,13 @@ class Job:
         makers = {makers_job(self._kept, Path(name)) for name in self._hashes} if resume.is_dir() else set()
         for state in sorted(resume.glob("*/*")):
             if f"{state.parent.name}/{state.name}" in makers:
-                shutil.rmtree(state, ignore_errors=True)  # another job may do the same
-                for folder in (state.parent, resume):
-                    with suppress(OSError):  # another job's state lies there
-                        folder.rmdir()
+                self._clear(state)
+
+    def _clear(self, state: Path) -> None:
+        shutil.rmtree(state, ignore_errors=True)  # another job may do the same
+        for folder in (state.parent, self._kept / "resume"):
+            with suppress(OSError):  # another job's state lies there
+                folder.rmdir()
 
     def _files(self, names: list) -> list[Path]:
         return [Path(name) for name in names]

@@ -298,6 +298,19 @@ def test_a_job_that_fails_keeps_its_resume_state_and_one_that_ends_keeps_it_till
         assert other.is_file()
 
 
+def test_a_job_of_many_leaves_no_state_once_its_outputs_are_sealed_but_keeps_it_if_it_fails(tmp_path, quiet):
+    results, made = tmp_path / "results", tmp_path / "results/runs/x.json"
+    other = results / "resume/learn/another/state.json"
+    write_json(other, {})
+    with pytest.raises(FileNotFoundError), Job(call(results, outputs=[made]), keep_state=False) as job:
+        job.resume.save("x", {}, {"n": 1})
+    with Job(call(results, outputs=[made]), keep_state=False) as job:
+        assert job.resume.load("x")[1] == {"n": 1}
+        write_json(made, {})
+    assert verified(results, [made])
+    assert list((results / "resume/learn").iterdir()) == [other.parent]
+
+
 @pytest.mark.parametrize("maker", ["../healed", "..", "learn/..", "/", "", "learn"])
 def test_a_seal_cannot_have_anything_removed_but_resume_state(tmp_path, quiet, maker):
     results = tmp_path / "results"

@@ -7,7 +7,7 @@ from smf.stages.trial import Learning, Run, learn_and_score
 
 recompute = snakemake.config["checked"]["base"]["gradient_checkpointing"]
 
-with Job(snakemake) as job:
+with Job(snakemake, keep_state=False) as job:
     probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
     learn_and_score(
         snakemake.wildcards.method,
