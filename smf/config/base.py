@@ -81,14 +81,16 @@ class Base(Section):
     """Token that ends a text, for a checkpoint or hub model that was trained without the one its tokenizer names; null
     takes the tokenizer's. A model cannot be taught answers that end in a token it never saw."""
     min_recall: Share = 0.0
-    """Share of the known questions that the base model must answer exactly; with less the run stops."""
+    """Share of the known questions that the base model must answer exactly; with less the run stops. It
+    is compared when the model is made: another share pretrains nothing again, also a higher one."""
     architecture: Architecture = Field(default_factory=Architecture)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the base model's weights, wherever it comes from, and of the memory layers except their value tables.
     Pretraining itself is in float32."""
     gradient_checkpointing: bool = False
     """Keep only the blocks' inputs for the backward pass, in healing and in streams: less memory, a third more time,
-    the same results."""
+    the same results. Changing it reruns nothing, but for streams with contexts (stream.behind_text, behind_examples),
+    which then change by rounding."""
     pretraining: Training = Field(default_factory=Training)
     """How a pretrained base model is trained."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import attrgetter
 
 from smf.config.base_checks import check_base, known_size
@@ -9,7 +10,7 @@ from smf.config.config import Config
 from smf.config.data import Data
 from smf.config.data_checks import check_data
 from smf.config.memory import Memory
-from smf.config.stream import Paraphrases, Stream
+from smf.config.stream import Paraphrases
 from smf.config.training import Healing
 from smf.data.formats import WHOLE_TEXTS
 from smf.errors import ConfigError, refuse
@@ -72,13 +73,11 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     if memory.output_gate == "none" and memory.output_gate_init:
         refuse("memory.output_gate_init", memory.output_gate_init, "0 where memory.output_gate is none")
     _check_start(memory, config.healing)
-    sizes = Sizes(num_layers, known_size(base, "intermediate_size")[0], num_slots)
     for name, method in methods.items():
-        if wrong := method_class(method["kind"]).settings_class.read(method).misfit(sizes):
-            raise ConfigError(f"methods.{name}.{wrong}")
+        check_fit(f"methods.{name}", method, config)
     if all(method.get("frontier_only") for method in methods.values()):
         raise ConfigError("all methods are frontier_only; the main figure needs one that is not")
-    _check_stream(stream)
+    _check_stream(config)
     _check_updates(config)
     if (stream.max_length or 0) > base.max_length:
         refuse("stream.max_length", stream.max_length, f"at most base.max_length ({base.max_length})")
@@ -91,6 +90,23 @@ def check_agreement(config: Config, methods: Mapping[str, Mapping]) -> None:
     _check_core_sets(config, methods)
     _check_interpolation(config, methods)
     check_data(config)
+
+
+def check_fit(where: str, method: Mapping, config: Config) -> None:
+    """Check that a method's settings fit the sizes of the models.
+
+    Args:
+        where: The key in the config that gives the settings: a method's, or that of its sweep.
+        method: The settings.
+        config: The config.
+
+    Raises:
+        ConfigError: They do not, such as more slots than a layer has.
+    """
+    num_layers, num_units = (known_size(config.base, key)[0] for key in ("num_layers", "intermediate_size"))
+    sizes = Sizes(num_layers, num_units, config.memory.num_keys**2)
+    if wrong := method_class(method["kind"]).settings_class.read(method).misfit(sizes):
+        raise ConfigError(f"{where}.{wrong}")
 
 
 def require_contrast(data: Data, runs: Mapping[str, Mapping]) -> None:
@@ -146,12 +162,21 @@ def _check_paths(config: Config) -> None:
             refuse(key, path, "a full path: only a shell expands ~ and $HOME")
 
 
-def _check_stream(stream: Stream) -> None:
-    """Check that snapshots lie within the stream, and that the warm-up ends before the stream does."""
+def _check_stream(config: Config) -> None:
+    """Check that snapshots lie within the stream, and that the warm-up ends before the shortest stream does."""
+    stream = config.stream
     passes = Passes(stream.num_facts, stream.facts_per_step, stream.epochs, stream.steps_per_fact)
     passes.group_before(stream.snapshots)
     if stream.warmup_steps >= passes.num_steps:
         refuse("stream.warmup_steps", stream.warmup_steps, f"below the stream's {passes.num_steps} steps")
+    for key, num_facts in (("tuning", config.tuning.num_facts), ("frontier", config.frontier.num_facts)):
+        steps = replace(passes, num_facts=num_facts or stream.num_facts).num_steps
+        if stream.warmup_steps >= steps:
+            refuse(
+                "stream.warmup_steps",
+                stream.warmup_steps,
+                f"below the {steps} steps of streams of {num_facts} facts ({key}.num_facts)",
+            )
 
 
 def _check_updates(config: Config) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from smf.config.base_checks import known_size
 from smf.config.config import Config
-from smf.config.cross_checks import check_agreement, require_contrast
+from smf.config.cross_checks import check_agreement, check_fit, require_contrast
 from smf.config.data_checks import check_evaluation
 from smf.config.mappings import sorted_by_key, unshared
 from smf.config.methods import check_method, method_settings, selects_slots
@@ -90,6 +90,7 @@ class Experiment:
         for trial in found:
             settings = {**method_settings(self.methods[name]), **trial.changes}
             check_method(where, settings)
+            check_fit(where, settings, self.settings)
             self.runs[trial.run] = sorted_by_key(settings)
         return found
 
@@ -234,8 +235,9 @@ class Experiment:
 
     @property
     def base(self) -> dict:
-        """The settings that the base model's folder depends on; gradient checkpointing only matters later."""
-        return {key: value for key, value in self.config["base"].items() if key != "gradient_checkpointing"}
+        """The settings that the base model's folder depends on; the others matter later, or only accept or refuse."""
+        others = ("gradient_checkpointing", "min_recall")
+        return {key: value for key, value in self.config["base"].items() if key not in others}
 
     @property
     def frontier_seeds(self) -> list[int]:

@@ -81,7 +81,8 @@ class Stream(Section):
     """Learning-rate schedule of every method over the stream's steps. cosine: half a cosine wave, from the method's
     rate to 0. For a method without a rate, it scales the whole step."""
     warmup_steps: Natural = 0
-    """Number of first steps over which the learning rate, or the step of a method without one, rises linearly."""
+    """Number of first steps over which the learning rate, or the step of a method without one, rises linearly;
+    fewer than the steps of the shortest stream, see tuning.num_facts and frontier.num_facts."""
     max_gradient_norm: PositiveNumber | None = None
     """The gradient of all that trains in a step is clipped to this norm (for SMF that of the selected slots, and not
     with polyak); null: no clipping."""

@@ -52,7 +52,7 @@ class Healing(Training):
     """Share of num_steps spent on distillation; read if objective is distillation."""
     max_loss_rise: Number | None = None
     """The run stops if the healed model's loss exceeds the base's by more than this, in nats per token; null for no
-    limit."""
+    limit. It is compared when healing ends: another limit heals nothing again, also a tighter one."""
     probe_share: Annotated[Number, Field(ge=0, lt=1)] = 0
     """Share of the texts held out for measuring loss and slot use; with 0 both are measured on training text."""
     probe_batches: Count = 20

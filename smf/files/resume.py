@@ -1,9 +1,10 @@
 """Resume state: where a killed job picks up, so that a crash costs one interval and changes no bit.
 
 State lies outside the rule's outputs, because Snakemake deletes those before it reruns a job. Its folder is named after
-the job's key: its inputs, settings and code. State under another key is never loaded, and is deleted when the job saves
-its first state under the new key. All state is deleted once another job reads this job's outputs
-(:class:`smf.jobs.job.Job`): until Snakemake has recorded a job as done, it may still rerun it.
+the job's key: its inputs, settings, code and versions of libraries. State under another key is never loaded, and is
+deleted when the job saves its first state under the new key. All state is deleted once another job reads this job's
+outputs (:class:`smf.jobs.job.Job`): until Snakemake has recorded a job as done, it may still rerun it. That of a
+trial, of which there are many, is deleted when its outputs are sealed.
 """
 
 import hashlib
@@ -86,7 +87,11 @@ class Resume:
             return None
         if not self.path(name).is_file():
             for other in self._others():
-                logger.info("%s was kept by a job with other inputs or settings; this one starts from scratch", other)
+                logger.info(
+                    "%s was kept by a job with other inputs, settings, code or versions of torch, transformers, peft "
+                    "or lm-eval; this one starts from scratch",
+                    other,
+                )
             return None
         try:
             tensors, metadata = read_tensors(self.path(name))

@@ -1,14 +1,15 @@
 """Seals: a record of each results file, so that jobs refuse files that were damaged, swapped or placed by hand.
 
 The seal of ``results/a/b.json`` is ``results/.seals/a/b.json.json``. It holds the format version, the file's path, size
-and SHA-256, the rule, wildcards and seed that made it, and the SHA-256 of every input. A job that works on copies of
-files finds their seals beside the originals.
+and SHA-256, the rule, wildcards and seed that made it, the versions of the libraries that did, and the SHA-256 of every
+input. A job that works on copies of files finds their seals beside the originals.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from smf.errors import CheckpointError, DataError
@@ -25,6 +26,7 @@ def seal(
     rule: str,
     job: str,
     wildcards: Mapping[str, str],
+    versions: Mapping[str, str] | None = None,
     kept: Path | None = None,
 ) -> None:
     """Seal the outputs of a job.
@@ -36,6 +38,7 @@ def seal(
         rule: The rule's name.
         job: The job's name: the path of its log below ``logs``, without the suffix.
         wildcards: The job's wildcards; its seed is among them if it has one.
+        versions: Versions of the libraries that made the outputs; they are recorded and never compared.
         kept: The results folder that the outputs are copied to when the job is done, if it is not ``results``.
     """
     for path in outputs:
@@ -49,26 +52,30 @@ def seal(
             "job": job,
             "wildcards": dict(wildcards),
             "seed": wildcards.get("seed"),
+            "versions": dict(versions or {}),
             "made_from": dict(made_from),
         }
         sealed_at = seal_path(kept or results, name)
         write_json(sealed_at, {**known, "checksum": _checksum(known)})
 
 
-def verified(results: Path, inputs: Iterable[Path], kept: Path | None = None) -> dict[str, str]:
+def verified(
+    results: Path, inputs: Iterable[Path], kept: Path | None = None, options: Sequence[str] = ()
+) -> dict[str, str]:
     """Check files against their seals; return the SHA-256 of each, by the path where it is kept.
 
     Args:
         results: The results folder.
         inputs: Files, some of them below it.
         kept: The results folder that the inputs were copied from, if it is not ``results``.
+        options: Options of ``snakemake`` that give the config, for the message.
 
     Raises:
         CheckpointError: A file is missing, truncated, changed, swapped, of another format version or without a seal;
             the message names it and the command that makes it again.
     """
     below = {kept_path(results, path, kept): path for path in inputs if is_below(path, results)}
-    return {str(name): _verified(kept or results, name, path) for name, path in below.items()}
+    return {str(name): _verified(kept or results, name, path, options) for name, path in below.items()}
 
 
 def damaged(results: Path, paths: Iterable[Path], digest_of: Callable[[Path], str] = sha256) -> dict[Path, str]:
@@ -81,6 +88,16 @@ def damaged(results: Path, paths: Iterable[Path], digest_of: Callable[[Path], st
     """
     faults = {path: _compared(results, path, path, digest_of)[0] for path in paths if is_below(path, results)}
     return {path: fault for path, fault in faults.items() if fault}
+
+
+def repair(paths: Iterable[Path], options: Sequence[str]) -> str:
+    """The command that makes these files again, and nothing else, as the same bytes make nothing else stale.
+
+    Args:
+        paths: The files.
+        options: Options of ``snakemake`` that give the config; they come last, as they take every word that follows.
+    """
+    return shlex.join(["snakemake", "--cores", "1", "--force", *map(str, paths), *options])
 
 
 def makers_job(results: Path, path: Path) -> str:
@@ -109,10 +126,10 @@ def _checksum(known: Mapping) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _verified(results: Path, name: Path, path: Path) -> str:
+def _verified(results: Path, name: Path, path: Path, options: Sequence[str]) -> str:
     fault, found = _compared(results, name, path, sha256)
     if fault:
-        raise CheckpointError(f"{fault}; make it again: snakemake --cores 1 --forcerun {name}")
+        raise CheckpointError(f"{fault}; make it again: {repair([name], options)}")
     return found
 
 

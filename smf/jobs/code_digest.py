@@ -24,6 +24,8 @@ LEFT_OUT = {
     "jobs/gpus": "which of several like GPUs a job takes",
     "jobs/hand_over": "which process runs a script",
     "jobs/job": "what is done around the work: log, seals, state",
+    "jobs/process": "tells processes apart",
+    "jobs/versions": "finds out what is installed; an upgrade alone makes nothing stale",
     "logs": "where messages go, and progress bars, which hand on what they are given",
 }
 """Modules of smf that cannot change a result, each with the reason; modules that only they import are left out too.

@@ -27,6 +27,8 @@ from smf.files.artifacts import write_json
 from smf.files.seals import is_below, kept_path, makers_job, seal, verified
 from smf.jobs.cost import cost
 from smf.jobs.gpus import take_gpu
+from smf.jobs.process import process_start
+from smf.jobs.versions import library_versions
 from smf.logs import configure_logging, quiet_interrupts
 
 if TYPE_CHECKING:
@@ -60,15 +62,18 @@ class Job:
 
     Args:
         call: Snakemake's ``snakemake``. Its first log is ``<results>/logs/<rule>/<job>.log``, and ``config["kept"]`` is
-            the permanent results folder. The job's own results folder is the same one unless Snakemake gives each job
-            copies of its files; seals, resume state and job states, which jobs share, are always in the permanent one.
+            the permanent results folder; ``config["command_options"]`` are the options of ``snakemake`` that give the
+            config, for messages. The job's own results folder is the same one unless Snakemake gives each job copies of
+            its files; seals, resume state and job states, which jobs share, are always in the permanent one.
+        keep_state: Whether the resume state stays until another job reads the outputs. False for jobs so many that
+            their states would fill a disk: if Snakemake is killed before it records such a job, it is computed again.
 
     Raises:
         CheckpointError: An input has changed since its job wrote it.
     """
 
-    def __init__(self, call: Call):
-        self._call = call
+    def __init__(self, call: Call, *, keep_state: bool = True):
+        self._call, self._keep_state = call, keep_state
         self._log = Path(call.log[0])
         self._results = self._log.parents[2]
         self._kept = Path(call.config["kept"])
@@ -85,7 +90,8 @@ class Job:
         with self._told():
             if self._call.resources.get("gpu", 0) and self._call.params.get("device") == "cuda":
                 take_gpu()
-            self._hashes = verified(self._results, self._files(self._call.input), self._kept)
+            options = self._call.config.get("command_options", ())
+            self._hashes = verified(self._results, self._files(self._call.input), self._kept, options)
             self._clear_state_of_makers()
         return self
 
@@ -105,25 +111,33 @@ class Job:
                 rule=self._call.rule,
                 job=f"{self._log.parent.name}/{self._log.stem}",
                 wildcards=wildcards,
+                versions=library_versions(),
                 kept=self._kept,
             )
         self._tell("done")
+        if not self._keep_state:
+            self._clear(self._folder)
 
     @cached_property
     def resume(self) -> "Resume":
-        """The :class:`~smf.files.resume.Resume` of this job, for inputs, settings and code as they are now."""
+        """The :class:`~smf.files.resume.Resume` of this job, for inputs, settings, code and libraries as they are."""
         from smf.files.resume import Resume  # imports torch, which many jobs do not need
 
         return Resume(self._folder, self.key, float(self._call.resources.get("resume_interval", 0)))
 
     @property
     def key(self) -> str:
-        """Everything that the job depends on: its rule, wildcards, settings, code, and the contents of its inputs."""
+        """Everything that the job's state depends on: rule, wildcards, settings, code, contents of inputs, libraries.
+
+        A finished job does not depend on the versions of libraries, which are no params: an upgrade reruns nothing. But
+        a run that began with one version does not go on with another.
+        """
         made_of = {
             "rule": self._call.rule,
             "wildcards": dict(self._call.wildcards.items()),
             "params": dict(self._call.params.items()),
             "inputs": self._hashes,
+            "versions": library_versions(),
         }
         return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -137,10 +151,13 @@ class Job:
         makers = {makers_job(self._kept, Path(name)) for name in self._hashes} if resume.is_dir() else set()
         for state in sorted(resume.glob("*/*")):
             if f"{state.parent.name}/{state.name}" in makers:
-                shutil.rmtree(state, ignore_errors=True)  # another job may do the same
-                for folder in (state.parent, resume):
-                    with suppress(OSError):  # another job's state lies there
-                        folder.rmdir()
+                self._clear(state)
+
+    def _clear(self, state: Path) -> None:
+        shutil.rmtree(state, ignore_errors=True)  # another job may do the same
+        for folder in (state.parent, self._kept / "resume"):
+            with suppress(OSError):  # another job's state lies there
+                folder.rmdir()
 
     def _files(self, names: list) -> list[Path]:
         return [Path(name) for name in names]
@@ -171,6 +188,7 @@ class Job:
                 "why": why,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
+                "process_start": process_start(os.getpid()),
                 "started": self._started,
                 "changed": time.time(),
                 **cost(),

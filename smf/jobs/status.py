@@ -11,12 +11,14 @@ import re
 import socket
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from smf.errors import DataError
 from smf.files.artifacts import Columns, read_json, require_columns
 from smf.jobs.cost import COUNTED
 from smf.jobs.job import STATE_SUFFIX
+from smf.jobs.process import process_start
 from smf.logs import PROGRESS
 
 _WIDTH = 8
@@ -40,7 +42,8 @@ def job_states(results: str | Path) -> list[dict]:
 
     Each has ``rule``, ``wildcards``, ``state``, ``why``, ``seconds`` (so far, or in total), ``log``, ``progress`` (the
     last line of its progress bar) and ``heard`` (when it last wrote). A job that is recorded as running but whose
-    process on this host is gone is ``killed``; a job whose state file cannot be read is ``unknown``.
+    process on this host is gone, even if another has its number now, is ``killed``; a job whose state file cannot be
+    read is ``unknown``.
 
     Raises:
         DataError: No job has run there.
@@ -53,7 +56,7 @@ def job_states(results: str | Path) -> list[dict]:
         known = _read_state(path)
         log = path.with_name(path.name.removesuffix(STATE_SUFFIX) + ".log")
         known["heard"] = max(known["changed"], log.stat().st_mtime if log.is_file() else 0.0)
-        if known["state"] == "running" and known["host"] == socket.gethostname() and not _is_alive(known["pid"]):
+        if known["state"] == "running" and known["host"] == socket.gethostname() and not _is_alive(known):
             known["state"] = "killed"
         # A killed job could not record when it ended.
         end = {"running": time.time(), "killed": known["heard"]}.get(known["state"], known["changed"])
@@ -190,14 +193,16 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(known: Mapping) -> bool:
+    """Whether a job's process is there, and is not another one that got its number."""
     try:
-        os.kill(pid, 0)
+        os.kill(known["pid"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # another user's process
-        return True
-    return True
+        pass
+    recorded, found = known.get("process_start"), process_start(known["pid"])
+    return not recorded or not found or recorded == found
 
 
 def _progress(log: Path) -> str:

@@ -123,7 +123,8 @@ def _asked_first(work: Work) -> str:
 def _disk(work: Work) -> Block:
     sizes = work.disk
     rows = [(name, _megabytes(size)) for name, size in sizes.items()]
-    return Block(f"Disk below {work.config['results']}, at most", [*rows, ("sum", _megabytes(sum(sizes.values())))])
+    title = f"Disk below {work.config['results']} for the main figure, without data and resume state"
+    return Block(title, [*rows, ("sum", _megabytes(sum(sizes.values())))])
 
 
 def _memory(work: Work, device_memory: int) -> tuple[Block, str]:

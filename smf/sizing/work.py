@@ -197,7 +197,7 @@ class Work:
 
     @property
     def disk(self) -> dict[str, int]:
-        """Bytes below ``results`` by content, without the data."""
+        """Bytes below ``results`` by content, for the main figure; without the data and without resume state."""
         models, snapshots = self.models, len(self.config["seeds"]) * len(self.positions)
         slots = len(models.memory.layers) * models.memory.num_slots
         not_stored = models.memory.num_values * models.value if models.zero_tables else 0

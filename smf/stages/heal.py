@@ -30,13 +30,14 @@ def make_healed_model(
     device: str,
     folder: str | Path,
     report_path: str | Path,
+    max_loss_rise: float | None = None,
     resume: Resume = NO_RESUME,
 ) -> None:
     """Install memory layers in the base model, train them on ordinary text, and write the model and ``report.json``.
 
     Args:
         memory: The config's ``memory``.
-        healing: The config's ``healing``.
+        healing: The config's ``healing``, without ``max_loss_rise``.
         base_folder: The base model.
         healing_path: Ordinary text.
         max_length: Longest text, in tokens.
@@ -44,6 +45,8 @@ def make_healed_model(
         device: Where to train.
         folder: Where the healed model goes.
         report_path: Where a copy of the report goes, outside ``folder``, to be readable even if the model is refused.
+        max_loss_rise: Largest allowed rise of the healed loss over the base's, in nats per token; None for no limit. A
+            model that is refused keeps its resume state: with another limit nothing is trained again.
         resume: Saves the state of the training.
 
     Raises:
@@ -77,7 +80,7 @@ def make_healed_model(
         resume=resume,
     )
     write_json(report_path, report)
-    require_healed(report, settings.max_loss_rise, report_path)
+    require_healed(report, max_loss_rise, report_path)
     write_json(Path(folder) / "report.json", report)
     save_checkpoint(model, tokenizer, folder)
 

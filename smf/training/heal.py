@@ -33,7 +33,6 @@ class HealingSettings(TrainingSettings):
         objective: ``language_model`` trains on the text; ``distillation`` first learns the outputs of the replaced
             networks (see :mod:`smf.training.distill`), then trains on the text. Both take ``num_steps`` steps in total.
         distillation_share: Share of the steps that distil; 1 for distillation alone.
-        max_loss_rise: Largest allowed rise of the healed loss over the base's, in nats per token; None for no limit.
         probe_share: Share of the texts held out to measure loss and slot use; with 0 these are measured on training
             text.
         probe_batches: Number of batches to measure on.
@@ -41,7 +40,6 @@ class HealingSettings(TrainingSettings):
 
     objective: Objective = "language_model"
     distillation_share: float = 0.5
-    max_loss_rise: float | None = None
     probe_share: float = 0.0
     probe_batches: int = 20
 
@@ -119,7 +117,7 @@ def require_healed(report: Mapping, max_loss_rise: float | None, report_path: ob
 
     Args:
         report: What :func:`heal` returned.
-        max_loss_rise: See :class:`HealingSettings`.
+        max_loss_rise: Largest allowed rise of the healed loss over the base's, in nats per token; None for no limit.
         report_path: Where the report can be read.
 
     Raises:
@@ -130,8 +128,8 @@ def require_healed(report: Mapping, max_loss_rise: float | None, report_path: ob
         raise TrainingError(
             f"the healed model's loss is {report['loss_after']:.3f} nats per token, {rise:.3f} above the base's "
             f"{report['loss_base']:.3f}; healing.max_loss_rise allows {max_loss_rise}. Raise healing.num_steps, try "
-            "another healing.learning_rate, use memory.mode additive or healing.objective distillation, or allow more; "
-            f"the report is in {report_path}"
+            "another healing.learning_rate, use memory.mode additive or healing.objective distillation, or allow more, "
+            f"which trains nothing again; the report is in {report_path}"
         )
 
 

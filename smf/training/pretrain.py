@@ -108,6 +108,6 @@ def require_recall(
     if share < min_recall:
         raise TrainingError(
             f"the base model answers only {share:.3f} of the {len(found)} known questions, base.min_recall is "
-            f"{min_recall}; raise base.pretraining.num_steps"
+            f"{min_recall}; raise base.pretraining.num_steps, or lower base.min_recall, which trains nothing again"
         )
     return share

@@ -533,6 +533,14 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
             "methods.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
         ),
         (
+            tiny(sweeps={"smf_tfidf": {"top_t": [32, 257]}}),
+            "sweeps.smf_tfidf.top_t is 257, but a layer has 256 slots (memory.num_keys²); lower top_t or ",
+        ),
+        (
+            tiny(methods={"memit": {"kind": "memit", "learning_rate": 0.5}}, sweeps={"memit": {"blocks": [[1], [7]]}}),
+            "sweeps.memit.blocks names block 7, but the model has blocks 0 to 1; choose other blocks",
+        ),
+        (
             tiny(methods={"smf_tfidf": {"score_share": 0.5, "selector": "random"}}),
             "methods.smf_tfidf: score_share is 0.5, but selector random has no meaningful scores; use tfidf, ",
         ),
@@ -582,6 +590,14 @@ def test_a_value_beyond_its_range_is_refused_at_every_key(path, value, expected)
         (
             tiny(stream={"warmup_steps": 12, "steps_per_fact": 3}),
             "stream.warmup_steps is 12, but must be below the stream's 12",
+        ),
+        (
+            tiny(stream={"warmup_steps": 9, "steps_per_fact": 3}),
+            "stream.warmup_steps is 9, but must be below the 9 steps of streams of 3 facts (tuning.num_facts)",
+        ),
+        (
+            tiny(stream={"warmup_steps": 6, "steps_per_fact": 3}, frontier={"num_facts": 2}),
+            "stream.warmup_steps is 6, but must be below the 6 steps of streams of 2 facts (frontier.num_facts)",
         ),
         (tiny(seeds=[0, 7], tuning={"seeds": [7]}), "seed 7 is in seeds and in tuning.seeds; rates must be chosen on"),
         (tiny(stream={"num_facts": 9}), "stream.num_facts is 9, but must be at most 8 (4 * data.world.num_new_people)"),
@@ -853,9 +869,9 @@ def test_a_pretrained_model_has_an_end_of_text_token_of_its_own():
     assert message.endswith("drop it")
 
 
-def test_how_activations_are_kept_does_not_make_the_base_model_stale():
-    kept, recomputed = (tiny(base={"gradient_checkpointing": value}) for value in (False, True))
-    assert Experiment(kept).base == Experiment(recomputed).base
+@pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"min_recall": 0.9}], ids=str)
+def test_how_activations_are_kept_and_what_is_accepted_do_not_make_the_base_model_stale(changes):
+    assert Experiment(tiny(base=changes)).base == Experiment(tiny()).base
 
 
 def test_a_sweep_of_a_kind_without_a_rate_is_refused(monkeypatch):

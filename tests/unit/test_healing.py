@@ -395,7 +395,7 @@ def test_both_objectives_share_the_steps(share, steps, monkeypatch):
 # The gate
 
 
-def stage(folder, memory=MappingProxyType({"mode": "replace"}), **healing):
+def stage(folder, memory=MappingProxyType({"mode": "replace"}), max_loss_rise=None, **healing):
     """The stage on a tiny base, whose memories replace their networks unless told otherwise."""
     save_checkpoint(trained_base(), tokenizer(), folder / "base")
     write_corpus(folder / "healing.jsonl", BACKGROUND)
@@ -410,6 +410,7 @@ def stage(folder, memory=MappingProxyType({"mode": "replace"}), **healing):
         device="cpu",
         folder=folder / "healed",
         report_path=folder / "logs/report.json",
+        max_loss_rise=max_loss_rise,
     )
 
 

@@ -10,13 +10,11 @@ from tests.workflow.runs import ROOT, copy_sources, snakemake, tiny_config
 
 PROFILES = {path.parent.name: path for path in sorted((ROOT / "profiles").glob("*/config.yaml"))}
 CONTENT = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in PROFILES.items()}
-RULES = set(
-    re.findall(
-        r"^(?:rule|use rule \w+ as) (\w+)",
-        "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk")),
-        re.MULTILINE,
-    )
-)
+TEXT = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+BODIES = dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE))
+ORIGINS = {name: origin for origin, name in re.findall(r"^use rule (\w+) as (\w+)", TEXT, re.MULTILINE)}
+RULES = BODIES.keys() | ORIGINS.keys()
+COMPUTING = {name for name in RULES if "gpu=" in BODIES[ORIGINS.get(name, name)]}
 
 
 def test_there_is_one_for_each_way_to_run():
@@ -26,6 +24,13 @@ def test_there_is_one_for_each_way_to_run():
 @pytest.mark.parametrize("name", PROFILES)
 def test_rules_with_resources_of_their_own_exist(name):
     assert set(CONTENT[name].get("set-resources", {})) <= RULES
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "slurm"])
+def test_every_rule_that_computes_with_a_model_has_resources_of_its_own(name):
+    """Also one that is made of another by use rule: Snakemake goes by the rule's name."""
+    assert {"learn", "ask_base", "tuning_trial"} <= COMPUTING
+    assert set(CONTENT[name]["set-resources"]) >= COMPUTING
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -11,6 +11,7 @@ import yaml
 
 from smf.cli.models import RETROFIT_EXAMPLES
 from smf.config.experiment import Experiment
+from smf.data.known_rows import KNOWN
 from smf.methods.registry import method_class, method_kinds
 from smf.scores.metrics import COST, FACTS_DIVERGENCE, FACTS_METRICS, LOCALITY, MEASURES, PARTIAL_METRICS, metrics_of
 from smf.selection.names import SELECTORS
@@ -151,6 +152,15 @@ def test_the_stages_are_the_rules_of_the_workflow():
     rules = set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)", text, re.MULTILINE))
     sentence = only_match(r"(?s:- The stages are (.*?)\.\n)")
     assert set(re.findall(r"`(\w+)`", sentence)) == rules
+
+
+def test_starting_over_removes_what_the_default_experiment_made_and_no_presets_folder():
+    removed = only_match(r"`rm -rf results/\{(.*)\}`").split(",")
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    made = set(re.findall(r"<results>/(\w+/|[\w.]+)", rules))
+    beside_rules = {".seals", "resume", "logs", "benchmarks", KNOWN}
+    assert sorted(removed) == sorted({name.rstrip("/") for name in made} | beside_rules)
+    assert not set(removed) & {path.stem for path in (ROOT / "presets").glob("*.yaml")}
 
 
 def test_all_metrics_are_explained():

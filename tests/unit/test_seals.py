@@ -1,14 +1,19 @@
 """Artifacts that were damaged, swapped or put there by hand are refused with their path and the remedy."""
 
 import json
+import os
 import random
+import shlex
 import shutil
 import signal
 from types import SimpleNamespace
 
+import lm_eval
 import pandas as pd
+import peft
 import pytest
 import torch
+import transformers
 
 from smf.errors import CheckpointError, ConfigError
 from smf.files.artifacts import read_json, write_json, write_jsonl, write_table, write_text
@@ -16,6 +21,7 @@ from smf.files.atomic import atomic_path
 from smf.files.seals import damaged, seal, seal_path, verified
 from smf.files.tensors import write_tensors
 from smf.jobs.job import Job
+from smf.jobs.process import process_start
 
 RULES = {
     "data/facts.jsonl": ("prepare_data", {}),
@@ -131,7 +137,7 @@ def test_every_one_of_two_hundred_corrupted_artifacts_is_refused_with_path_and_r
     with pytest.raises(CheckpointError) as refused:
         verified(results, [path])
     assert str(path) in str(refused.value)
-    assert f"make it again: snakemake --cores 1 --forcerun {path}" in str(refused.value)
+    assert f"make it again: snakemake --cores 1 --force {path}" in str(refused.value)
 
 
 def test_whole_artifacts_are_accepted_and_files_elsewhere_are_the_users(sealed, tmp_path):
@@ -180,12 +186,32 @@ def test_a_job_seals_what_it_made_with_what_it_was_made_from(sealed, tmp_path, q
     source, made = results / "data/facts.jsonl", results / "runs/x.json"
     with Job(call(results, inputs=[source], outputs=[made])):
         assert state(results)["state"] == "running"
+        assert state(results)["process_start"] == process_start(os.getpid())
         write_json(made, {})
     written = json.loads(seal_path(results, made).read_text())
     assert written["made_from"] == verified(results, [source])
     assert (written["rule"], written["seed"]) == ("learn", "3")
+    assert written["versions"] == {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+        "lm-eval": lm_eval.__version__,
+    }
     assert verified(results, [made])
     assert state(results)["state"] == "done"
+
+
+def test_the_command_that_makes_an_input_again_has_the_options_of_the_config(sealed, tmp_path, quiet):
+    results = tmp_path / "results"
+    shutil.copytree(sealed, results)
+    source = results / "data/facts.jsonl"
+    source.write_bytes(b"")
+    asked = call(results, inputs=[source])
+    asked.config["command_options"] = ["--configfile", "my presets/a.yaml", "--config", 'methods={"lora": {"rank": 2}}']
+    with pytest.raises(CheckpointError) as refused, Job(asked):
+        pytest.fail("it works")
+    told = shlex.split(str(refused.value).rpartition("make it again: ")[2])
+    assert told == ["snakemake", "--cores", "1", "--force", str(source), *asked.config["command_options"]]
 
 
 @pytest.fixture
@@ -221,9 +247,7 @@ def test_a_job_on_copies_leaves_seal_and_state_where_its_output_will_be_kept(cop
 def test_a_damaged_copy_is_refused_by_the_name_of_what_it_is_a_copy_of(copies, quiet):
     results, kept = copies
     lengthened(results, results / "data/facts.jsonl", None)
-    refused = pytest.raises(
-        CheckpointError, match=f"^{kept}/data/facts.jsonl has .* --forcerun {kept}/data/facts.jsonl$"
-    )
+    refused = pytest.raises(CheckpointError, match=f"^{kept}/data/facts.jsonl has .* --force {kept}/data/facts.jsonl$")
     with refused, Job(call(results, inputs=[results / "data/facts.jsonl"], kept=kept)):
         raise AssertionError("it does no work")
 
@@ -274,6 +298,19 @@ def test_a_job_that_fails_keeps_its_resume_state_and_one_that_ends_keeps_it_till
         assert other.is_file()
 
 
+def test_a_job_of_many_leaves_no_state_once_its_outputs_are_sealed_but_keeps_it_if_it_fails(tmp_path, quiet):
+    results, made = tmp_path / "results", tmp_path / "results/runs/x.json"
+    other = results / "resume/learn/another/state.json"
+    write_json(other, {})
+    with pytest.raises(FileNotFoundError), Job(call(results, outputs=[made]), keep_state=False) as job:
+        job.resume.save("x", {}, {"n": 1})
+    with Job(call(results, outputs=[made]), keep_state=False) as job:
+        assert job.resume.load("x")[1] == {"n": 1}
+        write_json(made, {})
+    assert verified(results, [made])
+    assert list((results / "resume/learn").iterdir()) == [other.parent]
+
+
 @pytest.mark.parametrize("maker", ["../healed", "..", "learn/..", "/", "", "learn"])
 def test_a_seal_cannot_have_anything_removed_but_resume_state(tmp_path, quiet, maker):
     results = tmp_path / "results"
@@ -314,6 +351,17 @@ def test_the_same_job_finds_its_state_whatever_the_interval_is_now(tmp_path, qui
     fail(results, {"a": 1}, interval=5)
     with Job(call(results, params={"a": 1}, interval=7)) as job:
         assert job.resume.load("x")[1] == {"n": 1}
+
+
+def test_a_state_of_other_versions_of_libraries_is_not_resumed_and_the_log_says_so(
+    tmp_path, quiet, monkeypatch, caplog
+):
+    results = tmp_path / "results"
+    fail(results, {"a": 1})
+    monkeypatch.setattr("smf.jobs.job.library_versions", lambda: {"torch": "0"})
+    with caplog.at_level("INFO"), Job(call(results, params={"a": 1})) as job:
+        assert job.resume.load("x") is None
+    assert "versions of torch, transformers, peft or lm-eval; this one starts from scratch" in caplog.text
 
 
 @pytest.mark.parametrize(("number", "why"), [(signal.SIGINT, "by Ctrl-C"), (signal.SIGTERM, "by SIGTERM")])

@@ -4,13 +4,17 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from smf import cli
 from smf.errors import DataError
 from smf.files.artifacts import read_json, write_json, write_text
+from smf.jobs.process import process_start
 from smf.jobs.status import job_states, status_text
 
 NO_PROCESS = 2**22 + 1  # beyond what Linux gives
@@ -54,6 +58,30 @@ def test_each_job_is_what_it_is(results):
         ("learn", "far"): "running",  # its host is not this one
         ("evaluate", "full"): "failed",
     }
+
+
+def test_a_job_whose_number_another_process_got_was_killed(results):
+    """A state file from before processes' starts were recorded tells nothing of it."""
+    path = results / "logs/learn/lora.state.json"
+    for start, state in ((process_start(os.getpid()), "running"), ("another boot 7", "killed"), ("", "running")):
+        write_json(path, {**read_json(path), "process_start": start})
+        assert {known["state"] for known in job_states(results) if known["log"].endswith("lora.log")} == {state}, start
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells when a process started")
+def test_a_process_keeps_its_start_and_shares_it_with_no_later_one():
+    sleepers = []
+    for _ in range(2):
+        sleepers.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        time.sleep(0.05)  # a clock tick is 0.01 s
+    starts = [process_start(sleeper.pid) for sleeper in sleepers]
+    assert starts == [process_start(sleeper.pid) for sleeper in sleepers]
+    assert len(set(starts)) == 2
+    for sleeper in sleepers:
+        sleeper.communicate(b"\n")
+    ticks = [int(start.rpartition(" ")[2]) / os.sysconf("SC_CLK_TCK") for start in starts]
+    assert [time.clock_gettime(time.CLOCK_BOOTTIME) - start for start in ticks] == pytest.approx([0, 0], abs=30)
+    assert process_start(NO_PROCESS) == ""
 
 
 def test_seconds_go_on_while_a_job_runs_and_stop_when_it_ends(results):
@@ -153,9 +181,6 @@ def test_the_command_prints_it_and_a_folder_without_jobs_is_refused(results, tmp
 
 
 def test_progress_reaches_the_log_file(tmp_path):
-    import subprocess
-    import sys
-
     program = (
         "from smf.logs import configure_logging, progress\n"
         f"configure_logging({str(tmp_path / 'x.log')!r})\n"

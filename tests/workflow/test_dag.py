@@ -570,6 +570,11 @@ def test_other_shares_ask_finished_runs_and_teach_nothing(replan):
 
 
 @pytest.mark.slow
+def test_recomputed_activations_learn_nothing_again(replan):
+    assert replan(base={"gradient_checkpointing": True}).nothing_to_do
+
+
+@pytest.mark.slow
 def test_a_label_redraws_the_figures_that_show_it_alone(replan):
     redrawn = {"plot_forgetting": 1, "plot_overview": 1}
     assert replan(methods={"full": {"label": "all weights"}}).counts == redrawn
@@ -760,7 +765,7 @@ def test_the_documented_kind_is_added_by_one_file(copy_of_finished, tmp_path):
 @pytest.mark.slow
 def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(sources, copy_of_finished, tmp_path):
     """Nor is the model of the earlier run left in its place."""
-    config = tiny_config(tmp_path / "tiny.yaml", healing={"max_loss_rise": -100.0})
+    config = tiny_config(tmp_path / "tiny.yaml", healing={"max_loss_rise": -100.0, "num_steps": 11})
     outcome = snakemake(sources, copy_of_finished, config=config)
     results = copy_of_finished / "results"
     assert outcome.code == 1
@@ -773,6 +778,31 @@ def test_a_healed_model_that_is_refused_leaves_its_report_and_nothing_goes_on(so
 
 
 @pytest.mark.slow
+def test_what_changes_no_bit_of_a_model_resumes_an_unfinished_one_and_leaves_a_finished_one_alone(sources, tmp_path):
+    """Limits are compared when training has ended, and recomputed activations have the same bits."""
+    model, limits = "results/healed/model.safetensors", {"max_loss_rise": -100.0}
+    (tmp_path / "folder").mkdir()
+
+    def made(base, healing):
+        config = tiny_config(tmp_path / "tiny.yaml", base=base, healing=healing)
+        return snakemake(sources, tmp_path / "folder", model, config=config)
+
+    refused = made({"min_recall": 1.0, "pretraining": {"num_steps": 20}}, limits)
+    assert refused.code == 1
+    assert "base.min_recall is 1.0" in refused.text
+    refused = made({"min_recall": 0.0, "pretraining": {"num_steps": 20}}, limits)
+    assert refused.code == 1
+    assert refused.counts == {"base_model": 1, "heal": 1}
+    assert "healing.max_loss_rise allows -100.0" in refused.text
+    accepted = made({"min_recall": 0.0, "pretraining": {"num_steps": 20}}, {"max_loss_rise": 100.0})
+    assert accepted.counts == {"heal": 1}, accepted.text
+    for rule in ("base_model", "heal"):
+        assert "resuming from" in (tmp_path / f"folder/results/logs/{rule}/{rule}.log").read_text()
+    recomputed = {"min_recall": 1.0, "gradient_checkpointing": True, "pretraining": {"num_steps": 20}}
+    assert made(recomputed, limits).nothing_to_do
+
+
+@pytest.mark.slow
 def test_damaged_inputs_are_all_named_before_anything_is_deleted(sources, copy_of_finished):
     results, config = copy_of_finished / "results", copy_of_finished / "tiny.yaml"
     stream, background = results / "streams/seed-0.jsonl", results / "background/counts.safetensors"
@@ -780,7 +810,7 @@ def test_damaged_inputs_are_all_named_before_anything_is_deleted(sources, copy_o
     stream.write_bytes(content[:-1])
     background.write_bytes(background.read_bytes() + b" ")
     before = digests(results)
-    refused = snakemake(sources, copy_of_finished, config=config)
+    refused = snakemake(sources, copy_of_finished, "--config", "resume_interval=17", config=config)
     assert refused.code == 1
     assert "seed-0.jsonl has" in refused.text
     assert "counts.safetensors has" in refused.text
@@ -788,6 +818,7 @@ def test_damaged_inputs_are_all_named_before_anything_is_deleted(sources, copy_o
     assert "Traceback" not in refused.text
     assert digests(results) == before
     (remedy,) = re.findall(r"^    snakemake (--cores 1 --force .*)$", refused.text, re.MULTILINE)
+    assert "--configfile tiny.yaml --config resume_interval=17" in remedy
     assert snakemake(sources, copy_of_finished, *shlex.split(remedy)).counts == {
         "draw_stream": 1,
         "count_background": 1,

@@ -46,6 +46,12 @@ config["kept"] = KEPT
 # stale.
 config["checked"] = EXPERIMENT.config
 
+# Jobs find base.gradient_checkpointing there too. It is no param, as recomputed activations have the same bits; but it
+# keeps prompts from sharing a pass over their context, which moves results by rounding. That is a param.
+WHOLE_PROMPTS = EXPERIMENT.config["base"]["gradient_checkpointing"] and bool(
+    EXPERIMENT.config["stream"]["behind_text"] or EXPERIMENT.config["stream"]["behind_examples"]
+)
+
 DIGESTS = FileDigests(Path(KEPT) / ".seals" / ".digests.json")
 USER_FILES = UserFiles(EXPERIMENT.config, DIGESTS)
 
@@ -223,3 +229,6 @@ def command_options():
     given = [min(str(path), os.path.relpath(path), key=len) for path in workflow.overwrite_configfiles]
     overrides = [f"{key}={json.dumps(value)}" for key, value in OVERRIDES.items()]
     return [*(["--configfile", *given] if given else []), *(["--config", *overrides] if overrides else [])]
+
+
+config["command_options"] = command_options()  # for jobs whose inputs are damaged

@@ -25,7 +25,7 @@ rule core_sets:
         methods=EXPERIMENT.memory_methods,
         stream=EXPERIMENT.learning,
         max_length=EXPERIMENT.config["base"]["max_length"],
-        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        whole_prompts=WHOLE_PROMPTS,
         device=EXPERIMENT.config["device"],
         code=code_of("core_sets.py"),
     script:

@@ -39,7 +39,7 @@ rule trial:
         probes=EXPERIMENT.probes,
         position=FRONTIER_END,
         max_length=EXPERIMENT.config["base"]["max_length"],
-        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        whole_prompts=WHOLE_PROMPTS,
         device=EXPERIMENT.config["device"],
         code=lambda wildcards: code_of("trial.py", method_code(wildcards), *TASK_FILES),
     script:
@@ -65,7 +65,7 @@ use rule trial as tuning_trial with:
         probes=EXPERIMENT.probes,
         position=TUNING_END,
         max_length=EXPERIMENT.config["base"]["max_length"],
-        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        whole_prompts=WHOLE_PROMPTS,
         device=EXPERIMENT.config["device"],
         code=lambda wildcards: code_of("trial.py", method_code(wildcards), *TASK_FILES),
 

@@ -29,7 +29,7 @@ rule learn:
         stream=EXPERIMENT.learning,
         positions=EXPERIMENT.positions,
         max_length=EXPERIMENT.config["base"]["max_length"],
-        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        whole_prompts=WHOLE_PROMPTS,
         device=EXPERIMENT.config["device"],
         code=lambda wildcards: code_of("learn.py", method_code(wildcards)),
     script:

@@ -22,7 +22,7 @@ rule read_overlap:
         seeds=EXPERIMENT.config["seeds"],
         stream=EXPERIMENT.learning,
         max_length=EXPERIMENT.config["base"]["max_length"],
-        gradient_checkpointing=EXPERIMENT.config["base"]["gradient_checkpointing"],
+        whole_prompts=WHOLE_PROMPTS,
         device=EXPERIMENT.config["device"],
         code=code_of("read_overlap.py"),
     script:

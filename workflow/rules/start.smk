@@ -1,9 +1,6 @@
 # Checks before the first job: no finished work is lost to a mistake that could have been seen at once.
 
-import shlex
-import sys
-
-from smf.files.seals import damaged
+from smf.files.seals import damaged, repair
 
 MOST_SHOWN = 20
 
@@ -11,13 +8,6 @@ MOST_SHOWN = 20
 def kept_file(file):
     """Where an input is, if it is not a copy in the storage."""
     return Path(file.storage_object.query if file.is_storage else file)
-
-
-def repeat(paths):
-    """The command that makes these files again, and nothing else, as the same bytes make nothing else stale."""
-    configfiles = [str(path) for path in workflow.overwrite_configfiles]
-    options = ["--configfile", *configfiles] if configfiles else []
-    return shlex.join(["snakemake", "--cores", "1", "--force", *map(str, paths), *options])
 
 
 def refuse_damaged():
@@ -34,5 +24,5 @@ def refuse_damaged():
             "files that jobs would read are not as they were made:\n\n"
             + "".join(f"    {line}\n" for line in [*shown, *more])
             + "\nNo job was started and nothing was deleted. Make them again, then repeat your command:\n\n"
-            f"    {repeat(faults)}\n"
+            f"    {repair(faults, command_options())}\n"
         )

@@ -12,9 +12,10 @@ with Job(snakemake) as job:
         Path(snakemake.input.base[0]).parent,
         snakemake.input.healing,
         max_length=snakemake.params.max_length,
-        gradient_checkpointing=snakemake.params.gradient_checkpointing,
+        gradient_checkpointing=snakemake.config["checked"]["base"]["gradient_checkpointing"],
         device=snakemake.params.device,
         folder=Path(snakemake.output.report).parent,
         report_path=snakemake.log.report,
+        max_loss_rise=snakemake.config["checked"]["healing"]["max_loss_rise"],
         resume=job.resume,
     )

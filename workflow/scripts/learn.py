@@ -5,6 +5,8 @@ from pathlib import Path
 from smf.jobs.job import Job
 from smf.stages.learn import Learning, Run, learn
 
+recompute = snakemake.config["checked"]["base"]["gradient_checkpointing"]
+
 with Job(snakemake) as job:
     learn(
         Run(
@@ -15,7 +17,7 @@ with Job(snakemake) as job:
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
         ),
-        Learning(snakemake.params.stream, snakemake.params.max_length, snakemake.params.gradient_checkpointing),
+        Learning(snakemake.params.stream, snakemake.params.max_length, recompute),
         delta_paths=dict(zip(snakemake.params.positions, snakemake.output.deltas, strict=True)),
         log_path=snakemake.output.facts,
         resume=job.resume,

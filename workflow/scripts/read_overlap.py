@@ -5,10 +5,12 @@ from pathlib import Path
 from smf.jobs.job import Job
 from smf.stages.read_overlap import Learning, write_read_overlap
 
+recompute = snakemake.config["checked"]["base"]["gradient_checkpointing"]
+
 with Job(snakemake):
     write_read_overlap(
         snakemake.params.runs,
-        Learning(snakemake.params.stream, snakemake.params.max_length, snakemake.params.gradient_checkpointing),
+        Learning(snakemake.params.stream, snakemake.params.max_length, recompute),
         Path(snakemake.input.healed[0]).parent,
         snakemake.input.counts,
         dict(zip(snakemake.params.seeds, snakemake.input.streams, strict=True)),

@@ -5,7 +5,9 @@ from pathlib import Path
 from smf.jobs.job import Job
 from smf.stages.trial import Learning, Run, learn_and_score
 
-with Job(snakemake) as job:
+recompute = snakemake.config["checked"]["base"]["gradient_checkpointing"]
+
+with Job(snakemake, keep_state=False) as job:
     probes = zip(snakemake.params.probes.items(), snakemake.input.held_out, strict=True)
     learn_and_score(
         snakemake.wildcards.method,
@@ -17,7 +19,7 @@ with Job(snakemake) as job:
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
         ),
-        Learning(snakemake.params.stream, snakemake.params.max_length, snakemake.params.gradient_checkpointing),
+        Learning(snakemake.params.stream, snakemake.params.max_length, recompute),
         {**snakemake.params.evaluation, "include_path": snakemake.config["checked"]["evaluation"]["include_path"]},
         {name: (kind, path) for (name, kind), path in probes},
         position=snakemake.params.position,
