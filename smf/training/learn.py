@@ -1,4 +1,4 @@
-"""Learning a stream: the same batches, the same steps and the same schedule for every method."""
+"""Learning a stream: the same batches, the same limit of steps and the same schedule for every method."""
 
 import math
 import sys
