@@ -1,7 +1,7 @@
 """The data of an experiment and the streams that are drawn from it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from smf.errors import ConfigError
 from smf.rows.sources import at_commits
 from smf.streams.contrast import set_aside, swap
 from smf.streams.examples import read_corpus
-from smf.streams.facts import Fact, draw_stream, less, read_facts, unreported, write_facts
+from smf.streams.facts import draw_stream, less, read_facts, write_facts
 from smf.streams.sayable import require_enough, sayable
 from smf.streams.updates import with_updates
 from smf.wordings.contexts import behind_examples, behind_text
@@ -120,7 +120,6 @@ def write_stream(
     *,
     paraphrases_path: str | Path | None = None,
     texts_path: str | Path | None = None,
-    reported_paths: Sequence[str | Path] = (),
 ) -> None:
     """Draw the stream of one seed, give its facts their training wordings, and write it.
 
@@ -131,8 +130,6 @@ def write_stream(
         path: Where the stream goes.
         paraphrases_path: Paraphrases of all facts; None unless a model made them.
         texts_path: Ordinary text; None if no prompt follows any.
-        reported_paths: Streams whose facts this one avoids, if the data holds enough others: on a tuning seed, those of
-            all seeds whose scores are reported.
 
     Raises:
         DataError: The facts are the user's own, and an answer is too long.
@@ -144,8 +141,7 @@ def write_stream(
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_path))
     kept = sayable(pool, tokenizer, plan.max_new_tokens, plan.own_file)
     require_enough(kept, pool, plan.num_facts, plan.max_new_tokens, updates=plan.updates)
-    drawn_from = _apart(kept, [fact for each in reported_paths for fact in read_facts(each)], plan)
-    facts = draw_stream(drawn_from, plan.num_facts, plan.order, plan.seed, updates=plan.updates)
+    facts = draw_stream(kept, plan.num_facts, plan.order, plan.seed, updates=plan.updates)
     facts = reworded(facts, plan.wordings, paraphrases_path)
     if plan.updates:
         options = {"seed": plan.seed, "facts_per_step": plan.facts_per_step}
@@ -158,21 +154,3 @@ def write_stream(
     logger.info("%d facts, %d to %d training wordings each", len(facts), min(numbers), max(numbers))
     if number := sum(bool(fact.replaces) for fact in facts):
         logger.info("%d of them replace earlier ones", number)
-
-
-def _apart(pool: list[Fact], reported: list[Fact], plan: StreamPlan) -> list[Fact]:
-    """The facts that a tuning seed's stream is drawn from: those of no reported stream, if they suffice."""
-    others = unreported(pool, reported, plan.order)
-    if len(others) == len(pool):
-        return pool
-    if len(others) >= plan.num_facts - plan.updates:
-        logger.info("drawn from the %d of %d facts that no reported stream teaches", len(others), len(pool))
-        return others
-    logger.warning(
-        "only %d of %d facts are taught by no reported stream, too few for the %d of this one: it shares facts with "
-        "them; lower tuning.num_facts or enlarge the data to tune on other facts",
-        len(others),
-        len(pool),
-        plan.num_facts - plan.updates,
-    )
-    return pool

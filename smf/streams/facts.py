@@ -265,21 +265,6 @@ def draw_stream(pool: Sequence[Fact], num_facts: int, order: str, seed: int, *, 
     return replaced_first(relinked(facts, pool))
 
 
-def unreported(pool: Sequence[Fact], reported: Sequence[Fact], order: str) -> list[Fact]:
-    """The facts that no reported stream teaches, on which rates can thus be chosen.
-
-    Args:
-        pool: All facts that may be taught.
-        reported: The facts of all streams whose scores are reported.
-        order: As :func:`draw_stream`. ``subjects`` leaves out whole subjects, as it draws them.
-    """
-    if order == "subjects":
-        subjects = {fact.subject for fact in reported}
-        return [fact for fact in pool if fact.subject not in subjects]
-    taught = {fact.fact_id for fact in reported}
-    return [fact for fact in pool if fact.fact_id not in taught]
-
-
 def less(updates: int) -> str:
     """Words for messages: how many places of a stream are left for facts of the data, if not all."""
     return f", {updates} of them stream.updates" if updates else ""

@@ -13,7 +13,6 @@ from smf.data.world import build_world, new_facts
 from smf.data.world_text import activity_items
 from smf.errors import ConfigError, DataError
 from smf.methods.method import Method, StepReport
-from smf.stages.prepare import StreamPlan, write_stream
 from smf.streams.asking import PLAIN, Asking, solved_examples
 from smf.streams.batches import IGNORED, batches, collate, encode
 from smf.streams.examples import Example, read_corpus, write_corpus
@@ -267,52 +266,6 @@ def test_both_orders_hold_the_same_facts_and_grouped_keeps_subjects_together():
     assert len(runs) == len(set(runs))
     runs = [subject for place, subject in enumerate(subjects(shuffled)) if subjects(shuffled)[:place][-1:] != [subject]]
     assert len(runs) > len(set(runs))
-
-
-def written_stream(folder, seed, num_facts, order="shuffled", reported=()):
-    plan = StreamPlan(num_facts=num_facts, order=order, seed=seed, max_new_tokens=99, wordings={"source": "none"})
-    path = folder / f"seed-{seed}-{len(reported)}.jsonl"
-    write_stream(
-        plan,
-        folder / "facts.jsonl",
-        folder / "base/tokenizer.json",
-        path,
-        reported_paths=[folder / name for name in reported],
-    )
-    return read_facts(path)
-
-
-@pytest.fixture
-def pool(tmp_path):
-    write_facts(tmp_path / "facts.jsonl", new_facts(WORLD))
-    tokenizer().save_pretrained(tmp_path / "base")
-    return new_facts(WORLD)
-
-
-@pytest.mark.parametrize("order", ["shuffled", "grouped", "subjects"])
-def test_a_tuning_stream_teaches_nothing_that_a_reported_stream_teaches(tmp_path, pool, order):
-    num_facts = len(pool) // 5
-    reported = [written_stream(tmp_path, seed, num_facts, order) for seed in (0, 1)]
-    files = ["seed-0-0.jsonl", "seed-1-0.jsonl"]
-    told = {fact.fact_id for stream in reported for fact in stream}
-    assert told & {fact.fact_id for fact in written_stream(tmp_path, 100, num_facts, order)}
-    apart = written_stream(tmp_path, 100, num_facts, order, files)
-    assert len(apart) == num_facts
-    assert not told & {fact.fact_id for fact in apart}
-    if order == "subjects":
-        assert not {fact.subject for stream in reported for fact in stream} & {fact.subject for fact in apart}
-
-
-def test_a_tuning_stream_that_cannot_avoid_reported_facts_is_the_usual_draw_and_says_so(tmp_path, pool, caplog):
-    num_facts = len(pool) * 2 // 3
-    written_stream(tmp_path, 0, num_facts)
-    usual = written_stream(tmp_path, 100, num_facts)
-    assert not caplog.records
-    assert written_stream(tmp_path, 100, num_facts, reported=["seed-0-0.jsonl"]) == usual
-    left = len(pool) - num_facts
-    assert (
-        f"only {left} of {len(pool)} facts are taught by no reported stream, too few for the {num_facts}" in caplog.text
-    )
 
 
 def test_a_stream_longer_than_the_pool_is_refused():

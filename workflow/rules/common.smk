@@ -183,14 +183,6 @@ def core_set_stream(wildcards):
     return f"<results>/streams/seed-{core_set_settings(wildcards)['seed']}.jsonl"
 
 
-def reported_streams(wildcards):
-    """The streams whose facts a tuning seed's stream avoids, so that rates are chosen on facts that are not reported."""
-    if int(wildcards.seed) not in EXPERIMENT.config["tuning"]["seeds"]:
-        return []
-    seeds = sorted({*EXPERIMENT.config["seeds"], *EXPERIMENT.frontier_seeds})
-    return expand("<results>/streams/seed-{seed}.jsonl", seed=seeds)
-
-
 def score_files(runs, seeds):
     """Scores of all snapshots of these runs, and of both start models, for these seeds."""
     starts = expand("<results>/{start}/evaluate/seed-{seed}.json", start=["base", "healed"], seed=seeds)

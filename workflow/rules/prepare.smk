@@ -54,7 +54,6 @@ rule draw_stream:
         paraphrases=paraphrases_file,
         tokenizer="<results>/base/tokenizer.json",
         texts=["<results>/data/background.jsonl"] if EXPERIMENT.config["stream"]["behind_text"] else [],
-        reported=reported_streams,
     output:
         stream="<results>/streams/seed-{seed}.jsonl",
     log:

@@ -24,5 +24,4 @@ with Job(snakemake):
         snakemake.output.stream,
         paraphrases_path=next(iter(snakemake.input.paraphrases), None),
         texts_path=next(iter(snakemake.input.texts), None),
-        reported_paths=snakemake.input.reported,
     )
